@@ -1,0 +1,15 @@
+// Package mm keeps guest address spaces: which mappings there are, what
+// brk(2), mmap(2), mprotect(2), mremap(2) and their like do to them, and how
+// /proc shows them. It is the only package that changes guest memory's shape;
+// contents move through platform's CopyIn and CopyOut.
+//
+// The host's stub holds the memory itself (package platform). mm decides and
+// keeps the books, and queues the host operations that make it so.
+//
+// It must not know tasks or signals.
+//
+// Lock order: MemoryManager.mu, then vfs's locks.
+package mm
+
+// MemoryManager is one guest address space.
+type MemoryManager struct{}
