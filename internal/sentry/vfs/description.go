@@ -171,7 +171,7 @@ func (d *FileDescription) Pwrite(c Caller, p []byte, off int64) (int, error) {
 func (d *FileDescription) Seek(off int64, whence int) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, err := d.File.Seek(off, whence, d.offset)
+	n, err := d.File.Seek(whence, off, d.offset)
 	if err == nil {
 		d.offset = n
 	}

@@ -203,3 +203,13 @@ func (t *FDTable) grow(n int) {
 	}
 	t.slots = t.slots[:n]
 }
+
+// Close does what close(2) does with a description that was taken out of the
+// table: it flushes the file, drops the record locks that the table's process
+// holds on it (fcntl(2)), and drops the reference. The error is the flush's.
+func (t *FDTable) Close(c Caller, f *FileDescription) error {
+	err := f.File.Flush(c)
+	releasePosixLocks(f.Inode, t)
+	f.DecRef()
+	return err
+}

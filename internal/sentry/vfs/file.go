@@ -22,7 +22,7 @@ type File interface {
 	Write(c Caller, p []byte, off int64, flags uint32) (n int, end int64, err error)
 	// Seek works out a new offset from lseek(2)'s arguments and the present
 	// one. ESPIPE if the file has no offset.
-	Seek(off int64, whence int, present int64) (int64, error)
+	Seek(whence int, off, present int64) (int64, error)
 	// Readdir calls emit with entries from offset off on, "." and ".." first,
 	// until emit returns false or there are none left. Offsets are the Next
 	// of the entry before, and 0 at the start.
@@ -56,7 +56,7 @@ func (NoFile) Read(Caller, []byte, int64) (int, error) { return 0, unix.EINVAL }
 func (NoFile) Write(Caller, []byte, int64, uint32) (int, int64, error) {
 	return 0, 0, unix.EINVAL
 }
-func (NoFile) Seek(int64, int, int64) (int64, error)            { return 0, unix.ESPIPE }
+func (NoFile) Seek(int, int64, int64) (int64, error)            { return 0, unix.ESPIPE }
 func (NoFile) Readdir(Caller, int64, func(DirEntry) bool) error { return unix.ENOTDIR }
 func (NoFile) Ioctl(Caller, uint32, uint64) (uintptr, error)    { return 0, unix.ENOTTY }
 func (NoFile) Fsync(bool) error                                 { return unix.EINVAL }
