@@ -1,0 +1,82 @@
+// Package ring is a first-in first-out buffer of bytes that takes memory only
+// as it fills: what pipes and sockets keep their data in.
+//
+// It has no lock and knows no readiness; its users do.
+package ring
+
+// first is how much the first byte makes the buffer take.
+const first = 4096
+
+// Buffer is a circular buffer. The zero value is empty and holds nothing
+// until the first Write.
+type Buffer struct {
+	data []byte // length is zero or a power of two
+	head int    // index of the oldest byte
+	n    int    // bytes held
+}
+
+// Len returns how many bytes the buffer holds.
+func (b *Buffer) Len() int { return b.n }
+
+// Write appends all of p; the caller has checked that it may grow by that.
+func (b *Buffer) Write(p []byte) {
+	if b.n+len(p) > len(b.data) {
+		b.resize(b.n + len(p))
+	}
+	tail := (b.head + b.n) & (len(b.data) - 1)
+	k := copy(b.data[tail:], p)
+	copy(b.data, p[k:])
+	b.n += len(p)
+}
+
+// Read moves the oldest bytes to p and returns how many.
+func (b *Buffer) Read(p []byte) int {
+	n := b.Peek(p, 0)
+	b.Discard(n)
+	return n
+}
+
+// Peek copies bytes to p without removing them, beginning after skip of them.
+func (b *Buffer) Peek(p []byte, skip int) int {
+	if skip >= b.n {
+		return 0
+	}
+	if len(p) > b.n-skip {
+		p = p[:b.n-skip]
+	}
+	at := (b.head + skip) & (len(b.data) - 1)
+	k := copy(p, b.data[at:])
+	copy(p[k:], b.data)
+	return len(p)
+}
+
+// Discard drops the n oldest bytes; n is at most Len.
+func (b *Buffer) Discard(n int) {
+	b.n -= n
+	if b.n == 0 {
+		// Starting over keeps small messages in the same cache lines.
+		b.head = 0
+		return
+	}
+	b.head = (b.head + n) & (len(b.data) - 1)
+}
+
+// Trim gives memory back, as far as what is held allows.
+func (b *Buffer) Trim() {
+	if b.n == 0 {
+		*b = Buffer{}
+		return
+	}
+	b.resize(b.n)
+}
+
+// resize moves the contents to a buffer with room for n bytes.
+func (b *Buffer) resize(n int) {
+	size := first
+	for size < n {
+		size *= 2
+	}
+	data := make([]byte, size)
+	n = b.Peek(data, 0)
+	*b = Buffer{data: data, n: n}
+}
