@@ -1,0 +1,95 @@
+package tty
+
+import (
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// MasterClosed hangs the terminal up: programs find the end of the file, and
+// cannot write any more.
+func (d *Discipline) MasterClosed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.masterGone = true
+	d.hangUp()
+}
+
+// HangUp makes the terminal dead for those who have it open (vhangup(2)).
+func (d *Discipline) HangUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hangUp()
+}
+
+func (d *Discipline) hangUp() {
+	d.hungUp = true
+	d.disarm()
+	d.in.clear()
+	d.Slave.Notify(waiter.All)
+	d.Master.Notify(waiter.All)
+}
+
+// HungUp reports whether the terminal was hung up.
+func (d *Discipline) HungUp() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hungUp
+}
+
+// SetSlaveOpen tells whether anyone has the slave end open. Before the first
+// open the master waits; after the last close it reads EIO.
+func (d *Discipline) SetSlaveOpen(open bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slaveGone = !open
+	if !open {
+		d.in.clear()
+		d.Master.Notify(waiter.Hup | waiter.Readable)
+	}
+}
+
+// SlaveReadiness is what poll(2) tells of the slave end.
+func (d *Discipline) SlaveReadiness(mask waiter.Mask) waiter.Mask {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.slaveReadiness(mask)
+}
+
+func (d *Discipline) slaveReadiness(mask waiter.Mask) waiter.Mask {
+	if d.hungUp {
+		return mask & (waiter.Readable | waiter.Writable | waiter.Err | waiter.Hup | waiter.RdHup)
+	}
+	var m waiter.Mask
+	least := 1
+	if d.term.CC[unix.VTIME] == 0 {
+		least = max(1, int(d.term.CC[unix.VMIN]))
+	}
+	if d.inputReady(least) || d.expired {
+		m |= waiter.Readable
+	}
+	if !d.stopped && outputSize-d.out.n >= maxExpansion {
+		m |= waiter.Writable
+	}
+	return m & mask
+}
+
+// MasterReadiness is what poll(2) tells of the master end.
+func (d *Discipline) MasterReadiness(mask waiter.Mask) waiter.Mask {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var m waiter.Mask
+	if d.out.n > 0 {
+		m |= waiter.Readable
+	}
+	if d.packet && d.status != 0 {
+		m |= waiter.Readable | waiter.Pri
+	}
+	if d.slaveGone {
+		m |= waiter.Hup
+	}
+	if d.hasRoom() {
+		m |= waiter.Writable
+	}
+	return m & mask
+}
