@@ -1,0 +1,42 @@
+# Coffer: `make run` builds it and runs a program in a sandbox; `make test`
+# passes its tests, installing what they need.
+
+export CGO_ENABLED = 0
+GO ?= go
+FUZZTIME ?= 5s
+
+.PHONY: build run test unit race fuzz guest deps docs clean
+
+build:
+	$(GO) build -trimpath -ldflags='-s -w' -o bin/coffer ./cmd/coffer
+
+# A shell when there is somebody to use it, a short demonstration otherwise.
+run: build
+	@scripts/demo bin/coffer
+
+test: deps build unit race fuzz guest
+
+deps:
+	@scripts/test-deps
+
+unit:
+	$(GO) vet ./...
+	$(GO) test ./cmd/... ./internal/...
+
+# The race detector needs cgo. It runs on every package that does not start
+# stubs, whose memory it cannot follow.
+race:
+	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./internal/... | grep -v -e /platform -e /boot -e /isolation)
+
+fuzz:
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+# Small C programs and real ones, natively first, then on every platform.
+guest: build
+	$(GO) test -count=1 -timeout 20m ./test/...
+
+docs:
+	$(GO) generate ./internal/sentry/syscalls
+
+clean:
+	rm -rf bin

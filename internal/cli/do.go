@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"coffer/internal/isolation/kernel"
+	"coffer/internal/sentry/boot"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// doFlags are the flags of `coffer do`.
+type doFlags struct {
+	intercept   string
+	binds       []string
+	rootfs      string
+	cwd         string
+	env         []string
+	user        string
+	hostname    string
+	memory      string
+	trace       string
+	traceFilter string
+}
+
+func newDo() *cobra.Command {
+	var f doFlags
+	c := &cobra.Command{
+		Use:   "do [flags] -- CMD [ARG...]",
+		Short: "Run a command in a sandbox on this host's files",
+		Long: `Run CMD on a kernel of its own. It sees this host's root file system, read-only
+beneath a writable layer in memory: what it changes is gone when it ends. Its
+process tree, /proc, /dev, /sys and /tmp are its own, and it has no network.
+The working directory, the environment, standard input and output, the terminal
+and the exit status pass through; 128+n says that signal n ended CMD.`,
+		Example: `  coffer do -- make test
+  coffer do --bind .:/src:rw --cwd /src -- make
+  coffer do --memory 512M -- python3 untrusted.py
+  coffer do --trace --trace-filter file -- ls
+  coffer do --rootfs ./alpine --user nobody -- sh`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &exitError{exitUsage, "no command is given: coffer do [flags] -- CMD [ARG...]"}
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return runDo(f, args) },
+	}
+	fl := c.Flags()
+	fl.SetInterspersed(false) // CMD's own flags are CMD's
+	fl.StringVar(&f.intercept, "intercept", "trap", "how system calls are intercepted: trap or ptrace")
+	fl.StringArrayVar(&f.binds, "bind", nil, "show a host file or directory in the sandbox: HOST[:GUEST][:ro|rw] (ro by default; repeatable)")
+	fl.StringVar(&f.rootfs, "rootfs", "/", "the directory to use as root file system")
+	fl.StringVar(&f.cwd, "cwd", "", "the working directory in the sandbox (default: the present one, or / with --rootfs)")
+	fl.StringArrayVar(&f.env, "env", nil, "set a variable, NAME=VALUE, or pass NAME on (repeatable)")
+	fl.StringVar(&f.user, "user", "", "run as USER[:GROUP], names or numbers (default: the present user)")
+	fl.StringVar(&f.hostname, "hostname", "coffer", "the sandbox's host name")
+	fl.StringVar(&f.memory, "memory", "", "limit the sandbox's memory, for example 512M or 2G")
+	fl.StringVar(&f.trace, "trace", "", "write each system call to standard error, or to FILE (JSON lines if it ends in .json or .jsonl)")
+	fl.Lookup("trace").NoOptDefVal = "-"
+	fl.StringVar(&f.traceFilter, "trace-filter", "", "trace only these: names and families such as open,file,!read,error")
+	c.RegisterFlagCompletionFunc("intercept", cobra.FixedCompletions([]string{"trap", "ptrace"}, cobra.ShellCompDirectiveNoFileComp))
+	c.MarkFlagDirname("rootfs")
+	return c
+}
+
+// runDo runs one command and returns its exit code as an exitError.
+func runDo(f doFlags, args []string) error {
+	cfg, err := f.config(args)
+	if err != nil {
+		return &exitError{exitUsage, err.Error()}
+	}
+	defer closeAll(cfg)
+	var tty *terminal
+	if term.IsTerminal(0) && term.IsTerminal(1) {
+		if tty, err = newTerminal(); err != nil {
+			return &exitError{exitUsage, err.Error()}
+		}
+		defer tty.restore()
+		cfg.Console = tty.theirs
+		cfg.Sandbox.Rows, cfg.Sandbox.Cols = tty.size()
+	}
+	// Signals are caught from before the start, so that none of them ends
+	// coffer and leaves its program without a master.
+	sigs := make(chan os.Signal, 64)
+	signal.Notify(sigs, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH)
+	box, err := kernel.Start(cfg)
+	if err != nil {
+		var se *kernel.StartError
+		if errors.As(err, &se) {
+			return &exitError{se.Code, se.Message}
+		}
+		return &exitError{exitUsage, err.Error()}
+	}
+	if tty != nil {
+		tty.relay()
+	}
+	go func() {
+		for sig := range sigs {
+			n := int(sig.(unix.Signal))
+			if n != int(unix.SIGWINCH) {
+				box.Signal(n)
+			} else if tty != nil {
+				box.Resize(tty.size())
+			} else {
+				box.Signal(n)
+			}
+		}
+	}()
+	status, err := box.Wait()
+	if tty != nil {
+		tty.drain()
+	}
+	if err != nil {
+		return &exitError{exitUsage, err.Error()}
+	}
+	switch {
+	case status.Signaled():
+		return &exitError{exitSignal + int(status.Signal()), ""}
+	case status.ExitStatus() != 0:
+		return &exitError{status.ExitStatus(), ""}
+	}
+	return nil
+}
+
+// config opens what the flags name.
+func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(cfg)
+		}
+	}()
+	box := &cfg.Sandbox
+	if !slices.Contains(boot.Platforms(), f.intercept) {
+		return cfg, fmt.Errorf("--intercept %q is not known: it is one of %s", f.intercept, strings.Join(boot.Platforms(), ", "))
+	}
+	box.Intercept = f.intercept
+	if err := checkHostname(f.hostname); err != nil {
+		return cfg, err
+	}
+	box.Hostname, box.Args = f.hostname, args
+	if box.Memory, err = parseMemory(f.memory); err != nil {
+		return cfg, err
+	}
+	if box.Env, err = environment(os.Environ(), f.env); err != nil {
+		return cfg, err
+	}
+	root, err := filepath.Abs(f.rootfs)
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Root, err = openTree(root); err != nil {
+		return cfg, fmt.Errorf("--rootfs %s: %w", f.rootfs, err)
+	}
+	if st, err := cfg.Root.Stat(); err == nil && !st.IsDir() {
+		return cfg, fmt.Errorf("--rootfs %s is not a directory", f.rootfs)
+	}
+	if err := f.directory(root, &cfg); err != nil {
+		return cfg, err
+	}
+	for _, b := range f.binds {
+		m, file, err := openBind(b)
+		if err != nil {
+			return cfg, err
+		}
+		box.Mounts, cfg.Mounts = append(box.Mounts, m), append(cfg.Mounts, file)
+	}
+	if box.UID, box.GID, box.Groups, err = resolveUser(f.user, root); err != nil {
+		return cfg, err
+	}
+	for i, std := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if cfg.Stdio[i], err = duplicate(std); err != nil {
+			return cfg, err
+		}
+	}
+	cfg.Log = os.Stderr
+	return cfg, f.openTrace(&cfg)
+}
+
+// hidden are the directories that the sandbox has its own of.
+var hidden = []string{"/proc", "/sys", "/dev", "/tmp"}
+
+// directory sets the working directory. If the present one lies where the
+// sandbox has a file system of its own (/tmp), it is shown there too, with
+// changes kept in memory as everywhere.
+func (f doFlags) directory(root string, cfg *kernel.Config) error {
+	box := &cfg.Sandbox
+	if f.cwd != "" {
+		if !filepath.IsAbs(f.cwd) {
+			return fmt.Errorf("--cwd %s is not an absolute path: it is a directory in the sandbox", f.cwd)
+		}
+		box.Cwd = filepath.Clean(f.cwd)
+		return nil
+	}
+	if root != "/" {
+		box.Cwd = "/"
+		return nil
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("the working directory cannot be found (%w): give another one with --cwd", err)
+	}
+	box.Cwd = wd
+	for _, h := range hidden {
+		if strings.HasPrefix(wd, h+"/") {
+			if h != "/tmp" {
+				return fmt.Errorf("the working directory %s lies in %s, of which the sandbox has its own: give another one with --cwd", wd, h)
+			}
+			file, err := openTree(wd)
+			if err != nil {
+				return fmt.Errorf("the working directory: %w", err)
+			}
+			box.Mounts = append(box.Mounts, boot.Mount{Path: wd, Overlay: true})
+			cfg.Mounts = append(cfg.Mounts, file)
+		}
+	}
+	return nil
+}
+
+func (f doFlags) openTrace(cfg *kernel.Config) (err error) {
+	if f.trace == "" {
+		if f.traceFilter != "" {
+			return errors.New("--trace-filter needs --trace")
+		}
+		return nil
+	}
+	if err := boot.CheckTraceFilter(f.traceFilter); err != nil {
+		return fmt.Errorf("--trace-filter: %w", err)
+	}
+	t := &boot.Trace{Filter: f.traceFilter}
+	if f.trace == "-" {
+		cfg.Trace, err = duplicate(os.Stderr)
+	} else {
+		t.JSON = strings.HasSuffix(f.trace, ".json") || strings.HasSuffix(f.trace, ".jsonl")
+		cfg.Trace, err = os.OpenFile(f.trace, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("--trace: %w", err)
+	}
+	cfg.Sandbox.Trace = t
+	return nil
+}
+
+func closeAll(cfg kernel.Config) {
+	for _, f := range append(append(cfg.Stdio[:], cfg.Mounts...), cfg.Root, cfg.Trace) {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

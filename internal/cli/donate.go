@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"coffer/internal/sentry/boot"
+
+	"golang.org/x/sys/unix"
+)
+
+// openTree opens a directory or file to be donated to a sandbox. The path is
+// resolved here, once; after that only the descriptor counts.
+func openTree(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be opened: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// duplicate donates a descriptor that coffer itself keeps. A closed one is
+// replaced by /dev/null, so that the program's descriptors 0 to 2 exist.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err == unix.EBADF {
+		return os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("duplicating %s: %w", f.Name(), err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// openBind parses and opens HOST[:GUEST][:ro|rw].
+func openBind(spec string) (m boot.Mount, f *os.File, err error) {
+	host, guest, write, err := parseBind(spec)
+	if err != nil {
+		return m, nil, err
+	}
+	abs, err := filepath.Abs(host)
+	if err != nil {
+		return m, nil, err
+	}
+	if guest == "" {
+		guest = abs
+	}
+	if f, err = openTree(abs); err != nil {
+		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
+	}
+	if !st.IsDir() && !st.Mode().IsRegular() {
+		f.Close()
+		return m, nil, fmt.Errorf("--bind %s: %s is neither a directory nor a regular file", spec, abs)
+	}
+	return boot.Mount{Path: guest, Write: write, File: !st.IsDir()}, f, nil
+}
+
+func parseBind(spec string) (host, guest string, write bool, err error) {
+	parts := strings.Split(spec, ":")
+	if n := len(parts); n > 1 && (parts[n-1] == "ro" || parts[n-1] == "rw") {
+		write = parts[n-1] == "rw"
+		parts = parts[:n-1]
+	}
+	switch {
+	case len(parts) > 2:
+		return "", "", false, fmt.Errorf("--bind %q has too many colons: it is HOST[:GUEST][:ro|rw]", spec)
+	case parts[0] == "":
+		return "", "", false, fmt.Errorf("--bind %q names no host path: it is HOST[:GUEST][:ro|rw]", spec)
+	case len(parts) == 2:
+		if !filepath.IsAbs(parts[1]) {
+			return "", "", false, fmt.Errorf("--bind %q: the path in the sandbox, %q, is not absolute (or was meant as ro or rw)", spec, parts[1])
+		}
+		guest = filepath.Clean(parts[1])
+		if guest == "/" {
+			return "", "", false, fmt.Errorf("--bind %q: / is the root file system; use --rootfs for another one", spec)
+		}
+	}
+	return parts[0], guest, write, nil
+}
+
+// environment adds --env's variables to the present ones.
+func environment(base, changes []string) ([]string, error) {
+	out := append([]string(nil), base...)
+	for _, c := range changes {
+		name, _, set := strings.Cut(c, "=")
+		if name == "" {
+			return nil, fmt.Errorf("--env %q has no name: it is NAME=VALUE or NAME", c)
+		}
+		if !set {
+			v, ok := os.LookupEnv(name)
+			if !ok {
+				continue
+			}
+			c = name + "=" + v
+		}
+		kept := out[:0]
+		for _, e := range out {
+			if !strings.HasPrefix(e, name+"=") {
+				kept = append(kept, e)
+			}
+		}
+		out = append(kept, c)
+	}
+	return out, nil
+}
+
+// minMemory is less than which no sandbox starts: the sentry needs some.
+const minMemory = 32 << 20
+
+// parseMemory reads a size such as 512M or 2G; "" is no limit.
+func parseMemory(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	digits, shift := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), 0
+	if digits != "" {
+		if i := strings.IndexByte("KMGT", digits[len(digits)-1]); i >= 0 {
+			digits, shift = digits[:len(digits)-1], 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 62)
+	if err != nil || n > 1<<62>>shift {
+		return 0, fmt.Errorf("--memory %q is not a size: write for example 512M or 2G", s)
+	}
+	if v := int64(n << shift); v >= minMemory {
+		return v, nil
+	}
+	return 0, fmt.Errorf("--memory %s is too little: a sandbox needs at least %dM", s, minMemory>>20)
+}
+
+func checkHostname(h string) error {
+	if h == "" || len(h) > 64 {
+		return fmt.Errorf("--hostname %q must have 1 to 64 characters", h)
+	}
+	for _, r := range h {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._", r) {
+			return fmt.Errorf("--hostname %q has the character %q: letters, digits, '-', '.' and '_' are allowed", h, r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+// Package cli is the command line: one file per command. A command turns
+// flags into one call of a lower floor and prints what comes back.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"coffer/internal/isolation/kernel"
+	"coffer/internal/sentry/boot"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, as Docker's: what coffer itself could not do, what could not be
+// executed, what was not found. A program's own status is passed on, and
+// 128+n says that signal n ended it.
+const (
+	exitUsage         = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignal        = 128
+)
+
+// exitError carries an exit code out of a command. An empty message prints
+// nothing: the program has said all there is.
+type exitError struct {
+	code    int
+	message string
+}
+
+func (e *exitError) Error() string { return e.message }
+
+// Main runs the command line and returns the exit code.
+func Main(args []string) int {
+	// The roles in which the binary executes itself come first: they are on
+	// the way of every start and need no command tree.
+	if len(args) > 0 {
+		switch args[0] {
+		case "sentry":
+			return boot.Main()
+		case "cgroup-keeper":
+			if len(args) == 2 {
+				if err := kernel.KeepCgroup(args[1]); err != nil {
+					fmt.Fprintln(os.Stderr, "coffer:", err)
+					return exitUsage
+				}
+				return 0
+			}
+		}
+	}
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	code := exitUsage
+	var ee *exitError
+	if errors.As(err, &ee) {
+		code = ee.code
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintln(os.Stderr, "coffer:", msg)
+	}
+	return code
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "coffer",
+		Short: "Run programs behind a wall of your choice",
+		Long: `Coffer runs programs that you don't trust. Each sandbox has a Linux kernel of
+its own, in user space: it answers the program's system calls itself, so that
+the host's kernel never sees them.`,
+		Example: `  coffer do -- ls -l /          a program in a sandbox
+  coffer do -- bash             an interactive shell
+  coffer check                  what this host can run`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = false
+	root.AddCommand(newDo(), newCheck(), newVersion())
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitUsage, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
+	})
+	return root
+}

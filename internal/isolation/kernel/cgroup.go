@@ -1,0 +1,211 @@
+package kernel
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cgroup is the host's memory limit on one sandbox. A nil cgroup is none.
+type cgroup struct {
+	dir string
+	v2  bool
+	// keeper removes the directory should this process be killed: it waits
+	// for the other end of the pipe to close.
+	keeper *exec.Cmd
+	pipe   *os.File
+	oom    bool
+}
+
+// newCgroup makes a cgroup with a memory limit beside or below the caller's.
+func newCgroup(limit int64) (*cgroup, error) {
+	parent, v2, err := memoryCgroup()
+	if err != nil {
+		return nil, err
+	}
+	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf("coffer-%d-%d", os.Getpid(), time.Now().UnixNano())), v2: v2}
+	cure := "run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), or without --memory"
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("creating a cgroup for --memory: %w: %s", err, cure)
+	}
+	files := map[string]int64{"memory.limit_in_bytes": limit}
+	optional := map[string]int64{"memory.memsw.limit_in_bytes": limit}
+	if v2 {
+		files = map[string]int64{"memory.max": limit}
+		optional = map[string]int64{"memory.swap.max": 0}
+	}
+	for name, v := range files {
+		if err := os.WriteFile(filepath.Join(g.dir, name), []byte(strconv.FormatInt(v, 10)), 0); err != nil {
+			g.remove()
+			return nil, fmt.Errorf("setting the cgroup's memory limit: %w: %s", err, cure)
+		}
+	}
+	for name, v := range optional { // hosts without swap accounting lack these
+		os.WriteFile(filepath.Join(g.dir, name), []byte(strconv.FormatInt(v, 10)), 0)
+	}
+	if err := g.keep(); err != nil {
+		g.remove()
+		return nil, err
+	}
+	return g, nil
+}
+
+// keep starts the keeper.
+func (g *cgroup) keep() error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	g.pipe = w
+	g.keeper = &exec.Cmd{
+		Path:        "/proc/self/exe",
+		Args:        []string{"coffer", "cgroup-keeper", g.dir},
+		Env:         []string{},
+		Dir:         "/",
+		Stdin:       r,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := g.keeper.Start(); err != nil {
+		return fmt.Errorf("starting the cgroup's keeper: %w", err)
+	}
+	return nil
+}
+
+// KeepCgroup is the keeper's main: it waits for the end of standard input,
+// ends what is left in the cgroup and removes it.
+func KeepCgroup(dir string) error {
+	var b [1]byte
+	for {
+		n, err := os.Stdin.Read(b[:])
+		if n == 0 && err != nil {
+			break
+		}
+	}
+	return removeCgroup(dir)
+}
+
+func removeCgroup(dir string) error {
+	var err error
+	for range 200 {
+		err = os.Remove(dir)
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if procs, rerr := os.ReadFile(filepath.Join(dir, "cgroup.procs")); rerr == nil {
+			for _, p := range strings.Fields(string(procs)) {
+				if pid, perr := strconv.Atoi(p); perr == nil && pid > 1 {
+					unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
+}
+
+func (g *cgroup) add(pid int) error {
+	if g == nil {
+		return nil
+	}
+	err := os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+	if err != nil {
+		return fmt.Errorf("moving the sentry into its cgroup: %w", err)
+	}
+	return nil
+}
+
+func (g *cgroup) remove() {
+	if g == nil {
+		return
+	}
+	g.oom = g.readOOM()
+	removeCgroup(g.dir)
+	if g.pipe != nil {
+		g.pipe.Close()
+		g.pipe = nil
+	}
+	if g.keeper != nil && g.keeper.Process != nil {
+		g.keeper.Wait()
+		g.keeper = nil
+	}
+}
+
+func (g *cgroup) oomKilled() bool { return g != nil && g.oom }
+
+// readOOM tells whether the host's OOM killer struck inside the cgroup.
+func (g *cgroup) readOOM() bool {
+	name := "memory.oom_control"
+	if g.v2 {
+		name = "memory.events"
+	}
+	data, err := os.ReadFile(filepath.Join(g.dir, name))
+	if err != nil {
+		return g.oom
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok && v != "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// memoryCgroup finds the cgroup directory in which to make the sandbox's.
+func memoryCgroup() (dir string, v2 bool, err error) {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", false, fmt.Errorf("--memory needs cgroups: %w", err)
+	}
+	paths := map[string]string{} // controller list -> path
+	for _, line := range strings.Split(string(own), "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
+			for _, c := range strings.Split(f[1], ",") {
+				paths[c] = f[2]
+			}
+		}
+	}
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", false, err
+	}
+	defer mounts.Close()
+	for sc := bufio.NewScanner(mounts); sc.Scan(); {
+		left, right, ok := strings.Cut(sc.Text(), " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 3 {
+			continue
+		}
+		root, point := l[3], l[4]
+		within := func(p string) string {
+			rel, ok := strings.CutPrefix(p, root)
+			if !ok {
+				rel = ""
+			}
+			return filepath.Join(point, rel)
+		}
+		switch {
+		case r[0] == "cgroup" && strings.Contains(","+r[2]+",", ",memory,"):
+			if p, ok := paths["memory"]; ok {
+				return within(p), false, nil
+			}
+		case r[0] == "cgroup2":
+			d := within(paths[""])
+			for ; strings.HasPrefix(d, point); d = filepath.Dir(d) {
+				if c, _ := os.ReadFile(filepath.Join(d, "cgroup.subtree_control")); strings.Contains(" "+string(c), " memory") || strings.HasPrefix(string(c), "memory") {
+					return d, true, nil
+				}
+			}
+		}
+	}
+	return "", false, errors.New("--memory needs the memory controller of cgroups, which this host has not mounted: mount it, or run without --memory")
+}

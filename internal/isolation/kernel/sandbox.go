@@ -1,0 +1,296 @@
+// Package kernel starts, talks to and stops a sentry: the wall that is a
+// kernel of our own in user space.
+//
+// It must not know how the sentry works inside; it hands over descriptors and
+// a description, and speaks boot.Message on a socket.
+package kernel
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"coffer/internal/sentry/boot"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sentry's first descriptors. Donated ones follow.
+const (
+	fdDescription = 3
+	fdControl     = 4
+	fdDonated     = 5
+)
+
+// Config is what to run. Its files are donated to the sentry; the caller
+// still closes them.
+type Config struct {
+	// Sandbox is the description; its descriptor fields are filled in here.
+	Sandbox boot.Sandbox
+	Root    *os.File
+	Mounts  []*os.File // in the order of Sandbox.Mounts
+	Stdio   [3]*os.File
+	// Console, if not nil, is the sentry's end of the terminal's stream; then
+	// Stdio is not used.
+	Console *os.File
+	Trace   *os.File
+	// Log takes what the sentry has to say about itself.
+	Log *os.File
+}
+
+// Sandbox is a running sentry.
+type Sandbox struct {
+	cmd     *exec.Cmd
+	control *os.File
+	enc     *json.Encoder
+	encMu   sync.Mutex
+	events  *bufio.Reader
+	cgroup  *cgroup
+	exited  chan struct{}
+	exitErr error
+}
+
+// StartError is why the first program could not run, with the exit code that
+// says so: 127 not found, 126 not executable, 125 anything else.
+type StartError struct {
+	Code    int
+	Message string
+}
+
+func (e *StartError) Error() string { return e.Message }
+
+// Start starts a sentry and its first program. On success the caller must
+// call Wait.
+func Start(c Config) (*Sandbox, error) {
+	desc := c.Sandbox
+	files := []*os.File{}
+	donate := func(f *os.File) int {
+		files = append(files, f)
+		return fdDonated + len(files) - 1
+	}
+	desc.Root = donate(c.Root)
+	if len(c.Mounts) != len(desc.Mounts) {
+		return nil, fmt.Errorf("%d mounts are described, %d are given", len(desc.Mounts), len(c.Mounts))
+	}
+	for i, f := range c.Mounts {
+		desc.Mounts[i].FD = donate(f)
+	}
+	desc.Console = -1
+	if c.Console != nil {
+		desc.Console = donate(c.Console)
+	} else {
+		for i, f := range c.Stdio {
+			desc.Stdio[i] = donate(f)
+		}
+	}
+	if c.Trace != nil {
+		desc.Trace.FD = donate(c.Trace)
+	}
+
+	payload, err := json.Marshal(desc)
+	if err != nil {
+		return nil, err
+	}
+	descFile, err := sealed("sandbox", payload)
+	if err != nil {
+		return nil, err
+	}
+	defer descFile.Close()
+	ours, theirs, err := SocketPair("control")
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+
+	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReader(ours), exited: make(chan struct{})}
+	if desc.Memory > 0 {
+		if s.cgroup, err = newCgroup(desc.Memory); err != nil {
+			ours.Close()
+			return nil, err
+		}
+	}
+	s.cmd = &exec.Cmd{
+		Path:        "/proc/self/exe",
+		Args:        []string{"coffer", "sentry"},
+		Env:         []string{"GOTRACEBACK=system"},
+		Dir:         "/",
+		Stderr:      c.Log,
+		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
+		SysProcAttr: walls(),
+	}
+	if err := s.spawn(); err != nil {
+		ours.Close()
+		s.cgroup.remove()
+		return nil, err
+	}
+	if err := s.cgroup.add(s.cmd.Process.Pid); err != nil {
+		s.kill()
+		return nil, err
+	}
+	// The sentry waits for this before it runs anything, so that all of it
+	// is inside the cgroup.
+	if err := s.send(boot.Message{Op: "start"}); err != nil {
+		s.kill()
+		return nil, fmt.Errorf("the sentry ended before it was told to start: %w", err)
+	}
+	return s, s.awaitStart()
+}
+
+// spawn runs the command from a thread that lives as long as the process:
+// the kernel sends the parent-death signal when the *thread* that forked ends.
+func (s *Sandbox) spawn() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := s.cmd.Start(); err != nil {
+			started <- explainSpawn(err)
+			return
+		}
+		started <- nil
+		s.exitErr = s.cmd.Wait()
+		close(s.exited)
+	}()
+	return <-started
+}
+
+// walls are the namespaces that the sentry runs in, and who it is there.
+func walls() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
+			unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+		Pdeathsig: unix.SIGKILL,
+		Setsid:    true,
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	size := 1
+	if uid == 0 {
+		// Every ID maps to itself: the sentry may read what root may read,
+		// and has no power over the host's kernel.
+		size = 1<<32 - 1
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
+		a.GidMappingsEnableSetgroups = true
+		return a
+	}
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: size}}
+	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: size}}
+	return a
+}
+
+func explainSpawn(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("the host refuses to create the sentry's namespaces (%w): allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) or run as root", err)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("the host's limit on namespaces is reached (%w): raise the sysctls user.max_user_namespaces and user.max_pid_namespaces", err)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("the host's kernel lacks a namespace that the sentry needs (%w): user, pid, mount, network, ipc and uts namespaces must be compiled in", err)
+	}
+	return fmt.Errorf("starting the sentry: %w", err)
+}
+
+func (s *Sandbox) send(m boot.Message) error {
+	s.encMu.Lock()
+	defer s.encMu.Unlock()
+	return s.enc.Encode(m)
+}
+
+// awaitStart waits for the first event.
+func (s *Sandbox) awaitStart() error {
+	m, err := s.next()
+	if err == nil && m.Op == "started" {
+		return nil
+	}
+	defer s.kill()
+	if err == nil && m.Op == "error" {
+		return &StartError{m.Code, m.Error}
+	}
+	<-s.exited
+	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", s.exitErr)}
+}
+
+func (s *Sandbox) next() (m boot.Message, err error) {
+	line, err := s.events.ReadBytes('\n')
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(line, &m)
+}
+
+// PID is the sentry's process ID on the host.
+func (s *Sandbox) PID() int { return s.cmd.Process.Pid }
+
+// Signal sends a signal to the first program.
+func (s *Sandbox) Signal(sig int) error { return s.send(boot.Message{Op: "signal", Signal: sig}) }
+
+// Resize tells the console's new size.
+func (s *Sandbox) Resize(rows, cols uint16) error {
+	return s.send(boot.Message{Op: "resize", Rows: rows, Cols: cols})
+}
+
+// Wait waits for the first program's end and returns its wait status. Nothing
+// of the sandbox is left when it returns.
+func (s *Sandbox) Wait() (unix.WaitStatus, error) {
+	m, err := s.next()
+	s.control.Close() // the sentry ends when its control socket does
+	<-s.exited
+	s.cgroup.remove()
+	switch {
+	case err == nil && m.Op == "exit":
+		return unix.WaitStatus(m.Status), nil
+	case err == nil && m.Op == "error":
+		return 0, errors.New(m.Error)
+	case s.cgroup.oomKilled():
+		return 0, fmt.Errorf("the sandbox used up its memory limit and the host ended it: raise --memory")
+	}
+	if !errors.Is(err, io.EOF) && err != nil {
+		return 0, fmt.Errorf("the sentry broke off (%v): %w", s.exitErr, err)
+	}
+	return 0, fmt.Errorf("the sentry ended before its program did: %v", s.exitErr)
+}
+
+func (s *Sandbox) kill() {
+	s.cmd.Process.Kill()
+	<-s.exited
+	s.control.Close()
+	s.cgroup.remove()
+}
+
+// sealed returns an unchangeable file in memory that holds data.
+func sealed(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("creating a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("sealing a file in memory: %w", err)
+	}
+	return f, nil
+}
+
+// SocketPair returns the two ends of a stream socket.
+func SocketPair(name string) (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("creating the %s socket: %w", name, err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
+}

@@ -1,0 +1,151 @@
+// Package seccomp turns a table of allowed host calls, each with its reason,
+// into a seccomp filter (seccomp(2)) and installs it.
+//
+// It knows nothing of who is filtered.
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rule allows one host call. With Args, every condition must hold; several
+// Rules for one call are alternatives.
+type Rule struct {
+	Call   uint32
+	Args   []Arg
+	Reason string
+}
+
+// Arg is a condition on the 64-bit argument Index: (value & Mask) == Value.
+// A Mask of zero stands for all bits.
+type Arg struct {
+	Index       int
+	Mask, Value uint64
+}
+
+// Equal is the condition that argument i is v.
+func Equal(i int, v uint64) Arg { return Arg{Index: i, Value: v} }
+
+// Offsets in struct seccomp_data.
+const (
+	offNr   = 0
+	offArch = 4
+	offArgs = 16
+)
+
+// x32Bit marks calls of the x32 ABI, which share AUDIT_ARCH_X86_64.
+const x32Bit = 0x40000000
+
+// Build assembles the filter: allowed calls return SECCOMP_RET_ALLOW, all
+// others action. A call of another architecture kills the process.
+func Build(rules []Rule, action uint32) ([]unix.SockFilter, error) {
+	byCall := map[uint32][]Rule{}
+	var calls []uint32
+	for _, r := range rules {
+		if r.Reason == "" {
+			return nil, fmt.Errorf("seccomp rule for host call %d gives no reason", r.Call)
+		}
+		if byCall[r.Call] == nil {
+			calls = append(calls, r.Call)
+		}
+		byCall[r.Call] = append(byCall[r.Call], r)
+	}
+	slices.Sort(calls)
+	prog := []unix.SockFilter{
+		load(offArch),
+		jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0),
+		ret(unix.SECCOMP_RET_KILL_PROCESS),
+		load(offNr),
+		jump(unix.BPF_JGE, x32Bit, 0, 1),
+		ret(action),
+	}
+	for _, c := range calls {
+		body, err := callBody(byCall[c], action)
+		if err != nil {
+			return nil, fmt.Errorf("seccomp rule for host call %d: %w", c, err)
+		}
+		if len(body) > 255 {
+			return nil, fmt.Errorf("seccomp rules for host call %d are too long for one jump", c)
+		}
+		prog = append(prog, jump(unix.BPF_JEQ, c, 0, uint8(len(body))))
+		prog = append(prog, body...)
+	}
+	prog = append(prog, ret(action))
+	if len(prog) > 4096 {
+		return nil, fmt.Errorf("seccomp filter has %d instructions; the host takes 4096", len(prog))
+	}
+	return prog, nil
+}
+
+// callBody is what runs once the call number matched; it always returns.
+func callBody(rules []Rule, action uint32) ([]unix.SockFilter, error) {
+	var out []unix.SockFilter
+	for _, r := range rules {
+		if len(r.Args) == 0 {
+			return []unix.SockFilter{ret(unix.SECCOMP_RET_ALLOW)}, nil
+		}
+		var one []unix.SockFilter
+		for _, a := range r.Args {
+			if a.Index < 0 || a.Index > 5 {
+				return nil, fmt.Errorf("argument index %d", a.Index)
+			}
+			mask := a.Mask
+			if mask == 0 {
+				mask = ^uint64(0)
+			}
+			for half := range 2 {
+				m, v := uint32(mask>>(32*half)), uint32(a.Value>>(32*half))
+				if m == 0 {
+					continue
+				}
+				one = append(one, load(uint32(offArgs+8*a.Index+4*half)))
+				if m != ^uint32(0) {
+					one = append(one, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: m})
+				}
+				one = append(one, jump(unix.BPF_JEQ, v, 0, 0)) // false branch patched below
+			}
+		}
+		one = append(one, ret(unix.SECCOMP_RET_ALLOW))
+		for i := range one {
+			if one[i].Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
+				one[i].Jf = uint8(len(one) - i - 1)
+			}
+		}
+		out = append(out, one...)
+	}
+	return append(out, ret(action)), nil
+}
+
+// Install puts the filter on all threads of the calling process, for good.
+// no_new_privs is set first.
+func Install(prog []unix.SockFilter) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs: %w", err)
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	tid, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
+	if errno != 0 {
+		return fmt.Errorf("installing a seccomp filter of %d instructions: %w", len(prog), errno)
+	}
+	if tid != 0 {
+		return fmt.Errorf("installing a seccomp filter: thread %d has one that does not agree", tid)
+	}
+	return nil
+}
+
+func load(off uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: off}
+}
+
+func jump(op uint16, k uint32, t, f uint8) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | op | unix.BPF_K, Jt: t, Jf: f, K: k}
+}
+
+func ret(action uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
+}

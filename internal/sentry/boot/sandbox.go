@@ -1,0 +1,80 @@
+// Package boot assembles a kernel from a sandbox description, puts the walls
+// around the process that it runs in, and runs the first program.
+//
+// It is the only package that knows all parts of the sentry. It must not know
+// the command line.
+package boot
+
+// Sandbox describes what to boot. Descriptors are numbers in the sentry's own
+// descriptor table; who starts the sentry donates them.
+type Sandbox struct {
+	// Intercept names the platform: "trap" or "ptrace".
+	Intercept string
+	Hostname  string
+	// Root is the directory that the guest sees as /, read-only beneath a
+	// writable file system in memory.
+	Root int
+	// Mounts are further host directories and files, in the order in which
+	// they are mounted.
+	Mounts []Mount
+
+	Args []string
+	Env  []string
+	// Cwd is the first program's working directory, in the sandbox.
+	Cwd    string
+	UID    uint32
+	GID    uint32
+	Groups []uint32
+
+	// Stdio are the first program's descriptors 0 to 2, if Console is -1.
+	Stdio [3]int
+	// Console is a stream socket that carries a terminal's bytes, or -1: then
+	// the program's descriptors 0 to 2 are a terminal of the sandbox's own.
+	Console    int
+	Rows, Cols uint16
+
+	// Memory limits the sandbox, in bytes; 0 is no limit. The host enforces
+	// it; here it is what the guest is told.
+	Memory int64
+
+	// Trace, if not nil, has each system call written down.
+	Trace *Trace
+}
+
+// Mount is one host directory or file in the sandbox.
+type Mount struct {
+	// Path is where it appears, absolute.
+	Path string
+	FD   int
+	// Write lets the guest change the host's files.
+	Write bool
+	// Overlay keeps the host's files as they are and takes the guest's
+	// changes in memory.
+	Overlay bool
+	// File is true if FD is not a directory.
+	File bool
+}
+
+// Trace says how system calls are written down.
+type Trace struct {
+	FD     int
+	JSON   bool
+	Filter string
+}
+
+// Message is one line, JSON, on the control socket between the sentry and
+// who started it. The sentry reads commands and writes events.
+type Message struct {
+	// Op is "signal" or "resize" towards the sentry; "started", "exit" or
+	// "error" from it.
+	Op     string `json:"op"`
+	Signal int    `json:"signal,omitempty"`
+	Rows   uint16 `json:"rows,omitempty"`
+	Cols   uint16 `json:"cols,omitempty"`
+	// Status is the first program's wait status as in waitpid(2).
+	Status int `json:"status,omitempty"`
+	// Error and Code are why the program could not be started and the exit
+	// code that says so (125, 126, 127).
+	Error string `json:"error,omitempty"`
+	Code  int    `json:"code,omitempty"`
+}

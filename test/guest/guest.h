@@ -1,0 +1,181 @@
+/* guest.h: the harness of the guest tests, small C programs that run natively
+ * first and then in every isolation: what they expect holds on Linux.
+ *
+ *	TEST(pipe_is_empty) {
+ *		int p[2];
+ *		OK(pipe2(p, O_NONBLOCK));
+ *		FAILS(read(p[0], buf, 1), EAGAIN);
+ *		CHECK(p[0] != p[1]);
+ *	}
+ *
+ * Each TEST runs in a process of its own, with a time limit, in a fresh
+ * directory below /tmp. An argument runs only the tests whose name has it.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct guest_test {
+	const char *name;
+	void (*run)(void);
+	struct guest_test *next;
+};
+static struct guest_test *guest_tests, **guest_tail = &guest_tests;
+
+#define TEST(n)                                                                \
+	static void test_##n(void);                                            \
+	__attribute__((constructor)) static void add_##n(void) {               \
+		static struct guest_test t = { #n, test_##n, NULL };           \
+		*guest_tail = &t;                                              \
+		guest_tail = &t.next;                                          \
+	}                                                                      \
+	static void test_##n(void)
+
+__attribute__((noreturn, format(printf, 3, 4), unused))
+static void guest_fail(const char *file, int line, const char *fmt, ...) {
+	char msg[512];
+	int n = snprintf(msg, sizeof msg, "    %s:%d: ", file, line);
+	va_list ap;
+	va_start(ap, fmt);
+	n += vsnprintf(msg + n, sizeof msg - n - 1, fmt, ap);
+	va_end(ap);
+	if (n > (int)sizeof msg - 2)
+		n = sizeof msg - 2;
+	msg[n++] = '\n';
+	if (write(1, msg, n) != n)
+		_exit(2);
+	_exit(1);
+}
+
+/* CHECK fails the test unless the condition holds. */
+#define CHECK(cond)                                                            \
+	do {                                                                   \
+		if (!(cond))                                                   \
+			guest_fail(__FILE__, __LINE__, "%s does not hold (errno %d: %s)", #cond, errno, strerror(errno)); \
+	} while (0)
+/* EQUAL compares two integers and shows both. */
+#define EQUAL(got, want)                                                       \
+	do {                                                                   \
+		long long g_ = (long long)(got), w_ = (long long)(want);       \
+		if (g_ != w_)                                                  \
+			guest_fail(__FILE__, __LINE__, "%s is %lld, not %lld (errno %d: %s)", #got, g_, w_, errno, strerror(errno)); \
+	} while (0)
+/* OK fails the test if a call returns -1; its value is the call's. */
+#define OK(call)                                                               \
+	({                                                                     \
+		long long r_ = (long long)(call);                              \
+		if (r_ == -1)                                                  \
+			guest_fail(__FILE__, __LINE__, "%s: %s", #call, strerror(errno)); \
+		r_;                                                            \
+	})
+/* FAILS fails the test unless a call returns -1 with that errno. */
+#define FAILS(call, want)                                                      \
+	do {                                                                   \
+		errno = 0;                                                     \
+		long long r_ = (long long)(call);                              \
+		if (r_ != -1)                                                  \
+			guest_fail(__FILE__, __LINE__, "%s returned %lld, not %s", #call, r_, #want); \
+		if (errno != (want))                                           \
+			guest_fail(__FILE__, __LINE__, "%s: %s, not %s", #call, strerror(errno), #want); \
+	} while (0)
+/* SKIP ends a test that cannot run here, and says why. */
+#define SKIP(why)                                                              \
+	do {                                                                   \
+		printf("    %s\n", why);                                       \
+		fflush(stdout);                                                \
+		_exit(77);                                                     \
+	} while (0)
+
+/* child runs code in a forked process and returns its wait status. */
+#define IN_CHILD(code)                                                         \
+	({                                                                     \
+		pid_t k_ = (pid_t)OK(fork());                                  \
+		if (k_ == 0) { code; _exit(0); }                               \
+		int s_;                                                        \
+		EQUAL(waitpid(k_, &s_, 0), k_);                                \
+		s_;                                                            \
+	})
+#define EXITED_OK(status) EQUAL(status, 0)
+
+__attribute__((unused)) static void sleep_ms(int ms) {
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+	while (nanosleep(&t, &t) == -1 && errno == EINTR) {}
+}
+__attribute__((unused)) static long long now_ns(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+#define GUEST_TIME_LIMIT 30
+
+int main(int argc, char **argv) {
+	const char *only = argc > 1 ? argv[1] : "";
+	int failed = 0, ran = 0;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (struct guest_test *t = guest_tests; t; t = t->next) {
+		if (!strstr(t->name, only))
+			continue;
+		ran++;
+		char dir[64];
+		snprintf(dir, sizeof dir, "/tmp/guest.%d.%d", (int)getpid(), ran);
+		if (mkdir(dir, 0777) || chmod(dir, 0777)) {
+			printf("FAIL %s: cannot make %s: %s\n", t->name, dir, strerror(errno));
+			return 1;
+		}
+		fflush(stdout);
+		pid_t k = fork();
+		if (k == 0) {
+			setpgid(0, 0);
+			alarm(GUEST_TIME_LIMIT);
+			if (chdir(dir))
+				_exit(2);
+			t->run();
+			fflush(stdout);
+			_exit(0);
+		}
+		int status = -1;
+		while (waitpid(k, &status, 0) == -1 && errno == EINTR) {}
+		kill(-k, SIGKILL);
+		if (status == 0) {
+			printf("ok %s\n", t->name);
+		} else if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+			printf("skip %s\n", t->name);
+		} else if (WIFSIGNALED(status)) {
+			printf("FAIL %s: signal %d%s\n", t->name, WTERMSIG(status),
+			       WTERMSIG(status) == SIGALRM ? " (time limit)" : "");
+			failed = 1;
+		} else {
+			printf("FAIL %s\n", t->name);
+			failed = 1;
+		}
+		char cmd[96];
+		snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+		if (system(cmd)) {}
+	}
+	if (!ran) {
+		printf("FAIL no test is called *%s*\n", only);
+		return 1;
+	}
+	return failed;
+}
+#endif
