@@ -5,11 +5,20 @@
 // It must not know particular file systems, sockets, ELF or the system call
 // table: the table is handed in as a Syscalls.
 //
-// Lock order: Kernel.mu (task tree), ThreadGroup.mu (signals), Task.mu, then
-// the locks of mm and vfs.
+// # Locks
+//
+// Kernel.mu guards the task tree: PIDs, parents and children, groups,
+// sessions. ThreadGroup.mu guards the group's list of threads and all signal
+// state of the group and its tasks. Order: Kernel.mu, ThreadGroup.mu,
+// SignalHandlers.mu, Task.mu, waiter queues; then the locks of mm and vfs. No
+// two ThreadGroup.mu are held at once.
 package kernel
 
 import (
+	"sync"
+	"sync/atomic"
+	"time"
+
 	"coffer/internal/sentry/platform"
 )
 
@@ -28,8 +37,135 @@ func (a Args) Int(i int) int32 { return int32(a[i]) }
 // Uint returns argument i as a C unsigned int.
 func (a Args) Uint(i int) uint32 { return uint32(a[i]) }
 
+// Config is what a kernel is made from.
+type Config struct {
+	Platform platform.Platform
+	Syscalls Syscalls
+	// MaxTasks bounds the threads of the whole sandbox, so that a fork bomb
+	// gets EAGAIN; 0 means DefaultMaxTasks.
+	MaxTasks int
+	// Hostname and Domainname are what uname(2) starts with.
+	Hostname, Domainname string
+	// ProtectInit gives PID 1 the protection that pid_namespaces(7) tells of:
+	// signals from inside for which it has no handler, SIGKILL among them,
+	// do nothing.
+	ProtectInit bool
+}
+
+// DefaultMaxTasks is the limit on threads when Config names none.
+const DefaultMaxTasks = 32768
+
 // Kernel is one running kernel: the tasks of one sandbox.
 type Kernel struct {
 	Platform platform.Platform
 	Syscalls Syscalls
+
+	config Config
+	// boot is when the kernel was made.
+	boot time.Time
+
+	// mu guards the task tree; see the package's comment.
+	mu sync.Mutex
+	// pids is the one PID namespace that there is.
+	pids *PIDNamespace
+	// groups are the living and zombie thread groups, in order of creation.
+	groups map[int32]*ThreadGroup
+	// ttys are the controlling terminals.
+	ttys map[TTY]*Session
+	// uts guards the names.
+	uts utsNames
+	// ending is set once PID 1 is gone: no task is made any more.
+	ending bool
+
+	// tasks counts threads; forks all that ever were.
+	tasks, forks atomic.Int64
+	// running counts goroutines of tasks.
+	running sync.WaitGroup
+	users   userTable
+	futexes futexTable
+
+	// init is the first process made; initStatus is how it ended, valid
+	// once initDone is closed.
+	init       *ThreadGroup
+	initStatus ExitStatus
+	initDone   chan struct{}
+}
+
+// New returns a kernel without tasks.
+func New(c Config) *Kernel {
+	if c.MaxTasks == 0 {
+		c.MaxTasks = DefaultMaxTasks
+	}
+	k := &Kernel{
+		Platform: c.Platform,
+		Syscalls: c.Syscalls,
+		config:   c,
+		boot:     time.Now(),
+		groups:   make(map[int32]*ThreadGroup),
+		ttys:     make(map[TTY]*Session),
+		initDone: make(chan struct{}),
+	}
+	k.pids = newPIDNamespace(k)
+	k.uts.host, k.uts.domain = c.Hostname, c.Domainname
+	return k
+}
+
+// BootTime is when the kernel was made.
+func (k *Kernel) BootTime() time.Time { return k.boot }
+
+// Wait sleeps until PID 1 and then all others have ended, with nothing of
+// them left on the host, and returns PID 1's exit status.
+func (k *Kernel) Wait() ExitStatus {
+	<-k.initDone
+	k.running.Wait()
+	return k.initStatus
+}
+
+// Done is closed when PID 1 has ended; others may still be ending.
+func (k *Kernel) Done() <-chan struct{} { return k.initDone }
+
+// KillAll ends every process by SIGKILL, PID 1 among them.
+func (k *Kernel) KillAll() {
+	for _, g := range k.ThreadGroups() {
+		g.Kill()
+	}
+}
+
+// TaskCount is the number of threads, Forks how many were ever made.
+func (k *Kernel) TaskCount() int { return int(k.tasks.Load()) }
+func (k *Kernel) Forks() int64   { return k.forks.Load() }
+
+// MaxTasks is the bound on threads (/proc/sys/kernel/threads-max).
+func (k *Kernel) MaxTasks() int { return k.config.MaxTasks }
+
+// utsNames are what sethostname(2) and setdomainname(2) change.
+type utsNames struct {
+	mu           sync.Mutex
+	host, domain string
+}
+
+// Hostname and Domainname are uname(2)'s nodename and domainname.
+func (k *Kernel) Hostname() string {
+	k.uts.mu.Lock()
+	defer k.uts.mu.Unlock()
+	return k.uts.host
+}
+
+func (k *Kernel) Domainname() string {
+	k.uts.mu.Lock()
+	defer k.uts.mu.Unlock()
+	return k.uts.domain
+}
+
+// SetHostname and SetDomainname change them.
+func (k *Kernel) SetHostname(s string) {
+	k.uts.mu.Lock()
+	defer k.uts.mu.Unlock()
+	k.uts.host = s
+}
+
+func (k *Kernel) SetDomainname(s string) {
+	k.uts.mu.Lock()
+	defer k.uts.mu.Unlock()
+	k.uts.domain = s
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/mm"
 	"coffer/internal/sentry/platform"
@@ -13,23 +14,81 @@ import (
 )
 
 // Task is one thread of execution: what clone(2) makes and gettid(2) numbers.
-// One goroutine runs it. Fields without a lock named are for that goroutine
-// alone.
+// One goroutine runs it. Fields without a lock named are written by that
+// goroutine alone; where others read them, an atomic or a lock is named.
 type Task struct {
 	k     *Kernel
 	group *ThreadGroup
-	ctx   platform.Context
-	mem   *mm.MemoryManager
-	fds   *vfs.FDTable
-	fs    *FSContext
+	ctx   platform.Context // written with group.mu held
+	tid   atomic.Int32
 	creds atomic.Pointer[auth.Credentials]
+	comm  atomic.Pointer[string]
+	start time.Time
+	user  *userCounts
+
+	// res holds what procfs may look at while the task runs. It is replaced,
+	// with group.mu held; the three fields below are the task's own copies.
+	mem *mm.MemoryManager
+	fds *vfs.FDTable
+	fs  *FSContext
+
+	// work says that there is something to look at before guest code goes on:
+	// a signal, a stop, the end. wake is where a sleeping task is told so.
+	work atomic.Bool
+	wake chan struct{}
+	// mode says what the task is doing, for others to know how to reach it.
+	mode  atomic.Int32
+	clock cpuClock
+	// timer serves Block.
+	timer *time.Timer
+
+	// Signal state; group.mu guards it. blocked is written by the task alone.
+	blocked signalMask
+	pending signalQueue
+	// waitingFor is the set that rt_sigtimedwait(2) waits for.
+	waitingFor abi.SignalSet
+	// killed says that the task must end now.
+	killed bool
+	// stopped says that the task counts among the stopped ones.
+	stopped bool
+	gone    bool
+
+	// savedMask is the mask to go back to after a call that had its own.
+	savedMask    abi.SignalSet
+	hasSavedMask bool
+	altStack     abi.Stack
+	// restart is why the present call must be made again, or 0; restartFn
+	// continues it under restart_syscall(2).
+	restart   unix.Errno
+	restartFn func(*Task) (uintptr, error)
+	// trapNo, errorCode and faultAddr are the last fault's, for frames.
+	trapNo, errorCode, faultAddr uint64
+
+	// clearTID is where a zero is written at the end (set_tid_address(2)).
+	clearTID uint64
+	// deathSignal is PR_SET_PDEATHSIG's; Kernel.mu guards it.
+	deathSignal int32
+	// vforkDone is closed when a child made by vfork lets go of the memory.
+	vforkDone chan struct{}
+	// leaving is set by exit(2), with its code.
+	leaving  bool
+	exitCode ExitStatus
+
+	scratch uint64
+
+	// futex is the task's part in futexes; see futex.go.
+	futex futexState
 }
 
-// ThreadGroup is what getpid(2) numbers: the threads of one process.
-type ThreadGroup struct{}
-
-// FSContext is what CLONE_FS shares: root, working directory, umask.
-type FSContext struct{}
+// What a task is doing; see Task.mode.
+const (
+	modeKernel int32 = iota
+	modeGuest
+	modeBlocked
+	modeUninterruptible
+	modeStopped
+	modeDead
+)
 
 // Kernel returns the kernel that the task belongs to.
 func (t *Task) Kernel() *Kernel { return t.k }
@@ -37,17 +96,53 @@ func (t *Task) Kernel() *Kernel { return t.k }
 // ThreadGroup returns the task's process.
 func (t *Task) ThreadGroup() *ThreadGroup { return t.group }
 
+// TID is the thread's number, gettid(2).
+func (t *Task) TID() int32 { return t.tid.Load() }
+
+// PID is the process's number, getpid(2).
+func (t *Task) PID() int32 { return t.group.id }
+
 // Context is the platform context: registers and host memory operations.
 func (t *Task) Context() platform.Context { return t.ctx }
 
-// MM is the task's address space.
+// MM is the task's address space. For the task's own goroutine; others use
+// Resources.
 func (t *Task) MM() *mm.MemoryManager { return t.mem }
 
-// FDs is the task's descriptor table.
+// FDs is the task's descriptor table, likewise.
 func (t *Task) FDs() *vfs.FDTable { return t.fds }
 
-// FS is the task's root, working directory and umask.
+// FS is the task's root, working directory and umask, likewise.
 func (t *Task) FS() *FSContext { return t.fs }
+
+// Resources returns what a task uses, for another goroutine to look at; all
+// are nil once it has ended. Descriptions and paths in them come with
+// references of their own; an address space may be in its last moments.
+func (t *Task) Resources() (*mm.MemoryManager, *vfs.FDTable, *FSContext) {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	if t.gone {
+		return nil, nil, nil
+	}
+	return t.mem, t.fds, t.fs
+}
+
+// SetFDs replaces the descriptor table, as unshare(2) does. The old one's
+// reference passes to the caller.
+func (t *Task) SetFDs(fds *vfs.FDTable) (old *vfs.FDTable) {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	old, t.fds = t.fds, fds
+	return old
+}
+
+// SetFS replaces root, working directory and umask, likewise.
+func (t *Task) SetFS(fs *FSContext) (old *FSContext) {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	old, t.fs = t.fs, fs
+	return old
+}
 
 // File returns the description behind fd with a reference, or EBADF.
 func (t *Task) File(fd int32) (*vfs.FileDescription, error) {
@@ -58,31 +153,67 @@ func (t *Task) File(fd int32) (*vfs.FileDescription, error) {
 	return f, nil
 }
 
-// Mounts is the mount namespace that the task's paths are walked in.
-func (f *FSContext) Mounts() *vfs.MountNamespace { return nil }
-
-// Root and Cwd return the directories, with a reference taken.
-func (f *FSContext) Root() vfs.Path { return vfs.Path{} }
-func (f *FSContext) Cwd() vfs.Path  { return vfs.Path{} }
-
-// Credentials, Umask, FSLimit, CopyIn and CopyOut make a Task a vfs.Caller.
-func (t *Task) Credentials() *auth.Credentials               { return t.creds.Load() }
-func (t *Task) Umask() uint32                                { return 0 }
-func (t *Task) FSLimit() uint64                              { return 0 }
-func (t *Task) CopyIn(addr uint64, dst []byte) (int, error)  { return t.ctx.CopyIn(addr, dst) }
-func (t *Task) CopyOut(addr uint64, src []byte) (int, error) { return t.ctx.CopyOut(addr, src) }
-
-// CopyInString reads a NUL-terminated string of at most max bytes with the
-// NUL. ENAMETOOLONG if there is no NUL in them, EFAULT.
-func (t *Task) CopyInString(addr uint64, max int) (string, error) { return "", unix.ENOSYS }
-
-// CopyInPath reads a path (at most PATH_MAX bytes).
-func (t *Task) CopyInPath(addr uint64) (string, error) { return t.CopyInString(addr, unix.PathMax) }
-
 // Limit returns the soft limit of one resource (unix.RLIMIT_*).
-func (t *Task) Limit(resource int) uint64 { return 0 }
+func (t *Task) Limit(resource int) uint64 { return t.group.limits.Cur(resource) }
 
-// Block sleeps until ch receives (nil), a signal that must be handled arrives
-// or the task is killed (ERESTARTSYS), or deadline passes (ETIMEDOUT). A zero
-// deadline never passes. No lock may be held.
-func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error { return unix.ENOSYS }
+// SetCredentials gives the task new identities; c must not change any more.
+func (t *Task) SetCredentials(c *auth.Credentials) {
+	if u := t.k.users.get(c.RUID); u != t.user {
+		t.user.tasks.Add(-1)
+		u.tasks.Add(1)
+		t.user = u
+	}
+	t.creds.Store(c)
+}
+
+// Comm is the thread's name, at most 15 bytes (PR_GET_NAME).
+func (t *Task) Comm() string { return *t.comm.Load() }
+
+// SetComm changes it; what is too long is cut.
+func (t *Task) SetComm(s string) {
+	if len(s) > 15 {
+		s = s[:15]
+	}
+	t.comm.Store(&s)
+}
+
+// StartTime is when the thread was made.
+func (t *Task) StartTime() time.Time { return t.start }
+
+// AltStack is the alternate signal stack.
+func (t *Task) AltStack() abi.Stack { return t.altStack }
+
+// SetClearTID is set_tid_address(2).
+func (t *Task) SetClearTID(addr uint64) { t.clearTID = addr }
+
+// DeathSignal and SetDeathSignal are PR_GET_ and PR_SET_PDEATHSIG.
+func (t *Task) DeathSignal() int32 {
+	t.k.mu.Lock()
+	defer t.k.mu.Unlock()
+	return t.deathSignal
+}
+
+func (t *Task) SetDeathSignal(sig int32) {
+	t.k.mu.Lock()
+	defer t.k.mu.Unlock()
+	t.deathSignal = sig
+}
+
+// State is the letter that /proc/PID/stat shows: R, S, D, T, Z or X.
+func (t *Task) State() byte {
+	switch t.mode.Load() {
+	case modeBlocked:
+		return 'S'
+	case modeUninterruptible:
+		return 'D'
+	case modeStopped:
+		return 'T'
+	case modeDead:
+		return 'Z'
+	default:
+		return 'R'
+	}
+}
+
+// State is the letter of the process as a whole, that of its leader.
+func (g *ThreadGroup) State() byte { return g.Leader().State() }

@@ -1,0 +1,109 @@
+package kernel
+
+import (
+	"time"
+
+	"coffer/internal/sentry/abi"
+
+	"golang.org/x/sys/unix"
+)
+
+// Block sleeps until ch receives (nil), a signal that must be handled arrives
+// or the task is killed (ERESTARTSYS), or deadline passes (ETIMEDOUT). A zero
+// deadline never passes. No lock may be held.
+func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
+	select {
+	case <-ch:
+		return nil
+	default:
+	}
+	var expired <-chan time.Time
+	if !deadline.IsZero() {
+		d := time.Until(deadline)
+		if d <= 0 {
+			return unix.ETIMEDOUT
+		}
+		if t.timer == nil {
+			t.timer = time.NewTimer(d)
+		} else {
+			t.timer.Reset(d)
+		}
+		expired = t.timer.C
+		defer t.timer.Stop()
+	}
+	t.clock.pause(t, modeBlocked)
+	defer t.clock.resume(t)
+	for {
+		if t.Interrupted() {
+			return abi.ERESTARTSYS
+		}
+		select {
+		case <-ch:
+			return nil
+		case <-t.wake:
+		case <-expired:
+			return unix.ETIMEDOUT
+		}
+	}
+}
+
+// BlockKillable sleeps until ch receives or is closed (nil), or the task is
+// killed (ERESTARTSYS): other signals wait, as for vfork(2).
+func (t *Task) BlockKillable(ch <-chan struct{}) error {
+	t.clock.pause(t, modeUninterruptible)
+	defer t.clock.resume(t)
+	for {
+		t.group.mu.Lock()
+		killed := t.killed
+		t.group.mu.Unlock()
+		if killed {
+			t.markWork()
+			return abi.ERESTARTSYS
+		}
+		select {
+		case <-ch:
+			return nil
+		case <-t.wake:
+			// What woke the task is looked at on the way back to the guest.
+			t.markWork()
+		}
+	}
+}
+
+// Interrupted reports whether the task must go back to handle a signal, a
+// stop or its end, so that a call may not go on sleeping.
+func (t *Task) Interrupted() bool {
+	if !t.work.Load() {
+		return false
+	}
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	return t.mustReturnLocked()
+}
+
+// mustReturnLocked: see Interrupted.
+func (t *Task) mustReturnLocked() bool {
+	return t.killed || t.group.stop.wanted || t.deliverableLocked() != 0
+}
+
+// deliverableLocked are the pending signals that are not blocked.
+func (t *Task) deliverableLocked() abi.SignalSet {
+	return (t.pending.set | t.group.pending.set) &^ t.blocked.load()
+}
+
+// markWork makes the task look at its signals before guest code goes on. It is
+// for the task's own goroutine.
+func (t *Task) markWork() { t.work.Store(true) }
+
+// kickLocked makes the task look at its signals soon, whatever it is doing.
+// group.mu is held, so that the context stays.
+func (t *Task) kickLocked() {
+	t.work.Store(true)
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+	if t.mode.Load() == modeGuest && t.ctx != nil {
+		t.ctx.Interrupt()
+	}
+}

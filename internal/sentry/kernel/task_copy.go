@@ -1,0 +1,114 @@
+package kernel
+
+import (
+	"bytes"
+	"sync"
+	"unsafe"
+
+	"coffer/internal/sentry/auth"
+
+	"golang.org/x/sys/unix"
+)
+
+// Credentials, Umask, FSLimit, CopyIn and CopyOut make a Task a vfs.Caller.
+
+// Credentials are the task's identities; the value never changes.
+func (t *Task) Credentials() *auth.Credentials { return t.creds.Load() }
+
+// Umask is the file mode creation mask.
+func (t *Task) Umask() uint32 { return t.fs.Umask() }
+
+// FSLimit is RLIMIT_FSIZE.
+func (t *Task) FSLimit() uint64 { return t.Limit(unix.RLIMIT_FSIZE) }
+
+// CopyIn reads guest memory at addr. It returns how many bytes it read, and
+// EFAULT if that is less than len(dst).
+func (t *Task) CopyIn(addr uint64, dst []byte) (int, error) { return t.ctx.CopyIn(addr, dst) }
+
+// CopyOut writes guest memory, with results like CopyIn's.
+func (t *Task) CopyOut(addr uint64, src []byte) (int, error) { return t.ctx.CopyOut(addr, src) }
+
+// stringBuffers are for reading strings of unknown length.
+var stringBuffers = sync.Pool{New: func() any { return new([unix.PathMax]byte) }}
+
+const pageSize = 4096
+
+// CopyInString reads a NUL-terminated string of at most max bytes with the
+// NUL. ENAMETOOLONG if there is no NUL in them, EFAULT.
+func (t *Task) CopyInString(addr uint64, max int) (string, error) {
+	buf := stringBuffers.Get().(*[unix.PathMax]byte)
+	defer stringBuffers.Put(buf)
+	var long []byte
+	// The first step is short, since most strings are; none crosses a page,
+	// since what lies behind may not be there.
+	step := 128
+	for n := 0; n < max; {
+		want := min(step, max-n, int(pageSize-addr%pageSize))
+		got, err := t.CopyIn(addr, buf[:want])
+		if i := bytes.IndexByte(buf[:got], 0); i >= 0 {
+			if long == nil {
+				return string(buf[:i]), nil
+			}
+			return string(append(long, buf[:i]...)), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		long = append(long, buf[:got]...)
+		n += got
+		addr += uint64(got)
+		step = len(buf)
+	}
+	return "", unix.ENAMETOOLONG
+}
+
+// CopyInPath reads a path (at most PATH_MAX bytes with the NUL).
+func (t *Task) CopyInPath(addr uint64) (string, error) { return t.CopyInString(addr, unix.PathMax) }
+
+// CopyInUint32, CopyInUint64 and their like move one number.
+func (t *Task) CopyInUint32(addr uint64) (uint32, error) {
+	v := t.scratch32()
+	_, err := t.ctx.CopyIn(addr, bytesOf(v))
+	return *v, err
+}
+
+func (t *Task) CopyInUint64(addr uint64) (uint64, error) {
+	v := &t.scratch
+	_, err := t.ctx.CopyIn(addr, bytesOf(v))
+	return *v, err
+}
+
+func (t *Task) CopyOutUint32(addr uint64, n uint32) error {
+	v := t.scratch32()
+	*v = n
+	_, err := t.ctx.CopyOut(addr, bytesOf(v))
+	return err
+}
+
+func (t *Task) CopyOutUint64(addr uint64, n uint64) error {
+	t.scratch = n
+	_, err := t.ctx.CopyOut(addr, bytesOf(&t.scratch))
+	return err
+}
+
+func (t *Task) scratch32() *uint32 { return (*uint32)(unsafe.Pointer(&t.scratch)) }
+
+// bytesOf shows a number as the bytes that it has in memory, so that moving it
+// needs no buffer. It is only for types without pointers or padding.
+func bytesOf[T any](v *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+}
+
+// CopyInStruct fills v from guest memory. T must have Linux's layout, and no
+// pointers.
+func CopyInStruct[T any](t *Task, addr uint64, v *T) error {
+	_, err := t.CopyIn(addr, bytesOf(v))
+	return err
+}
+
+// CopyOutStruct writes v to guest memory. T must have Linux's layout, with no
+// pointers, and padding that is zero.
+func CopyOutStruct[T any](t *Task, addr uint64, v *T) error {
+	_, err := t.CopyOut(addr, bytesOf(v))
+	return err
+}

@@ -1,0 +1,42 @@
+package kernel
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// userCounts is what one real user ID has in use: threads for RLIMIT_NPROC,
+// queued signals for RLIMIT_SIGPENDING.
+type userCounts struct {
+	tasks, signals atomic.Int64
+}
+
+// userTable finds the counts of a user. Entries stay: there are as many as
+// user IDs that were ever used, bounded by maxUsers, beyond which users share
+// the last entry.
+type userTable struct {
+	mu sync.Mutex
+	m  map[uint32]*userCounts
+}
+
+const maxUsers = 1 << 16
+
+func (u *userTable) get(uid uint32) *userCounts {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if c := u.m[uid]; c != nil {
+		return c
+	}
+	if len(u.m) >= maxUsers {
+		uid = ^uint32(0)
+		if c := u.m[uid]; c != nil {
+			return c
+		}
+	}
+	if u.m == nil {
+		u.m = make(map[uint32]*userCounts)
+	}
+	c := new(userCounts)
+	u.m[uid] = c
+	return c
+}
