@@ -93,3 +93,10 @@ func (d *Discipline) MasterReadiness(mask waiter.Mask) waiter.Mask {
 	}
 	return m & mask
 }
+
+// StopsBackgroundOutput reports whether TOSTOP is set.
+func (d *Discipline) StopsBackgroundOutput() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.term.lflag(unix.TOSTOP)
+}
