@@ -1,0 +1,86 @@
+// Package devfs fills /dev: it drives the memory devices of null(4),
+// full(4) and random(4), and puts the nodes that programs expect into a
+// directory. The directory is an ordinary one, of a tmpfs, as Linux's
+// devtmpfs is: programs may add to it and remove from it.
+//
+// Terminals are package devpts's.
+package devfs
+
+import (
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// majorMemory is the major number of the memory devices.
+const majorMemory = 1
+
+// device is a character device's node, and its File if it is driven here.
+type device struct {
+	name         string
+	major, minor uint32
+	perm         uint32
+	file         vfs.File
+}
+
+// devices are the nodes in /dev (Documentation/admin-guide/devices.txt).
+var devices = []device{
+	{"null", majorMemory, 3, 0o666, null{}},
+	{"zero", majorMemory, 5, 0o666, zero{}},
+	{"full", majorMemory, 7, 0o666, full{}},
+	{"random", majorMemory, 8, 0o666, random{}},
+	{"urandom", majorMemory, 9, 0o666, random{}},
+	{"tty", 5, 0, 0o666, nil},
+	{"console", 5, 1, 0o620, nil},
+	{"ptmx", 5, 2, 0o666, nil},
+}
+
+// links are the symbolic links that udev and container managers make.
+var links = [][2]string{
+	{"fd", "/proc/self/fd"},
+	{"stdin", "/proc/self/fd/0"},
+	{"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"},
+}
+
+// Directories in /dev that something is to be mounted on.
+const (
+	PtsDir    = "pts"
+	ShmDir    = "shm"
+	MqueueDir = "mqueue"
+)
+
+func init() {
+	for _, d := range devices {
+		if d.file != nil {
+			vfs.RegisterDevice(unix.S_IFCHR, d.major, d.minor,
+				func(vfs.Caller, uint32, uint32) (vfs.File, error) { return d.file, nil })
+		}
+	}
+}
+
+// Populate makes the nodes, links and directories of /dev in dir, the empty
+// root of a writable file system, owned by root. The first error of dir's is
+// returned.
+func Populate(dir vfs.Inode) error {
+	root := vfs.Owner{}
+	for _, d := range devices {
+		if _, err := dir.Mknod(root, d.name, unix.S_IFCHR|d.perm, d.major, d.minor); err != nil {
+			return err
+		}
+	}
+	for _, l := range links {
+		if _, err := dir.Symlink(root, l[0], l[1]); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct {
+		name string
+		perm uint32
+	}{{PtsDir, 0o755}, {ShmDir, 0o1777}, {MqueueDir, 0o1777}} {
+		if _, err := dir.Mkdir(root, m.name, unix.S_IFDIR|m.perm); err != nil {
+			return err
+		}
+	}
+	return nil
+}
