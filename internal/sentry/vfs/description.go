@@ -26,6 +26,9 @@ type FileDescription struct {
 	mu     sync.Mutex
 	offset int64
 
+	// writes is the mount on which the description counts as a writer, if any.
+	writes *Mount
+
 	owner   atomic.Pointer[AsyncOwner]
 	onClose []func(*FileDescription)
 	closeMu sync.Mutex
@@ -79,7 +82,13 @@ func (d *FileDescription) DecRef() {
 	for _, f := range hooks {
 		f(d)
 	}
+	if watched() && d.Path.Valid() {
+		d.notifyClose()
+	}
 	d.File.Release()
+	if d.writes != nil {
+		d.writes.endWrite()
+	}
 	d.Path.DecRef()
 }
 
@@ -110,11 +119,13 @@ func (d *FileDescription) Nonblocking() bool { return d.Flags()&unix.O_NONBLOCK 
 
 // CanRead and CanWrite tell the access mode.
 func (d *FileDescription) CanRead() bool {
-	return d.Flags()&(unix.O_WRONLY|unix.O_PATH) == 0
+	f := d.Flags()
+	return f&(unix.O_WRONLY|unix.O_PATH) == 0
 }
 func (d *FileDescription) CanWrite() bool {
 	f := d.Flags()
-	return f&unix.O_PATH == 0 && f&unix.O_ACCMODE != unix.O_RDONLY
+	acc := f & unix.O_ACCMODE
+	return f&unix.O_PATH == 0 && (acc == unix.O_WRONLY || acc == unix.O_RDWR)
 }
 
 // Owner returns the asynchronous-I/O owner, or nil.
@@ -132,6 +143,9 @@ func (d *FileDescription) Read(c Caller, p []byte) (int, error) {
 	defer d.mu.Unlock()
 	n, err := d.File.Read(c, p, d.offset)
 	d.offset += int64(n)
+	if n > 0 && watched() {
+		d.Path.notify(unix.IN_ACCESS)
+	}
 	return n, err
 }
 
@@ -146,6 +160,9 @@ func (d *FileDescription) Write(c Caller, p []byte) (int, error) {
 	n, end, err := d.File.Write(c, p, d.offset, d.Flags())
 	if n > 0 {
 		d.offset = end
+		if watched() {
+			d.Path.notify(unix.IN_MODIFY)
+		}
 	}
 	return n, err
 }
@@ -155,7 +172,11 @@ func (d *FileDescription) Pread(c Caller, p []byte, off int64) (int, error) {
 	if !d.CanRead() {
 		return 0, unix.EBADF
 	}
-	return d.File.Read(c, p, off)
+	n, err := d.File.Read(c, p, off)
+	if n > 0 && watched() {
+		d.Path.notify(unix.IN_ACCESS)
+	}
+	return n, err
 }
 
 // Pwrite writes at off.
@@ -164,6 +185,9 @@ func (d *FileDescription) Pwrite(c Caller, p []byte, off int64) (int, error) {
 		return 0, unix.EBADF
 	}
 	n, _, err := d.File.Write(c, p, off, d.Flags())
+	if n > 0 && watched() {
+		d.Path.notify(unix.IN_MODIFY)
+	}
 	return n, err
 }
 

@@ -68,7 +68,10 @@ func NewFileSystem(name string, r MountRequest) (FileSystem, error) {
 	return t.Mount(r)
 }
 
+// lastAnonDev begins above the numbers that pipes and their like always have.
 var lastAnonDev atomic.Uint32
+
+func init() { lastAnonDev.Store(31) }
 
 // AnonymousDevice returns a fresh minor number (with major 0) for a file
 // system that has no device, for Attr.DevMinor.

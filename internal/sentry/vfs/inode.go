@@ -81,13 +81,9 @@ type Owner struct{ UID, GID uint32 }
 // object rather than to a path, such as /proc/self/fd/3 or /proc/self/exe.
 type MagicLink interface {
 	// Follow returns where the link leads. The caller drops its references.
+	// For an open file it is FileDescription.Place, which is there for pipes
+	// and their like too.
 	Follow(c Caller) (Path, error)
-}
-
-// FileHandle is implemented by a symbolic-link inode whose target is an open
-// file that may have no path (a pipe in /proc/self/fd): Reopen opens it anew.
-type FileHandle interface {
-	Reopen(c Caller, flags uint32) (*FileDescription, error)
 }
 
 // Accesser is implemented by an Inode that decides itself who may do what

@@ -1,97 +1,296 @@
 package vfs
 
-import "golang.org/x/sys/unix"
-
-// Dentry is a name in the tree of one file system.
-type Dentry struct{}
-
-// Mount is one file system attached to the tree.
-type Mount struct{}
-
-// MountNamespace is a tree of mounts (mount_namespaces(7)).
-type MountNamespace struct{}
-
-// Origin says from where a path is walked: Root is the task's root
-// directory, Start where a relative path begins (cwd or a dirfd's path).
-type Origin struct{ Root, Start Path }
-
-// Resolve flags, beside openat2(2)'s RESOLVE_* in the upper half.
-type ResolveFlags uint64
-
-const (
-	// NoFollowLast returns a final symbolic link itself.
-	NoFollowLast ResolveFlags = 1 << iota
-	// WantDirectory makes anything but a directory ENOTDIR.
-	WantDirectory
-	// EmptyPath allows "" for Start itself (AT_EMPTY_PATH).
-	EmptyPath
-	// ResolveShift is where openat2(2)'s RESOLVE_* bits begin.
-	ResolveShift = 32
+import (
+	"golang.org/x/sys/unix"
 )
 
-// OpenHow is openat2(2)'s struct open_how. Mode is before umask.
-type OpenHow struct {
-	Flags   uint32
-	Mode    uint32
-	Resolve uint64
+// place is a name in a directory, both held for a change: the parent's ops
+// lock is taken by the operations below.
+type place struct {
+	dir  Path
+	name string
+	// slash says that the name was followed by a slash.
+	slash bool
 }
 
-func NewMountNamespace(fs FileSystem, flags uint64) *MountNamespace { return nil }
+func (p *place) release() { p.dir.DecRef() }
 
-// Root is the namespace's root, with a reference taken.
-func (ns *MountNamespace) Root() Path { return Path{} }
-
-// Resolve walks a path; the caller drops the result's reference.
-func (ns *MountNamespace) Resolve(c Caller, o Origin, path string, flags ResolveFlags) (Path, error) {
-	return Path{}, unix.ENOSYS
+// parentOf walks to the directory of path's last component. exist is the
+// error for a path that ends in a directory's own name ("/", ".", "..").
+func (ns *MountNamespace) parentOf(c Caller, o Origin, path string, exist error) (place, error) {
+	var w walk
+	if err := w.begin(c, o, path, 0); err != nil {
+		return place{}, err
+	}
+	defer w.end()
+	name, err := w.parent(exist)
+	if err != nil {
+		return place{}, err
+	}
+	return place{dir: w.take(), name: name, slash: w.dir}, nil
 }
 
-// OpenAt opens or creates. The description has one reference, the caller's.
-func (ns *MountNamespace) OpenAt(c Caller, o Origin, path string, how OpenHow) (*FileDescription, error) {
-	return nil, unix.ENOSYS
+// make runs create for a new name: the walk, the checks and the locks that
+// mkdir(2), mknod(2), symlink(2) and link(2) have in common. A trailing slash
+// is for directories only.
+func (ns *MountNamespace) make(c Caller, o Origin, path string, dir bool, create func(at place) (Inode, error)) error {
+	at, err := ns.parentOf(c, o, path, unix.EEXIST)
+	if err != nil {
+		return err
+	}
+	defer at.release()
+	d := at.dir.Dentry
+	d.ops.Lock()
+	old, err := d.child(at.name)
+	if err == nil {
+		d.ops.Unlock()
+		old.DecRef()
+		return unix.EEXIST
+	}
+	if err == unix.ENOENT && at.slash && !dir {
+		d.ops.Unlock()
+		return unix.ENOENT
+	}
+	var n *Dentry
+	if err == unix.ENOENT {
+		n, err = at.create(c, create)
+	}
+	d.ops.Unlock()
+	if err != nil {
+		return err
+	}
+	mask := uint32(unix.IN_CREATE)
+	if dir {
+		mask |= unix.IN_ISDIR
+	}
+	notify(d.inode, Event{Mask: mask, Name: at.name})
+	n.DecRef()
+	return nil
 }
 
-// Open opens what p leads to (open(2) without O_CREAT).
-func (ns *MountNamespace) Open(c Caller, p Path, flags uint32) (*FileDescription, error) {
-	return nil, unix.ENOSYS
+// create makes a name that is not there, and returns its dentry with a
+// reference. The directory's ops lock is held.
+func (at place) create(c Caller, create func(at place) (Inode, error)) (*Dentry, error) {
+	if at.dir.Mount.ReadOnly() {
+		return nil, unix.EROFS
+	}
+	if err := mayCreate(c.Credentials(), at.dir); err != nil {
+		return nil, err
+	}
+	ino, err := create(at)
+	if err != nil {
+		return nil, err
+	}
+	return at.dir.Dentry.add(at.name, ino)
 }
 
+// MkdirAt makes a directory, as mkdirat(2).
 func (ns *MountNamespace) MkdirAt(c Caller, o Origin, path string, mode uint32) error {
-	return unix.ENOSYS
+	mode = mode & 0o1777 &^ c.Umask()
+	return ns.make(c, o, path, true, func(at place) (Inode, error) {
+		dir := at.dir.Inode()
+		owner, mode, err := ownerIn(c, dir, unix.S_IFDIR|mode)
+		if err != nil {
+			return nil, err
+		}
+		return dir.Mkdir(owner, at.name, mode&^unix.S_IFMT)
+	})
 }
+
+// MknodAt makes a file of the type that mode says, as mknodat(2). The major
+// and minor numbers are for device nodes.
 func (ns *MountNamespace) MknodAt(c Caller, o Origin, path string, mode, major, minor uint32) error {
-	return unix.ENOSYS
+	switch mode & unix.S_IFMT {
+	case 0, unix.S_IFREG:
+		mode = mode&^unix.S_IFMT | unix.S_IFREG
+	case unix.S_IFIFO, unix.S_IFSOCK:
+		major, minor = 0, 0
+	case unix.S_IFCHR, unix.S_IFBLK:
+		whiteout := mode&unix.S_IFMT == unix.S_IFCHR && major == 0 && minor == 0
+		if !whiteout && !c.Credentials().Can(unix.CAP_MKNOD) {
+			return unix.EPERM
+		}
+	case unix.S_IFDIR:
+		return unix.EPERM
+	default:
+		return unix.EINVAL
+	}
+	mode &= unix.S_IFMT | 0o7777&^c.Umask()
+	return ns.make(c, o, path, false, func(at place) (Inode, error) {
+		dir := at.dir.Inode()
+		owner, mode, err := ownerIn(c, dir, mode)
+		if err != nil {
+			return nil, err
+		}
+		if mode&unix.S_IFMT == unix.S_IFREG {
+			return dir.Create(owner, at.name, mode&^unix.S_IFMT)
+		}
+		return dir.Mknod(owner, at.name, mode, major, minor)
+	})
 }
+
+// SymlinkAt makes path a symbolic link to target.
 func (ns *MountNamespace) SymlinkAt(c Caller, target string, o Origin, path string) error {
-	return unix.ENOSYS
+	if target == "" {
+		return unix.ENOENT
+	}
+	if len(target) > maxPath {
+		return unix.ENAMETOOLONG
+	}
+	return ns.make(c, o, path, false, func(at place) (Inode, error) {
+		dir := at.dir.Inode()
+		owner, _, err := ownerIn(c, dir, unix.S_IFLNK|0o777)
+		if err != nil {
+			return nil, err
+		}
+		return dir.Symlink(owner, at.name, target)
+	})
 }
 
 // LinkAt makes path another name of old.
-func (ns *MountNamespace) LinkAt(c Caller, old Path, o Origin, path string) error { return unix.ENOSYS }
-func (ns *MountNamespace) UnlinkAt(c Caller, o Origin, path string) error         { return unix.ENOSYS }
-func (ns *MountNamespace) RmdirAt(c Caller, o Origin, path string) error          { return unix.ENOSYS }
-func (ns *MountNamespace) RenameAt(c Caller, o Origin, old string, no Origin, new string, flags uint32) error {
-	return unix.ENOSYS
+func (ns *MountNamespace) LinkAt(c Caller, old Path, o Origin, path string) error {
+	if err := mayLink(c, old); err != nil {
+		return err
+	}
+	err := ns.make(c, o, path, false, func(at place) (Inode, error) {
+		if at.dir.Mount != old.Mount {
+			return nil, unix.EXDEV
+		}
+		if old.IsDir() {
+			return nil, unix.EPERM
+		}
+		a, err := old.Attr()
+		if err != nil {
+			return nil, err
+		}
+		if a.Nlink == 0 && !old.Dentry.linkable.Load() {
+			return nil, unix.ENOENT
+		}
+		return old.Inode(), at.dir.Inode().Link(at.name, old.Inode())
+	})
+	if err == nil {
+		notify(old.Inode(), Event{Mask: unix.IN_ATTRIB})
+	}
+	return err
 }
 
-// PathName is the absolute name of p as seen from root. ok is false if p
-// cannot be reached from root ("(unreachable)" in getcwd(2)); a removed
-// file's name ends in " (deleted)".
-func (ns *MountNamespace) PathName(root, p Path) (name string, ok bool) { return "", false }
+// mayLink applies protected_hardlinks (proc(5)): who does not own a file may
+// link it only if it is a plain one that he may read and write.
+func mayLink(c Caller, old Path) error {
+	cred := c.Credentials()
+	mode, uid, _, err := ownership(old.Inode())
+	if err != nil || owns(cred, uid) {
+		return err
+	}
+	if mode&unix.S_IFMT != unix.S_IFREG || mode&unix.S_ISUID != 0 ||
+		mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010 ||
+		permitted(cred, old.Inode(), unix.R_OK|unix.W_OK) != nil {
+		return unix.EPERM
+	}
+	return nil
+}
 
-// Access checks p against mask (unix.R_OK|W_OK|X_OK) for c's credentials,
-// including read-only mounts (EROFS) and noexec.
-func Access(c Caller, p Path, mask uint32) error { return unix.ENOSYS }
+// UnlinkAt removes a name that is not a directory's, as unlinkat(2).
+func (ns *MountNamespace) UnlinkAt(c Caller, o Origin, path string) error {
+	return ns.remove(c, o, path, false, unix.EISDIR)
+}
 
-// Chmod, Chown, Utimes and Truncate check permission and change attributes.
-// -1 (all ones) as UID or GID leaves it. A nil time leaves it.
-func Chmod(c Caller, p Path, mode uint32) error                   { return unix.ENOSYS }
-func Chown(c Caller, p Path, uid, gid uint32) error               { return unix.ENOSYS }
-func Utimes(c Caller, p Path, atime, mtime *Time, now bool) error { return unix.ENOSYS }
-func Truncate(c Caller, p Path, size int64) error                 { return unix.ENOSYS }
+// RmdirAt removes an empty directory.
+func (ns *MountNamespace) RmdirAt(c Caller, o Origin, path string) error {
+	return ns.remove(c, o, path, true, unix.EBUSY)
+}
 
-// Attr, Inode, IncRef and DecRef of a path.
-func (p Path) Attr() (Attr, error) { return Attr{}, unix.ENOSYS }
-func (p Path) Inode() Inode        { return nil }
-func (p Path) IncRef()             {}
-func (p Path) DecRef()             {}
+func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, itself error) error {
+	var w walk
+	if err := w.begin(c, o, path, 0); err != nil {
+		return err
+	}
+	defer w.end()
+	name, err := w.last()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !wantDir && (name == "" || name == "." || name == ".."):
+		return itself
+	case name == ".":
+		return unix.EINVAL
+	case name == "..":
+		return unix.ENOTEMPTY
+	case name == "":
+		return itself
+	}
+	dir := w.take()
+	defer dir.DecRef()
+	d := dir.Dentry
+	d.ops.Lock()
+	if dir.Mount.ReadOnly() {
+		// The name's absence is told first.
+		victim, err := d.child(name)
+		d.ops.Unlock()
+		if err != nil {
+			return err
+		}
+		victim.DecRef()
+		return unix.EROFS
+	}
+	victim, err := d.child(name)
+	if err != nil {
+		d.ops.Unlock()
+		return err
+	}
+	if w.dir && !wantDir {
+		d.ops.Unlock()
+		defer victim.DecRef()
+		if victim.isDir() {
+			return unix.EISDIR
+		}
+		return unix.ENOTDIR
+	}
+	err = d.removeChild(c, name, victim, wantDir)
+	d.ops.Unlock()
+	if err == nil {
+		notifyRemoved(d, victim, name)
+	}
+	victim.DecRef()
+	return err
+}
+
+// removeChild removes victim from directory d, whose ops lock is held.
+func (d *Dentry) removeChild(c Caller, name string, victim *Dentry, wantDir bool) error {
+	if err := mayDelete(c.Credentials(), d, victim, wantDir); err != nil {
+		return err
+	}
+	if !wantDir {
+		if err := d.inode.Unlink(name, victim.inode); err != nil {
+			return err
+		}
+		victim.removed()
+		return nil
+	}
+	// Nobody may make anything in the directory any more.
+	victim.ops.Lock()
+	defer victim.ops.Unlock()
+	if err := d.inode.Rmdir(name, victim.inode); err != nil {
+		return err
+	}
+	victim.removed()
+	return nil
+}
+
+// notifyRemoved tells who watches a removed object or its directory.
+func notifyRemoved(dir, victim *Dentry, name string) {
+	if !watched() {
+		return
+	}
+	var isDir uint32
+	if victim.isDir() {
+		isDir = unix.IN_ISDIR
+	} else {
+		notify(victim.inode, Event{Mask: unix.IN_ATTRIB})
+	}
+	if a, err := victim.inode.Attr(); err == nil && (a.Nlink == 0 || isDir != 0) {
+		notify(victim.inode, Event{Mask: unix.IN_DELETE_SELF | isDir, Unlinked: true})
+	}
+	notify(dir.inode, Event{Mask: unix.IN_DELETE | isDir, Name: name})
+}

@@ -3,6 +3,8 @@ package vfs
 import (
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Event is one thing that happened to a watched inode, for inotify(7).
@@ -74,5 +76,34 @@ func notify(ino Inode, e Event) {
 	watches.RUnlock()
 	for _, n := range list {
 		n.HandleEvent(e)
+	}
+}
+
+// notify tells the watchers of the object at p, and those of its directory.
+func (p Path) notify(mask uint32) {
+	if p.Dentry == nil || p.Mount == namelessMount() {
+		return
+	}
+	d := p.Dentry
+	if d.isDir() {
+		mask |= unix.IN_ISDIR
+	}
+	d.super.mu.RLock()
+	dir, name, dead := d.parent, d.name, d.dead.Load()
+	d.super.mu.RUnlock()
+	if dir != nil && !dead {
+		notify(dir.inode, Event{Mask: mask, Name: name})
+	}
+	notify(d.inode, Event{Mask: mask, Unlinked: dead})
+}
+
+// notifyClose tells that the description is closed for good.
+func (d *FileDescription) notifyClose() {
+	switch {
+	case d.Flags()&unix.O_PATH != 0:
+	case d.CanWrite():
+		d.Path.notify(unix.IN_CLOSE_WRITE)
+	default:
+		d.Path.notify(unix.IN_CLOSE_NOWRITE)
 	}
 }

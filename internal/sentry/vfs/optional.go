@@ -47,13 +47,13 @@ type TmpfileMaker interface {
 }
 
 // BlockingOpener is implemented by a File whose open(2) may have to wait, as
-// that of a FIFO: after Inode.Open the system call layer calls FinishOpen
+// that of a FIFO: after Inode.Open the system call layer calls OpenReady
 // until it returns something other than EAGAIN, and waits for waiter.In,
 // Out or Hup of the file between. With O_NONBLOCK it is not called: Open
 // itself answers.
 type BlockingOpener interface {
 	waiter.Waitable
-	FinishOpen() error
+	OpenReady() error
 }
 
 // Sealer is implemented by a File that knows seals (fcntl(2), "File Sealing").
