@@ -4,12 +4,14 @@
 // contents move through platform's CopyIn and CopyOut.
 //
 // The host's stub holds the memory itself (package platform). mm decides and
-// keeps the books, and queues the host operations that make it so.
+// keeps the books, and queues the host operations that make it so. While one
+// task uses an address space, the operations run in one batch when that task
+// goes back to guest code. When several do, an operation that another task
+// could overtake (munmap, mprotect, a fixed mmap) is flushed before the lock
+// is dropped.
 //
 // It must not know tasks or signals.
 //
-// Lock order: MemoryManager.mu, then vfs's locks.
+// Lock order: MemoryManager.mu, then vfs's locks and the platform's. File
+// descriptions are released after mu is dropped.
 package mm
-
-// MemoryManager is one guest address space.
-type MemoryManager struct{}

@@ -1,0 +1,156 @@
+package mm
+
+import (
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// MainStackSize is how much of the main stack is mapped at first, below what
+// execve(2) puts on it.
+const MainStackSize = 132 << 10
+
+// stackStep is by how much at least a stack grows: each time costs a fault
+// that the host cannot resolve by itself.
+const stackStep = 512 << 10
+
+// HandleFault is asked about a SIGSEGV at addr; access is the unix.PROT_* bit
+// that was needed. It reports whether the access may be made again: a stack
+// has been grown, or another thread has mapped the page in the meantime.
+func (m *MemoryManager) HandleFault(ctx platform.Context, addr uint64, access int32) bool {
+	m.mu.Lock()
+	defer m.unlock()
+	v := m.vmas.above(addr)
+	if v == nil || v.start <= addr || v.flags&flagGrowsDown == 0 || v.prot&access == 0 {
+		return false
+	}
+	start := pageDown(addr)
+	limit := m.rlimits.Limit(unix.RLIMIT_STACK)
+	if start < m.limits.Min || v.end-start > limit {
+		return false
+	}
+	floor := max(m.limits.Min, sub(v.end, pageDown(limit)))
+	if p := m.vmas.below(v.start); p != nil {
+		floor = max(floor, p.end)
+		if p.flags&flagGrowsDown == 0 && p.prot != 0 {
+			floor = max(floor, p.end+stackGuard)
+		}
+	}
+	if start < floor {
+		return false
+	}
+	// Grow further than is needed, so that the next step is rare.
+	start = max(floor, min(start, v.start-min(v.start, max(stackStep, v.end-v.start))))
+	n := v.start - start
+	if m.admitSize(n) != nil || v.flags&flagLocked != 0 && m.admitLocked(n, false, unix.EAGAIN) != nil {
+		return false
+	}
+	grown := v.clone()
+	grown.start, grown.end = start, v.start
+	ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: start, Length: n, Prot: v.prot, FD: -1,
+		Flags: unix.MAP_FIXED | hostFlags(grown)})
+	if m.flush(ctx) != nil {
+		m.unref(grown)
+		return false
+	}
+	m.add(grown)
+	return true
+}
+
+// CheckRange checks that [addr, addr+length) is mapped for reading, or for
+// writing: EFAULT if not. It lets a call refuse a bad buffer before it takes
+// data from a stream. A stack that could grow there counts as mapped.
+func (m *MemoryManager) CheckRange(addr, length uint64, write bool) error {
+	need := int32(unix.PROT_READ)
+	if write {
+		need = unix.PROT_WRITE
+	}
+	if length == 0 {
+		return nil
+	}
+	end := addr + length
+	if end < addr || end > m.limits.Max {
+		return unix.EFAULT
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for at := addr; at < end; {
+		v := m.vmas.above(at)
+		if v == nil || v.prot&need == 0 {
+			return unix.EFAULT
+		}
+		if v.start > at && (v.flags&flagGrowsDown == 0 || v.end-at > m.rlimits.Limit(unix.RLIMIT_STACK)) {
+			return unix.EFAULT
+		}
+		at = v.end
+	}
+	return nil
+}
+
+// CopyIn reads guest memory for the calling task, growing a stack that the
+// range lies in as a fault of the guest's own would. Results are those of
+// platform.Context.CopyIn.
+func (m *MemoryManager) CopyIn(ctx platform.Context, addr uint64, dst []byte) (int, error) {
+	n, err := ctx.CopyIn(addr, dst)
+	if err == unix.EFAULT && m.HandleFault(ctx, addr+uint64(n), unix.PROT_READ) {
+		var more int
+		more, err = ctx.CopyIn(addr+uint64(n), dst[n:])
+		n += more
+	}
+	return n, err
+}
+
+// CopyOut writes guest memory for the calling task, likewise.
+func (m *MemoryManager) CopyOut(ctx platform.Context, addr uint64, src []byte) (int, error) {
+	n, err := ctx.CopyOut(addr, src)
+	if err == unix.EFAULT && m.HandleFault(ctx, addr+uint64(n), unix.PROT_WRITE) {
+		var more int
+		more, err = ctx.CopyOut(addr+uint64(n), src[n:])
+		n += more
+	}
+	return n, err
+}
+
+// ReadRemote, WriteRemote and PokeRemote reach the memory for another task
+// than those that run in it: process_vm_readv(2), /proc/PID/mem, ptrace(2).
+// EFAULT once no task runs in it any more.
+func (m *MemoryManager) ReadRemote(addr uint64, dst []byte) (int, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.dead {
+		return 0, unix.EFAULT
+	}
+	return m.as.CopyIn(addr, dst)
+}
+
+// WriteRemote writes with the guest's own permissions.
+func (m *MemoryManager) WriteRemote(addr uint64, src []byte) (int, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.dead {
+		return 0, unix.EFAULT
+	}
+	return m.as.CopyOut(addr, src)
+}
+
+// PokeRemote writes whatever the protection, as a debugger does. Memory that
+// is shared and read-only is not written: EFAULT.
+func (m *MemoryManager) PokeRemote(addr uint64, src []byte) (int, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.dead {
+		return 0, unix.EFAULT
+	}
+	v := m.vmas.find(addr)
+	if v == nil || v.platforms() || v.flags&flagShared != 0 && v.prot&unix.PROT_WRITE == 0 {
+		return 0, unix.EFAULT
+	}
+	if room := v.end - addr; uint64(len(src)) > room {
+		n, err := m.as.Poke(addr, src[:room])
+		if err == nil {
+			err = unix.EFAULT
+		}
+		return n, err
+	}
+	return m.as.Poke(addr, src)
+}

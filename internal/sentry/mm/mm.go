@@ -1,0 +1,198 @@
+package mm
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// PageSize is the size of a page in bytes, and PageMask the bits of an
+// address within its page.
+const (
+	PageSize = 4096
+	PageMask = PageSize - 1
+)
+
+// MaxMaps is how many mappings an address space may have, as
+// /proc/sys/vm/max_map_count has it on Linux.
+const MaxMaps = 65530
+
+// Limiter tells resource limits: Limit returns the soft limit of one resource
+// (unix.RLIMIT_*), all ones for none.
+type Limiter interface {
+	Limit(resource int) uint64
+}
+
+// MemoryManager is one guest address space. Its users are the tasks that run
+// in it; it starts with one.
+//
+// Methods that take a platform.Context take the calling task's, which runs in
+// this address space: host operations are queued on it.
+type MemoryManager struct {
+	as     platform.AddressSpace
+	limits platform.Limits
+	users  atomic.Int32
+
+	mu      sync.RWMutex
+	rlimits Limiter
+	vmas    vmaSet
+	sums    Totals
+	layout  layout
+	info    Info
+	exe     *vfs.FileDescription
+	// lockFuture holds the flags that mlockall(MCL_FUTURE) gives new mappings.
+	lockFuture vmaFlags
+	dead       bool
+	// released are descriptions to be dropped once mu is free.
+	released []*vfs.FileDescription
+
+	dumpable   atomic.Int32
+	membarrier atomic.Uint32
+}
+
+// New returns the books of an empty address space with one user. It takes a
+// reference to as. lim is asked whenever a limit matters. With noRandomize the
+// layout is the same each time (personality(2)'s ADDR_NO_RANDOMIZE).
+func New(as platform.AddressSpace, lim platform.Limits, rlimits Limiter, noRandomize bool) *MemoryManager {
+	m := &MemoryManager{as: as, limits: lim, rlimits: rlimits}
+	m.users.Store(1)
+	m.dumpable.Store(1)
+	m.layout = newLayout(lim, rlimits.Limit(unix.RLIMIT_STACK), noRandomize)
+	as.IncRef()
+	m.addSpecial()
+	m.adopt()
+	return m
+}
+
+// adopt makes the platform ask this MemoryManager for room near guest code.
+func (m *MemoryManager) adopt() {
+	if r, ok := m.as.(interface {
+		SetReserver(func(near, size uint64) (addr uint64, ok bool))
+	}); ok {
+		r.SetReserver(m.Reserve)
+	}
+}
+
+// AddressSpace returns the platform's side of the address space.
+func (m *MemoryManager) AddressSpace() platform.AddressSpace { return m.as }
+
+// PlatformLimits returns the bounds of guest addresses.
+func (m *MemoryManager) PlatformLimits() platform.Limits { return m.limits }
+
+// IncRef adds a user: a task that shares the address space (CLONE_VM).
+func (m *MemoryManager) IncRef() { m.users.Add(1) }
+
+// Users returns how many tasks use the address space.
+func (m *MemoryManager) Users() int { return int(m.users.Load()) }
+
+// DecRef drops a user. The last one releases everything that is mapped and
+// the platform's address space; after that the books are empty.
+func (m *MemoryManager) DecRef() {
+	if n := m.users.Add(-1); n > 0 {
+		return
+	} else if n < 0 {
+		panic("mm: address space released twice")
+	}
+	m.retire()
+	m.as.DecRef()
+}
+
+// retire empties the books of an address space that no task uses any more.
+func (m *MemoryManager) retire() {
+	m.mu.Lock()
+	m.vmas.ascend(0, ^uint64(0), func(v *vma) bool {
+		m.drop(v.file)
+		v.shm.decRef()
+		return true
+	})
+	m.vmas = vmaSet{}
+	m.sums = Totals{}
+	m.drop(m.exe)
+	m.exe = nil
+	m.dead = true
+	m.unlock()
+}
+
+// drop has a description released once mu is free.
+func (m *MemoryManager) drop(f *vfs.FileDescription) {
+	if f != nil {
+		m.released = append(m.released, f)
+	}
+}
+
+// unlock releases mu, then the descriptions that lost their mapping.
+func (m *MemoryManager) unlock() {
+	files := m.released
+	m.released = nil
+	m.mu.Unlock()
+	for _, f := range files {
+		f.DecRef()
+	}
+}
+
+// SetLimiter changes who is asked for limits, for a process that was forked
+// or moved to limits of its own.
+func (m *MemoryManager) SetLimiter(l Limiter) {
+	m.mu.Lock()
+	m.rlimits = l
+	m.mu.Unlock()
+}
+
+// settle has queued operations done now if another task could overtake them.
+// mu is held. A failure is repaired in the books and returned as an errno.
+func (m *MemoryManager) settle(ctx platform.Context) error {
+	if m.users.Load() <= 1 {
+		return nil
+	}
+	return m.flush(ctx)
+}
+
+// flush has queued operations done now. mu is held.
+func (m *MemoryManager) flush(ctx platform.Context) error {
+	err := ctx.Flush()
+	if err == nil {
+		return nil
+	}
+	return m.repair(ctx, err)
+}
+
+// OpFailed repairs the books after an EventOpFailed, and returns the errno
+// that the system call that queued the operation should return. (No guest code
+// ran since that call, so its result can still be changed.)
+func (m *MemoryManager) OpFailed(ctx platform.Context, err error) unix.Errno {
+	m.mu.Lock()
+	defer m.unlock()
+	return m.repair(ctx, err)
+}
+
+// repair makes the books agree with the host after err. What should have been
+// mapped is taken out again, so that the guest finds a hole where it finds no
+// memory. Other operations may have had a part of their effect, as the same
+// call's failure may have on Linux.
+func (m *MemoryManager) repair(ctx platform.Context, err error) unix.Errno {
+	op, ok := err.(*platform.OpError)
+	if !ok {
+		if e, ok := err.(unix.Errno); ok {
+			return e
+		}
+		return unix.ENOMEM
+	}
+	if op.Op.Kind == platform.OpMmap {
+		m.removeRange(op.Op.Addr, op.Op.Addr+op.Op.Length)
+		ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: op.Op.Addr, Length: op.Op.Length})
+	}
+	if e, ok := op.Errno.(unix.Errno); ok {
+		return e
+	}
+	return unix.ENOMEM
+}
+
+// pageUp rounds up to a page; it wraps to 0 at the top.
+func pageUp(n uint64) uint64 { return (n + PageMask) &^ PageMask }
+
+// pageDown rounds down to a page.
+func pageDown(n uint64) uint64 { return n &^ PageMask }

@@ -1,0 +1,418 @@
+package mm
+
+import (
+	"sync"
+
+	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mmap flags that golang.org/x/sys/unix does not have for all kernels.
+const (
+	mapHugeShift = 26
+	mapHugeMask  = 0x3f
+	mapTypeMask  = 0xf
+)
+
+// MMapArgs are mmap(2)'s arguments.
+type MMapArgs struct {
+	Addr, Length uint64
+	Prot         int32  // unix.PROT_*
+	Flags        uint32 // unix.MAP_*
+	// File is what is mapped, nil for anonymous memory. The mapping takes a
+	// reference of its own.
+	File   *vfs.FileDescription
+	Offset uint64 // in bytes
+	// Executable says that execve(2) maps: the file need not be readable.
+	Executable bool
+	// Name is shown in /proc/PID/maps for anonymous memory.
+	Name string
+	// CanLock says that RLIMIT_MEMLOCK does not matter (CAP_IPC_LOCK).
+	CanLock bool
+}
+
+// protMask are the protection bits that a mapping keeps.
+const protMask = unix.PROT_READ | unix.PROT_WRITE | unix.PROT_EXEC
+
+// MMap makes a mapping as mmap(2) does, and returns its address.
+func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
+	v, err := a.vma()
+	if err != nil {
+		return 0, err
+	}
+	length := pageUp(a.Length)
+	if length == 0 || length > m.limits.Max {
+		return 0, unix.ENOMEM
+	}
+	if a.Offset+length < a.Offset || a.Offset+length > 1<<63 {
+		return 0, unix.EOVERFLOW
+	}
+	fd := -1
+	if a.File != nil {
+		if err := a.permit(v); err != nil {
+			return 0, err
+		}
+		if anon, ok := a.File.File.(vfs.AnonymousMapper); ok && anon.MapsAnonymous() {
+			a.File, v.offset = nil, 0
+		} else if fd, err = a.File.File.MapFD(); err != nil {
+			return 0, err
+		}
+	}
+	if a.File == nil && v.flags&flagShared != 0 {
+		if v.shm, err = newSharedMemory(length); err != nil {
+			return 0, err
+		}
+		fd = v.shm.fd
+	}
+
+	m.mu.Lock()
+	defer m.unlock()
+	v.flags |= m.lockFuture
+	addr, err := m.place(a, length)
+	if err == nil {
+		err = m.admit(v, addr, length, a)
+	}
+	if err != nil {
+		v.shm.decRef()
+		return 0, err
+	}
+	if a.File != nil {
+		v.file = a.File
+		v.file.IncRef()
+	}
+	fixed := a.Flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) == unix.MAP_FIXED
+	if fixed {
+		m.unpatch(ctx, addr, addr+length)
+		m.removeRange(addr, addr+length)
+	}
+	v.start, v.end = addr, addr+length
+	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, Offset: v.offset,
+		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}
+	m.add(v)
+	ctx.Queue(op)
+	if fixed {
+		// What was there could be in use by other tasks: their operations
+		// must not overtake this one.
+		if err := m.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return addr, nil
+}
+
+// hostFlags are the host's mmap flags for a mapping like v.
+func hostFlags(v *vma) int32 {
+	f := int32(unix.MAP_PRIVATE)
+	if v.flags&flagShared != 0 {
+		f = unix.MAP_SHARED
+	}
+	if v.anonymous() {
+		f |= unix.MAP_ANONYMOUS
+	}
+	if v.flags&flagNoReserve != 0 {
+		f |= unix.MAP_NORESERVE
+	}
+	return f
+}
+
+// vma checks the arguments that need no look at the address space and returns
+// the mapping that they ask for, without place.
+func (a *MMapArgs) vma() (*vma, error) {
+	v := &vma{prot: a.Prot & protMask, maxProt: protMask, offset: a.Offset}
+	if a.Length == 0 || a.Offset&PageMask != 0 {
+		return nil, unix.EINVAL
+	}
+	if a.Flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) != 0 && a.Addr&PageMask != 0 {
+		return nil, unix.EINVAL
+	}
+	switch a.Flags & mapTypeMask {
+	case unix.MAP_PRIVATE:
+	case unix.MAP_SHARED:
+		v.flags |= flagShared
+	case unix.MAP_SHARED_VALIDATE:
+		const known = mapTypeMask | unix.MAP_FIXED | unix.MAP_ANONYMOUS | unix.MAP_DENYWRITE | unix.MAP_EXECUTABLE |
+			unix.MAP_GROWSDOWN | unix.MAP_LOCKED | unix.MAP_NORESERVE | unix.MAP_POPULATE | unix.MAP_NONBLOCK |
+			unix.MAP_STACK | unix.MAP_HUGETLB | unix.MAP_32BIT | mapHugeMask<<mapHugeShift
+		if a.Flags&^known != 0 {
+			return nil, unix.EOPNOTSUPP
+		}
+		if a.File == nil {
+			return nil, unix.EINVAL
+		}
+		v.flags |= flagShared
+	default:
+		return nil, unix.EINVAL
+	}
+	if a.Flags&unix.MAP_HUGETLB != 0 {
+		// No huge pages are set aside, as in /proc/sys/vm/nr_hugepages.
+		if size := a.Flags >> mapHugeShift & mapHugeMask; a.File != nil || size != 0 && size != 21 && size != 30 {
+			return nil, unix.EINVAL
+		}
+		return nil, unix.ENOMEM
+	}
+	if a.Flags&unix.MAP_GROWSDOWN != 0 {
+		if v.flags&flagShared != 0 || a.File != nil {
+			return nil, unix.EINVAL
+		}
+		v.flags |= flagGrowsDown
+	}
+	if a.Flags&unix.MAP_LOCKED != 0 {
+		v.flags |= flagLocked
+	}
+	if a.Flags&unix.MAP_NORESERVE != 0 {
+		v.flags |= flagNoReserve
+	}
+	if a.File == nil {
+		v.offset, v.name = 0, a.Name
+	}
+	return v, nil
+}
+
+// permit checks that the file may be mapped as asked for, and sets what
+// mprotect(2) may give later.
+func (a *MMapArgs) permit(v *vma) error {
+	f := a.File
+	if !a.Executable {
+		if !f.CanRead() {
+			return unix.EACCES
+		}
+		if v.flags&flagShared != 0 && !f.CanWrite() {
+			if v.prot&unix.PROT_WRITE != 0 {
+				return unix.EACCES
+			}
+			v.maxProt &^= unix.PROT_WRITE
+		}
+	}
+	if mnt := f.Path.Mount; mnt != nil && mnt.NoExec() {
+		if v.prot&unix.PROT_EXEC != 0 {
+			return unix.EPERM
+		}
+		v.maxProt &^= unix.PROT_EXEC
+	}
+	if s, ok := f.File.(vfs.Sealer); ok && v.flags&flagShared != 0 {
+		if seals, err := s.Seals(); err == nil && seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
+			if v.prot&unix.PROT_WRITE != 0 {
+				return unix.EPERM
+			}
+			v.maxProt &^= unix.PROT_WRITE
+		}
+	}
+	return nil
+}
+
+// place chooses the address. mu is held.
+func (m *MemoryManager) place(a MMapArgs, length uint64) (uint64, error) {
+	lo, top := m.limits.Min, m.top()
+	if a.Flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) != 0 {
+		if a.Addr < lo {
+			return 0, unix.EPERM
+		}
+		if a.Addr > top || length > top-a.Addr {
+			return 0, unix.ENOMEM
+		}
+		if a.Flags&unix.MAP_FIXED_NOREPLACE != 0 {
+			if w := m.vmas.above(a.Addr); w != nil && w.start < a.Addr+length {
+				return 0, unix.EEXIST
+			}
+		} else if m.meetsHidden(a.Addr, a.Addr+length) {
+			return 0, unix.ENOMEM
+		}
+		return a.Addr, nil
+	}
+	if a.Flags&unix.MAP_32BIT != 0 {
+		if addr, ok := m.vmas.lowestHole(max(lo, 1<<30), min(top, 1<<31), length, PageSize); ok {
+			return addr, nil
+		}
+		return 0, unix.ENOMEM
+	}
+	if hint := pageUp(a.Addr); a.Addr != 0 {
+		hint = max(hint, lo)
+		if hint < top && length <= top-hint && m.vmas.free(hint, hint+length) {
+			return hint, nil
+		}
+	}
+	return m.findRoom(length, PageSize)
+}
+
+// findRoom returns the address at which a new mapping of length goes. mu is
+// held.
+func (m *MemoryManager) findRoom(length, align uint64) (uint64, error) {
+	if addr, ok := m.vmas.highestHole(m.limits.Min, m.layout.mmapTop, length, align); ok {
+		return addr, nil
+	}
+	if addr, ok := m.vmas.lowestHole(m.layout.mmapTop, m.top(), length, align); ok {
+		return addr, nil
+	}
+	return 0, unix.ENOMEM
+}
+
+// FindRoom returns an address at which length bytes are free, aligned to
+// align, a power of two not below a page. Nothing is reserved.
+func (m *MemoryManager) FindRoom(length, align uint64) (uint64, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.findRoom(pageUp(length), align)
+}
+
+// admit checks the limits for a new mapping like v of length bytes at addr,
+// where with MAP_FIXED others may be replaced. mu is held.
+func (m *MemoryManager) admit(v *vma, addr, length uint64, a MMapArgs) error {
+	if m.dead {
+		return unix.ENOMEM
+	}
+	var replaced uint64
+	extra := 1
+	if a.Flags&unix.MAP_FIXED != 0 {
+		extra += m.splits(addr, addr+length)
+		replaced = m.mapped(addr, addr+length)
+	}
+	if m.vmas.len()+extra > MaxMaps {
+		return unix.ENOMEM
+	}
+	if v.flags&flagLocked != 0 {
+		if err := m.admitLocked(length, a.CanLock, unix.EAGAIN); err != nil {
+			return err
+		}
+	}
+	if err := m.admitSize(length - min(length, replaced)); err != nil {
+		return err
+	}
+	if v.isData() {
+		return m.admitData(v, length)
+	}
+	return nil
+}
+
+// admitSize checks RLIMIT_AS for n bytes more. mu is held.
+func (m *MemoryManager) admitSize(n uint64) error {
+	if lim := m.rlimits.Limit(unix.RLIMIT_AS); m.sums.Size+n > lim {
+		return unix.ENOMEM
+	}
+	return nil
+}
+
+// admitData checks n bytes more of private writable memory: RLIMIT_DATA, and
+// that a single mapping is not larger than all memory there is, which is the
+// host's heuristic (vm.overcommit_memory 0). mu is held.
+func (m *MemoryManager) admitData(v *vma, n uint64) error {
+	if lim := m.rlimits.Limit(unix.RLIMIT_DATA); m.sums.Data+n > lim {
+		return unix.ENOMEM
+	}
+	if v.flags&flagNoReserve == 0 && n > hostMemory() {
+		return unix.ENOMEM
+	}
+	return nil
+}
+
+// admitLocked checks RLIMIT_MEMLOCK for n bytes more; full is the errno beyond
+// it. mu is held.
+func (m *MemoryManager) admitLocked(n uint64, canLock bool, full unix.Errno) error {
+	if canLock {
+		return nil
+	}
+	lim := m.rlimits.Limit(unix.RLIMIT_MEMLOCK)
+	if lim == 0 {
+		return unix.EPERM
+	}
+	if m.sums.Locked+n > lim {
+		return full
+	}
+	return nil
+}
+
+// hostMemory is the host's memory and swap space in bytes.
+var hostMemory = sync.OnceValue(func() uint64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return ^uint64(0)
+	}
+	return (si.Totalram + si.Totalswap) * uint64(si.Unit)
+})
+
+// mapped returns how many bytes of [start, end) are mapped.
+func (m *MemoryManager) mapped(start, end uint64) uint64 {
+	var n uint64
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		n += min(v.end, end) - max(v.start, start)
+		return true
+	})
+	return n
+}
+
+// meetsHidden reports whether the platform keeps something in the range.
+func (m *MemoryManager) meetsHidden(start, end uint64) (yes bool) {
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		yes = v.platforms()
+		return !yes
+	})
+	return yes
+}
+
+// unpatch has the platform restore the code in a range that is about to be
+// changed. Only executable mappings can hold rewritten code.
+func (m *MemoryManager) unpatch(ctx platform.Context, start, end uint64) {
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		if v.prot&unix.PROT_EXEC != 0 && !v.platforms() {
+			s, e := max(v.start, start), min(v.end, end)
+			ctx.Unpatch(s, e-s)
+		}
+		return true
+	})
+}
+
+// MUnmap removes mappings as munmap(2) does.
+func (m *MemoryManager) MUnmap(ctx platform.Context, addr, length uint64) error {
+	if addr&PageMask != 0 || addr > m.limits.Max || length > m.limits.Max-addr {
+		return unix.EINVAL
+	}
+	end := addr + pageUp(length)
+	if end == addr {
+		return unix.EINVAL
+	}
+	m.mu.Lock()
+	defer m.unlock()
+	return m.unmap(ctx, addr, end)
+}
+
+// unmap removes [start, end) from the books and the host. mu is held.
+func (m *MemoryManager) unmap(ctx platform.Context, start, end uint64) error {
+	if m.vmas.len()+m.splits(start, end)-1 > MaxMaps {
+		return unix.ENOMEM
+	}
+	if !m.queueUnmap(ctx, start, end) {
+		return nil
+	}
+	m.removeRange(start, end)
+	return m.settle(ctx)
+}
+
+// queueUnmap queues the operations that unmap what is the guest's within
+// [start, end): one for each run of mappings between those of the platform.
+// It reports whether there was anything.
+func (m *MemoryManager) queueUnmap(ctx platform.Context, start, end uint64) (any bool) {
+	var from, to uint64
+	flush := func() {
+		if from != to {
+			any = true
+			ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: from, Length: to - from})
+		}
+		from, to = 0, 0
+	}
+	m.unpatch(ctx, start, end)
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		if v.platforms() {
+			flush()
+			return true
+		}
+		s, e := max(v.start, start), min(v.end, end)
+		if from == to {
+			from = s
+		}
+		to = e
+		return true
+	})
+	flush()
+	return any
+}
