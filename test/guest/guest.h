@@ -106,10 +106,10 @@ static void guest_fail(const char *file, int line, const char *fmt, ...) {
 	} while (0)
 
 /* child runs code in a forked process and returns its wait status. */
-#define IN_CHILD(code)                                                         \
+#define IN_CHILD(...)                                                          \
 	({                                                                     \
 		pid_t k_ = (pid_t)OK(fork());                                  \
-		if (k_ == 0) { code; _exit(0); }                               \
+		if (k_ == 0) { __VA_ARGS__; _exit(0); }                        \
 		int s_;                                                        \
 		EQUAL(waitpid(k_, &s_, 0), k_);                                \
 		s_;                                                            \
