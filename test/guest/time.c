@@ -1,0 +1,282 @@
+/* Time and futexes: clock_gettime(2), nanosleep(2), timers, futex(2). */
+#include "guest.h"
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/times.h>
+
+static long futex(volatile int *a, int op, int val, const struct timespec *t, volatile int *b, int val3) {
+	return syscall(SYS_futex, a, op, val, t, b, val3);
+}
+
+TEST(clocks_agree) {
+	struct timespec a, b;
+	OK(clock_gettime(CLOCK_REALTIME, &a));
+	OK(syscall(SYS_clock_gettime, CLOCK_REALTIME, &b));
+	CHECK(b.tv_sec - a.tv_sec <= 1);
+	time_t t = time(NULL);
+	CHECK(t - a.tv_sec >= 0 && t - a.tv_sec <= 2);
+	long long last = now_ns();
+	for (int i = 0; i < 10000; i++) {
+		long long n = now_ns();
+		CHECK(n >= last);
+		last = n;
+	}
+	/* the vDSO's clock and the kernel's are one */
+	for (int i = 0; i < 100; i++) {
+		struct timespec k;
+		long long before = now_ns();
+		OK(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &k));
+		long long mid = k.tv_sec * 1000000000LL + k.tv_nsec;
+		CHECK(before <= mid && mid <= now_ns());
+	}
+	FAILS(clock_gettime(12345, &a), EINVAL);
+	OK(clock_getres(CLOCK_MONOTONIC, &a));
+	CHECK(a.tv_sec == 0 && a.tv_nsec > 0 && a.tv_nsec <= 10000000);
+	FAILS(syscall(SYS_clock_gettime, CLOCK_REALTIME, (void *)8), EFAULT);
+}
+
+TEST(cpu_clocks_count_work_only) {
+	struct timespec a, b;
+	OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a));
+	long long t0 = now_ns();
+	while (now_ns() - t0 < 50000000) {}
+	OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b));
+	long long used = (b.tv_sec - a.tv_sec) * 1000000000LL + b.tv_nsec - a.tv_nsec;
+	CHECK(used > 5000000);
+	a = b;
+	sleep_ms(100);
+	OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b));
+	used = (b.tv_sec - a.tv_sec) * 1000000000LL + b.tv_nsec - a.tv_nsec;
+	CHECK(used < 60000000);
+}
+
+TEST(sleeping) {
+	long long t0 = now_ns();
+	sleep_ms(20);
+	CHECK(now_ns() - t0 >= 20000000);
+	struct timespec bad = { 0, 1000000000 };
+	FAILS(nanosleep(&bad, NULL), EINVAL);
+	struct timespec at;
+	OK(clock_gettime(CLOCK_MONOTONIC, &at));
+	at.tv_nsec += 20000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000;
+	}
+	EQUAL(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL), 0);
+	CHECK(now_ns() >= at.tv_sec * 1000000000LL + at.tv_nsec);
+	EQUAL(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL), 0);
+}
+
+static volatile int ticks;
+static void tick(int s) { (void)s; ticks++; }
+
+TEST(interval_timers) {
+	signal(SIGALRM, tick);
+	struct itimerval it = { { 0, 5000 }, { 0, 5000 } }, old;
+	OK(setitimer(ITIMER_REAL, &it, NULL));
+	while (ticks < 5)
+		pause();
+	memset(&it, 0, sizeof it);
+	OK(setitimer(ITIMER_REAL, &it, &old));
+	EQUAL(old.it_interval.tv_usec, 5000);
+	EQUAL(alarm(100), 0);
+	EQUAL(alarm(0), 100);
+	signal(SIGVTALRM, tick);
+	ticks = 0;
+	it.it_value.tv_usec = 10000;
+	OK(setitimer(ITIMER_VIRTUAL, &it, NULL));
+	while (!ticks) {}
+	FAILS(setitimer(9, &it, NULL), EINVAL);
+}
+
+static volatile int got_value;
+static void timer_info(int s, siginfo_t *i, void *c) {
+	(void)s;
+	(void)c;
+	ticks++;
+	got_value = i->si_value.sival_int;
+}
+
+TEST(posix_timers) {
+	struct sigaction a;
+	memset(&a, 0, sizeof a);
+	a.sa_sigaction = timer_info;
+	a.sa_flags = SA_SIGINFO;
+	OK(sigaction(SIGRTMIN, &a, NULL));
+	struct sigevent e;
+	memset(&e, 0, sizeof e);
+	e.sigev_notify = SIGEV_SIGNAL;
+	e.sigev_signo = SIGRTMIN;
+	e.sigev_value.sival_int = 99;
+	timer_t t;
+	OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+	struct itimerspec it = { { 0, 3000000 }, { 0, 3000000 } }, cur;
+	OK(timer_settime(t, 0, &it, NULL));
+	while (ticks < 5)
+		pause();
+	EQUAL(got_value, 99);
+	OK(timer_gettime(t, &cur));
+	EQUAL(cur.it_interval.tv_nsec, 3000000);
+	CHECK(timer_getoverrun(t) >= 0);
+	OK(timer_delete(t));
+	FAILS(syscall(SYS_timer_delete, 12345), EINVAL);
+}
+
+TEST(futex_basics) {
+	static volatile int w = 1;
+	FAILS(futex(&w, FUTEX_WAIT, 0, NULL, NULL, 0), EAGAIN);
+	struct timespec t = { 0, 10000000 };
+	long long t0 = now_ns();
+	FAILS(futex(&w, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1, &t, NULL, 0), ETIMEDOUT);
+	CHECK(now_ns() - t0 >= 10000000);
+	EQUAL(futex(&w, FUTEX_WAKE, 10, NULL, NULL, 0), 0);
+	FAILS(futex((int *)8, FUTEX_WAIT, 0, NULL, NULL, 0), EFAULT);
+	FAILS(futex((int *)((char *)&w + 1), FUTEX_WAIT, 0, NULL, NULL, 0), EINVAL);
+	FAILS(futex(&w, FUTEX_WAIT_BITSET, 1, NULL, NULL, 0), EINVAL);
+	FAILS(futex(&w, 99, 1, NULL, NULL, 0), ENOSYS);
+	t.tv_nsec = 1000000000;
+	FAILS(futex(&w, FUTEX_WAIT, 1, &t, NULL, 0), EINVAL);
+}
+
+static volatile int gate, passed;
+static void *waits(void *a) {
+	while (!gate)
+		futex(&gate, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	__atomic_add_fetch(&passed, 1, __ATOMIC_SEQ_CST);
+	return a;
+}
+
+TEST(futex_wakes_all) {
+	pthread_t t[8];
+	for (int i = 0; i < 8; i++)
+		pthread_create(&t[i], NULL, waits, NULL);
+	sleep_ms(30);
+	gate = 1;
+	EQUAL(futex(&gate, FUTEX_WAKE_PRIVATE, 1000, NULL, NULL, 0), 8);
+	for (int i = 0; i < 8; i++)
+		pthread_join(t[i], NULL);
+	EQUAL(passed, 8);
+}
+
+TEST(futex_requeue) {
+	static volatile int other;
+	pthread_t t[4];
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, waits, NULL);
+	sleep_ms(30);
+	FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &other, 5), EAGAIN);
+	gate = 1;
+	EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &other, 1), 4);
+	EQUAL(futex(&other, FUTEX_WAKE_PRIVATE, 10, NULL, NULL, 0), 3);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+}
+
+TEST(futex_between_processes) {
+	volatile int *m = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t k = OK(fork());
+	if (!k) {
+		sleep_ms(20);
+		*m = 1;
+		EQUAL(futex(m, FUTEX_WAKE, 1, NULL, NULL, 0), 1);
+		_exit(0);
+	}
+	EQUAL(futex(m, FUTEX_WAIT, 0, NULL, NULL, 0), 0);
+	EQUAL(*m, 1);
+	int s;
+	OK(waitpid(k, &s, 0));
+	EXITED_OK(s);
+}
+
+static pthread_mutex_t mu;
+static long counter;
+static void *adds(void *a) {
+	for (int i = 0; i < 3000; i++) {
+		pthread_mutex_lock(&mu);
+		counter++;
+		pthread_mutex_unlock(&mu);
+	}
+	return a;
+}
+
+static void mutex_test(int protocol) {
+	pthread_mutexattr_t at;
+	pthread_mutexattr_init(&at);
+	EQUAL(pthread_mutexattr_setprotocol(&at, protocol), 0);
+	pthread_mutex_init(&mu, &at);
+	pthread_t t[4];
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, adds, NULL);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	EQUAL(counter, 12000);
+}
+
+TEST(mutexes) { mutex_test(PTHREAD_PRIO_NONE); }
+TEST(priority_inheriting_mutexes) { mutex_test(PTHREAD_PRIO_INHERIT); }
+
+TEST(robust_mutexes) {
+	pthread_mutex_t *m = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_t at;
+	pthread_mutexattr_init(&at);
+	pthread_mutexattr_setrobust(&at, PTHREAD_MUTEX_ROBUST);
+	pthread_mutexattr_setpshared(&at, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(m, &at);
+	pid_t k = OK(fork());
+	if (!k) {
+		pthread_mutex_lock(m);
+		sleep_ms(30);
+		_exit(0);
+	}
+	sleep_ms(10);
+	EQUAL(pthread_mutex_lock(m), EOWNERDEAD);
+	EQUAL(pthread_mutex_consistent(m), 0);
+	EQUAL(pthread_mutex_unlock(m), 0);
+	OK(waitpid(k, NULL, 0));
+}
+
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static int turn;
+static void *ping(void *a) {
+	int me = (int)(long)a;
+	for (int i = 0; i < 500; i++) {
+		pthread_mutex_lock(&mu);
+		while (turn != me)
+			pthread_cond_wait(&cond, &mu);
+		turn = !me;
+		pthread_cond_broadcast(&cond);
+		pthread_mutex_unlock(&mu);
+	}
+	return NULL;
+}
+
+TEST(condition_variables) {
+	pthread_mutex_init(&mu, NULL);
+	pthread_t t[2];
+	for (long i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, ping, (void *)i);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
+TEST(limits) {
+	struct rlimit r, s;
+	OK(getrlimit(RLIMIT_NOFILE, &r));
+	r.rlim_cur = 10;
+	OK(setrlimit(RLIMIT_NOFILE, &r));
+	int f = OK(open("/dev/null", O_RDONLY));
+	EQUAL(fcntl(f, F_DUPFD, 9), 9);
+	FAILS(fcntl(f, F_DUPFD, 10), EINVAL);
+	FAILS(dup2(f, 10), EBADF);
+	while (open("/dev/null", O_RDONLY) >= 0) {}
+	EQUAL(errno, EMFILE);
+	s.rlim_cur = 20;
+	s.rlim_max = 10;
+	FAILS(setrlimit(RLIMIT_NOFILE, &s), EINVAL);
+	FAILS(getrlimit(99, &r), EINVAL);
+	struct tms tm;
+	CHECK(times(&tm) != -1);
+}
