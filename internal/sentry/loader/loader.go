@@ -1,0 +1,207 @@
+// Package loader turns an executable file into an address space that is ready
+// to run: ELF programs with their interpreter, "#!" scripts, the initial stack
+// and the auxiliary vector.
+//
+// Everything that can be wrong with a file is found by Open, before anything
+// of the calling program is lost. Load then fills an empty address space.
+//
+// It must not know tasks: credentials and what happens to the caller's threads
+// and descriptors are the kernel's matter.
+package loader
+
+import (
+	"path"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/mm"
+	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Args say what is to be executed and for whom.
+type Args struct {
+	Caller vfs.Caller
+	Mounts *vfs.MountNamespace
+	// Origin is where relative names of interpreters begin: root and cwd.
+	Origin vfs.Origin
+	// File is the executable, from OpenExecutable or Executable. Open takes a
+	// reference of its own.
+	File *vfs.FileDescription
+	// Name is what the program is called: execve(2)'s path, or
+	// "/dev/fd/N[/path]" for execveat(2). It becomes AT_EXECFN and the name
+	// under which a script's interpreter finds it.
+	Name string
+	// NameVanishes says that Name cannot be opened after the call, because it
+	// leads through a close-on-exec descriptor; scripts fail with ENOENT.
+	NameVanishes bool
+	Argv, Envv   []string
+	// Limits tells RLIMIT_STACK.
+	Limits mm.Limiter
+	// Max is the end of the guest's addresses (platform.Limits.Max).
+	Max uint64
+}
+
+// Image is an executable that was found to be good. Close drops the files that
+// it holds.
+type Image struct {
+	args   Args
+	argv   []string
+	prog   *vfs.FileDescription // the ELF program, also for a script
+	elf    *elfFile
+	interp *vfs.FileDescription // nil without PT_INTERP
+	ielf   *elfFile
+}
+
+// maxScripts is how many scripts may be each other's interpreters.
+const maxScripts = 5
+
+// Open examines an executable, following scripts to their interpreters. The
+// errors are those of execve(2): ENOEXEC, ELIBBAD, EACCES, EINVAL, E2BIG,
+// ELOOP, ENOENT and others of path resolution.
+func Open(a Args) (*Image, error) {
+	i := &Image{args: a, argv: a.Argv, prog: a.File}
+	i.prog.IncRef()
+	if len(i.argv) == 0 {
+		i.argv = []string{""} // as Linux does since 5.18
+	}
+	err := i.open()
+	if err == nil {
+		err = checkSize(i.argv, a.Envv, a.Name, a.Limits.Limit(unix.RLIMIT_STACK))
+	}
+	if err != nil {
+		i.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+func (i *Image) open() error {
+	a := &i.args
+	name := a.Name
+	for depth := 0; ; depth++ {
+		if depth > maxScripts {
+			return unix.ELOOP
+		}
+		head, err := i.head()
+		if err != nil {
+			return err
+		}
+		if !isScript(head) {
+			break
+		}
+		interp, arg, err := parseScript(head)
+		if err != nil {
+			return err
+		}
+		if a.NameVanishes && depth == 0 {
+			return unix.ENOENT
+		}
+		argv := []string{interp}
+		if arg != "" {
+			argv = append(argv, arg)
+		}
+		i.argv = append(append(argv, name), i.argv[1:]...)
+		f, err := OpenExecutable(a.Caller, a.Mounts, a.Origin, interp, 0)
+		if err != nil {
+			return err
+		}
+		i.prog.DecRef()
+		i.prog, name = f, interp
+	}
+	var err error
+	if i.elf, err = parseELF(i.reader(i.prog), a.Max); err != nil {
+		return err
+	}
+	if i.elf.interp == "" {
+		return nil
+	}
+	if i.interp, err = OpenExecutable(a.Caller, a.Mounts, a.Origin, i.elf.interp, 0); err != nil {
+		return err
+	}
+	i.ielf, err = parseELF(i.reader(i.interp), a.Max)
+	if err == unix.ENOEXEC {
+		err = unix.ELIBBAD
+	}
+	return err
+}
+
+// head returns the first bytes of the program, padded with zeros.
+func (i *Image) head() ([]byte, error) {
+	head := make([]byte, scriptLine)
+	_, err := readFull(i.reader(i.prog), head, 0)
+	return head, err
+}
+
+// reader reads a file that need not be readable to the caller: to execute it
+// is enough.
+func (i *Image) reader(f *vfs.FileDescription) readAt {
+	return func(p []byte, off int64) (int, error) { return f.File.Read(i.args.Caller, p, off) }
+}
+
+// Close drops the image's files.
+func (i *Image) Close() {
+	for _, f := range []**vfs.FileDescription{&i.prog, &i.interp} {
+		if *f != nil {
+			(*f).DecRef()
+			*f = nil
+		}
+	}
+}
+
+// SetID tells what the program file's set-user-ID and set-group-ID bits ask
+// for. Nothing on a mount with nosuid.
+type SetID struct {
+	User, Group bool
+	UID, GID    uint32
+}
+
+// SetID reads the bits from the program; for a script they are the
+// interpreter's.
+func (i *Image) SetID() (SetID, error) {
+	if m := i.prog.Path.Mount; m != nil && m.NoSUID() {
+		return SetID{}, nil
+	}
+	a, err := i.prog.Inode.Attr()
+	if err != nil {
+		return SetID{}, err
+	}
+	const groupExec = unix.S_ISGID | unix.S_IXGRP
+	return SetID{User: a.Mode&unix.S_ISUID != 0, Group: a.Mode&groupExec == groupExec, UID: a.UID, GID: a.GID}, nil
+}
+
+// Program is a loaded program.
+type Program struct {
+	// Entry is where it starts, Stack its stack pointer.
+	Entry, Stack uint64
+	// Comm is the name of its thread, the last part of Args.Name.
+	Comm string
+}
+
+// Identity is who the program runs as; see the auxiliary vector in getauxval(3).
+type Identity struct {
+	Creds *auth.Credentials
+	// Secure is AT_SECURE: the program gained privileges by execve.
+	Secure bool
+}
+
+// Load maps the program into m, which must be empty, and builds its stack.
+// ctx is m's context; its registers are not touched. After an error m is good
+// for nothing but to be released.
+func (i *Image) Load(m *mm.MemoryManager, ctx platform.Context, id Identity) (Program, error) {
+	l := load{image: i, m: m, ctx: ctx}
+	if err := l.program(); err != nil {
+		return Program{}, err
+	}
+	sp, err := l.stack(id)
+	if err != nil {
+		return Program{}, err
+	}
+	m.SetExe(i.prog)
+	comm := path.Base(i.args.Name)
+	if i.args.Name == "" {
+		comm = ""
+	}
+	return Program{Entry: l.entry, Stack: sp, Comm: comm}, nil
+}
