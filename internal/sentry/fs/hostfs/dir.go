@@ -1,0 +1,141 @@
+package hostfs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// dirBuffer is how much of a directory is read from the host at once.
+const dirBuffer = 16 << 10
+
+// dir is an open directory. Offsets are the host's cookies: the host keeps
+// them meaningful while names come and go.
+type dir struct {
+	vfs.NoFile
+	waiter.AlwaysReady
+	inode *inode
+
+	mu sync.Mutex
+	fd int
+	// buf[at:end] are entries that were read but not taken yet; next is the
+	// offset at which they begin.
+	buf     []byte
+	at, end int
+	next    int64
+}
+
+func (n *inode) openDir() (vfs.File, error) {
+	h, err := n.fs.acquire(n)
+	if err != nil {
+		return nil, err
+	}
+	defer n.fs.dirs.release(h)
+	fd, err := n.fs.host.Open(Dir(h.fd), "", unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return &dir{inode: n, fd: fd}, nil
+}
+
+// Readiness, Register and Unregister are AlwaysReady's.
+func (d *dir) Readiness(m waiter.Mask) waiter.Mask { return d.AlwaysReady.Readiness(m) }
+func (d *dir) Register(e *waiter.Entry)            {}
+func (d *dir) Unregister(e *waiter.Entry)          {}
+
+// Read implements vfs.File.
+func (d *dir) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
+
+// Write implements vfs.File.
+func (d *dir) Write(vfs.Caller, []byte, int64, uint32) (int, int64, error) {
+	return 0, 0, unix.EBADF
+}
+
+// Seek implements vfs.File. What lies beyond the cookies seen is the host's
+// to judge when it is read.
+func (d *dir) Seek(whence int, off, present int64) (int64, error) {
+	switch whence {
+	case unix.SEEK_SET:
+	case unix.SEEK_CUR:
+		off += present
+	default:
+		return 0, unix.EINVAL
+	}
+	if off < 0 {
+		return 0, unix.EINVAL
+	}
+	return off, nil
+}
+
+// Readdir implements vfs.File.
+func (d *dir) Readdir(_ vfs.Caller, off int64, emit func(vfs.DirEntry) bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.buf == nil {
+		d.buf = make([]byte, dirBuffer)
+	}
+	if off != d.next || off == 0 {
+		if _, err := unix.Seek(d.fd, off, unix.SEEK_SET); err != nil {
+			return err
+		}
+		d.at, d.end, d.next = 0, 0, off
+	}
+	for {
+		for d.at < d.end {
+			e, length, ok := parseDirent(d.buf[d.at:d.end])
+			if !ok {
+				return unix.EIO
+			}
+			if e.Name == ".." && d.inode == d.inode.fs.root {
+				e.Ino = d.inode.id.ino // nothing above is the guest's to know
+			}
+			if !emit(e) {
+				return nil
+			}
+			d.at += length
+			d.next = e.Next
+		}
+		n, err := unix.Getdents(d.fd, d.buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+		d.at, d.end = 0, n
+	}
+}
+
+// parseDirent reads one struct linux_dirent64 (getdents64(2)) and returns its
+// length.
+func parseDirent(b []byte) (e vfs.DirEntry, length int, ok bool) {
+	const header = 19
+	if len(b) < header {
+		return e, 0, false
+	}
+	length = int(binary.LittleEndian.Uint16(b[16:]))
+	if length <= header || length > len(b) {
+		return e, 0, false
+	}
+	name := b[header:length]
+	i := bytes.IndexByte(name, 0)
+	if i <= 0 {
+		return e, 0, false
+	}
+	e.Ino = binary.LittleEndian.Uint64(b)
+	e.Next = int64(binary.LittleEndian.Uint64(b[8:]))
+	e.Type = b[18]
+	e.Name = string(name[:i])
+	return e, length, true
+}
+
+// Fsync implements vfs.File.
+func (d *dir) Fsync(dataOnly bool) error { return fsync(d.fd, dataOnly) }
+
+// Release implements vfs.File.
+func (d *dir) Release() { unix.Close(d.fd) }

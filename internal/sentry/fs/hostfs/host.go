@@ -1,0 +1,58 @@
+package hostfs
+
+import "golang.org/x/sys/unix"
+
+// Dir is a handle of a directory on the host, given by a Host. For Local it
+// is an O_PATH descriptor.
+type Dir int
+
+// Host makes the calls that a FileSystem needs on one tree of the host. Every
+// name is a single component, never "." or ".."; where it says so, the empty
+// name means the directory itself. A final symbolic link is never followed.
+// Errors are errno values. Methods are safe for concurrent use.
+//
+// Local makes the calls in the sentry itself. The interface is narrow so that
+// a process outside of the sentry's walls can do it instead: descriptors are
+// handed over only by Open and Create.
+type Host interface {
+	// Root is the handle of the top directory; it is never closed.
+	Root() Dir
+	// Walk opens a subdirectory. ENOTDIR, ELOOP for a symbolic link.
+	Walk(dir Dir, name string) (Dir, error)
+	// CloseDir gives a handle of Walk's back.
+	CloseDir(dir Dir)
+
+	// Stat fills st with all that the host knows of a name, or of dir itself
+	// if name is empty.
+	Stat(dir Dir, name string, st *unix.Statx_t) error
+	// Statfs tells about the file system that dir is on.
+	Statfs(dir Dir, st *unix.Statfs_t) error
+	// Readlink returns the target of a symbolic link.
+	Readlink(dir Dir, name string) (string, error)
+	// Open opens a regular file, or with an empty name dir itself for
+	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. It must not
+	// block on a FIFO, nor open a device: ENXIO. The caller owns the result.
+	Open(dir Dir, name string, flags int) (int, error)
+
+	// Create makes a regular file, opened O_RDWR. EEXIST if the name is taken.
+	Create(dir Dir, name string, mode uint32) (int, error)
+	// Mkdir makes a directory.
+	Mkdir(dir Dir, name string, mode uint32) error
+	// Mknod makes a FIFO or a socket's name. EPERM for devices.
+	Mknod(dir Dir, name string, mode uint32) error
+	// Symlink makes a symbolic link.
+	Symlink(target string, dir Dir, name string) error
+	// Link makes another name for oldName.
+	Link(oldDir Dir, oldName string, newDir Dir, newName string) error
+	// Unlink removes a name: a directory's if isDir is set, else any other.
+	Unlink(dir Dir, name string, isDir bool) error
+	// Rename is renameat2(2).
+	Rename(oldDir Dir, oldName string, newDir Dir, newName string, flags uint32) error
+
+	// Chmod, Chown and Utimes change a name's attributes, or dir's own if
+	// name is empty. An ID of all ones is left as it is, and so is a time
+	// whose Nsec is unix.UTIME_OMIT.
+	Chmod(dir Dir, name string, mode uint32) error
+	Chown(dir Dir, name string, uid, gid uint32) error
+	Utimes(dir Dir, name string, times *[2]unix.Timespec) error
+}

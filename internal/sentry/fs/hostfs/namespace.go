@@ -1,0 +1,222 @@
+package hostfs
+
+import (
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lookup implements vfs.Inode.
+func (n *inode) Lookup(name string) (vfs.Inode, error) {
+	if n.kind != unix.S_IFDIR {
+		return nil, unix.ENOTDIR
+	}
+	if name == "" {
+		return nil, unix.ENOENT
+	}
+	h, err := n.fs.acquire(n)
+	if err != nil {
+		return nil, err
+	}
+	defer n.fs.dirs.release(h)
+	child, err := n.find(h, name)
+	if err != nil {
+		return nil, err
+	}
+	return child, nil
+}
+
+// find looks up a name with n's handle.
+func (n *inode) find(h *descriptor, name string) (*inode, error) {
+	var st unix.Statx_t
+	if err := n.fs.host.Stat(Dir(h.fd), name, &st); err != nil {
+		return nil, err
+	}
+	return n.seen(&st, name), nil
+}
+
+// seen returns the inode that the host showed under name in n.
+func (n *inode) seen(st *unix.Statx_t, name string) *inode {
+	child := n.fs.table.intern(n.fs, identify(st), uint32(st.Mode))
+	n.fs.place(child, n, name)
+	child.remember(st)
+	return child
+}
+
+// make runs a host call that makes name in n, and returns the new inode after
+// giving it its owner and mode.
+func (n *inode) make(o vfs.Owner, name string, mode uint32, call func(dir Dir) error) (vfs.Inode, error) {
+	if n.kind != unix.S_IFDIR {
+		return nil, unix.ENOTDIR
+	}
+	h, err := n.fs.acquire(n)
+	if err != nil {
+		return nil, err
+	}
+	defer n.fs.dirs.release(h)
+	n.changed()
+	if err := call(Dir(h.fd)); err != nil {
+		return nil, err
+	}
+	child, err := n.find(h, name)
+	if err != nil {
+		return nil, err
+	}
+	return child, child.own(o, mode)
+}
+
+// own gives a new inode its owner and mode, where the host did not at once. A
+// sentry that runs without privileges cannot make files for others; they stay
+// its own then, as files made by its user are.
+func (n *inode) own(o vfs.Owner, mode uint32) error {
+	a, err := n.Attr()
+	if err != nil {
+		return err
+	}
+	var set vfs.SetAttr
+	if a.UID != o.UID || a.GID != o.GID {
+		set = vfs.SetAttr{Which: vfs.SetUID | vfs.SetGID, UID: o.UID, GID: o.GID}
+		if err := n.SetAttr(set); err != nil && err != unix.EPERM && err != unix.EINVAL {
+			return err
+		}
+	}
+	if n.kind == unix.S_IFLNK || set.Which == 0 && a.Mode&07777 == mode&07777 {
+		return nil
+	}
+	return n.SetAttr(vfs.SetAttr{Which: vfs.SetMode, Mode: mode & 07777})
+}
+
+// Create implements vfs.Inode.
+func (n *inode) Create(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) {
+	return n.make(o, name, mode, func(dir Dir) error {
+		fd, err := n.fs.host.Create(dir, name, mode&07777)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	})
+}
+
+// Mkdir implements vfs.Inode.
+func (n *inode) Mkdir(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) {
+	return n.make(o, name, mode, func(dir Dir) error { return n.fs.host.Mkdir(dir, name, mode) })
+}
+
+// Mknod implements vfs.Inode. Device nodes are not made on the host.
+func (n *inode) Mknod(o vfs.Owner, name string, mode, major, minor uint32) (vfs.Inode, error) {
+	return n.make(o, name, mode, func(dir Dir) error { return n.fs.host.Mknod(dir, name, mode) })
+}
+
+// Symlink implements vfs.Inode.
+func (n *inode) Symlink(o vfs.Owner, name, target string) (vfs.Inode, error) {
+	return n.make(o, name, 0777, func(dir Dir) error { return n.fs.host.Symlink(target, dir, name) })
+}
+
+// Link implements vfs.Inode.
+func (n *inode) Link(name string, target vfs.Inode) error {
+	t, ok := target.(*inode)
+	if !ok || t.fs != n.fs {
+		return unix.EXDEV
+	}
+	if t.kind == unix.S_IFDIR {
+		return unix.EPERM
+	}
+	oldParent, oldName := n.fs.where(t)
+	if oldParent == nil {
+		return unix.ENOENT
+	}
+	from, err := n.fs.acquire(oldParent)
+	if err != nil {
+		return err
+	}
+	defer n.fs.dirs.release(from)
+	to, err := n.fs.acquire(n)
+	if err != nil {
+		return err
+	}
+	defer n.fs.dirs.release(to)
+	var st unix.Statx_t
+	if err := n.fs.host.Stat(Dir(from.fd), oldName, &st); err != nil {
+		return err
+	}
+	if identify(&st) != t.id {
+		return unix.ESTALE
+	}
+	n.changed()
+	t.changed()
+	return n.fs.host.Link(Dir(from.fd), oldName, Dir(to.fd), name)
+}
+
+// Unlink implements vfs.Inode.
+func (n *inode) Unlink(name string, victim vfs.Inode) error { return n.remove(name, victim, false) }
+
+// Rmdir implements vfs.Inode.
+func (n *inode) Rmdir(name string, victim vfs.Inode) error { return n.remove(name, victim, true) }
+
+func (n *inode) remove(name string, victim vfs.Inode, isDir bool) error {
+	h, err := n.fs.acquire(n)
+	if err != nil {
+		return err
+	}
+	defer n.fs.dirs.release(h)
+	n.changed()
+	v, ok := victim.(*inode)
+	if ok {
+		v.changed()
+	}
+	if err := n.fs.host.Unlink(Dir(h.fd), name, isDir); err != nil {
+		return err
+	}
+	if ok && isDir {
+		n.fs.dirs.forget(&v.dir)
+	}
+	return nil
+}
+
+// Rename implements vfs.Inode.
+func (n *inode) Rename(oldName string, newDir vfs.Inode, newName string, flags uint32) error {
+	d, ok := newDir.(*inode)
+	if !ok || d.fs != n.fs {
+		return unix.EXDEV
+	}
+	from, err := n.fs.acquire(n)
+	if err != nil {
+		return err
+	}
+	defer n.fs.dirs.release(from)
+	to, err := n.fs.acquire(d)
+	if err != nil {
+		return err
+	}
+	defer n.fs.dirs.release(to)
+	n.changed()
+	d.changed()
+	// What is replaced loses a link.
+	if old := n.fs.known(to, newName); old != nil {
+		defer old.changed()
+	}
+	if err := n.fs.host.Rename(Dir(from.fd), oldName, Dir(to.fd), newName, flags); err != nil {
+		return err
+	}
+	// The moved inodes are found at their new places from now on.
+	if moved := n.fs.known(to, newName); moved != nil {
+		n.fs.place(moved, d, newName)
+		moved.changed()
+	}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		if other := n.fs.known(from, oldName); other != nil {
+			n.fs.place(other, n, oldName)
+			other.changed()
+		}
+	}
+	return nil
+}
+
+// known returns the inode behind a name if somebody holds it, or nil.
+func (fs *FileSystem) known(h *descriptor, name string) *inode {
+	var st unix.Statx_t
+	if fs.host.Stat(Dir(h.fd), name, &st) != nil {
+		return nil
+	}
+	return fs.table.find(identify(&st))
+}

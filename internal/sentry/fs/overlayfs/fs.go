@@ -1,0 +1,154 @@
+package overlayfs
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// magic is OVERLAYFS_SUPER_MAGIC.
+const magic = 0x794c7630
+
+// Extended attributes that mark what is in the upper layer.
+const (
+	xattrPrefix = "trusted.overlay."
+	xattrOpaque = xattrPrefix + "opaque"
+	xattrOrigin = xattrPrefix + "origin"
+)
+
+// The directories of the upper file system: layer is the upper layer itself,
+// work is where copies are made before they are renamed into place.
+const (
+	layerDir = "upper"
+	workDir  = "work"
+)
+
+// FileSystem is an overlay. It implements vfs.FileSystem.
+type FileSystem struct {
+	upper  vfs.FileSystem
+	lowers []vfs.FileSystem
+	work   vfs.Inode
+	root   *node
+	dev    uint32
+	nodes  table
+	inos   numbers
+	// copies numbers the names in work.
+	copies atomic.Uint64
+
+	// mu is held for writing over each change of names, and for reading while
+	// layers are searched or listed together.
+	mu sync.RWMutex
+}
+
+// New lays upper over lowers, the topmost first. It makes two directories in
+// upper's root and works in these. It owns all of the file systems from then
+// on: Release releases them.
+func New(upper vfs.FileSystem, lowers ...vfs.FileSystem) (*FileSystem, error) {
+	if len(lowers) == 0 {
+		return nil, errors.New("overlayfs: no lower file system")
+	}
+	fs := &FileSystem{upper: upper, lowers: lowers, dev: vfs.AnonymousDevice()}
+	below := make([]vfs.Inode, len(lowers))
+	for i, l := range lowers {
+		below[i] = l.Root()
+	}
+	attr, err := below[0].Attr()
+	if err != nil {
+		return nil, fmt.Errorf("overlayfs: lower root: %w", err)
+	}
+	// The top directory looks like the lower one.
+	layer, err := fs.ownDir(layerDir, attr)
+	if err != nil {
+		return nil, err
+	}
+	if fs.work, err = fs.ownDir(workDir, vfs.Attr{Mode: 0700}); err != nil {
+		return nil, err
+	}
+	fs.root, err = fs.node(nil, "", layer, below)
+	return fs, err
+}
+
+// ownDir finds or makes a directory in the upper file system's root.
+func (fs *FileSystem) ownDir(name string, attr vfs.Attr) (vfs.Inode, error) {
+	d, err := fs.upper.Root().Lookup(name)
+	if err == unix.ENOENT {
+		d, err = fs.upper.Root().Mkdir(vfs.Owner{UID: attr.UID, GID: attr.GID}, name, attr.Mode&07777)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("overlayfs: directory %q in the upper file system: %w", name, err)
+	}
+	// It stays as long as the overlay does.
+	hold(d)
+	return d, nil
+}
+
+// Name implements vfs.FileSystem.
+func (fs *FileSystem) Name() string { return "overlay" }
+
+// Root implements vfs.FileSystem.
+func (fs *FileSystem) Root() vfs.Inode { return fs.root }
+
+// StatFS implements vfs.FileSystem: the space is the upper layer's.
+func (fs *FileSystem) StatFS() (vfs.StatFS, error) {
+	st, err := fs.upper.StatFS()
+	st.Type = magic
+	return st, err
+}
+
+// Release implements vfs.FileSystem.
+func (fs *FileSystem) Release() {
+	fs.upper.Release()
+	for _, l := range fs.lowers {
+		l.Release()
+	}
+}
+
+// hold and letGo count a reference to an inode of a layer, where the layer
+// counts.
+func hold(i vfs.Inode) {
+	if r, ok := i.(vfs.Referenced); ok {
+		r.IncRef()
+	}
+}
+
+func letGo(i vfs.Inode) {
+	if r, ok := i.(vfs.Referenced); ok {
+		r.DecRef()
+	}
+}
+
+// numbers gives inode numbers that are unique over all layers: the upper 16
+// bits say on which device of which layer the lower 48 number an inode.
+// Numbers beyond 48 bits may meet; the guest decides nothing by them that
+// matters to the sentry.
+type numbers struct {
+	mu  sync.RWMutex
+	dev map[[2]uint32]uint64
+}
+
+const inoBits = 48
+
+// of returns the overlay's number for a layer's inode.
+func (n *numbers) of(devMajor, devMinor uint32, ino uint64) uint64 {
+	key := [2]uint32{devMajor, devMinor}
+	n.mu.RLock()
+	index, ok := n.dev[key]
+	n.mu.RUnlock()
+	if !ok {
+		n.mu.Lock()
+		if n.dev == nil {
+			n.dev = map[[2]uint32]uint64{}
+		}
+		if index, ok = n.dev[key]; !ok {
+			index = uint64(len(n.dev))
+			n.dev[key] = index
+		}
+		n.mu.Unlock()
+	}
+	return ino ^ index<<inoBits
+}
