@@ -167,7 +167,7 @@ func (e *End) Readiness(mask waiter.Mask) waiter.Mask {
 
 func (e *End) queue() *waiter.Queue {
 	switch {
-	case e.reads && e.write:
+	case e.reads && e.writes:
 		return &e.pipe.bothQ
 	case e.reads:
 		return &e.pipe.readQ

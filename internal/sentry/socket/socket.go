@@ -1,0 +1,93 @@
+// Package socket is what all socket families share: the interface that the
+// socket calls work on, the options of SOL_SOCKET, and the layout of control
+// messages.
+//
+// It must not know a family, nor tasks.
+package socket
+
+import (
+	"coffer/internal/sentry/vfs"
+)
+
+// Caller is the task that makes a socket call, as far as a socket may know it.
+type Caller interface {
+	vfs.Caller
+	// SocketCredentials are what SO_PEERCRED and SCM_CREDENTIALS say of it.
+	SocketCredentials() Ucred
+	// Mounts and PathOrigin say how the paths in its addresses are walked.
+	// The caller of PathOrigin drops the references that it returns.
+	Mounts() *vfs.MountNamespace
+	PathOrigin() vfs.Origin
+}
+
+// Ucred is struct ucred of unix(7).
+type Ucred struct {
+	PID      int32
+	UID, GID uint32
+}
+
+// Socket is a socket of some family. As with every vfs.File its methods never
+// wait: EAGAIN means try again when the socket is ready for that direction
+// (Accept and Recv: waiter.In, Connect and Send: waiter.Out).
+//
+// Addresses are struct sockaddr as the guest lays them out, beginning with
+// the family; nil stands for none.
+type Socket interface {
+	vfs.File
+	vfs.IOTimeouts
+
+	// Bind names the socket.
+	Bind(c Caller, addr []byte) error
+	// Listen makes it accept connections.
+	Listen(c Caller, backlog int32) error
+	// Accept takes the oldest connection off the queue.
+	Accept() (Socket, error)
+	// Connect connects, or for datagrams sets the destination.
+	Connect(c Caller, addr []byte) error
+	// Send sends p with what m holds. A stream may take less than all of p.
+	// On success it takes over the references in m.Rights.
+	Send(c vfs.Caller, p []byte, m *Message) (int, error)
+	// Recv fills p and m. The result is the length of the datagram, which may
+	// be more than len(p), or of what the stream gave.
+	Recv(p []byte, m *Message) (int, error)
+	// Shutdown is shutdown(2).
+	Shutdown(how int32) error
+	// Name and PeerName are getsockname(2) and getpeername(2).
+	Name() []byte
+	PeerName() ([]byte, error)
+	// Option and SetOption are getsockopt(2) and setsockopt(2). An Option's
+	// caller cuts the value to the room that the guest has.
+	Option(c vfs.Caller, level, name int32) ([]byte, error)
+	SetOption(c vfs.Caller, level, name int32, value []byte) error
+	// Inode is the inode for the socket's description.
+	Inode() vfs.Inode
+}
+
+// Message is what a send or receive moves beside the bytes.
+type Message struct {
+	// Flags are MSG_*: those asked for going in, and after Recv those that
+	// the result has (MSG_TRUNC, MSG_EOR).
+	Flags int32
+	// Addr is the destination, or after Recv the source.
+	Addr []byte
+	// Rights are the descriptions that SCM_RIGHTS carries.
+	Rights []*vfs.FileDescription
+	// Creds are the sender's, if HasCreds; what Send finds there has been
+	// checked against the sender's right to claim it.
+	Creds    Ucred
+	HasCreds bool
+}
+
+// DropRights releases the descriptions that a message carries.
+func (m *Message) DropRights() {
+	for _, d := range m.Rights {
+		d.DecRef()
+	}
+	m.Rights = nil
+}
+
+// NewDescription returns the description of a socket, with one reference.
+// flags may hold O_NONBLOCK.
+func NewDescription(s Socket, flags uint32) *vfs.FileDescription {
+	return vfs.NewDescription(s, s.Inode(), vfs.Path{}, flags|2 /* O_RDWR */)
+}

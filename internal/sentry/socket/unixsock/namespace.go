@@ -1,0 +1,103 @@
+package unixsock
+
+import (
+	"fmt"
+	"sync"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespace holds the names of one network namespace's sockets.
+type Namespace struct {
+	// mu serialises what changes how sockets are named and connected.
+	mu       sync.Mutex
+	abstract map[string]*Socket
+	// files holds the sockets bound to inodes, by vfs.Identity.
+	files map[any]*Socket
+	// all holds every socket, for /proc/net/unix.
+	all  map[*Socket]struct{}
+	auto uint32 // the last name that autobind gave
+
+	flight
+}
+
+// NewNamespace returns a namespace without sockets.
+func NewNamespace() *Namespace {
+	return &Namespace{
+		abstract: map[string]*Socket{},
+		files:    map[any]*Socket{},
+		all:      map[*Socket]struct{}{},
+		flight:   newFlight(),
+	}
+}
+
+// Info is what /proc/net/unix shows of a socket.
+type Info struct {
+	Type, State int
+	Listening   bool
+	Ino         uint64
+	// Name is the path, or an abstract name with "@" for its first byte.
+	Name string
+}
+
+// Sockets returns all sockets of the namespace, in no particular order.
+func (ns *Namespace) Sockets() []Info {
+	ns.mu.Lock()
+	list := make([]*Socket, 0, len(ns.all))
+	for s := range ns.all {
+		list = append(list, s)
+	}
+	ns.mu.Unlock()
+	out := make([]Info, 0, len(list))
+	for _, s := range list {
+		s.mu.Lock()
+		i := Info{Type: s.typ, Ino: s.ino.Ino(), Listening: s.listening, State: 1, Name: string(s.name)}
+		s.mu.Unlock()
+		if s.peer.Load() != nil {
+			i.State = 3
+		}
+		if len(i.Name) > 0 && i.Name[0] == 0 {
+			i.Name = "@" + i.Name[1:]
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+// autobind gives s a name nobody has: five hexadecimal digits, as unix(7)
+// says. ENOSPC if all are taken. ns.mu is held.
+func (ns *Namespace) autobind(s *Socket) error {
+	for range 1 << 20 {
+		ns.auto = (ns.auto + 1) & 0xfffff
+		name := fmt.Sprintf("\x00%05x", ns.auto)
+		if ns.abstract[name] == nil {
+			ns.abstract[name] = s
+			s.setName([]byte(name), vfs.Path{})
+			return nil
+		}
+	}
+	return unix.ENOSPC
+}
+
+// forget takes a closed socket's names away. It returns the path that the
+// socket held, for the caller to drop.
+func (ns *Namespace) forget(s *Socket) vfs.Path {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	delete(ns.all, s)
+	s.mu.Lock()
+	name, path := s.name, s.path
+	s.path = vfs.Path{}
+	s.mu.Unlock()
+	if len(name) > 0 && name[0] == 0 && ns.abstract[string(name)] == s {
+		delete(ns.abstract, string(name))
+	}
+	if path.Valid() {
+		if k := vfs.Identity(path.Inode()); ns.files[k] == s {
+			delete(ns.files, k)
+		}
+	}
+	return path
+}

@@ -1,0 +1,244 @@
+package unixsock
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// defaultBuffer is net.core.wmem_default and rmem_default, which are also
+	// the maxima that setsockopt(2) doubles.
+	defaultBuffer = 212992
+	minSendBuffer = 4608
+	minRecvBuffer = 2304
+)
+
+// options are what setsockopt(2) sets. Those that have no effect on a local
+// socket are remembered so that getsockopt(2) gives them back.
+type options struct {
+	sndbuf, rcvbuf   atomic.Int32
+	passcred         atomic.Bool
+	rcvtimeo, sndtmo atomic.Int64 // nanoseconds; 0 is never
+	linger           atomic.Uint64
+	lowat            atomic.Int32
+	remembered       [len(rememberedNames)]atomic.Int32
+}
+
+// rememberedNames are options that are kept and otherwise ignored.
+var rememberedNames = [...]int32{
+	unix.SO_REUSEADDR, unix.SO_REUSEPORT, unix.SO_KEEPALIVE, unix.SO_BROADCAST,
+	unix.SO_OOBINLINE, unix.SO_DONTROUTE, unix.SO_TIMESTAMP, unix.SO_PRIORITY, unix.SO_DEBUG,
+}
+
+func (o *options) init() {
+	o.sndbuf.Store(defaultBuffer)
+	o.rcvbuf.Store(defaultBuffer)
+	o.lowat.Store(1)
+}
+
+// ReadTimeout and WriteTimeout implement vfs.IOTimeouts.
+func (o *options) ReadTimeout() time.Duration { return time.Duration(o.rcvtimeo.Load()) }
+
+// WriteTimeout is SO_SNDTIMEO.
+func (o *options) WriteTimeout() time.Duration { return time.Duration(o.sndtmo.Load()) }
+
+// Option implements socket.Socket. EOPNOTSUPP for a level other than
+// SOL_SOCKET, ENOPROTOOPT for an unknown name.
+func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
+	if level != unix.SOL_SOCKET {
+		return nil, unix.EOPNOTSUPP
+	}
+	for i, n := range rememberedNames {
+		if n == name {
+			return number(s.remembered[i].Load()), nil
+		}
+	}
+	switch name {
+	case unix.SO_TYPE:
+		return number(int32(s.typ)), nil
+	case unix.SO_DOMAIN:
+		return number(unix.AF_UNIX), nil
+	case unix.SO_PROTOCOL, unix.SO_MARK, unix.SO_BUSY_POLL, unix.SO_NO_CHECK:
+		return number(0), nil
+	case unix.SO_ACCEPTCONN:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return boolean(s.listening), nil
+	case unix.SO_ERROR:
+		errno, _ := s.takeError().(unix.Errno)
+		return number(int32(errno)), nil
+	case unix.SO_SNDBUF:
+		return number(s.sndbuf.Load()), nil
+	case unix.SO_RCVBUF:
+		return number(s.rcvbuf.Load()), nil
+	case unix.SO_RCVLOWAT:
+		return number(s.lowat.Load()), nil
+	case unix.SO_SNDLOWAT:
+		return number(1), nil
+	case unix.SO_PASSCRED:
+		return boolean(s.passcred.Load()), nil
+	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
+		return timeval(s.rcvtimeo.Load()), nil
+	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
+		return timeval(s.sndtmo.Load()), nil
+	case unix.SO_LINGER:
+		return binary.LittleEndian.AppendUint64(nil, s.linger.Load()), nil
+	case unix.SO_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	case unix.SO_PEERCRED:
+		return s.peerCred().Bytes(), nil
+	case unix.SO_PEERGROUPS:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.peerCreds == (socket.Ucred{}) {
+			return nil, unix.ENODATA
+		}
+		var b []byte
+		for _, g := range s.peerGroups {
+			b = binary.LittleEndian.AppendUint32(b, g)
+		}
+		return b, nil
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+// peerCred is SO_PEERCRED: PID 0 and no user without a peer.
+func (s *Socket) peerCred() socket.Ucred {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.listening:
+		return s.creds
+	case s.peerCreds == socket.Ucred{}:
+		return socket.Ucred{UID: ^uint32(0), GID: ^uint32(0)}
+	}
+	return s.peerCreds
+}
+
+// SetOption implements socket.Socket.
+func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
+	if level != unix.SOL_SOCKET {
+		return unix.EOPNOTSUPP
+	}
+	switch name {
+	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
+		return setTimeval(&s.rcvtimeo, value)
+	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
+		return setTimeval(&s.sndtmo, value)
+	case unix.SO_LINGER:
+		if len(value) < 8 {
+			return unix.EINVAL
+		}
+		s.linger.Store(binary.LittleEndian.Uint64(value))
+		return nil
+	}
+	if len(value) < 4 {
+		return unix.EINVAL
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	for i, n := range rememberedNames {
+		if n == name {
+			if name != unix.SO_PRIORITY && v != 0 {
+				v = 1
+			}
+			s.remembered[i].Store(v)
+			return nil
+		}
+	}
+	switch name {
+	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
+		// No privilege goes beyond the maximum here: it bounds the sentry.
+		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().Can(unix.CAP_NET_ADMIN) {
+			return unix.EPERM
+		}
+		v = 2 * min(max(v, 0), defaultBuffer)
+		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
+			s.sndbuf.Store(max(v, minSendBuffer))
+		} else {
+			s.rcvbuf.Store(max(v, minRecvBuffer))
+		}
+	case unix.SO_PASSCRED:
+		s.passcred.Store(v != 0)
+	case unix.SO_RCVLOWAT:
+		s.lowat.Store(max(v, 1))
+	case unix.SO_TYPE, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_ERROR, unix.SO_ACCEPTCONN,
+		unix.SO_SNDLOWAT, unix.SO_PEERCRED, unix.SO_PEERGROUPS, unix.SO_COOKIE:
+		return unix.ENOPROTOOPT
+	case unix.SO_MARK:
+		if !c.Credentials().Can(unix.CAP_NET_ADMIN) {
+			return unix.EPERM
+		}
+	default:
+		return unix.ENOPROTOOPT
+	}
+	return nil
+}
+
+func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
+
+func boolean(v bool) []byte {
+	if v {
+		return number(1)
+	}
+	return number(0)
+}
+
+func timeval(ns int64) []byte {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(ns/1e9))
+	return binary.LittleEndian.AppendUint64(b, uint64(ns%1e9/1e3))
+}
+
+// setTimeval reads a struct timeval. EDOM for microseconds out of range; a
+// negative time is one that has passed already.
+func setTimeval(to *atomic.Int64, value []byte) error {
+	if len(value) < 16 {
+		return unix.EINVAL
+	}
+	sec := int64(binary.LittleEndian.Uint64(value))
+	usec := int64(binary.LittleEndian.Uint64(value[8:]))
+	switch {
+	case usec < 0 || usec >= 1e6:
+		return unix.EDOM
+	case sec < 0:
+		to.Store(1)
+	case sec >= 1<<32:
+		to.Store(0)
+	default:
+		to.Store(sec*1e9 + usec*1e3)
+	}
+	return nil
+}
+
+// Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.
+func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
+	var n int
+	switch cmd {
+	case unix.TIOCINQ:
+		s.mu.Lock()
+		if s.listening {
+			s.mu.Unlock()
+			return 0, unix.EINVAL
+		}
+		n = s.in.data.Len()
+		if s.typ == unix.SOCK_DGRAM && s.in.len() > 0 {
+			n = s.in.first().n
+		}
+		s.mu.Unlock()
+	case unix.TIOCOUTQ:
+		if peer := s.peer.Load(); peer != nil {
+			peer.mu.Lock()
+			n = peer.in.data.Len()
+			peer.mu.Unlock()
+		}
+	default:
+		return 0, unix.ENOTTY
+	}
+	_, err := c.CopyOut(arg, number(int32(n)))
+	return 0, err
+}

@@ -1,0 +1,80 @@
+package unixsock
+
+import (
+	"coffer/internal/sentry/ring"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+)
+
+// segment is a datagram, a packet, or a stretch of stream bytes that came
+// with the same ancillary data.
+type segment struct {
+	n int
+	// from is the sender's name, for datagrams; it is never changed.
+	from   []byte
+	creds  socket.Ucred
+	rights *rights
+	// ended says that the segment came with rights, also when they have been
+	// taken: nothing may be added to it.
+	ended bool
+}
+
+// rights are descriptions in flight.
+type rights struct {
+	files []*vfs.FileDescription
+	// uid is who they are counted against.
+	uid uint32
+}
+
+// queue holds what has been sent to a socket. It has no lock.
+type queue struct {
+	data ring.Buffer
+	segs []segment
+	head int // index of the oldest segment in segs
+}
+
+func (q *queue) len() int { return len(q.segs) - q.head }
+
+// overhead is what a segment is charged beside its bytes, so that many empty
+// messages take no more memory than a few long ones.
+const overhead = 256
+
+// used is what the queue's contents count against a sender's SO_SNDBUF.
+func (q *queue) used() int { return q.data.Len() + overhead*q.len() }
+
+func (q *queue) first() *segment { return &q.segs[q.head] }
+
+func (q *queue) last() *segment { return &q.segs[len(q.segs)-1] }
+
+// push appends a segment and its bytes.
+func (q *queue) push(s segment, p []byte) {
+	if len(q.segs) == cap(q.segs) && q.head > 0 {
+		// Reuse the room at the front rather than grow.
+		n := copy(q.segs, q.segs[q.head:])
+		clear(q.segs[n:])
+		q.segs, q.head = q.segs[:n], 0
+	}
+	q.segs = append(q.segs, s)
+	q.data.Write(p)
+}
+
+// pop drops the oldest segment, whose bytes have been taken already.
+func (q *queue) pop() {
+	q.segs[q.head] = segment{}
+	q.head++
+	if q.head == len(q.segs) {
+		q.segs, q.head = q.segs[:0], 0
+	}
+}
+
+// clear empties the queue and returns the rights that were in it.
+func (q *queue) clear() []*rights {
+	var out []*rights
+	for _, s := range q.segs[q.head:] {
+		if s.rights != nil {
+			out = append(out, s.rights)
+		}
+	}
+	*q = queue{}
+	return out
+}

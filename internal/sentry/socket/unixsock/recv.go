@@ -1,0 +1,178 @@
+package unixsock
+
+import (
+	"slices"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Recv implements socket.Socket. The caller drops the references in m.Rights.
+func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
+	if m.Flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	return s.recv(p, m, false)
+}
+
+// recv takes from the queue. plain is for read(2), which loses rights.
+func (s *Socket) recv(p []byte, m *socket.Message, plain bool) (int, error) {
+	n, err := s.dequeue(p, m, false)
+	if err == errRights {
+		// Moving rights needs the lock that comes before s.mu.
+		s.ns.flightMu.Lock()
+		n, err = s.dequeue(p, m, true)
+		s.ns.flightMu.Unlock()
+	}
+	if plain && m.Rights != nil {
+		m.DropRights()
+	}
+	return n, err
+}
+
+// errRights says that dequeue met rights without having been allowed to.
+const errRights = unix.Errno(0xfff)
+
+func (s *Socket) dequeue(p []byte, m *socket.Message, rightsOK bool) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in.len() == 0 {
+		return 0, s.emptyError()
+	}
+	if !rightsOK && s.meetsRights(len(p)) {
+		return 0, errRights
+	}
+	peek := m.Flags&unix.MSG_PEEK != 0
+	var n int
+	if s.typ == unix.SOCK_STREAM {
+		n = s.takeStream(p, m, peek)
+	} else {
+		n = s.takeMessage(p, m, peek)
+	}
+	if !peek {
+		s.unblock()
+	}
+	return n, nil
+}
+
+// emptyError is the result of a receive that finds nothing: nil at the end of
+// the stream. s.mu is held.
+func (s *Socket) emptyError() error {
+	if s.typ == unix.SOCK_STREAM && (s.listening || s.peer.Load() == nil) {
+		return unix.EINVAL
+	}
+	if err := s.err; err != nil {
+		s.err = nil
+		return err
+	}
+	if s.typ == unix.SOCK_SEQPACKET && s.peer.Load() == nil {
+		return unix.ENOTCONN
+	}
+	if s.shut.Load()&recvShut != 0 {
+		return nil
+	}
+	return unix.EAGAIN
+}
+
+// meetsRights reports whether a read of n bytes would take rights.
+func (s *Socket) meetsRights(n int) bool {
+	if s.typ != unix.SOCK_STREAM {
+		return s.in.first().rights != nil
+	}
+	for i := s.in.head; i < len(s.in.segs) && n > 0; i++ {
+		if s.in.segs[i].rights != nil {
+			return true
+		}
+		n -= s.in.segs[i].n
+	}
+	return false
+}
+
+// takeStream fills p with bytes of one sender, up to the end of the first
+// stretch that has rights.
+func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
+	done := 0
+	passcred := s.passcred.Load()
+	for i := s.in.head; i < len(s.in.segs) && done < len(p); {
+		seg := &s.in.segs[i]
+		if passcred && m.HasCreds && m.Creds != seg.creds {
+			break
+		}
+		if passcred {
+			m.Creds, m.HasCreds = seg.creds, true
+		}
+		s.moveRights(seg, m, peek)
+		if peek {
+			n := min(len(p)-done, seg.n)
+			s.in.data.Peek(p[done:done+n], done)
+			done += n
+			i++
+			if seg.ended {
+				break
+			}
+			continue
+		}
+		n := s.in.data.Read(p[done:min(len(p), done+seg.n)])
+		done += n
+		seg.n -= n
+		ended := seg.ended
+		if seg.n > 0 {
+			break
+		}
+		s.in.pop()
+		i = s.in.head
+		if ended {
+			break
+		}
+	}
+	return done
+}
+
+// takeMessage takes one message; what does not fit is lost.
+func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) int {
+	seg := s.in.first()
+	n := seg.n
+	if s.typ == unix.SOCK_DGRAM && seg.from != nil {
+		m.Addr = formatAddr(seg.from)
+	}
+	if s.passcred.Load() {
+		m.Creds, m.HasCreds = seg.creds, true
+	}
+	s.moveRights(seg, m, peek)
+	got := s.in.data.Peek(p[:min(n, len(p))], 0)
+	if got < n {
+		m.Flags |= unix.MSG_TRUNC
+	} else {
+		m.Flags &^= unix.MSG_TRUNC
+	}
+	if s.typ == unix.SOCK_SEQPACKET {
+		m.Flags |= unix.MSG_EOR
+	}
+	if !peek {
+		s.in.data.Discard(n)
+		s.in.pop()
+	}
+	return n
+}
+
+// moveRights takes a segment's rights out of flight, or shares them with who
+// only looks. Both locks are held if there are any.
+func (s *Socket) moveRights(seg *segment, m *socket.Message, peek bool) {
+	r := seg.rights
+	if r == nil {
+		return
+	}
+	if peek {
+		m.Rights = slices.Clone(r.files)
+		for _, d := range m.Rights {
+			d.IncRef()
+		}
+		return
+	}
+	s.ns.landed(r)
+	m.Rights, seg.rights = r.files, nil
+}
+
+var _ vfs.IOTimeouts = (*Socket)(nil)

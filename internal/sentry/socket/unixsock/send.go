@@ -1,0 +1,155 @@
+package unixsock
+
+import (
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// Send implements socket.Socket. A full receiver is EAGAIN; EPIPE, for which
+// the caller sends SIGPIPE, if the direction or the peer is closed.
+func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
+	if m.Flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	return s.send(c, p, m)
+}
+
+// send sends; m is nil for plain write(2).
+func (s *Socket) send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
+	if s.typ == unix.SOCK_DGRAM {
+		return s.sendDatagram(c, p, m)
+	}
+	peer := s.peer.Load()
+	if m != nil && m.Addr != nil && s.typ == unix.SOCK_STREAM {
+		if peer != nil {
+			return 0, unix.EISCONN
+		}
+		return 0, unix.EOPNOTSUPP
+	}
+	if s.typ == unix.SOCK_SEQPACKET {
+		if err := s.takeError(); err != nil {
+			return 0, err
+		}
+	}
+	if peer == nil {
+		return 0, unix.ENOTCONN
+	}
+	if s.shut.Load()&sendShut != 0 {
+		return 0, unix.EPIPE
+	}
+	if s.typ == unix.SOCK_STREAM && len(p) == 0 {
+		if m != nil {
+			m.DropRights()
+		}
+		return 0, nil
+	}
+	return s.deliver(c, peer, p, m)
+}
+
+func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
+	if err := s.takeError(); err != nil {
+		return 0, err
+	}
+	if s.shut.Load()&sendShut != 0 {
+		return 0, unix.EPIPE
+	}
+	peer := s.peer.Load()
+	if m != nil && m.Addr != nil {
+		sc, ok := c.(socket.Caller)
+		if !ok {
+			return 0, unix.EINVAL
+		}
+		if s.passcred.Load() && !s.bound() {
+			s.ns.mu.Lock()
+			s.ns.autobind(s)
+			s.ns.mu.Unlock()
+		}
+		to, err := s.ns.find(sc, m.Addr, s.typ)
+		if err != nil {
+			return 0, err
+		}
+		if to.peer.Load() != nil && to.peer.Load() != s {
+			return 0, unix.EPERM
+		}
+		peer = to
+	} else if peer == nil {
+		return 0, unix.ENOTCONN
+	}
+	n, err := s.deliver(c, peer, p, m)
+	if err == unix.ECONNREFUSED && (m == nil || m.Addr == nil) {
+		// The destination is gone for good: the socket is unconnected again.
+		s.peer.CompareAndSwap(peer, nil)
+	}
+	return n, err
+}
+
+// deliver puts a message into the queue of another socket.
+func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int, error) {
+	seg := segment{creds: socket.Ucred{UID: nobody, GID: nobody}}
+	if m != nil && m.HasCreds {
+		seg.creds = m.Creds
+	} else if s.passcred.Load() || to.passcred.Load() {
+		seg.creds = credsOf(c)
+	}
+	if s.typ == unix.SOCK_DGRAM {
+		s.mu.Lock()
+		seg.from = s.name
+		s.mu.Unlock()
+	}
+	if m == nil || len(m.Rights) == 0 {
+		return s.enqueue(to, seg, p)
+	}
+	return s.deliverRights(c, to, seg, p, m)
+}
+
+// enqueue appends to the queue of another socket what fits of a stream, or
+// all of a message.
+func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
+	limit := int(s.sndbuf.Load())
+	if s.typ != unix.SOCK_STREAM && len(p) > limit-32 {
+		return 0, unix.EMSGSIZE
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	if to.closed {
+		if s.typ == unix.SOCK_DGRAM {
+			return 0, unix.ECONNREFUSED
+		}
+		return 0, unix.EPIPE
+	}
+	if to.shut.Load()&recvShut != 0 {
+		return 0, unix.EPIPE
+	}
+	room := limit - to.in.used()
+	if s.typ == unix.SOCK_STREAM {
+		if room <= 0 {
+			to.block(s)
+			return 0, unix.EAGAIN
+		}
+		if len(p) > room {
+			// A short write tells the sender to wait for room (epoll(7)).
+			p = p[:room]
+			to.block(s)
+		}
+		if to.in.len() > 0 && seg.rights == nil {
+			// Bytes of one sender run together, unless rights end a stretch.
+			if l := to.in.last(); l.rights == nil && l.creds == seg.creds && !l.ended {
+				l.n += len(p)
+				to.in.data.Write(p)
+				to.wait.Notify(waiter.Readable)
+				return len(p), nil
+			}
+		}
+		seg.ended = seg.rights != nil
+	} else if room < len(p) && to.in.len() > 0 || to.in.len() >= maxQueued {
+		to.block(s)
+		return 0, unix.EAGAIN
+	}
+	seg.n = len(p)
+	to.in.push(seg, p)
+	to.wait.Notify(waiter.Readable)
+	return len(p), nil
+}
