@@ -4,7 +4,7 @@ package syscalls
 type Param struct {
 	Name string
 	Kind Kind
-	// Flags names the bits or values of a Flags or Enum kind (see flags.go).
+	// Flags names the bits or values of a Flags or Enum kind.
 	Flags *FlagSet
 }
 
@@ -13,30 +13,54 @@ type Kind int
 
 // The kinds. "Out" kinds are rendered after the call, from what it wrote.
 const (
-	Dec         Kind = iota // signed decimal
-	Unsigned                // unsigned decimal
-	Hex                     // 0x...
-	Ptr                     // address, NULL for 0
-	FD                      // descriptor, with its path
-	DirFD                   // descriptor or AT_FDCWD
-	PathStr                 // NUL-terminated path
-	Str                     // NUL-terminated string
-	Buf                     // bytes read by the call; the next argument is the length
-	OutBuf                  // bytes written by the call; the result is the length
-	Mode                    // octal
-	Flags                   // bit set named by Flags
-	Enum                    // one value named by Flags
-	Signal                  // signal number
-	SigSet                  // pointer to a 64-bit signal set
-	OutSigSet               //
-	Timespec                // pointer to struct timespec
-	OutTimespec             //
-	OutStat                 // pointer to struct stat
-	StrVec                  // argv, envp
-	Sockaddr                // pointer to a socket address; the next argument is the length
-	IOVec                   // pointer to struct iovec; the next argument is the count
-	OutFDPair               // int[2] of pipe2 and socketpair
+	Dec           Kind = iota // signed decimal
+	Unsigned                  // unsigned decimal
+	Hex                       // 0x...
+	Ptr                       // address, NULL for 0
+	FD                        // descriptor, with its path
+	DirFD                     // descriptor or AT_FDCWD
+	PathStr                   // NUL-terminated path
+	Str                       // NUL-terminated string
+	Buf                       // bytes read by the call; the next argument is the length
+	OutBuf                    // bytes written by the call; the result is the length
+	Mode                      // octal
+	Flags                     // bit set named by Flags
+	Enum                      // one value named by Flags
+	Signal                    // signal number
+	SigSet                    // pointer to a 64-bit signal set
+	OutSigSet                 //
+	Timespec                  // pointer to struct timespec
+	OutTimespec               //
+	OutStat                   // pointer to struct stat
+	StrVec                    // argv, envp
+	Sockaddr                  // pointer to a socket address; the next argument is the length
+	IOVec                     // pointer to struct iovec; the next argument is the count
+	OutFDPair                 // int[2] of pipe2 and socketpair
+	Timeval                   // pointer to struct timeval
+	OutTimeval                //
+	Itimerspec                // pointer to struct itimerspec
+	OutItimerspec             //
+	Itimerval                 // pointer to struct itimerval
+	OutItimerval              //
+	RLimit                    // pointer to struct rlimit
+	OutRLimit                 //
+	OutInt                    // pointer to an int that the call writes
+	OutStr                    // NUL-terminated string written by the call
+	OutSockaddr               // socket address written; the next argument points to its length
+	PollFDs                   // array of struct pollfd; the next argument is the count
+	OutStatx                  // pointer to struct statx
+	Clock                     // clock ID
 )
+
+// isOut reports whether the kind is rendered after the call.
+func (k Kind) isOut() bool {
+	switch k {
+	case OutBuf, OutSigSet, OutTimespec, OutStat, OutFDPair, OutTimeval, OutItimerspec,
+		OutItimerval, OutRLimit, OutInt, OutStr, OutSockaddr, PollFDs, OutStatx:
+		return true
+	}
+	return false
+}
 
 // P makes a parameter.
 func P(name string, kind Kind) Param { return Param{Name: name, Kind: kind} }
@@ -58,4 +82,54 @@ type FlagSet struct {
 type FlagName struct {
 	Value uint64
 	Name  string
+}
+
+// append renders v as names joined by "|", and what has no name in hex. An
+// Enum (bits false) is one name or a number.
+func (f *FlagSet) append(b []byte, v uint64, bits bool) []byte {
+	if f == nil {
+		return appendHex(b, v)
+	}
+	if !bits {
+		for _, n := range f.Names {
+			if n.Value == v {
+				return append(b, n.Name...)
+			}
+		}
+		return appendHex(b, v)
+	}
+	start := len(b)
+	if f.Mask != 0 {
+		for _, n := range f.Values {
+			if n.Value == v&f.Mask {
+				b = append(b, n.Name...)
+				v &^= f.Mask
+				break
+			}
+		}
+	}
+	for _, n := range f.Names {
+		if n.Value != 0 && v&n.Value == n.Value {
+			b = appendSeparated(b, start, n.Name)
+			v &^= n.Value
+		}
+	}
+	switch {
+	case v != 0:
+		if len(b) > start {
+			b = append(b, '|')
+		}
+		return appendHex(b, v)
+	case len(b) == start:
+		return append(b, '0')
+	}
+	return b
+}
+
+// appendSeparated appends s, after a "|" if something was appended since start.
+func appendSeparated(b []byte, start int, s string) []byte {
+	if len(b) > start {
+		b = append(b, '|')
+	}
+	return append(b, s...)
 }

@@ -35,17 +35,25 @@ type Row struct {
 	// Caveat says in words what is missing or different; it is never empty
 	// for Partial.
 	Caveat string
+	// Result is how --trace shows the result: Dec, Hex for addresses, or FD.
+	Result Kind
+}
+
+// returns says how the result is shown.
+func (r Row) returns(k Kind) Row {
+	r.Result = k
+	return r
 }
 
 // full and partial make rows; they keep the families' lists readable.
 func full(nr uint64, name string, fn Fn, params ...Param) Row {
-	return Row{nr, name, fn, params, Full, ""}
+	return Row{Number: nr, Name: name, Fn: fn, Params: params, Support: Full}
 }
 
 func partial(nr uint64, name string, fn Fn, caveat string, params ...Param) Row {
-	return Row{nr, name, fn, params, Partial, caveat}
+	return Row{Number: nr, Name: name, Fn: fn, Params: params, Support: Partial, Caveat: caveat}
 }
 
 func missing(nr uint64, name string, params ...Param) Row {
-	return Row{nr, name, nil, params, Missing, "returns ENOSYS"}
+	return Row{Number: nr, Name: name, Params: params, Support: Missing, Caveat: "returns ENOSYS"}
 }

@@ -1,0 +1,254 @@
+package syscalls
+
+import (
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+var identityRows = []Row{
+	full(102, "getuid", sysGetuid),
+	full(104, "getgid", sysGetgid),
+	full(107, "geteuid", sysGeteuid),
+	full(108, "getegid", sysGetegid),
+	full(105, "setuid", sysSetuid, P("uid", Dec)),
+	full(106, "setgid", sysSetgid, P("gid", Dec)),
+	full(113, "setreuid", sysSetreuid, P("ruid", Dec), P("euid", Dec)),
+	full(114, "setregid", sysSetregid, P("rgid", Dec), P("egid", Dec)),
+	full(115, "getgroups", sysGetgroups, P("size", Dec), P("list", Ptr)),
+	full(116, "setgroups", sysSetgroups, P("size", Dec), P("list", Ptr)),
+	full(117, "setresuid", sysSetresuid, P("ruid", Dec), P("euid", Dec), P("suid", Dec)),
+	full(118, "getresuid", sysGetresuid, P("ruid", OutInt), P("euid", OutInt), P("suid", OutInt)),
+	full(119, "setresgid", sysSetresgid, P("rgid", Dec), P("egid", Dec), P("sgid", Dec)),
+	full(120, "getresgid", sysGetresgid, P("rgid", OutInt), P("egid", OutInt), P("sgid", OutInt)),
+	full(122, "setfsuid", sysSetfsuid, P("fsuid", Dec)),
+	full(123, "setfsgid", sysSetfsgid, P("fsgid", Dec)),
+	full(125, "capget", sysCapget, P("hdrp", Ptr), P("datap", Ptr)),
+	full(126, "capset", sysCapset, P("hdrp", Ptr), P("datap", Ptr)),
+}
+
+func sysGetuid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
+	return uintptr(t.Credentials().RUID), nil
+}
+
+func sysGetgid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
+	return uintptr(t.Credentials().RGID), nil
+}
+
+func sysGeteuid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
+	return uintptr(t.Credentials().EUID), nil
+}
+
+func sysGetegid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
+	return uintptr(t.Credentials().EGID), nil
+}
+
+// change replaces the task's credentials by what f makes of a copy.
+func change(t *kernel.Task, f func(*auth.Credentials) error) (uintptr, error) {
+	old := t.Credentials()
+	c := old.Clone()
+	if err := f(c); err != nil {
+		return 0, err
+	}
+	// A process that has other rights than who started it shows less of
+	// itself (prctl(2), PR_SET_DUMPABLE), and loses its death signal.
+	if c.EUID != old.EUID || c.EGID != old.EGID || c.FSUID != old.FSUID || c.FSGID != old.FSGID ||
+		c.Permitted&^old.Permitted != 0 {
+		t.ThreadGroup().SetDumpable(false)
+		t.SetDeathSignal(0)
+	}
+	t.SetCredentials(c)
+	return 0, nil
+}
+
+func sysSetuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetUID(a.Uint(0)) })
+}
+
+func sysSetgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetGID(a.Uint(0)) })
+}
+
+func sysSetreuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetREUID(a.Uint(0), a.Uint(1)) })
+}
+
+func sysSetregid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetREGID(a.Uint(0), a.Uint(1)) })
+}
+
+func sysSetresuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetRESUID(a.Uint(0), a.Uint(1), a.Uint(2)) })
+}
+
+func sysSetresgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error { return c.SetRESGID(a.Uint(0), a.Uint(1), a.Uint(2)) })
+}
+
+// sysSetfsuid is setfsuid(2), which returns the former ID and no error.
+func sysSetfsuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	old := t.Credentials().FSUID
+	change(t, func(c *auth.Credentials) error { return c.SetFSUID(a.Uint(0)) })
+	return uintptr(old), nil
+}
+
+// sysSetfsgid is setfsgid(2), which returns the former ID and no error.
+func sysSetfsgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	old := t.Credentials().FSGID
+	change(t, func(c *auth.Credentials) error { return c.SetFSGID(a.Uint(0)) })
+	return uintptr(old), nil
+}
+
+// copyOutIDs writes three IDs to the three addresses of the arguments.
+func copyOutIDs(t *kernel.Task, a kernel.Args, ids ...uint32) (uintptr, error) {
+	for i, id := range ids {
+		if err := t.CopyOutUint32(a[i], id); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+func sysGetresuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	c := t.Credentials()
+	return copyOutIDs(t, a, c.RUID, c.EUID, c.SUID)
+}
+
+func sysGetresgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	c := t.Credentials()
+	return copyOutIDs(t, a, c.RGID, c.EGID, c.SGID)
+}
+
+// maxGroups is NGROUPS_MAX.
+const maxGroups = 65536
+
+// sysGetgroups is getgroups(2).
+func sysGetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	size, groups := a.Int(0), t.Credentials().Groups
+	if size < 0 {
+		return 0, unix.EINVAL
+	}
+	if size == 0 {
+		return uintptr(len(groups)), nil
+	}
+	if int(size) < len(groups) {
+		return 0, unix.EINVAL
+	}
+	for i, g := range groups {
+		if err := t.CopyOutUint32(a[1]+uint64(i)*4, g); err != nil {
+			return 0, err
+		}
+	}
+	return uintptr(len(groups)), nil
+}
+
+// sysSetgroups is setgroups(2).
+func sysSetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	if !t.Credentials().Can(unix.CAP_SETGID) {
+		return 0, unix.EPERM
+	}
+	size := a.Uint(0)
+	if size > maxGroups {
+		return 0, unix.EINVAL
+	}
+	raw := make([]byte, size*4)
+	if _, err := t.CopyIn(a[1], raw); err != nil {
+		return 0, err
+	}
+	groups := make([]uint32, size)
+	for i := range groups {
+		if groups[i] = native.Uint32(raw[i*4:]); groups[i] == auth.NoID {
+			return 0, unix.EINVAL
+		}
+	}
+	return change(t, func(c *auth.Credentials) error { return c.SetGroups(groups) })
+}
+
+// Versions of capget(2)'s header, and how many 32-bit parts each has.
+var capVersions = map[uint32]int{0x19980330: 1, 0x20071026: 2, 0x20080522: 2}
+
+const capVersion3 = 0x20080522
+
+type (
+	capHeader struct {
+		Version uint32
+		PID     int32
+	}
+	// capPart is struct __user_cap_data_struct: 32 bits of each set.
+	capPart struct{ Effective, Permitted, Inheritable uint32 }
+)
+
+// copyInCapHeader reads the header. For a version that does not exist it
+// writes the preferred one, and answers 0 parts.
+func copyInCapHeader(t *kernel.Task, addr uint64) (h capHeader, parts int, err error) {
+	if err := kernel.CopyInStruct(t, addr, &h); err != nil {
+		return h, 0, err
+	}
+	if parts = capVersions[h.Version]; parts == 0 {
+		err = t.CopyOutUint32(addr, capVersion3)
+	}
+	return h, parts, err
+}
+
+// sysCapget is capget(2).
+func sysCapget(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	h, parts, err := copyInCapHeader(t, a[0])
+	if err != nil {
+		return 0, err
+	}
+	if parts == 0 {
+		if a[1] == 0 { // a question for the version only
+			return 0, nil
+		}
+		return 0, unix.EINVAL
+	}
+	if h.PID < 0 {
+		return 0, unix.EINVAL
+	}
+	target := t
+	if h.PID != 0 {
+		if target = t.Kernel().Task(h.PID); target == nil {
+			return 0, unix.ESRCH
+		}
+	}
+	if a[1] == 0 {
+		return 0, nil
+	}
+	c := target.Credentials()
+	for i := range parts {
+		shift := 32 * i
+		part := capPart{uint32(c.Effective >> shift), uint32(c.Permitted >> shift), uint32(c.Inheritable >> shift)}
+		if err := kernel.CopyOutStruct(t, a[1]+uint64(i)*12, &part); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// sysCapset is capset(2).
+func sysCapset(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	h, parts, err := copyInCapHeader(t, a[0])
+	if err != nil {
+		return 0, err
+	}
+	if parts == 0 {
+		return 0, unix.EINVAL
+	}
+	if h.PID != 0 && h.PID != t.TID() {
+		return 0, unix.EPERM
+	}
+	var effective, permitted, inheritable auth.CapSet
+	for i := range parts {
+		var part capPart
+		if err := kernel.CopyInStruct(t, a[1]+uint64(i)*12, &part); err != nil {
+			return 0, err
+		}
+		effective |= auth.CapSet(part.Effective) << (32 * i)
+		permitted |= auth.CapSet(part.Permitted) << (32 * i)
+		inheritable |= auth.CapSet(part.Inheritable) << (32 * i)
+	}
+	return change(t, func(c *auth.Credentials) error {
+		return c.SetCaps(effective&auth.AllCaps, permitted&auth.AllCaps, inheritable&auth.AllCaps)
+	})
+}
