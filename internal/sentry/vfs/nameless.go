@@ -10,7 +10,7 @@ import (
 // pipes: what Path needs to lead to one.
 type namelessFS struct{ NoInode }
 
-func (*namelessFS) Name() string { return "anon_inodefs" }
+func (*namelessFS) Name() string  { return "anon_inodefs" }
 func (f *namelessFS) Root() Inode { return f }
 func (*namelessFS) StatFS() (StatFS, error) {
 	return StatFS{Type: unix.ANON_INODE_FS_MAGIC, BlockSize: 4096, NameLen: maxName}, nil
