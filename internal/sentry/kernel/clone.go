@@ -1,6 +1,12 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/mm"
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
 
 // CloneArgs are clone3(2)'s arguments, as far as they reach the kernel.
 type CloneArgs struct {
@@ -14,6 +20,209 @@ type CloneArgs struct {
 	TLS   uint64
 }
 
+// has reports whether all of the flags are set.
+func (a *CloneArgs) has(flags uint64) bool { return a.Flags&flags == flags }
+
 // Clone makes a new task, and with CLONE_VFORK waits until it has let go of
-// the memory. It returns the child's TID.
-func (t *Task) Clone(a *CloneArgs) (int32, error) { return 0, unix.ENOSYS }
+// the memory. It returns the child's TID. The combination of flags has been
+// checked. EAGAIN if there are too many tasks; ENOMEM.
+func (t *Task) Clone(a *CloneArgs) (int32, error) {
+	k, g := t.k, t.group
+	if !a.has(unix.CLONE_THREAD) && t.signalPending() {
+		// A signal to the process must not be missed by its child.
+		t.markWork()
+		return 0, abi.ERESTARTNOINTR
+	}
+	if a.has(unix.CLONE_PARENT) && g.isInit() {
+		return 0, unix.EINVAL
+	}
+	var seen uint64
+	if pg := g.ProcessGroup(); pg != nil {
+		seen = pg.signalCount()
+	}
+	c := k.newTask(t.Credentials())
+	if err := c.count(g.limits); err != nil {
+		return 0, err
+	}
+	cg := g
+	if !a.has(unix.CLONE_THREAD) {
+		cg = k.newThreadGroup(g.limits.Clone())
+	}
+	if err := t.cloneMemory(c, cg, a); err != nil {
+		c.uncountLocked()
+		return 0, err
+	}
+	t.cloneState(c, a)
+	var vfork chan struct{}
+	if a.has(unix.CLONE_VFORK) {
+		vfork = make(chan struct{})
+		c.vforkDone = vfork
+	}
+	pidfd, err := t.joinTree(c, cg, a, seen)
+	if err != nil {
+		c.abandon()
+		return 0, err
+	}
+	tid := c.TID()
+	if a.has(unix.CLONE_PARENT_SETTID) {
+		_ = t.CopyOutUint32(a.ParentTID, uint32(tid))
+	}
+	if a.has(unix.CLONE_PIDFD) {
+		_ = t.CopyOutUint32(a.PIDFD, uint32(pidfd))
+	}
+	k.running.Add(1)
+	go c.run()
+	if vfork != nil {
+		_ = t.BlockKillable(vfork)
+	}
+	return tid, nil
+}
+
+// signalPending reports whether a signal waits to be handled.
+func (t *Task) signalPending() bool {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	return t.killed || t.deliverableLocked() != 0
+}
+
+func (pg *ProcessGroup) signalCount() uint64 {
+	pg.k.mu.Lock()
+	defer pg.k.mu.Unlock()
+	return pg.signals
+}
+
+// cloneMemory gives the child its context, in the same address space or in a
+// copy.
+func (t *Task) cloneMemory(c *Task, cg *ThreadGroup, a *CloneArgs) error {
+	var err error
+	if a.has(unix.CLONE_VM) {
+		if err = t.ctx.Flush(); err == nil {
+			c.ctx, err = t.ctx.CloneThread()
+		}
+		if err == nil {
+			c.mem = t.mem
+			c.mem.IncRef()
+		}
+	} else {
+		var mem *mm.MemoryManager
+		var ctx platform.Context
+		mem, ctx, err = t.mem.Fork(t.ctx, cg)
+		c.mem, c.ctx = mem, ctx
+	}
+	if err != nil {
+		if errnoOf(err) == unix.ENOMEM {
+			return unix.ENOMEM
+		}
+		return unix.EAGAIN
+	}
+	r := c.ctx.Regs()
+	r.Rax = 0
+	if a.Stack != 0 {
+		r.Rsp = a.Stack
+	}
+	if a.has(unix.CLONE_SETTLS) {
+		r.Fs_base = a.TLS
+	}
+	return nil
+}
+
+// cloneState gives the child what it shares with its parent or has copied.
+func (t *Task) cloneState(c *Task, a *CloneArgs) {
+	c.fds, c.fs = t.fds, t.fs
+	if a.has(unix.CLONE_FILES) {
+		c.fds.IncRef()
+	} else {
+		c.fds = t.fds.Fork()
+	}
+	if a.has(unix.CLONE_FS) {
+		c.fs.IncRef()
+	} else {
+		c.fs = t.fs.Fork()
+	}
+	c.SetComm(t.Comm())
+	c.blocked.store(t.blocked.load())
+	if t.hasSavedMask {
+		c.blocked.store(t.savedMask)
+	}
+	if a.has(unix.CLONE_VFORK) || !a.has(unix.CLONE_VM) {
+		c.altStack = t.altStack
+	}
+	if a.has(unix.CLONE_CHILD_SETTID) {
+		c.childTID = a.ChildTID
+	}
+	if a.has(unix.CLONE_CHILD_CLEARTID) {
+		c.clearTID = a.ChildTID
+	}
+	t.inherit(c, a.has(unix.CLONE_THREAD))
+}
+
+// joinTree numbers the child and makes it visible, unless the parent is to end
+// or its process group has been sent a signal meanwhile. With CLONE_PIDFD it
+// returns a descriptor for it.
+func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pidfd int32, err error) {
+	k, g := t.k, t.group
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if k.ending {
+		return 0, unix.ENOMEM
+	}
+	if t.killed || cg != g && g.pgrp.signals != seen {
+		t.markWork()
+		return 0, abi.ERESTARTNOINTR
+	}
+	if err := k.adoptLocked(c, cg); err != nil {
+		return 0, err
+	}
+	if cg == g {
+		g.threads = append(g.threads, c)
+		return 0, nil
+	}
+	if a.has(unix.CLONE_PIDFD) {
+		pidfd, err = t.installPIDFD(cg, 0)
+		if err != nil {
+			p := k.pids.ids[cg.id]
+			*p = pid{}
+			k.pids.release(cg.id)
+			delete(k.groups, cg.id)
+			return 0, err
+		}
+	}
+	g.inheritGroup(cg, a)
+	cg.threads = []*Task{c}
+	cg.parent, cg.parentThread, cg.exitSignal = g, t, a.ExitSignal
+	if a.has(unix.CLONE_PARENT) {
+		cg.parent, cg.parentThread, cg.exitSignal = g.parent, g.parentThread, g.exitSignal
+	}
+	if cg.parent != nil {
+		cg.parent.children[cg] = struct{}{}
+	}
+	cg.joinGroupLocked(g.pgrp)
+	return pidfd, nil
+}
+
+// inheritGroup gives a new process what it has from the one that made it.
+func (g *ThreadGroup) inheritGroup(cg *ThreadGroup, a *CloneArgs) {
+	switch {
+	case a.has(unix.CLONE_SIGHAND):
+		cg.handlers = g.handlers
+	default:
+		cg.handlers = g.handlers.fork()
+		if a.has(unix.CLONE_CLEAR_SIGHAND) {
+			cg.handlers.clear()
+		}
+	}
+	cg.ttyGivenUp = g.ttyGivenUp
+	cg.nice.Store(g.nice.Load())
+	cg.oomScoreAdj.Store(g.oomScoreAdj.Load())
+}
+
+// abandon drops a child that never came to be.
+func (t *Task) abandon() {
+	t.group = &ThreadGroup{k: t.k}
+	t.vforkDone = nil
+	t.releaseFiles()
+	t.releaseMemory()
+	t.uncountLocked()
+}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/mm"
 	"coffer/internal/sentry/platform"
@@ -8,21 +9,134 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Image is a program that was loaded into an address space of its own, ready
-// to run.
-type Image struct {
-	Context platform.Context
-	MM      *mm.MemoryManager
-	// Entry is where it starts, and Stack its stack pointer.
-	Entry, Stack uint64
-	// Comm is the name of the thread that runs it.
-	Comm string
-	// Creds are the identities to run with, or nil to keep the task's.
-	Creds *auth.Credentials
+// execve(2) has three steps here. Before the first the file has been found to
+// be good; after the first the caller's program can't go on, so a failure of a
+// later one ends the process.
+
+// BeginExec is the point of no return: all other threads of the process end,
+// and the task becomes its leader. On error, which is for the guest, the
+// process is being ended by another thread.
+func (t *Task) BeginExec() error {
+	k, g := t.k, t.group
+	g.mu.Lock()
+	if t.killed || g.exec != nil {
+		g.mu.Unlock()
+		return unix.EAGAIN
+	}
+	if len(g.threads) > 1 {
+		alone := make(chan struct{})
+		g.exec, g.execAlone = t, alone
+		for _, o := range g.threads {
+			if o != t {
+				o.killed = true
+				o.kickLocked()
+			}
+		}
+		g.mu.Unlock()
+		err := t.BlockKillable(alone)
+		g.mu.Lock()
+		g.exec, g.execAlone = nil, nil
+		if err != nil {
+			g.mu.Unlock()
+			return err
+		}
+	}
+	g.mu.Unlock()
+
+	k.mu.Lock()
+	g.mu.Lock()
+	t.becomeLeaderLocked()
+	g.mu.Unlock()
+	k.mu.Unlock()
+
+	if t.mem != nil {
+		t.ExecFutexes()
+		if t.clearTID != 0 && t.mem.Users() > 1 {
+			t.ClearTID(t.clearTID)
+		}
+	}
+	t.clearTID = 0
+	return nil
 }
 
-// Exec replaces the task's program with img, as execve(2) does from its point
-// of no return on: all other threads end, the task becomes the leader, and
-// what does not survive execve is reset. On error, which says that the process
-// is being ended by another thread, img is still the caller's to release.
-func (t *Task) Exec(img *Image) error { return unix.ENOSYS }
+// becomeLeaderLocked gives the only thread the process's number, which its
+// former leader had.
+func (t *Task) becomeLeaderLocked() {
+	k, g := t.k, t.group
+	old := g.leader
+	if old == t {
+		return
+	}
+	tid := t.TID()
+	k.pids.ids[tid].task = nil
+	k.pids.release(tid)
+	k.pids.ids[g.id].task = t
+	t.tid.Store(g.id)
+	t.start = old.start
+	g.leader, g.leaderStatus = t, 0
+	old.uncountLocked()
+}
+
+// ReplaceMemory gives the task an empty address space for its new program, and
+// a parent in vfork(2) its own back.
+func (t *Task) ReplaceMemory(noRandomize bool) (*mm.MemoryManager, platform.Context, error) {
+	g := t.group
+	old := t.ctx
+	mem, ctx, reused, err := mm.Exec(t.k.Platform, t.mem, t.ctx, g, noRandomize)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.mu.Lock()
+	t.mem, t.ctx = mem, ctx
+	g.mu.Unlock()
+	if old != nil && !reused {
+		old.Release()
+	}
+	t.letGo()
+	return mem, ctx, nil
+}
+
+// FinishExec resets what does not survive execve(2), and has the program run
+// next. creds are the identities to go on with.
+func (t *Task) FinishExec(entry, stack uint64, comm string, creds *auth.Credentials) {
+	k, g := t.k, t.group
+	old := t.Credentials()
+	g.DeletePosixTimers()
+	k.mu.Lock()
+	g.execed = true
+	g.exitSignal = int32(unix.SIGCHLD)
+	if old.EUID != creds.EUID || old.EGID != creds.EGID {
+		t.deathSignal = 0
+	}
+	g.mu.Lock()
+	g.handlers = g.handlers.fork()
+	g.handlers.clear()
+	g.mu.Unlock()
+	k.mu.Unlock()
+	t.altStack = abi.Stack{}
+	t.restart, t.restartFn = 0, nil
+	t.execReset()
+	if t.fds.Shared() {
+		mine := t.fds.Fork()
+		shared := t.SetFDs(mine)
+		for _, f := range shared.DecRef() {
+			_ = shared.Close(t, f)
+		}
+	}
+	for _, f := range t.fds.RemoveCloexec() {
+		_ = t.fds.Close(t, f)
+	}
+	t.SetComm(comm)
+	t.SetCredentials(creds)
+	r := t.ctx.Regs()
+	r.Rip, r.Rsp = entry, stack
+	r.Orig_rax = ^uint64(0)
+	t.checkRip()
+}
+
+// Killed ends the process by SIGKILL from inside: for failures that leave
+// nothing to go on with.
+func (t *Task) Killed() {
+	t.group.Kill()
+	t.markWork()
+}

@@ -83,6 +83,8 @@ type Kernel struct {
 	running sync.WaitGroup
 	users   userTable
 	futexes futexTable
+	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
+	memoryLimit atomic.Uint64
 
 	// init is the first process made; initStatus is how it ended, valid
 	// once initDone is closed.

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"time"
+
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
 
@@ -23,12 +25,109 @@ type ProcessConfig struct {
 }
 
 // CreateProcess makes a process, the leader of a session of its own. It has
-// no memory and does not run: load a program (Task.Exec), then Start it. The
-// first one is PID 1.
-func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) { return nil, unix.ENOSYS }
+// no memory and does not run: load a program (Task.FinishExec), then Start it,
+// or Discard it. The first one is PID 1. EAGAIN if there are too many tasks,
+// ESRCH once PID 1 has ended.
+func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
+	if c.Limits == nil {
+		c.Limits = NewLimits()
+	}
+	t := k.newTask(c.Credentials)
+	t.fds, t.fs = c.FDs, c.FS
+	t.SetComm(c.Comm)
+	g := k.newThreadGroup(c.Limits)
+	g.handlers = new(SignalHandlers)
+	g.exitSignal = int32(unix.SIGCHLD)
+	if err := t.count(c.Limits); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ending {
+		t.uncountLocked()
+		return nil, unix.ESRCH
+	}
+	if err := k.adoptLocked(t, g); err != nil {
+		t.uncountLocked()
+		return nil, err
+	}
+	g.addThread(t)
+	k.newSessionLocked(g)
+	if k.init == nil {
+		k.init = g
+	}
+	if c.TTY != nil && k.ttys[c.TTY] == nil {
+		g.pgrp.session.tty, g.pgrp.session.foreground = c.TTY, g.pgrp
+		k.ttys[c.TTY] = g.pgrp.session
+	}
+	return t, nil
+}
 
 // Start runs a task that CreateProcess made.
-func (t *Task) Start() {}
+func (t *Task) Start() {
+	t.k.running.Add(1)
+	go t.run()
+}
 
-// Discard drops a process that was made and can't be started.
-func (t *Task) Discard() {}
+// Discard drops a process that was made and can't be started, with the status
+// of a program that was not found. If it is PID 1 the kernel ends.
+func (t *Task) Discard() {
+	t.exitCode = Exited(127)
+	t.clock.since.Store(stampNow())
+	t.exit()
+}
+
+// newTask makes a task that is not in the tree yet.
+func (k *Kernel) newTask(c *auth.Credentials) *Task {
+	t := &Task{k: k, start: time.Now(), wake: make(chan struct{}, 1), user: k.users.get(c.RUID)}
+	t.creds.Store(c)
+	t.work.Store(true)
+	return t
+}
+
+func (k *Kernel) newThreadGroup(l *Limits) *ThreadGroup {
+	return &ThreadGroup{k: k, limits: l, start: time.Now(), children: make(map[*ThreadGroup]struct{}), done: make(chan struct{})}
+}
+
+// count takes a place among the limited number of threads, of the sandbox and
+// of the user. EAGAIN if there is none.
+func (t *Task) count(l *Limits) error {
+	k := t.k
+	if n := k.tasks.Add(1); n > int64(k.config.MaxTasks) {
+		k.tasks.Add(-1)
+		return unix.EAGAIN
+	}
+	n := t.user.tasks.Add(1)
+	c := t.Credentials()
+	if uint64(n) > l.Cur(limitNProc) && c.RUID != 0 && !c.Can(unix.CAP_SYS_RESOURCE) && !c.Can(unix.CAP_SYS_ADMIN) {
+		t.uncountLocked()
+		return unix.EAGAIN
+	}
+	k.forks.Add(1)
+	return nil
+}
+
+// adoptLocked gives t a number, and g, if it is t's own new process.
+func (k *Kernel) adoptLocked(t *Task, g *ThreadGroup) error {
+	id, p, err := k.pids.alloc()
+	if err != nil {
+		return err
+	}
+	t.tid.Store(id)
+	t.group = g
+	p.task = t
+	if g.id == 0 {
+		g.id = id
+		g.leader = t
+		g.seq = uint64(k.forks.Load())
+		p.group = g
+		k.groups[id] = g
+	}
+	return nil
+}
+
+func (g *ThreadGroup) addThread(t *Task) {
+	g.mu.Lock()
+	g.threads = append(g.threads, t)
+	g.mu.Unlock()
+}

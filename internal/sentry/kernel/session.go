@@ -38,6 +38,9 @@ type ProcessGroup struct {
 	id      int32
 	session *Session
 	members map[*ThreadGroup]struct{}
+	// signals counts those sent to the group, for clone to see that its child
+	// has missed one.
+	signals uint64
 }
 
 // ID is the session's number.
@@ -75,7 +78,7 @@ func (pg *ProcessGroup) Orphaned() bool {
 // orphanedLocked leaves out the member ignored, which is about to end.
 func (pg *ProcessGroup) orphanedLocked(ignored *ThreadGroup) bool {
 	for g := range pg.members {
-		if g == ignored || g.zombie || g.parent == nil || g.parent.isInit() {
+		if g == ignored || g.zombie || g.parent == nil {
 			continue
 		}
 		if p := g.parent.pgrp; p != nil && p != pg && p.session == pg.session {
@@ -88,6 +91,7 @@ func (pg *ProcessGroup) orphanedLocked(ignored *ThreadGroup) bool {
 // Signal sends info to every member. It checks no permission.
 func (pg *ProcessGroup) Signal(info *abi.Siginfo) {
 	pg.k.mu.Lock()
+	pg.signals++
 	members := make([]*ThreadGroup, 0, len(pg.members))
 	for g := range pg.members {
 		members = append(members, g)
@@ -238,7 +242,9 @@ func (s *Session) hangUp() {
 	s.k.mu.Lock()
 	tty, fg := s.tty, s.foreground
 	s.tty, s.foreground = nil, nil
-	delete(s.k.ttys, tty)
+	if s.k.ttys[tty] == s {
+		delete(s.k.ttys, tty)
+	}
 	s.k.mu.Unlock()
 	if tty == nil {
 		return
@@ -326,7 +332,9 @@ func (g *ThreadGroup) leaveGroupLocked() {
 		ns.release(pg.id)
 	}
 	if len(s.groups) == 0 {
-		delete(g.k.ttys, s.tty)
+		if g.k.ttys[s.tty] == s {
+			delete(g.k.ttys, s.tty)
+		}
 		if p := ns.ids[s.id]; p != nil {
 			p.session = nil
 			ns.release(s.id)

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"coffer/internal/sentry/abi"
 
@@ -10,18 +9,10 @@ import (
 )
 
 // SignalHandlers are the dispositions of all signals: what CLONE_SIGHAND
-// shares. It is reference-counted by its thread groups.
+// shares.
 type SignalHandlers struct {
-	refs atomic.Int32
-
 	mu      sync.Mutex
 	actions [abi.NumSignals]abi.Sigaction
-}
-
-func newSignalHandlers() *SignalHandlers {
-	h := new(SignalHandlers)
-	h.refs.Store(1)
-	return h
 }
 
 // Action returns the disposition of a signal, which must be valid.
@@ -57,20 +48,20 @@ func (h *SignalHandlers) ignores(sig int32) bool {
 	return a.Handler == abi.SIG_IGN || a.Handler == abi.SIG_DFL && ignoredSignals.Has(sig)
 }
 
-// fork returns a copy. With clear all but ignored signals get the default
-// disposition, as execve(2) and CLONE_CLEAR_SIGHAND have it.
-func (h *SignalHandlers) fork(clear bool) *SignalHandlers {
-	n := newSignalHandlers()
+// fork returns a copy.
+func (h *SignalHandlers) fork() *SignalHandlers {
+	n := new(SignalHandlers)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n.actions = h.actions
-	if clear {
-		n.clearLocked()
-	}
 	return n
 }
 
-func (h *SignalHandlers) clearLocked() {
+// clear gives all signals the default disposition but those that are ignored,
+// as execve(2) has it; CLONE_CLEAR_SIGHAND does the same.
+func (h *SignalHandlers) clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i := range h.actions {
 		a := abi.Sigaction{Handler: h.actions[i].Handler}
 		if a.Handler != abi.SIG_IGN {

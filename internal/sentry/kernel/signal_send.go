@@ -106,7 +106,7 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 
 // protectedLocked reports whether the signal must not harm PID 1.
 func (g *ThreadGroup) protectedLocked(sig int32, o sendOptions) bool {
-	if !g.isInit() || !g.k.config.ProtectInit {
+	if !g.isInit() || !g.k.config.ProtectInit || g.unprotected {
 		return false
 	}
 	if unblockable.Has(sig) {
@@ -173,7 +173,7 @@ func (g *ThreadGroup) endLocked(status ExitStatus) {
 	if !g.exiting {
 		g.exiting, g.exitCode = true, status
 	}
-	g.stop.wanted = false
+	g.resumeLocked()
 	for _, t := range g.threads {
 		t.killed = true
 		t.kickLocked()

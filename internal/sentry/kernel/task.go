@@ -64,6 +64,8 @@ type Task struct {
 	// trapNo, errorCode and faultAddr are the last fault's, for frames.
 	trapNo, errorCode, faultAddr uint64
 
+	// childTID is where a new task stores its number, or 0.
+	childTID uint64
 	// clearTID is where a zero is written at the end (set_tid_address(2)).
 	clearTID uint64
 	// deathSignal is PR_SET_PDEATHSIG's; Kernel.mu guards it.
@@ -78,6 +80,8 @@ type Task struct {
 
 	// futex is the task's part in futexes; see futex.go.
 	futex futexState
+	// attrs are what programs set and children inherit; see attributes.go.
+	attrs attributes
 }
 
 // What a task is doing; see Task.mode.

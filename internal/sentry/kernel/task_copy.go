@@ -23,10 +23,25 @@ func (t *Task) FSLimit() uint64 { return t.Limit(unix.RLIMIT_FSIZE) }
 
 // CopyIn reads guest memory at addr. It returns how many bytes it read, and
 // EFAULT if that is less than len(dst).
-func (t *Task) CopyIn(addr uint64, dst []byte) (int, error) { return t.ctx.CopyIn(addr, dst) }
+func (t *Task) CopyIn(addr uint64, dst []byte) (int, error) {
+	n, err := t.ctx.CopyIn(addr, dst)
+	if err == nil || !t.mem.HandleFault(t.ctx, addr+uint64(n), unix.PROT_READ) {
+		return n, err
+	}
+	m, err := t.ctx.CopyIn(addr+uint64(n), dst[n:])
+	return n + m, err
+}
 
-// CopyOut writes guest memory, with results like CopyIn's.
-func (t *Task) CopyOut(addr uint64, src []byte) (int, error) { return t.ctx.CopyOut(addr, src) }
+// CopyOut writes guest memory, with results like CopyIn's. Like a guest's own
+// access it makes a stack grow.
+func (t *Task) CopyOut(addr uint64, src []byte) (int, error) {
+	n, err := t.ctx.CopyOut(addr, src)
+	if err == nil || !t.mem.HandleFault(t.ctx, addr+uint64(n), unix.PROT_WRITE) {
+		return n, err
+	}
+	m, err := t.ctx.CopyOut(addr+uint64(n), src[n:])
+	return n + m, err
+}
 
 // stringBuffers are for reading strings of unknown length.
 var stringBuffers = sync.Pool{New: func() any { return new([unix.PathMax]byte) }}
@@ -68,26 +83,26 @@ func (t *Task) CopyInPath(addr uint64) (string, error) { return t.CopyInString(a
 // CopyInUint32, CopyInUint64 and their like move one number.
 func (t *Task) CopyInUint32(addr uint64) (uint32, error) {
 	v := t.scratch32()
-	_, err := t.ctx.CopyIn(addr, bytesOf(v))
+	_, err := t.CopyIn(addr, bytesOf(v))
 	return *v, err
 }
 
 func (t *Task) CopyInUint64(addr uint64) (uint64, error) {
 	v := &t.scratch
-	_, err := t.ctx.CopyIn(addr, bytesOf(v))
+	_, err := t.CopyIn(addr, bytesOf(v))
 	return *v, err
 }
 
 func (t *Task) CopyOutUint32(addr uint64, n uint32) error {
 	v := t.scratch32()
 	*v = n
-	_, err := t.ctx.CopyOut(addr, bytesOf(v))
+	_, err := t.CopyOut(addr, bytesOf(v))
 	return err
 }
 
 func (t *Task) CopyOutUint64(addr uint64, n uint64) error {
 	t.scratch = n
-	_, err := t.ctx.CopyOut(addr, bytesOf(&t.scratch))
+	_, err := t.CopyOut(addr, bytesOf(&t.scratch))
 	return err
 }
 

@@ -29,11 +29,14 @@ type ThreadGroup struct {
 	ttyGivenUp   bool // TIOCNOTTY by a process that leads no session
 	execed       bool // since fork; setpgid(2) then says EACCES to the parent
 	subreaper    bool // PR_SET_CHILD_SUBREAPER
-	hasSubreaper bool // an ancestor is one
 	exitSignal   int32
 	zombie       bool
 	reaped       bool
 	exitStatus   ExitStatus
+	leaderStatus ExitStatus // the leader's own, if no group exit overrides it
+	seq          uint64     // in order of creation
+	// done is closed when the process is a zombie.
+	done chan struct{}
 
 	// childWait is notified when a child changes its state.
 	childWait waiter.Queue
@@ -55,6 +58,8 @@ type ThreadGroup struct {
 	// exiting says that all threads are to end, with exitCode.
 	exiting  bool
 	exitCode ExitStatus
+	// unprotected says that a fault is to end PID 1 although it is protected.
+	unprotected bool
 	// exec is the thread that is ending all others to run a new program, and
 	// execAlone is where it waits for that.
 	exec      *Task
@@ -64,6 +69,9 @@ type ThreadGroup struct {
 	// children that were waited for. Nanoseconds.
 	deadTimes  cpuTimes
 	childTimes cpuTimes
+
+	// timers are setitimer(2)'s and timer_create(2)'s, and RLIMIT_CPU's.
+	timers groupTimers
 
 	nice        atomic.Int32
 	oomScoreAdj atomic.Int32
