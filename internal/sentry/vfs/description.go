@@ -22,6 +22,9 @@ type FileDescription struct {
 	refs  atomic.Int64
 	flags atomic.Uint32
 
+	// locked says that the description may hold locks.
+	locked atomic.Bool
+
 	// mu guards the offset and orders reads and writes that use it.
 	mu     sync.Mutex
 	offset int64
@@ -81,6 +84,9 @@ func (d *FileDescription) DecRef() {
 	d.closeMu.Unlock()
 	for _, f := range hooks {
 		f(d)
+	}
+	if d.locked.Load() {
+		d.releaseLocks()
 	}
 	if watched() && d.Path.Valid() {
 		d.notifyClose()
