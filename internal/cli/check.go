@@ -80,7 +80,11 @@ func kvmNote() string {
 
 // tryKernel runs this very binary in a sandbox, as `coffer version`.
 func tryKernel(intercept string) error {
-	self, err := openTree("/proc/self/exe")
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding coffer's own binary: %w", err)
+	}
+	bind, self, err := openBind(exe + ":/tmp/coffer")
 	if err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func tryKernel(intercept string) error {
 		Sandbox: boot.Sandbox{
 			Intercept: intercept, Hostname: "check", Cwd: "/",
 			Args:   []string{"/tmp/coffer", "version"},
-			Mounts: []boot.Mount{{Path: "/tmp/coffer", File: true}},
+			Mounts: []boot.Mount{bind},
 		},
 	})
 	if err != nil {

@@ -48,19 +48,28 @@ func openBind(spec string) (m boot.Mount, f *os.File, err error) {
 	if guest == "" {
 		guest = abs
 	}
-	if f, err = openTree(abs); err != nil {
-		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
-	}
-	st, err := f.Stat()
+	real, err := filepath.EvalSymlinks(abs)
 	if err != nil {
-		f.Close()
 		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
 	}
-	if !st.IsDir() && !st.Mode().IsRegular() {
-		f.Close()
-		return m, nil, fmt.Errorf("--bind %s: %s is neither a directory nor a regular file", spec, abs)
+	m = boot.Mount{Path: guest, Write: write}
+	st, err := os.Stat(real)
+	switch {
+	case err != nil:
+	case st.Mode().IsRegular():
+		// A file is donated as a name in its directory: opening it for
+		// reading and writing needs one.
+		m.Name = filepath.Base(real)
+		f, err = openTree(filepath.Dir(real))
+	case st.IsDir():
+		f, err = openTree(real)
+	default:
+		err = fmt.Errorf("%s is neither a directory nor a regular file", abs)
 	}
-	return boot.Mount{Path: guest, Write: write, File: !st.IsDir()}, f, nil
+	if err != nil {
+		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
+	}
+	return m, f, nil
 }
 
 func parseBind(spec string) (host, guest string, write bool, err error) {

@@ -45,14 +45,14 @@ type Sandbox struct {
 type Mount struct {
 	// Path is where it appears, absolute.
 	Path string
+	// FD is the directory, or the one that holds the file called Name.
 	FD   int
+	Name string
 	// Write lets the guest change the host's files.
 	Write bool
 	// Overlay keeps the host's files as they are and takes the guest's
 	// changes in memory.
 	Overlay bool
-	// File is true if FD is not a directory.
-	File bool
 }
 
 // Trace says how system calls are written down.

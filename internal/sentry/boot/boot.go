@@ -1,0 +1,149 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"coffer/internal/sentry/fs/devpts"
+	"coffer/internal/sentry/fs/procfs"
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/platform/ptrace"
+	"coffer/internal/sentry/platform/trap"
+	"coffer/internal/sentry/syscalls"
+)
+
+// platforms are the ways to run guest code, the default first.
+var platforms = []struct {
+	name string
+	new  func() (platform.Platform, error)
+}{
+	{"trap", func() (platform.Platform, error) { return trap.New() }},
+	{"ptrace", func() (platform.Platform, error) { return ptrace.New() }},
+}
+
+// Platforms names the ways to intercept system calls, the default first.
+func Platforms() []string {
+	var names []string
+	for _, p := range platforms {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// sandbox is a booted kernel and what belongs to it.
+type sandbox struct {
+	kernel   *kernel.Kernel
+	platform platform.Platform
+	init     *kernel.Task
+	pts      *devpts.FS
+	console  *devpts.Console
+	stream   *os.File
+	relayed  chan struct{}
+}
+
+// boot puts the walls around this process and assembles a kernel in it. On
+// return the first program is loaded and nothing of it has run.
+func boot(box *Sandbox) (s *sandbox, err error) {
+	oom, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the sentry's OOM score: %w", err)
+	}
+	defer oom.Close()
+	machine := procfs.Config{
+		CPUs:    runtime.NumCPU(),
+		CPUInfo: procfs.HostCPUInfo(),
+		Memory:  uint64(box.Memory),
+		Cmdline: "coffer",
+	}
+	if err := emptyRoot(); err != nil {
+		return nil, err
+	}
+	if err := dropPrivileges(os.Geteuid() == 0); err != nil {
+		return nil, err
+	}
+	s = new(sandbox)
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.platform, err = startPlatform(box.Intercept, oom); err != nil {
+		return nil, err
+	}
+	table := syscalls.New()
+	if box.Trace != nil {
+		if err := startTrace(table, box.Trace); err != nil {
+			return nil, err
+		}
+	}
+	s.kernel = kernel.New(kernel.Config{
+		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)",
+	})
+	machine.Kernel = s.kernel
+	s.pts = devpts.New(s.kernel)
+	mounts, err := assembleFiles(box, s.pts, procfs.New(machine))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loadInit(box, mounts); err != nil {
+		return nil, err
+	}
+	if err := installFilter(box.Intercept); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// startPlatform starts the platform. Stubs are the first to go when the host
+// runs out of memory: then a guest program dies, and not its kernel.
+func startPlatform(name string, oom *os.File) (platform.Platform, error) {
+	for _, p := range platforms {
+		if p.name != name {
+			continue
+		}
+		if err := setOOMScore(oom, 1000); err != nil {
+			return nil, fmt.Errorf("setting the stubs' OOM score: %w", err)
+		}
+		pl, err := p.new()
+		if err != nil {
+			return nil, fmt.Errorf("this host cannot intercept system calls by %s: %w", name, err)
+		}
+		if err := setOOMScore(oom, 0); err != nil {
+			pl.Close()
+			return nil, fmt.Errorf("setting the sentry's OOM score: %w", err)
+		}
+		return pl, nil
+	}
+	return nil, fmt.Errorf("there is no way to intercept system calls that is called %q", name)
+}
+
+// startTrace has each system call written down.
+func startTrace(table *syscalls.Table, t *Trace) error {
+	filter, err := table.NewFilter(t.Filter)
+	if err != nil {
+		return err
+	}
+	opt := syscalls.TraceOptions{Filter: filter}
+	if t.JSON {
+		opt.Format = syscalls.TraceJSON
+	}
+	table.SetTracer(syscalls.NewTracer(os.NewFile(uintptr(t.FD), "trace"), opt))
+	return nil
+}
+
+// CheckTraceFilter tells what is wrong with a trace filter.
+func CheckTraceFilter(expr string) error {
+	_, err := syscalls.New().NewFilter(expr)
+	return err
+}
+
+func (s *sandbox) close() {
+	if s.console != nil {
+		s.console.Close()
+	}
+	if s.platform != nil {
+		s.platform.Close()
+	}
+}

@@ -1,0 +1,177 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/fs/devfs"
+	"coffer/internal/sentry/fs/hostfs"
+	"coffer/internal/sentry/fs/overlayfs"
+	"coffer/internal/sentry/fs/sysfs"
+	"coffer/internal/sentry/fs/tmpfs"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// builder is the vfs.Caller that assembles the tree: root, before there is any
+// task.
+type builder struct{ cred *auth.Credentials }
+
+func (b builder) Credentials() *auth.Credentials    { return b.cred }
+func (builder) Umask() uint32                       { return 0 }
+func (builder) FSLimit() uint64                     { return ^uint64(0) }
+func (builder) CopyIn(uint64, []byte) (int, error)  { return 0, unix.EFAULT }
+func (builder) CopyOut(uint64, []byte) (int, error) { return 0, unix.EFAULT }
+
+// tree is a mount namespace that is being assembled.
+type tree struct {
+	builder
+	ns   *vfs.MountNamespace
+	root vfs.Path
+}
+
+// assembleFiles makes the mounts of a sandbox: the host's root under a layer
+// in memory, the file systems of the kernel's own, and what was bound.
+func assembleFiles(box *Sandbox, pts, proc vfs.FileSystem) (*vfs.MountNamespace, error) {
+	size := box.Memory // 0 is tmpfs's own default, half of the host's memory
+	rootFS, err := overlay(box.Root, size)
+	if err != nil {
+		return nil, fmt.Errorf("laying the writable layer over the root file system: %w", err)
+	}
+	t := &tree{builder: builder{auth.New(0, 0, nil)}, ns: vfs.NewMountNamespace(rootFS, 0)}
+	if t.ns == nil {
+		return nil, errors.New("the root file system has no usable root directory")
+	}
+	t.root = t.ns.Root()
+	defer t.root.DecRef()
+
+	dev := tmpfs.New(tmpfs.Options{Size: 16 << 20, Mode: 0o755})
+	if err := devfs.Populate(dev.Root()); err != nil {
+		return nil, fmt.Errorf("filling /dev: %w", err)
+	}
+	const safe = unix.MS_NOSUID | unix.MS_NODEV
+	for _, m := range []struct {
+		path  string
+		fs    vfs.FileSystem
+		flags uint64
+		name  string
+	}{
+		{"/proc", proc, safe | unix.MS_NOEXEC, "proc"},
+		{"/sys", sysfs.New(sysfs.Config{Memory: uint64(box.Memory)}), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
+		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
+		{"/dev/pts", pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
+		{"/dev/shm", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
+		{"/tmp", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
+	} {
+		if err := t.mount(m.path, m.fs, m.flags, m.name); err != nil {
+			return nil, fmt.Errorf("mounting %s: %w", m.path, err)
+		}
+	}
+	for _, m := range box.Mounts {
+		if err := t.bind(m, size); err != nil {
+			return nil, fmt.Errorf("binding to %s: %w", m.Path, err)
+		}
+	}
+	return t.ns, nil
+}
+
+// overlay lays a file system in memory over a host directory.
+func overlay(fd int, size int64) (vfs.FileSystem, error) {
+	lower, err := hostfs.New(hostfs.Local(fd), hostfs.Options{Stable: true})
+	if err != nil {
+		return nil, err
+	}
+	return overlayfs.New(tmpfs.New(tmpfs.Options{Size: size}), lower)
+}
+
+// bind shows a host directory or file at m.Path.
+func (t *tree) bind(m Mount, size int64) error {
+	var fs vfs.FileSystem
+	var err error
+	if m.Overlay {
+		fs, err = overlay(m.FD, size)
+	} else {
+		fs, err = hostfs.New(hostfs.Local(m.FD), hostfs.Options{})
+	}
+	if err != nil {
+		return err
+	}
+	flags := uint64(unix.MS_NOSUID | unix.MS_NODEV)
+	if !m.Write && !m.Overlay {
+		flags |= unix.MS_RDONLY
+	}
+	if m.Name == "" {
+		return t.mount(m.Path, fs, flags, "hostfs")
+	}
+	// A file: mount its directory out of sight, bind the file from there.
+	const place = "/.coffer-bind"
+	if err := t.mount(place, fs, flags, "hostfs"); err != nil {
+		return err
+	}
+	dir, err := t.resolve(place)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		t.ns.Unmount(dir, unix.MNT_DETACH)
+		dir.DecRef()
+		t.ns.RmdirAt(t, t.origin(), place)
+	}()
+	from, err := t.ns.Resolve(t, vfs.Origin{Root: t.root, Start: dir}, m.Name, vfs.NoFollowLast)
+	if err != nil {
+		return err
+	}
+	defer from.DecRef()
+	if err := t.ensure(m.Path, true); err != nil {
+		return err
+	}
+	at, err := t.resolve(m.Path)
+	if err != nil {
+		return err
+	}
+	defer at.DecRef()
+	return t.ns.Bind(from, at, flags)
+}
+
+func (t *tree) origin() vfs.Origin { return vfs.Origin{Root: t.root, Start: t.root} }
+
+func (t *tree) resolve(p string) (vfs.Path, error) { return t.ns.Resolve(t, t.origin(), p, 0) }
+
+// mount puts a file system on p, a directory that is made if it is missing.
+func (t *tree) mount(p string, fs vfs.FileSystem, flags uint64, source string) error {
+	if err := t.ensure(p, false); err != nil {
+		fs.Release()
+		return err
+	}
+	at, err := t.resolve(p)
+	if err != nil {
+		fs.Release()
+		return err
+	}
+	defer at.DecRef()
+	return t.ns.Mount(fs, at, flags, source)
+}
+
+// ensure makes a mount point, and the directories that lead to it.
+func (t *tree) ensure(p string, file bool) error {
+	done := "/"
+	parts := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
+	for i, part := range parts {
+		done = path.Join(done, part)
+		err := t.ns.MkdirAt(t, t.origin(), done, 0o755)
+		if last := i == len(parts)-1; last && file && err == nil {
+			// It was not there: a file is wanted, not a directory.
+			if err = t.ns.RmdirAt(t, t.origin(), done); err == nil {
+				err = t.ns.MknodAt(t, t.origin(), done, unix.S_IFREG|0o644, 0, 0)
+			}
+		}
+		if err != nil && err != unix.EEXIST {
+			return fmt.Errorf("making %s: %w", done, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package boot
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sentry's first descriptors, as package isolation/kernel lays them out.
+const (
+	fdDescription = 3
+	fdControl     = 4
+)
+
+// control is the sentry's end of the control socket.
+type control struct {
+	mu sync.Mutex
+	f  *os.File
+	r  *bufio.Reader
+}
+
+func (c *control) send(m Message) {
+	line, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // Message always marshals
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.f.Write(append(line, '\n')) // who started the sentry may be gone
+}
+
+// receive returns the next command. io.EOF says that the starter is gone.
+func (c *control) receive() (m Message, err error) {
+	line, err := c.r.ReadBytes('\n')
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(line, &m)
+}
+
+// Main is the sentry's process: it boots one sandbox, runs it to its end and
+// returns the exit code of the process, which says only whether that worked.
+func Main() int {
+	// The sentry's heap is small; what matters is how seldom it is collected.
+	debug.SetGCPercent(200)
+	ctl := &control{f: os.NewFile(fdControl, "control")}
+	ctl.r = bufio.NewReader(ctl.f)
+	if err := run(ctl); err != nil {
+		code := exitFailed
+		var pe *programError
+		if errors.As(err, &pe) {
+			code = pe.code
+		}
+		ctl.send(Message{Op: "error", Error: err.Error(), Code: code})
+		return 1
+	}
+	return 0
+}
+
+func run(ctl *control) error {
+	box, err := readDescription()
+	if err != nil {
+		return err
+	}
+	if m, err := ctl.receive(); err != nil || m.Op != "start" {
+		return fmt.Errorf("the sentry got %q (%v) where it expected to be told to start", m.Op, err)
+	}
+	s, err := boot(box)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.init.Start()
+	ctl.send(Message{Op: "started"})
+	go s.obey(ctl)
+	status := s.kernel.Wait()
+	s.finishConsole()
+	ctl.send(Message{Op: "exit", Status: int(status)})
+	return nil
+}
+
+func readDescription() (*Sandbox, error) {
+	f := os.NewFile(fdDescription, "description")
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("reading the sandbox's description: %w", err)
+	}
+	box := new(Sandbox)
+	if err := json.Unmarshal(data, box); err != nil {
+		return nil, fmt.Errorf("the sandbox's description is not what it should be: %w", err)
+	}
+	return box, nil
+}
+
+// obey carries out the starter's commands. When the starter is gone, so is
+// everything here.
+func (s *sandbox) obey(ctl *control) {
+	for {
+		m, err := ctl.receive()
+		if err != nil {
+			s.kernel.KillAll()
+			return
+		}
+		switch m.Op {
+		case "signal":
+			s.signal(m.Signal)
+		case "resize":
+			if s.console != nil {
+				s.console.SetSize(m.Rows, m.Cols)
+			}
+		}
+	}
+}
+
+// hostSignals is how the host may end or stop the sentry itself: not at all.
+// Signals for the program come over the control socket.
+var hostSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
