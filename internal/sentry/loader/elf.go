@@ -52,6 +52,9 @@ type elfFile struct {
 	phnum uint64
 }
 
+// base is the first segment's address, aligned as the file asks for.
+func (e *elfFile) base() uint64 { return e.lo &^ (e.align - 1) }
+
 // parseELF reads and checks a file's headers. No segment lies above limit.
 // ENOEXEC if it is not a program for this machine, EINVAL for segments that
 // cannot be mapped.

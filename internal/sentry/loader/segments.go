@@ -30,16 +30,15 @@ type zero struct{ addr, length uint64 }
 func (l *load) program() error {
 	i := l.image
 	var err error
-	if i.elf.pie {
-		at := l.m.ProgramBase()
-		if i.ielf == nil {
-			// Without an interpreter it may be one itself, and leaves the
-			// usual place to the program that it will load.
-			if at, err = l.m.FindRoom(i.elf.hi-i.elf.lo, i.elf.align); err != nil {
-				return err
-			}
+	switch {
+	case i.elf.pie && i.ielf != nil:
+		l.bias = l.m.ProgramBase()&^(i.elf.align-1) - i.elf.base()
+	case i.elf.pie:
+		// Without an interpreter it may be one itself, and leaves the usual
+		// place to the program that it will load.
+		if l.bias, err = l.room(i.elf); err != nil {
+			return err
 		}
-		l.bias = at&^(i.elf.align-1) - i.elf.lo&^(i.elf.align-1)
 	}
 	if err := l.segments(i.prog, i.elf, l.bias); err != nil {
 		return err
@@ -47,11 +46,9 @@ func (l *load) program() error {
 	l.entry = i.elf.entry + l.bias
 	if i.ielf != nil {
 		if i.ielf.pie {
-			at, err := l.m.FindRoom(i.ielf.hi-i.ielf.lo, i.ielf.align)
-			if err != nil {
+			if l.interpBase, err = l.room(i.ielf); err != nil {
 				return err
 			}
-			l.interpBase = at - i.ielf.lo
 		}
 		if err := l.segments(i.interp, i.ielf, l.interpBase); err != nil {
 			return err
@@ -63,6 +60,12 @@ func (l *load) program() error {
 	}
 	l.describe()
 	return nil
+}
+
+// room finds a place for a position-independent file and returns its bias.
+func (l *load) room(e *elfFile) (bias uint64, err error) {
+	at, err := l.m.FindRoom(e.hi-e.base(), e.align)
+	return at - e.base(), err
 }
 
 // heapSpan is the range of random distances between program and heap.

@@ -76,3 +76,10 @@ func (m *MemoryManager) Totals() Totals {
 	t.Lib = t.Code - t.Exe
 	return t
 }
+
+// RegisterBarrier notes that the address space's tasks use one of
+// membarrier(2)'s commands; command is the bit of the registering command.
+func (m *MemoryManager) RegisterBarrier(command uint32) { m.membarrier.Or(command) }
+
+// Barriers returns the registrations.
+func (m *MemoryManager) Barriers() uint32 { return m.membarrier.Load() }

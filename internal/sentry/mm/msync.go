@@ -45,13 +45,9 @@ func (m *MemoryManager) MSync(ctx platform.Context, addr, length uint64, flags u
 	return err
 }
 
-// Mapped calls f for the mapped parts of [start, end), in order, until f
-// returns false. It reports whether the range is mapped without holes.
-func (m *MemoryManager) Mapped(start, end uint64, f func(start, end uint64) bool) bool {
+// Mapped reports whether [start, end) is mapped without holes.
+func (m *MemoryManager) Mapped(start, end uint64) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	m.vmas.ascend(start, end, func(v *vma) bool {
-		return v.flags&flagHidden != 0 || f(max(v.start, start), min(v.end, end))
-	})
 	return m.covered(start, end)
 }

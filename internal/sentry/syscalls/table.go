@@ -14,7 +14,14 @@ type family struct {
 
 // families are the rows of all calls: one line per family file. The groups are
 // desc, file, ipc, memory, network, process, signal, system and time.
-var families = []family{}
+var families = []family{
+	{"memory", mmapRows},
+	{"memory", memlockRows},
+	{"memory", mempolicyRows},
+	{"memory", membarrierRows},
+	{"memory", pkeyRows},
+	{"memory", processVMRows},
+}
 
 // MaxNumber is the highest number of a call in Linux 6.18's amd64 table.
 const MaxNumber = 469

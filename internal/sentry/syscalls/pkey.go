@@ -1,0 +1,35 @@
+package syscalls
+
+import (
+	"coffer/internal/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+// There are no protection keys, as on a processor without them.
+const pkeyCaveat = "there are no protection keys, as on a processor without them"
+
+var pkeyRows = []Row{
+	partial(329, "pkey_mprotect", sysPkeyMprotect, pkeyCaveat,
+		P("addr", Ptr), P("len", Unsigned), PF("prot", Flags, protFlags), P("pkey", Dec)),
+	partial(330, "pkey_alloc", sysPkeyAlloc, pkeyCaveat, P("flags", Hex), P("access_rights", Hex)),
+	partial(331, "pkey_free", sysPkeyFree, pkeyCaveat, P("pkey", Dec)),
+}
+
+// sysPkeyMprotect is mprotect(2) for key -1, "none".
+func sysPkeyMprotect(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	if a.Int(3) != -1 {
+		return 0, unix.EINVAL
+	}
+	return sysMprotect(t, a)
+}
+
+func sysPkeyAlloc(_ *kernel.Task, a kernel.Args) (uintptr, error) {
+	const rights = 3 // PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE
+	if a[0] != 0 || a[1]&^rights != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, unix.ENOSPC
+}
+
+func sysPkeyFree(*kernel.Task, kernel.Args) (uintptr, error) { return 0, unix.EINVAL }
