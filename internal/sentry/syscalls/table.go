@@ -15,6 +15,12 @@ type family struct {
 // families are the rows of all calls: one line per family file. The groups are
 // desc, file, ipc, memory, network, process, signal, system and time.
 var families = []family{
+	{"desc", readWriteRows},
+	{"desc", sendfileRows},
+	{"desc", spliceRows},
+	{"desc", syncRows},
+	{"desc", getdentsRows},
+	{"desc", ioctlRows},
 	{"memory", mmapRows},
 	{"memory", memlockRows},
 	{"memory", mempolicyRows},

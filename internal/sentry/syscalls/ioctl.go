@@ -1,0 +1,109 @@
+package syscalls
+
+import (
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+var ioctlRows = []Row{
+	partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets and the generic ones",
+		P("fd", FD), PF("request", Enum, ioctlNames), P("arg", Hex)),
+}
+
+// The ioctls that mean the same for every file (asm-generic/ioctls.h,
+// linux/fs.h).
+const (
+	fionread  = 0x541b
+	fionbio   = 0x5421
+	fionclex  = 0x5450
+	fioclex   = 0x5451
+	fioasync  = 0x5452
+	fioqsize  = 0x5460
+	figetbsz  = 0x2
+	fibmap    = 0x1
+	fiClone   = 0x40049409
+	fiCloneRg = 0x4020940d
+)
+
+var ioctlNames = &FlagSet{Names: []FlagName{
+	{fionread, "FIONREAD"}, {fionbio, "FIONBIO"}, {fionclex, "FIONCLEX"}, {fioclex, "FIOCLEX"},
+	{fioasync, "FIOASYNC"}, {fioqsize, "FIOQSIZE"}, {figetbsz, "FIGETBSZ"}, {fibmap, "FIBMAP"},
+	{fiClone, "FICLONE"}, {fiCloneRg, "FICLONERANGE"},
+	{unix.TCGETS, "TCGETS"}, {unix.TCSETS, "TCSETS"}, {unix.TCSETSW, "TCSETSW"}, {unix.TCSETSF, "TCSETSF"},
+	{unix.TCGETS2, "TCGETS2"}, {unix.TCSETS2, "TCSETS2"}, {unix.TCSETSW2, "TCSETSW2"}, {unix.TCSETSF2, "TCSETSF2"},
+	{unix.TCGETA, "TCGETA"}, {unix.TCSETA, "TCSETA"}, {unix.TCSBRK, "TCSBRK"}, {unix.TCSBRKP, "TCSBRKP"},
+	{unix.TCXONC, "TCXONC"}, {unix.TCFLSH, "TCFLSH"},
+	{unix.TIOCGWINSZ, "TIOCGWINSZ"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.TIOCGPGRP, "TIOCGPGRP"},
+	{unix.TIOCSPGRP, "TIOCSPGRP"}, {unix.TIOCGSID, "TIOCGSID"}, {unix.TIOCSCTTY, "TIOCSCTTY"},
+	{unix.TIOCNOTTY, "TIOCNOTTY"}, {unix.TIOCOUTQ, "TIOCOUTQ"}, {unix.TIOCSTI, "TIOCSTI"},
+	{unix.TIOCGPTN, "TIOCGPTN"}, {unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"},
+	{unix.TIOCPKT, "TIOCPKT"}, {unix.TIOCEXCL, "TIOCEXCL"}, {unix.TIOCNXCL, "TIOCNXCL"},
+	{unix.SIOCGIFCONF, "SIOCGIFCONF"}, {unix.SIOCGIFFLAGS, "SIOCGIFFLAGS"}, {unix.SIOCGIFINDEX, "SIOCGIFINDEX"},
+}}
+
+func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	fd, cmd, arg := a.Int(0), a.Uint(1), a[2]
+	d, err := openedFile(t, fd)
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	switch cmd {
+	case fioclex:
+		t.FDs().SetCloexec(uint32(fd), uint32(fd), true)
+		return 0, nil
+	case fionclex:
+		t.FDs().SetCloexec(uint32(fd), uint32(fd), false)
+		return 0, nil
+	case fionbio:
+		return 0, setFlagByIoctl(t, d, arg, unix.O_NONBLOCK)
+	case fioasync:
+		return 0, setFlagByIoctl(t, d, arg, unix.O_ASYNC)
+	}
+	n, err := d.File.Ioctl(t, cmd, arg)
+	if err == unix.ENOTTY {
+		return fileIoctl(t, d, cmd, arg)
+	}
+	return n, err
+}
+
+// setFlagByIoctl sets or clears a status flag as the int at arg says.
+func setFlagByIoctl(t *kernel.Task, d *vfs.FileDescription, arg uint64, flag uint32) error {
+	on, err := t.CopyInUint32(arg)
+	if err != nil {
+		return err
+	}
+	flags := d.Flags() &^ flag
+	if on != 0 {
+		flags |= flag
+	}
+	d.SetStatusFlags(flags)
+	return nil
+}
+
+// fileIoctl answers what Linux answers for every regular file.
+func fileIoctl(t *kernel.Task, d *vfs.FileDescription, cmd uint32, arg uint64) (uintptr, error) {
+	switch cmd {
+	case fionread, figetbsz, fioqsize, fiClone, fiCloneRg:
+	default:
+		return 0, unix.ENOTTY
+	}
+	attr, err := d.Inode.Attr()
+	if err != nil {
+		return 0, err
+	}
+	regular := attr.Mode&unix.S_IFMT == unix.S_IFREG
+	switch {
+	case cmd == figetbsz && attr.BlockSize != 0:
+		return 0, t.CopyOutUint32(arg, attr.BlockSize)
+	case !regular:
+		return 0, unix.ENOTTY
+	case cmd == fionread:
+		return 0, t.CopyOutUint32(arg, uint32(attr.Size-d.Offset()))
+	case cmd == fioqsize:
+		return 0, t.CopyOutUint64(arg, uint64(attr.Size))
+	}
+	return 0, unix.EOPNOTSUPP
+}

@@ -1,0 +1,175 @@
+package syscalls
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"coffer/internal/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxRW is Linux's MAX_RW_COUNT: no call moves more bytes.
+	maxRW = 0x7ffff000
+	// maxIovecs is UIO_MAXIOV.
+	maxIovecs = 1024
+	sizeIovec = 16
+)
+
+// memRange is one range of guest memory, as struct iovec.
+type memRange struct{ addr, length uint64 }
+
+// guestBuffer is where in guest memory a call's data is: one or more ranges,
+// walked once from the start. Lengths are bounded by maxRW together.
+type guestBuffer struct {
+	ranges []memRange
+	// total is the number of bytes not yet walked past.
+	total uint64
+	one   [1]memRange
+}
+
+// setRange makes g a single range, as of read(2). EINVAL if length is negative as
+// a ssize_t.
+func (g *guestBuffer) setRange(addr, length uint64) error {
+	if int64(length) < 0 {
+		return unix.EINVAL
+	}
+	length = min(length, maxRW)
+	g.one[0] = memRange{addr, length}
+	g.ranges, g.total = g.one[:], length
+	return nil
+}
+
+// vectors are the pooled arrays behind guestBuffers of several ranges.
+type vector struct {
+	raw    [maxIovecs * sizeIovec]byte
+	ranges [maxIovecs]memRange
+}
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}
+
+// getVector copies in a struct iovec array of count elements and makes g its
+// ranges. The vector must be put back when g is done with. EINVAL for a count
+// that is negative or above UIO_MAXIOV, or a negative length; EFAULT.
+func (g *guestBuffer) getVector(t *kernel.Task, addr, count uint64) (*vector, error) {
+	if count > maxIovecs {
+		return nil, unix.EINVAL
+	}
+	v := vectors.Get().(*vector)
+	raw := v.raw[:count*sizeIovec]
+	var err error
+	if len(raw) > 0 {
+		_, err = t.CopyIn(addr, raw)
+	}
+	if err == nil {
+		g.ranges, g.total, err = parseIovecs(raw, v.ranges[:0])
+	}
+	if err != nil {
+		v.put()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *vector) put() { vectors.Put(v) }
+
+// parseIovecs decodes an array of struct iovec. Lengths are cut so that they
+// add up to maxRW at most, as Linux does.
+func parseIovecs(raw []byte, out []memRange) ([]memRange, uint64, error) {
+	var total uint64
+	for ; len(raw) >= sizeIovec; raw = raw[sizeIovec:] {
+		r := memRange{binary.LittleEndian.Uint64(raw), binary.LittleEndian.Uint64(raw[8:])}
+		if int64(r.length) < 0 {
+			return nil, 0, unix.EINVAL
+		}
+		r.length = min(r.length, maxRW-total)
+		total += r.length
+		out = append(out, r)
+	}
+	return out, total, nil
+}
+
+// advance walks past n bytes of the first range, and past empty ranges.
+func (g *guestBuffer) advance(n uint64) {
+	r := &g.ranges[0]
+	r.addr += n
+	r.length -= n
+	g.total -= n
+	for len(g.ranges) > 0 && g.ranges[0].length == 0 {
+		g.ranges = g.ranges[1:]
+	}
+}
+
+// copyOut writes src at the current place and walks past it. It returns how
+// much it wrote, and EFAULT if that was not all.
+func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) {
+	for err == nil && done < len(src) && len(g.ranges) > 0 {
+		r := g.ranges[0]
+		var n int
+		if r.length > 0 {
+			n, err = t.CopyOut(r.addr, src[done:min(uint64(len(src)), uint64(done)+r.length)])
+		}
+		done += n
+		g.advance(uint64(n))
+	}
+	return done, err
+}
+
+// copyIn fills dst from the current place on and walks past what it took.
+func (g *guestBuffer) copyIn(t *kernel.Task, dst []byte) (done int, err error) {
+	for err == nil && done < len(dst) && len(g.ranges) > 0 {
+		r := g.ranges[0]
+		var n int
+		if r.length > 0 {
+			n, err = t.CopyIn(r.addr, dst[done:min(uint64(len(dst)), uint64(done)+r.length)])
+		}
+		done += n
+		g.advance(uint64(n))
+	}
+	return done, err
+}
+
+// clampWritable cuts g to what lies before the first address that the guest
+// cannot write, so that a stream loses nothing to a bad buffer. EFAULT if
+// nothing is left.
+func (g *guestBuffer) clampWritable(t *kernel.Task) error {
+	if g.total == 0 {
+		return nil
+	}
+	m := t.MM()
+	var good uint64
+	for i := range g.ranges {
+		r := &g.ranges[i]
+		if m.CheckRange(r.addr, r.length, true) == nil {
+			good += r.length
+			continue
+		}
+		r.length = writablePrefix(r.length, func(n uint64) bool {
+			return m.CheckRange(r.addr, n, true) == nil
+		})
+		good += r.length
+		g.ranges = g.ranges[:i+1]
+		break
+	}
+	g.total = good
+	if good == 0 {
+		return unix.EFAULT
+	}
+	return nil
+}
+
+// writablePrefix returns the largest n below length for which ok(n) holds; ok
+// holds up to some point and not beyond.
+func writablePrefix(length uint64, ok func(n uint64) bool) uint64 {
+	lo, hi := uint64(0), length // ok(lo) holds, ok(hi) does not
+	for hi-lo > 1 {
+		mid := lo + (hi-lo)/2
+		if ok(mid) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
