@@ -50,7 +50,7 @@ func TestMemoryDevices(t *testing.T) {
 			if err != tt.writeErr || err == nil && n != 64 {
 				t.Errorf("write %d, %v", n, err)
 			}
-			if off, err := f.Seek(1<<40, 0, 7); off != 0 || err != nil {
+			if off, err := f.Seek(0, 1<<40, 7); off != 0 || err != nil {
 				t.Errorf("seek %d, %v", off, err)
 			}
 		})

@@ -13,7 +13,7 @@ import (
 // being always ready.
 type endless struct{ vfs.NoFile }
 
-func (endless) Seek(int64, int, int64) (int64, error) { return 0, nil }
+func (endless) Seek(int, int64, int64) (int64, error) { return 0, nil }
 
 // null is /dev/null: empty, and takes everything.
 type null struct{ endless }

@@ -115,3 +115,6 @@ func (c *Console) Close() error {
 	c.terminal.masterClosed()
 	return nil
 }
+
+// TTY is the console as sessions know it, for kernel.ProcessConfig.
+func (c *Console) TTY() kernel.TTY { return c.terminal }

@@ -67,7 +67,7 @@ func (m *master) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 			id = pg.ID()
 		}
 		return 0, putInt(c, arg, uint32(id))
-	case unix.FIONREAD:
+	case unix.TIOCINQ:
 		_, n := t.line.Queued()
 		return 0, putInt(c, arg, uint32(n))
 	case unix.TCFLSH:
@@ -111,7 +111,7 @@ func (s *slave) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 			return 0, unix.ENOTTY
 		}
 		return 0, task.DropTTY(t)
-	case unix.FIONREAD:
+	case unix.TIOCINQ:
 		n, _ := t.line.Queued()
 		return 0, putInt(c, arg, uint32(n))
 	case unix.TCFLSH:

@@ -33,7 +33,7 @@ func (d *DirFile) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.
 
 // Seek implements vfs.File.
 func (d *DirFile) Seek(whence int, off, present int64) (int64, error) {
-	return SeekStream(off, whence, present)
+	return SeekStream(whence, off, present)
 }
 
 // Readdir implements vfs.File.

@@ -113,12 +113,12 @@ func (f *openFile) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int6
 }
 
 func (f *openFile) Seek(whence int, off, present int64) (int64, error) {
-	return SeekStream(off, whence, present)
+	return SeekStream(whence, off, present)
 }
 
 // SeekStream is lseek(2) for a file whose size is not known: SEEK_END and
 // what lies before 0 is EINVAL.
-func SeekStream(off int64, whence int, present int64) (int64, error) {
+func SeekStream(whence int, off, present int64) (int64, error) {
 	switch whence {
 	case io.SeekStart:
 	case io.SeekCurrent:
