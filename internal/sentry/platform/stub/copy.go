@@ -1,0 +1,190 @@
+package stub
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyMax is the most that a thread's own stub copies: beyond it the host's
+// copy is cheaper.
+const copyMax = 4 << 10
+
+// remoteIovec is struct iovec of another process.
+type remoteIovec struct {
+	base, length uint64
+}
+
+// CopyIn implements platform.AddressSpace.
+func (p *Process) CopyIn(addr uint64, dst []byte) (int, error) {
+	return p.transfer(unix.SYS_PROCESS_VM_READV, addr, dst)
+}
+
+// CopyOut implements platform.AddressSpace.
+func (p *Process) CopyOut(addr uint64, src []byte) (int, error) {
+	return p.transfer(unix.SYS_PROCESS_VM_WRITEV, addr, src)
+}
+
+// transfer copies by process_vm_readv(2) or process_vm_writev(2), which honour
+// the guest's protections and stop at the first page that is not there.
+func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	limits := &p.stubs.limits
+	if addr >= limits.Max {
+		return 0, unix.EFAULT
+	}
+	n := int(min(uint64(len(b)), limits.Max-addr))
+	done := 0
+	for done < n {
+		local := unix.Iovec{Base: &b[done], Len: uint64(n - done)}
+		remote := remoteIovec{addr + uint64(done), uint64(n - done)}
+		r, _, e := syscall.Syscall6(nr, uintptr(p.pid), uintptr(unsafe.Pointer(&local)), 1,
+			uintptr(unsafe.Pointer(&remote)), 1, 0)
+		if e == syscall.EINTR {
+			continue
+		}
+		if e != 0 || r == 0 {
+			// ESRCH when the stub is gone: its memory is not there either.
+			return done, unix.EFAULT
+		}
+		done += int(r)
+	}
+	if n < len(b) {
+		return n, unix.EFAULT
+	}
+	return n, nil
+}
+
+// CopyIn implements platform.Context.
+func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
+	t.settle()
+	if n := len(dst); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
+		t.enter()
+		defer t.leave()
+		o := t.add(opCopyIn, addr, uint64(n), windowOffset)
+		if !t.run() {
+			return 0, unix.EFAULT
+		}
+		done := t.copied(o, n)
+		copy(dst[:done], t.window())
+		if done < n {
+			return done, unix.EFAULT
+		}
+		return n, nil
+	}
+	return t.proc.CopyIn(addr, dst)
+}
+
+// CopyOut implements platform.Context.
+func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
+	t.settle()
+	if n := len(src); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
+		t.enter()
+		defer t.leave()
+		copy(t.window(), src)
+		o := t.add(opCopyOut, addr, uint64(n), windowOffset)
+		if !t.run() {
+			return 0, unix.EFAULT
+		}
+		if done := t.copied(o, n); done < n {
+			return done, unix.EFAULT
+		}
+		return n, nil
+	}
+	return t.proc.CopyOut(addr, src)
+}
+
+// copied returns how much of n bytes a copying operation did.
+func (t *Thread) copied(o int, n int) int {
+	left := t.page.ops[o].result
+	if t.page.fault != 0 && left == 0 {
+		left = uint64(n)
+	}
+	return n - int(min(left, uint64(n)))
+}
+
+// inLimits reports whether n bytes at addr are the guest's.
+func (t *Thread) inLimits(addr uint64, n int) bool {
+	limits := &t.proc.stubs.limits
+	return addr < limits.Max && limits.Max-addr >= uint64(n)
+}
+
+// CompareAndSwap32 implements platform.Context. EFAULT for an address that is
+// not a multiple of 4: a word across two cache lines would stall the host.
+func (t *Thread) CompareAndSwap32(addr uint64, old, new uint32) (uint32, error) {
+	t.settle()
+	if addr%4 != 0 || !t.inLimits(addr, 4) {
+		return 0, unix.EFAULT
+	}
+	t.enter()
+	defer t.leave()
+	o := t.add(opSwap, addr, uint64(old), uint64(new))
+	if !t.run() || t.page.fault != 0 {
+		return 0, unix.EFAULT
+	}
+	return uint32(t.page.ops[o].result), nil
+}
+
+// Poke implements platform.AddressSpace.
+func (p *Process) Poke(addr uint64, src []byte) (int, error) {
+	done := 0
+	for done < len(src) {
+		at := addr + uint64(done)
+		part := src[done:min(len(src), done+int(PageSize-at%PageSize))]
+		n, err := p.CopyOut(at, part)
+		if err != nil {
+			n, err = p.pokeProtected(at, part)
+		}
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// pokeProtected writes to one page that the guest may not write to: a thread
+// lifts the protection meanwhile.
+func (p *Process) pokeProtected(addr uint64, src []byte) (int, error) {
+	m, ok := p.mappingAt(addr)
+	if !ok || !m.Private {
+		return 0, unix.EFAULT
+	}
+	t := p.borrow()
+	if t == nil {
+		return 0, unix.EBUSY
+	}
+	defer t.leave()
+	return t.pokePage(addr, src, m.Prot)
+}
+
+// pokePage writes to one page with protection prot. The caller has entered t.
+func (t *Thread) pokePage(addr uint64, src []byte, prot int32) (int, error) {
+	at := addr &^ (PageSize - 1)
+	copy(t.window(), src)
+	t.add(unix.SYS_MPROTECT, at, PageSize, uint64(prot)|unix.PROT_READ|unix.PROT_WRITE)
+	o := t.add(opCopyOut, addr, uint64(len(src)), windowOffset)
+	t.add(unix.SYS_MPROTECT, at, PageSize, uint64(prot))
+	if !t.run() {
+		return 0, unix.EFAULT
+	}
+	if n := t.copied(o, len(src)); n < len(src) {
+		return n, unix.EFAULT
+	}
+	return len(src), nil
+}
+
+// borrow enters a thread that is not running, or returns nil.
+func (p *Process) borrow() *Thread {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.threads {
+		if t.borrowable && t.state.CompareAndSwap(stateIdle, stateEntered) {
+			return t
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package stub
+
+import (
+	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// Selectors of user code and data on amd64 Linux.
+const (
+	userCS   = 0x33
+	userCS32 = 0x23
+	userSS   = 0x2b
+)
+
+// Trap numbers and error codes of the exceptions that are made up here.
+const (
+	trapGeneralProtection = 13
+	// int80Error is the selector error code of INT 0x80: vector, IDT.
+	int80Error = 0x80<<3 | 2
+)
+
+const (
+	segvKernel    = 0x80 // SI_KERNEL
+	sysSeccomp    = 1    // SYS_SECCOMP
+	x32Bit        = 0x40000000
+	flagTF        = 0x100
+	flagsSettable = 0x50dd5 | 0x200000 // what user code may change of RFLAGS
+	flagsAlways   = 0x202
+)
+
+// Event returns what the stub told when it gave the turn back from guest
+// code, and takes over the registers.
+func (t *Thread) Event() platform.Event {
+	kind := t.page.event
+	regs := &t.regs
+	fs, gs := regs.Fs_base, regs.Gs_base
+	*regs = t.page.regs
+	if t.page.fsgsbase == 0 || kind == eventInterrupt {
+		// The registers are still what we gave.
+		regs.Fs_base, regs.Gs_base = fs, gs
+	}
+	t.fsBase, t.gsBase = regs.Fs_base, regs.Gs_base
+	regs.Ds, regs.Es, regs.Fs, regs.Gs = 0, 0, 0, 0
+	regs.Orig_rax = ^uint64(0)
+	if kind != eventSignal {
+		t.intr.Store(false)
+		return platform.Event{Kind: platform.EventInterrupt}
+	}
+	sig := unix.Signal(t.page.sig)
+	if sig == interruptSignal {
+		t.intr.Store(false)
+		return platform.Event{Kind: platform.EventInterrupt}
+	}
+	return SignalEvent(regs, sig, int32(t.page.code), t.page.addr, t.page.arch, t.page.trapno, t.page.err)
+}
+
+// SignalEvent makes an event of a signal that guest code raised, and adapts
+// the registers to it.
+func SignalEvent(regs *abi.Regs, sig unix.Signal, code int32, addr uint64, arch uint32, trapno, errorCode uint64) platform.Event {
+	if sig == unix.SIGSYS && code == sysSeccomp {
+		if arch == auditArchX8664 {
+			regs.Orig_rax = regs.Rax
+			regs.Rax = ^uint64(unix.ENOSYS) + 1
+			return platform.Event{Kind: platform.EventSyscall}
+		}
+		// INT 0x80 in a 64-bit program: not offered, so it is what it would
+		// be on a host without 32-bit emulation.
+		regs.Rip -= 2
+		return platform.Event{
+			Kind: platform.EventFault, Signal: int32(unix.SIGSEGV), Code: segvKernel,
+			TrapNo: trapGeneralProtection, ErrorCode: int80Error,
+		}
+	}
+	return platform.Event{
+		Kind: platform.EventFault, Signal: int32(sig), Code: code, Addr: addr,
+		TrapNo: trapno, ErrorCode: errorCode,
+	}
+}
+
+// sanitize makes of regs what user code may have, so that the stub's IRETQ
+// does not fault.
+func sanitize(regs *abi.Regs) {
+	if regs.Cs != userCS32 {
+		regs.Cs = userCS
+	}
+	regs.Ss = userSS
+	regs.Eflags = regs.Eflags&flagsSettable | flagsAlways
+}

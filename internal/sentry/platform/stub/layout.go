@@ -1,0 +1,138 @@
+package stub
+
+import (
+	"unsafe"
+
+	"coffer/internal/sentry/abi"
+)
+
+// Sizes of the stub region.
+const (
+	// PageSize is the host's page size.
+	PageSize = 4096
+	// SlotSize is a thread's share of the region. A power of two: the code
+	// finds its slot by masking the signal stack's pointer.
+	SlotSize = 64 << 10
+	// MaxThreads is how many threads a process can have.
+	MaxThreads = 8192
+	// slotsSize is the size of the shared memory file and of its mapping.
+	slotsSize = SlotSize * MaxThreads
+	// textSize is the size of the code's mapping.
+	textSize = PageSize
+	// taskSize is the end of user space with four-level page tables.
+	taskSize = 0x7fff_ffff_f000
+	// minAddr is the lowest address that the guest may map.
+	minAddr = 0x10000
+)
+
+// Offsets within a slot.
+const (
+	windowOffset = PageSize
+	windowSize   = 8 << 10
+	stackOffset  = 16 << 10
+)
+
+// Values of page.turn: whose turn it is, and whether the other side sleeps
+// on the word.
+const (
+	turnStub   = 0
+	turnSentry = 1
+	turnSleep  = 2
+)
+
+// Values of page.after: what the stub does once it has run its operations.
+const (
+	afterRun  = 0 // resume the guest
+	afterPost = 1 // give the turn back
+	afterTrap = 2 // raise a breakpoint, for a tracer
+)
+
+// Values of page.event: why the stub gave the turn back.
+const (
+	eventSignal    = 1
+	eventInterrupt = 2
+	eventOps       = 3
+)
+
+// opsMax is how many operations fit a batch.
+const opsMax = 32
+
+// op is one operation: a host call, or one of the pseudo-calls below.
+type op struct {
+	nr     uint64
+	args   [6]uint64
+	result uint64
+}
+
+// Pseudo-calls, that need more than one instruction of the stub's.
+const (
+	opPseudo  = 0x10000
+	opReceive = 0x10000 // take two descriptors from the socket into page.fd, page.fd2
+	opMmapFD  = 0x10001 // mmap with the received descriptor
+	opCloseFD = 0x10002 // close the received descriptor
+	opCopyIn  = 0x10003 // (addr, length, slot offset): guest memory to the slot; result: bytes left
+	opCopyOut = 0x10004 // (addr, length, slot offset): the slot to guest memory; result: bytes left
+	opSwap    = 0x10005 // (addr, old, new): compare and swap; result: the value found
+	opXsave   = 0x10006 // (addr, mask)
+	opXrstor  = 0x10007 // (addr, mask)
+	opThread  = 0x10008 // clone(2)'s arguments; the child starts on its own slot
+	opFork    = 0x10009 // (flags, slots, size); the child takes page.fd and page.fd2
+)
+
+// page is the control page of a slot. The assembly knows its fields through
+// go_asm.h.
+type page struct {
+	// turn is the futex word of the hand-off, alone in its cache line.
+	turn uint32
+	_    [15]uint32
+
+	// Written by the sentry.
+
+	intr     uint32 // an interrupt is wanted
+	spin     uint32 // how long to spin before sleeping, in cycles of the TSC
+	after    uint32
+	nops     uint32
+	tid      uint32 // cleared by the host when the thread has ended
+	fsgsbase uint32 // the CPU has RDFSBASE and its kin
+	ppid     uint64 // the sentry, whose death a new process must not miss
+	sas      [3]uint64
+	msg      msghdr
+
+	// Written by the stub.
+
+	event  uint32
+	sig    uint32
+	code   uint32
+	arch   uint32
+	addr   uint64
+	trapno uint64
+	err    uint64
+	fixup  uint64 // where to go on if the operation in progress faults
+	fault  uint64 // trap number + 1 of an operation's fault
+	fd     uint64
+	fd2    uint64
+
+	// The guest's registers, either way.
+	regs abi.Regs
+
+	ops [opsMax]op
+
+	// What msg points at.
+	iov     [2]uint64
+	control [4]uint64
+	byte    uint64
+}
+
+// msghdr is recvmsg(2)'s argument.
+type msghdr struct {
+	name       uint64
+	namelen    uint64
+	iov        uint64
+	iovlen     uint64
+	control    uint64
+	controllen uint64
+	flags      uint64
+}
+
+// A slot's control data must end before its window begins.
+const _ = uint(windowOffset - unsafe.Sizeof(page{}))

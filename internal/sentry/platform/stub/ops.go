@@ -1,0 +1,176 @@
+package stub
+
+import (
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// opSteps is the most entries of a batch that one Op takes.
+const opSteps = 3
+
+// Queue implements platform.Context. A descriptor to map is passed to the
+// stub at once, so the caller may close it.
+func (t *Thread) Queue(o platform.Op) {
+	p := t.proc
+	for {
+		p.mu.Lock()
+		if o.Kind == platform.OpMmap && o.FD >= 0 {
+			switch err := p.send(o.FD); err {
+			case nil:
+			case unix.EAGAIN, unix.ETOOMANYREFS:
+				// The socket is full: have the stub empty it.
+				full := len(p.queue) > 0
+				p.mu.Unlock()
+				if !full {
+					t.fail(o, unix.ENFILE)
+					return
+				}
+				t.settle()
+				continue
+			default:
+				p.mu.Unlock()
+				t.fail(o, err)
+				return
+			}
+		}
+		p.queue = append(p.queue, queuedOp{o, t})
+		p.pending.Add(1)
+		p.mu.Unlock()
+		return
+	}
+}
+
+// Flush implements platform.Context.
+func (t *Thread) Flush() error {
+	t.settle()
+	return t.Failed()
+}
+
+// Failed returns the first failure of an operation since the last call, or
+// that the stub is gone.
+func (t *Thread) Failed() error {
+	if t.opErr.Load() != nil {
+		if e := t.opErr.Swap(nil); e != nil {
+			return e
+		}
+	}
+	if t.Gone() {
+		return errGone
+	}
+	return nil
+}
+
+// fail records an operation's failure.
+func (t *Thread) fail(o platform.Op, err error) {
+	t.opErr.CompareAndSwap(nil, &platform.OpError{Op: o, Errno: err})
+}
+
+// settle runs what is queued for the address space, by whichever thread, or
+// waits until it has been run.
+func (t *Thread) settle() {
+	p := t.proc
+	if p.pending.Load() == 0 {
+		return
+	}
+	p.opMu.Lock()
+	t.drainLocked()
+	p.opMu.Unlock()
+}
+
+// Settle is settle for the platforms, before guest code runs.
+func (t *Thread) Settle() { t.settle() }
+
+// drainLocked runs the queue until it is empty. opMu is held.
+func (t *Thread) drainLocked() {
+	p := t.proc
+	for {
+		p.mu.Lock()
+		queue := p.queue
+		p.queue = nil
+		p.mu.Unlock()
+		if len(queue) == 0 {
+			return
+		}
+		t.enter()
+		for rest := queue; len(rest) > 0; {
+			n := t.runSome(rest)
+			if n == 0 {
+				break
+			}
+			rest = rest[n:]
+		}
+		t.leave()
+		p.pending.Add(-int32(len(queue)))
+		p.mu.Lock()
+		if p.queue == nil && cap(queue) <= opsMax {
+			clear(queue)
+			p.queue = queue[:0]
+		}
+		p.mu.Unlock()
+	}
+}
+
+// runSome runs as many operations as fit a batch and returns how many; 0 if
+// the stub is gone.
+func (t *Thread) runSome(queue []queuedOp) int {
+	var at [opsMax]int
+	n := 0
+	for n < len(queue) && t.nops <= opsMax-opSteps {
+		at[n] = t.addOp(&queue[n].op)
+		n++
+	}
+	if !t.run() {
+		return 0
+	}
+	for i := range n {
+		if at[i] < 0 {
+			continue
+		}
+		if _, err := t.result(at[i]); err != nil {
+			queue[i].t.fail(queue[i].op, err)
+		}
+	}
+	return n
+}
+
+// addOp adds an operation to the batch and returns the index of its result.
+func (t *Thread) addOp(o *platform.Op) int {
+	switch o.Kind {
+	case platform.OpMmap:
+		if o.FD < 0 {
+			return t.add(unix.SYS_MMAP, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), ^uint64(0), 0)
+		}
+		t.add(opReceive)
+		i := t.add(opMmapFD, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), 0, o.Offset)
+		t.add(opCloseFD)
+		return i
+	case platform.OpMunmap:
+		return t.add(unix.SYS_MUNMAP, o.Addr, o.Length)
+	case platform.OpMprotect:
+		return t.add(unix.SYS_MPROTECT, o.Addr, o.Length, uint64(o.Prot))
+	case platform.OpMremap:
+		return t.add(unix.SYS_MREMAP, o.Addr, o.Length, o.NewLength, uint64(o.Flags), o.NewAddr)
+	case platform.OpMadvise:
+		return t.add(unix.SYS_MADVISE, o.Addr, o.Length, uint64(o.Advice))
+	case platform.OpMsync:
+		return t.add(unix.SYS_MSYNC, o.Addr, o.Length, uint64(o.Flags))
+	case platform.OpMlock:
+		return t.add(unix.SYS_MLOCK, o.Addr, o.Length)
+	case platform.OpMunlock:
+		return t.add(unix.SYS_MUNLOCK, o.Addr, o.Length)
+	}
+	return -1
+}
+
+// syncBases adds what brings the stub's segment bases to the guest's.
+func (t *Thread) syncBases() {
+	if t.regs.Fs_base != t.fsBase {
+		t.add(unix.SYS_ARCH_PRCTL, archSetFS, t.regs.Fs_base)
+		t.fsBase = t.regs.Fs_base
+	}
+	if t.regs.Gs_base != t.gsBase {
+		t.add(unix.SYS_ARCH_PRCTL, archSetGS, t.regs.Gs_base)
+		t.gsBase = t.regs.Gs_base
+	}
+}

@@ -1,0 +1,216 @@
+package stub
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a stub process: one guest address space. It implements
+// platform.AddressSpace.
+type Process struct {
+	stubs *Stubs
+	pid   int
+	// sock is our end of the socket through which descriptors go.
+	sock int
+	// mem is where the slots are mapped in the sentry.
+	mem uintptr
+
+	// gone is set once the host has ended the process.
+	gone atomic.Bool
+	// reaped, under Stubs.mu, says that the PID may belong to another.
+	reaped bool
+
+	// opMu is held while a thread runs queued operations, or anything else
+	// that takes descriptors from the socket: their order is the queue's.
+	opMu sync.Mutex
+	// pending counts the operations that are queued or running.
+	pending atomic.Int32
+
+	mu      sync.Mutex
+	refs    int
+	threads map[int]*Thread
+	// unused are slots that had a thread; nextSlot is the first that never had.
+	unused   []int
+	nextSlot int
+	queue    []queuedOp
+	mapping  func(addr uint64) (platform.Mapping, bool)
+}
+
+// queuedOp is an operation with the thread that is to hear of its failure.
+type queuedOp struct {
+	op platform.Op
+	t  *Thread
+}
+
+// parcel is what a new process takes along: descriptors that it receives by
+// way of the one that it is forked from. They are the caller's to close.
+type parcel struct{ memfd, sock int }
+
+func (p parcel) close() {
+	unix.Close(p.memfd)
+	unix.Close(p.sock)
+}
+
+// newProcess makes the sentry's side of a process that does not exist yet,
+// with one reference.
+func (s *Stubs) newProcess() (*Process, parcel, error) {
+	memfd, err := unix.MemfdCreate("coffer-slots", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, parcel{}, err
+	}
+	if err := unix.Ftruncate(memfd, slotsSize); err != nil {
+		unix.Close(memfd)
+		return nil, parcel{}, err
+	}
+	mem, _, e := syscall.Syscall6(syscall.SYS_MMAP, 0, slotsSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_NORESERVE, uintptr(memfd), 0)
+	if e != 0 {
+		unix.Close(memfd)
+		return nil, parcel{}, e
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(memfd)
+		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
+		return nil, parcel{}, err
+	}
+	p := &Process{stubs: s, sock: pair[0], mem: mem, refs: 1, threads: make(map[int]*Thread)}
+	return p, parcel{memfd, pair[1]}, nil
+}
+
+// pageOf returns a slot's control page.
+func (p *Process) pageOf(slot int) *page {
+	return (*page)(p.at(slot, 0))
+}
+
+// at returns the sentry's view of an offset in a slot.
+func (p *Process) at(slot int, offset uintptr) unsafe.Pointer {
+	addr := p.mem + uintptr(slot)*SlotSize + offset
+	// The slots are not Go memory: the address is only hidden from vet here.
+	return *(*unsafe.Pointer)(unsafe.Pointer(&addr))
+}
+
+// newThread takes a slot and readies it. EAGAIN if there is none.
+func (p *Process) newThread() (*Thread, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot := -1
+	for i, s := range p.unused {
+		// Its last thread is really gone once the host cleared this.
+		if atomic.LoadUint32(&p.pageOf(s).tid) == 0 {
+			slot = s
+			p.unused[i] = p.unused[len(p.unused)-1]
+			p.unused = p.unused[:len(p.unused)-1]
+			break
+		}
+	}
+	if slot < 0 {
+		if p.nextSlot == MaxThreads {
+			return nil, unix.EAGAIN
+		}
+		slot = p.nextSlot
+		p.nextSlot++
+	}
+	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot)}
+	t.patience, t.stubPatience = patience(p.stubs.spin.max), patience(p.stubs.spin.max)
+	t.Drive = t.driveShared
+	t.initPage()
+	p.threads[slot] = t
+	p.refs++
+	return t, nil
+}
+
+// dropThread undoes newThread; reuse says whether the slot may have another
+// thread.
+func (p *Process) dropThread(t *Thread, reuse bool) {
+	p.mu.Lock()
+	delete(p.threads, t.slot)
+	if reuse {
+		p.unused = append(p.unused, t.slot)
+	}
+	p.mu.Unlock()
+	p.DecRef()
+}
+
+// IncRef implements platform.AddressSpace.
+func (p *Process) IncRef() {
+	p.mu.Lock()
+	p.refs++
+	p.mu.Unlock()
+}
+
+// DecRef implements platform.AddressSpace.
+func (p *Process) DecRef() {
+	p.mu.Lock()
+	p.refs--
+	last := p.refs == 0
+	p.mu.Unlock()
+	if !last {
+		return
+	}
+	p.Kill()
+	p.discard()
+}
+
+// discard frees what the sentry has of the process.
+func (p *Process) discard() {
+	p.mu.Lock()
+	mem, sock := p.mem, p.sock
+	p.mem, p.sock = 0, -1
+	p.mu.Unlock()
+	if mem != 0 {
+		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
+		unix.Close(sock)
+	}
+}
+
+// Kill has the host end the process; the contexts in it get EventGone.
+func (p *Process) Kill() {
+	p.stubs.mu.Lock()
+	defer p.stubs.mu.Unlock()
+	if p.pid > 0 && !p.reaped {
+		unix.Kill(p.pid, unix.SIGKILL)
+	}
+}
+
+// setGone marks the process as ended and wakes all who wait for it.
+func (p *Process) setGone() {
+	p.gone.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mem == 0 {
+		return
+	}
+	for _, t := range p.threads {
+		atomic.StoreUint32(&t.page.turn, turnSentry)
+		futexWake(&t.page.turn)
+	}
+}
+
+// SetMappings implements platform.AddressSpace.
+func (p *Process) SetMappings(f func(addr uint64) (platform.Mapping, bool)) {
+	p.mu.Lock()
+	p.mapping = f
+	p.mu.Unlock()
+}
+
+// mappingAt asks the owner of the address space.
+func (p *Process) mappingAt(addr uint64) (platform.Mapping, bool) {
+	p.mu.Lock()
+	f := p.mapping
+	p.mu.Unlock()
+	if f == nil {
+		return platform.Mapping{}, false
+	}
+	return f(addr)
+}
+
+// Usage implements platform.AddressSpace. It is zero if the sentry was given
+// no way to see the host's /proc.
+func (p *Process) Usage() platform.Usage { return p.stubs.usage(p.pid) }

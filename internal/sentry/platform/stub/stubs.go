@@ -1,0 +1,199 @@
+package stub
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a platform needs to know of its surroundings.
+type Config struct {
+	// ProcFD is an open directory of the host's /proc for the sentry's PID
+	// namespace, or -1; only AddressSpace.Usage needs it.
+	ProcFD int
+}
+
+// Stubs makes and keeps stub processes.
+type Stubs struct {
+	cfg      Config
+	pid      int
+	code     code
+	base     uint64 // of the slots
+	text     uint64 // of the code
+	limits   platform.Limits
+	fp       fpFormat
+	fsgsbase bool
+	spin     spinning
+
+	mu     sync.Mutex
+	procs  map[int]*Process
+	closed bool
+
+	// templateMu is for the template's thread.
+	templateMu sync.Mutex
+	template   *Thread
+	pool       *pool
+}
+
+// bases are where the stub region may be: the first that does not meet the
+// host's vDSO is taken. The sentry's other mappings don't matter.
+var bases = []uint64{0x7fff_c000_0000, 0x7fff_8000_0000, 0x7fff_4000_0000}
+
+// New starts the template. The stubs inherit the sentry's root, credentials
+// and seccomp filter, so the first two must be given up before, and the last
+// be installed afterwards.
+func New(cfg Config) (*Stubs, error) {
+	c, err := findCode()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stubs{cfg: cfg, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	if aux, err := unix.Auxv(); err == nil {
+		for _, a := range aux {
+			if a[0] == 26 && a[1]&2 != 0 { // AT_HWCAP2, HWCAP2_FSGSBASE
+				s.fsgsbase = true
+			}
+		}
+	}
+	sp, haveSpecial := findSpecial()
+	for _, b := range bases {
+		s.base, s.text = b, b+slotsSize
+		if !haveSpecial || sp.end <= b-(1<<20) || sp.vvar >= s.text+textSize {
+			break
+		}
+	}
+	s.limits = platform.Limits{Min: minAddr, Max: s.base, FPSize: int(s.fp.frame()), FPFeatures: s.fp.mask}
+
+	c0, t0 := cycles(), time.Now()
+	t, err := s.startTemplate()
+	if err != nil {
+		return nil, fmt.Errorf("starting the first stub process: %w", err)
+	}
+	s.template = t
+	if err := s.furnish(t, sp, haveSpecial); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("setting up the first stub process: %w", err)
+	}
+	s.spin = newSpinning(cycles()-c0, time.Since(t0))
+	s.pool = newPool(s)
+	return s, nil
+}
+
+// Limits are the guest's.
+func (s *Stubs) Limits() platform.Limits { return s.limits }
+
+// NewThread returns the thread of a new, empty address space.
+func (s *Stubs) NewThread() (*Thread, error) { return s.pool.take() }
+
+// forkTemplate makes an empty address space.
+func (s *Stubs) forkTemplate() (*Thread, error) {
+	s.templateMu.Lock()
+	defer s.templateMu.Unlock()
+	return s.template.Fork()
+}
+
+// Close ends all stubs.
+func (s *Stubs) Close() {
+	if s.pool != nil {
+		s.pool.close()
+	}
+	s.mu.Lock()
+	s.closed = true
+	for pid, p := range s.procs {
+		if !p.reaped {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	s.mu.Unlock()
+}
+
+// register enters a new process under the PID that its parent claims. The
+// parent may lie: it must be a child of ours that is not known already.
+func (s *Stubs) register(p *Process, pid int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		unix.Kill(pid, unix.SIGKILL)
+		return unix.EAGAIN
+	}
+	if s.procs[pid] != nil {
+		return unix.EAGAIN
+	}
+	err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+	if err != nil {
+		return err
+	}
+	p.pid = pid
+	s.procs[pid] = p
+	return nil
+}
+
+// startTemplate spawns the template from a thread of its own, which stays to
+// the end: the host ends the stubs when the thread that is their parent ends,
+// and only that thread waits for them.
+func (s *Stubs) startTemplate() (*Thread, error) {
+	p, parcel, err := s.newProcess()
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.newThread()
+	if err != nil {
+		return nil, err
+	}
+	p.DecRef() // leaves the thread's
+	pid := make(chan int64)
+	registered := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		pid <- s.spawn(parcel)
+		<-registered
+		s.reap()
+	}()
+	n := <-pid
+	if n < 0 {
+		close(registered)
+		return nil, unix.Errno(-n)
+	}
+	t.tid = int(n)
+	err = s.register(p, t.tid)
+	close(registered)
+	if err != nil {
+		return nil, err
+	}
+	// The template has a copy of all our descriptors, the parcel's too.
+	for _, c := range [][]uint64{
+		{unix.SYS_DUP2, uint64(parcel.sock), 0},
+		{unix.SYS_CLOSE_RANGE, 1, 0xffffffff, 0},
+	} {
+		if _, err := t.call(c[0], c[1:]...); err != nil {
+			return nil, err
+		}
+	}
+	parcel.close()
+	return t, nil
+}
+
+// spawn clones the template. It returns a PID or a negative errno.
+func (s *Stubs) spawn(parcel parcel) int64 {
+	// No handler of Go's may run in the child.
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return -int64(unix.EINVAL)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	return spawn(&spawnArgs{
+		code: s.code.text, size: s.code.size,
+		text: uintptr(s.text), slots: uintptr(s.base),
+		start: uintptr(s.text) + s.code.start,
+		memfd: uintptr(parcel.memfd),
+	})
+}

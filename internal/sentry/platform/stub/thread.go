@@ -1,0 +1,376 @@
+package stub
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// errGone says that the stub's process has ended.
+var errGone = errors.New("the stub process has ended")
+
+// Who uses a Thread.
+const (
+	stateIdle    = 0 // nobody
+	stateEntered = 1 // a goroutine of the sentry runs operations on it
+	stateGuest   = 2 // Switch runs guest code
+)
+
+// Thread is one thread of a stub process: all of a platform.Context but what
+// the platforms do differently, which is running guest code.
+type Thread struct {
+	proc *Process
+	slot int
+	page *page
+	tid  int
+
+	// Drive has the stub run the batch in the page, and returns when it has;
+	// false if the stub is gone. A platform that takes the thread over
+	// replaces it.
+	Drive func() bool
+
+	regs  abi.Regs
+	state atomic.Uint32
+	// borrowable says that any goroutine may run operations on the thread.
+	borrowable bool
+	intr       atomic.Bool
+	// fsBase and gsBase are what the stub's registers hold.
+	fsBase, gsBase uint64
+
+	nops int
+	// opErr is the first failure of an operation that this thread queued.
+	opErr atomic.Pointer[platform.OpError]
+
+	patience, stubPatience patience
+	gotTurn, gaveTurn      uint64
+}
+
+// initPage readies the slot for a thread that starts in stubStart.
+func (t *Thread) initPage() {
+	s := t.proc.stubs
+	addr := t.slotAddr()
+	at := func(offset uintptr) uint64 { return addr + uint64(offset) }
+	pg := t.page
+	*pg = page{}
+	pg.tid = 1
+	pg.spin = s.spin.max
+	pg.after = afterPost
+	if s.fsgsbase {
+		pg.fsgsbase = 1
+	}
+	pg.ppid = uint64(s.pid)
+	pg.sas = [3]uint64{addr + stackOffset, 0, SlotSize - stackOffset}
+	pg.msg = msghdr{
+		iov: at(unsafe.Offsetof(pg.iov)), iovlen: 1,
+		control: at(unsafe.Offsetof(pg.control)), controllen: uint64(unsafe.Sizeof(pg.control)),
+	}
+	pg.iov = [2]uint64{at(unsafe.Offsetof(pg.byte)), 8}
+	atomic.StoreUint32(&pg.turn, turnSentry)
+}
+
+// slotAddr is where the slot is in the stub.
+func (t *Thread) slotAddr() uint64 { return t.proc.stubs.base + uint64(t.slot)*SlotSize }
+
+// window is the sentry's view of the slot's window.
+func (t *Thread) window() []byte {
+	return unsafe.Slice((*byte)(t.proc.at(t.slot, windowOffset)), windowSize)
+}
+
+// Process is the process that the thread belongs to.
+func (t *Thread) Process() *Process { return t.proc }
+
+// AddressSpace implements platform.Context.
+func (t *Thread) AddressSpace() platform.AddressSpace { return t.proc }
+
+// Regs implements platform.Context.
+func (t *Thread) Regs() *abi.Regs { return &t.regs }
+
+// TID is the thread's ID, and that of its process the PID, in the sentry's PID namespace.
+func (t *Thread) TID() int { return t.tid }
+
+// Gone reports whether the process has ended.
+func (t *Thread) Gone() bool { return t.proc.gone.Load() }
+
+// enter claims the thread for operations; leave ends it.
+func (t *Thread) enter() {
+	for !t.state.CompareAndSwap(stateIdle, stateEntered) {
+		// A borrower, who takes microseconds.
+		runtime.Gosched()
+		if t.state.Load() != stateIdle {
+			time.Sleep(time.Microsecond)
+		}
+	}
+}
+
+func (t *Thread) leave() { t.state.Store(stateIdle) }
+
+// prompt reports whether the stub spins, so that an operation of its takes
+// less than a call to the host.
+func (t *Thread) prompt() bool { return atomic.LoadUint32(&t.page.turn) == turnSentry }
+
+// add puts an operation into the batch and returns its index. The caller
+// bounds the batch to opsMax.
+func (t *Thread) add(nr uint64, args ...uint64) int {
+	o := &t.page.ops[t.nops]
+	o.nr = nr
+	o.result = 0
+	copy(o.args[:], args)
+	clear(o.args[len(args):])
+	t.nops++
+	return t.nops - 1
+}
+
+// run runs the batch. It returns false if the stub is gone.
+func (t *Thread) run() bool {
+	t.page.nops = uint32(t.nops)
+	t.page.fault = 0
+	t.nops = 0
+	if t.proc.gone.Load() {
+		return false
+	}
+	return t.Drive()
+}
+
+// result returns an operation's result as a host call's.
+func (t *Thread) result(o int) (uint64, error) {
+	r := t.page.ops[o].result
+	if e := -int64(r); e > 0 && e < 4096 {
+		return 0, unix.Errno(e)
+	}
+	return r, nil
+}
+
+// call runs one operation, for a caller that has the thread to itself.
+func (t *Thread) call(nr uint64, args ...uint64) (uint64, error) {
+	o := t.add(nr, args...)
+	if !t.run() {
+		return 0, errGone
+	}
+	return t.result(o)
+}
+
+// driveShared is Drive by the shared page alone.
+func (t *Thread) driveShared() bool {
+	t.page.after = afterPost
+	t.handOver()
+	return t.await()
+}
+
+// RunGuest resumes the guest with its registers and waits for what comes.
+// It is the trap platform's.
+func (t *Thread) RunGuest() bool {
+	sanitize(&t.regs)
+	t.page.regs = t.regs
+	t.syncBases()
+	t.page.nops = uint32(t.nops)
+	t.nops = 0
+	t.page.after = afterRun
+	t.handOver()
+	return t.await()
+}
+
+// signal sends the interrupt signal.
+func (t *Thread) signal() {
+	t.proc.stubs.mu.Lock()
+	defer t.proc.stubs.mu.Unlock()
+	if !t.proc.reaped {
+		unix.Tgkill(t.proc.pid, t.tid, interruptSignal)
+	}
+}
+
+// interruptSignal makes a stub's thread look at page.intr.
+const interruptSignal = unix.SIGURG
+
+// Interrupt implements platform.Context.
+func (t *Thread) Interrupt() {
+	if t.intr.Swap(true) && t.state.Load() != stateGuest {
+		return
+	}
+	if t.state.Load() == stateGuest {
+		t.kick()
+	}
+}
+
+func (t *Thread) kick() {
+	p := t.proc
+	p.mu.Lock()
+	if p.mem != 0 {
+		atomic.StoreUint32(&t.page.intr, 1)
+	}
+	p.mu.Unlock()
+	t.signal()
+}
+
+// StartGuest begins a Switch: from here on Interrupt signals the stub. It
+// returns false if an interrupt came before.
+func (t *Thread) StartGuest() bool {
+	for !t.state.CompareAndSwap(stateIdle, stateGuest) {
+		runtime.Gosched()
+	}
+	atomic.StoreUint32(&t.page.intr, 0)
+	if t.intr.Load() {
+		t.StopGuest()
+		t.intr.Store(false)
+		return false
+	}
+	return true
+}
+
+// StopGuest ends what StartGuest began.
+func (t *Thread) StopGuest() { t.state.Store(stateIdle) }
+
+// ClearInterrupt is for the event that answers an interrupt.
+func (t *Thread) ClearInterrupt() { t.intr.Store(false) }
+
+// Clone starts another thread of the process, with a copy of the registers
+// and of the extended state.
+func (t *Thread) Clone() (*Thread, error) {
+	t.settle()
+	n, err := t.proc.newThread()
+	if err != nil {
+		return nil, err
+	}
+	t.enter()
+	addr := n.slotAddr()
+	tid, err := t.call(opThread, threadFlags, addr+SlotSize-64, 0, addr+uint64(unsafe.Offsetof(n.page.tid)), 0)
+	t.leave()
+	if err != nil || tid == 0 || tid > 1<<30 {
+		atomic.StoreUint32(&n.page.tid, 0)
+		t.proc.dropThread(n, true)
+		if err == nil {
+			err = unix.EAGAIN
+		}
+		return nil, cloneError(err)
+	}
+	n.tid = int(tid)
+	n.inherit(t)
+	return n, nil
+}
+
+// inherit copies the guest's registers from t.
+func (n *Thread) inherit(t *Thread) {
+	n.regs = t.regs
+	n.fsBase, n.gsBase = t.fsBase, t.gsBase
+}
+
+// cloneError is what the guest's own clone(2) would answer.
+func cloneError(err error) error {
+	if e, ok := err.(unix.Errno); ok && (e == unix.ENOMEM || e == unix.EAGAIN) {
+		return e
+	}
+	return unix.EAGAIN
+}
+
+// Fork forks the process by this thread. The new one has one thread, with a
+// copy of the registers and of the extended state.
+func (t *Thread) Fork() (*Thread, error) {
+	t.settle()
+	p, parcel, err := t.proc.stubs.newProcess()
+	if err != nil {
+		return nil, unix.EAGAIN
+	}
+	defer parcel.close()
+	n, err := p.newThread()
+	if err != nil {
+		p.DecRef()
+		return nil, err
+	}
+	pid, err := t.forkInto(p, parcel)
+	if err == nil {
+		err = p.stubs.register(p, pid)
+	}
+	if err != nil {
+		p.dropThread(n, false)
+		p.DecRef()
+		return nil, cloneError(err)
+	}
+	n.tid = pid
+	n.inherit(t)
+	p.mu.Lock()
+	p.refs-- // newProcess's; the thread's remains
+	p.mu.Unlock()
+	return n, nil
+}
+
+// forkInto has the host fork, and returns the PID that the stub claims.
+func (t *Thread) forkInto(p *Process, parcel parcel) (int, error) {
+	q := t.proc
+	q.opMu.Lock()
+	defer q.opMu.Unlock()
+	for {
+		t.drainLocked()
+		q.mu.Lock()
+		if len(q.queue) == 0 {
+			break
+		}
+		q.mu.Unlock()
+	}
+	// With the queue locked and empty, this is the next to be received.
+	err := q.send(parcel.memfd, parcel.sock)
+	q.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	t.enter()
+	defer t.leave()
+	t.add(opReceive)
+	o := t.add(opFork, forkFlags, p.stubs.base, slotsSize)
+	if !t.run() {
+		return 0, errGone
+	}
+	if _, err := t.result(0); err != nil {
+		return 0, err
+	}
+	pid, err := t.result(o)
+	if err == nil && (pid == 0 || pid > 1<<30) {
+		err = unix.EAGAIN
+	}
+	return int(pid), err
+}
+
+// Release implements platform.Context, for threads that wait on their page.
+func (t *Thread) Release() {
+	if t.slot == 0 || t.Gone() {
+		// A process whose first thread has ended can't be reached by
+		// process_vm_readv(2), so that one stays, asleep, to the end.
+		t.proc.dropThread(t, false)
+		return
+	}
+	t.enter()
+	t.add(unix.SYS_EXIT, 0)
+	t.page.nops = uint32(t.nops)
+	t.nops = 0
+	t.page.after = afterPost
+	t.handOver()
+	t.proc.dropThread(t, true)
+}
+
+// send passes descriptors to the stub.
+func (p *Process) send(fds ...int) error {
+	var control [48]byte
+	n := unix.CmsgLen(4 * len(fds))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
+	h.SetLen(n)
+	for i, fd := range fds {
+		*(*int32)(unsafe.Pointer(&control[unix.CmsgLen(0)+4*i])) = int32(fd)
+	}
+	var b byte
+	iov := unix.Iovec{Base: &b, Len: 1}
+	msg := unix.Msghdr{Iov: &iov, Iovlen: 1, Control: &control[0]}
+	msg.SetControllen(unix.CmsgSpace(4 * len(fds)))
+	_, _, e := syscall.Syscall(syscall.SYS_SENDMSG, uintptr(p.sock), uintptr(unsafe.Pointer(&msg)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	if e != 0 {
+		return e
+	}
+	return nil
+}

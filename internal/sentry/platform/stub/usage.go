@@ -1,0 +1,32 @@
+package stub
+
+import (
+	"fmt"
+	"strconv"
+
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// usage reads a stub's /proc/PID/statm.
+func (s *Stubs) usage(pid int) platform.Usage {
+	if s.cfg.ProcFD < 0 {
+		return platform.Usage{}
+	}
+	fd, err := unix.Openat(s.cfg.ProcFD, strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return platform.Usage{}
+	}
+	defer unix.Close(fd)
+	var b [128]byte
+	n, _ := unix.Read(fd, b[:])
+	var size, resident, shared uint64
+	fmt.Sscan(string(b[:max(n, 0)]), &size, &resident, &shared)
+	if shared > resident {
+		shared = resident
+	}
+	return platform.Usage{
+		RSS: resident * PageSize, Shared: shared * PageSize, Anon: (resident - shared) * PageSize,
+	}
+}
