@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/socket/unixsock"
 )
 
 // Syscalls is the system call table, as the kernel needs it.
@@ -82,7 +83,11 @@ type Kernel struct {
 	// running counts goroutines of tasks.
 	running sync.WaitGroup
 	users   userTable
+	// single are the file systems with one instance.
+	single  fileSystems
 	futexes futexTable
+
+	unixSockets *unixsock.Namespace
 	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
 	memoryLimit atomic.Uint64
 
@@ -106,6 +111,8 @@ func New(c Config) *Kernel {
 		groups:   make(map[int32]*ThreadGroup),
 		ttys:     make(map[TTY]*Session),
 		initDone: make(chan struct{}),
+
+		unixSockets: unixsock.NewNamespace(),
 	}
 	k.pids = newPIDNamespace(k)
 	k.uts.host, k.uts.domain = c.Hostname, c.Domainname
