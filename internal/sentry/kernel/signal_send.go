@@ -96,7 +96,7 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 	if t == nil {
 		return n, nil
 	}
-	if g.fatalLocked(sig) && !t.blocked.load().Has(sig) {
+	if g.fatalLocked(sig) && !t.blocked.load().Has(sig) && !t.waitingFor.Has(sig) {
 		g.endLocked(Signaled(sig, false))
 		return n, nil
 	}

@@ -83,7 +83,8 @@ func (t *Task) Interrupted() bool {
 
 // mustReturnLocked: see Interrupted.
 func (t *Task) mustReturnLocked() bool {
-	return t.killed || t.group.stop.wanted || t.deliverableLocked() != 0
+	return t.killed || t.group.stop.wanted || t.deliverableLocked() != 0 ||
+		(t.pending.set|t.group.pending.set)&t.waitingFor != 0
 }
 
 // deliverableLocked are the pending signals that are not blocked.

@@ -15,6 +15,14 @@ type family struct {
 // families are the rows of all calls: one line per family file. The groups are
 // desc, file, ipc, memory, network, process, signal, system and time.
 var families = []family{
+	{"ipc", futexRows},
+	{"process", identityRows},
+	{"process", limitRows},
+	{"process", prctlRows},
+	{"process", schedRows},
+	{"system", systemRows},
+	{"time", timeRows},
+	{"time", timerRows},
 	{"desc", readWriteRows},
 	{"desc", sendfileRows},
 	{"desc", spliceRows},
@@ -27,6 +35,13 @@ var families = []family{
 	{"memory", membarrierRows},
 	{"memory", pkeyRows},
 	{"memory", processVMRows},
+	{"process", cloneRows},
+	{"process", execRows},
+	{"process", exitRows},
+	{"process", waitRows},
+	{"process", processRows},
+	{"signal", signalRows},
+	{"signal", killRows},
 }
 
 // MaxNumber is the highest number of a call in Linux 6.18's amd64 table.

@@ -1,0 +1,229 @@
+package syscalls
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/loader"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+var execRows = []Row{
+	partial(unix.SYS_EXECVE, "execve", sysExecve, execCaveat,
+		P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec)),
+	partial(unix.SYS_EXECVEAT, "execveat", sysExecveat, execCaveat,
+		P("dirfd", DirFD), P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec), PF("flags", Flags, execFlags)),
+}
+
+const execCaveat = "file capabilities (security.capability) are not looked at"
+
+var execFlags = &FlagSet{Names: []FlagName{
+	{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"},
+}}
+
+func sysExecve(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	return 0, guestExec(t, unix.AT_FDCWD, a[0], a[1], a[2], 0)
+}
+
+func sysExecveat(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	flags := a.Uint(4)
+	if flags&^uint32(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, guestExec(t, a.Int(0), a[1], a[2], a[3], flags)
+}
+
+// guestExec executes what pointers of the guest name.
+func guestExec(t *kernel.Task, dirfd int32, pathAddr, argvAddr, envpAddr uint64, flags uint32) error {
+	path, err := t.CopyInPath(pathAddr)
+	if err != nil {
+		return err
+	}
+	left := maxArgBytes
+	argv, err := copyInStrings(t, argvAddr, &left)
+	if err != nil {
+		return err
+	}
+	envp, err := copyInStrings(t, envpAddr, &left)
+	if err != nil {
+		return err
+	}
+	return execAt(t, dirfd, path, argv, envp, flags)
+}
+
+const (
+	// maxArgBytes bounds arguments and environment whatever RLIMIT_STACK is
+	// (3/4 of _STK_LIM); the loader applies the limit itself.
+	maxArgBytes = 6 << 20
+	// maxArgString is MAX_ARG_STRLEN, the longest single string with its NUL.
+	maxArgString = 32 * 4096
+)
+
+// copyInStrings reads a NULL-terminated vector of strings; a NULL vector is
+// empty. Each string takes its bytes and its pointer from left; E2BIG when
+// there is none left.
+func copyInStrings(t *kernel.Task, addr uint64, left *int) ([]string, error) {
+	var list []string
+	if addr == 0 {
+		return nil, nil
+	}
+	var chunk [32 * 8]byte
+	for {
+		n, err := t.CopyIn(addr, chunk[:])
+		for i := 0; i+8 <= n; i += 8 {
+			p := binary.LittleEndian.Uint64(chunk[i:])
+			if p == 0 {
+				return list, nil
+			}
+			s, err := t.CopyInString(p, min(maxArgString, max(*left, 1)))
+			if err == unix.ENAMETOOLONG {
+				err = unix.E2BIG
+			}
+			if err != nil {
+				return nil, err
+			}
+			if *left -= len(s) + 1 + 8; *left < 0 {
+				return nil, unix.E2BIG
+			}
+			list = append(list, s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		addr += uint64(len(chunk))
+	}
+}
+
+// Exec has t execute a program, as execve(2) does: for the first program of a
+// process that kernel.CreateProcess made and that was not started yet.
+func Exec(t *kernel.Task, path string, argv, envp []string) error {
+	return execAt(t, unix.AT_FDCWD, path, argv, envp, 0)
+}
+
+func execAt(t *kernel.Task, dirfd int32, path string, argv, envp []string, flags uint32) error {
+	fs := t.FS()
+	args := loader.Args{
+		Caller: t, Mounts: fs.Mounts(), Name: path, Argv: argv, Envv: envp,
+		Limits: t.ThreadGroup(), Max: t.Kernel().Platform.Limits().Max,
+	}
+	root, cwd := fs.Root(), fs.Cwd()
+	defer root.DecRef()
+	defer cwd.DecRef()
+	args.Origin = vfs.Origin{Root: root, Start: cwd}
+	file, err := openExecutable(t, dirfd, path, flags, &args)
+	if err != nil {
+		return err
+	}
+	defer file.DecRef()
+	args.File = file
+	img, err := loader.Open(args)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	id, err := execIdentity(t, img)
+	if err != nil {
+		return err
+	}
+	if err := t.BeginExec(); err != nil {
+		return err
+	}
+	return replaceProgram(t, img, id)
+}
+
+// openExecutable finds the file that execveat(2)'s arguments mean, and in args
+// the name that the program is to have.
+func openExecutable(t *kernel.Task, dirfd int32, path string, flags uint32, args *loader.Args) (*vfs.FileDescription, error) {
+	var follow vfs.ResolveFlags
+	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
+		follow = vfs.NoFollowLast
+	}
+	switch {
+	case path == "" && flags&unix.AT_EMPTY_PATH == 0:
+		return nil, unix.ENOENT
+	case path != "" && (path[0] == '/' || dirfd == unix.AT_FDCWD):
+		return loader.OpenExecutable(t, args.Mounts, args.Origin, path, follow)
+	case path == "" && dirfd == unix.AT_FDCWD:
+		return nil, unix.EACCES
+	}
+	d, err := t.File(dirfd)
+	if err != nil {
+		return nil, err
+	}
+	defer d.DecRef()
+	cloexec, _ := t.FDs().Cloexec(dirfd)
+	args.NameVanishes = cloexec
+	args.Name = "/dev/fd/" + strconv.Itoa(int(dirfd))
+	if path == "" {
+		return loader.Executable(t, d)
+	}
+	args.Name += "/" + path
+	if !d.Path.Valid() {
+		return nil, unix.ENOTDIR
+	}
+	return loader.OpenExecutable(t, args.Mounts, vfs.Origin{Root: args.Origin.Root, Start: d.Path}, path, follow)
+}
+
+// replaceProgram goes on where there is no way back: a failure ends the process.
+func replaceProgram(t *kernel.Task, img *loader.Image, id loader.Identity) error {
+	const noRandomize = 0x0040000 // ADDR_NO_RANDOMIZE of personality(2)
+	m, ctx, err := t.ReplaceMemory(t.Attributes().Personality&noRandomize != 0)
+	if err != nil {
+		t.Killed()
+		return err
+	}
+	prog, err := img.Load(m, ctx, id)
+	if err != nil {
+		t.Killed()
+		return err
+	}
+	if id.Secure {
+		m.SetDumpable(0)
+	}
+	t.FinishExec(prog.Entry, prog.Stack, prog.Comm, id.Creds)
+	return nil
+}
+
+// execIdentity works out who the program runs as: set-user-ID and set-group-ID
+// bits, and the transformation of capabilities during execve (capabilities(7)).
+func execIdentity(t *kernel.Task, img *loader.Image) (loader.Identity, error) {
+	old := t.Credentials()
+	set, err := img.SetID()
+	if err != nil {
+		return loader.Identity{}, err
+	}
+	c := old.Clone()
+	if !c.NoNewPrivs {
+		if set.User {
+			c.EUID = set.UID
+		}
+		if set.Group {
+			c.EGID = set.GID
+		}
+	}
+	c.SUID, c.FSUID = c.EUID, c.EUID
+	c.SGID, c.FSGID = c.EGID, c.EGID
+	setID := c.EUID != old.RUID || c.EGID != old.RGID
+	if setID && (c.EUID != old.EUID || c.EGID != old.EGID) {
+		c.Ambient = 0
+	}
+	var file auth.CapSet
+	effective := false
+	const noRoot = 1 // SECBIT_NOROOT
+	if c.SecureBits&noRoot == 0 && (c.EUID == 0 || c.RUID == 0) {
+		file = auth.AllCaps
+		effective = c.EUID == 0
+	}
+	c.Permitted = old.Inheritable&file | file&old.Bounding | c.Ambient
+	c.Effective = c.Ambient
+	if effective {
+		c.Effective = c.Permitted
+	}
+	c.KeepCaps = false
+	secure := setID || old.RUID != 0 && (effective || c.Permitted&^c.Ambient != 0)
+	return loader.Identity{Creds: c, Secure: secure}, nil
+}
