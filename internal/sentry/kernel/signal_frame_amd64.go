@@ -27,13 +27,6 @@ const (
 	ucSigcontextSS    = 2
 	ucStrictRestoreSS = 4
 
-	// The XSAVE area of a frame describes itself in bytes that the hardware
-	// leaves to software (struct _fpx_sw_bytes), and ends in a magic number.
-	fpSoftware     = 464
-	fpMagic1       = 0x46505853
-	fpMagic2       = 0x46505845
-	fpMagic2Length = 4
-
 	userCS = 0x33
 	userSS = 0x2b
 
@@ -79,13 +72,14 @@ func (t *Task) pushFrame(info *abi.Siginfo, act *abi.Sigaction, mask abi.SignalS
 		sp = t.altStack.Addr + t.altStack.Size
 		entering = true
 	}
-	fp := (sp - uint64(xstateSize) - fpMagic2Length) &^ 63
+	limits := t.k.Platform.Limits()
+	fp := (sp - uint64(limits.FPSize)) &^ 63
 	sp = (fp-frameSize)&^15 - 8
 	// A frame that does not fit the alternate stack must not go below it.
 	if (nested || entering) && (sp <= t.altStack.Addr || sp-t.altStack.Addr > t.altStack.Size) {
 		return unix.EFAULT
 	}
-	if sp >= t.k.Platform.Limits().Max {
+	if sp >= limits.Max {
 		return unix.EFAULT
 	}
 	if err := t.saveFP(fp); err != nil {
@@ -122,25 +116,13 @@ func (t *Task) pushFrame(info *abi.Siginfo, act *abi.Sigaction, mask abi.SignalS
 	return nil
 }
 
-// saveFP writes the extended state with its description to the frame.
+// saveFP writes the extended state to the frame.
 func (t *Task) saveFP(fp uint64) error {
-	if err := t.ctx.SaveFP(fp); err != nil {
-		if !t.mem.HandleFault(t.ctx, fp, unix.PROT_WRITE) {
-			return err
-		}
-		if err := t.ctx.SaveFP(fp); err != nil {
-			return err
-		}
+	err := t.ctx.SaveFP(fp)
+	if err != nil && t.mem.HandleFault(t.ctx, fp, unix.PROT_WRITE) {
+		err = t.ctx.SaveFP(fp)
 	}
-	var sw [48]byte
-	le.PutUint32(sw[0:], fpMagic1)
-	le.PutUint32(sw[4:], xstateSize+fpMagic2Length)
-	le.PutUint64(sw[8:], xfeatures)
-	le.PutUint32(sw[16:], xstateSize)
-	if _, err := t.CopyOut(fp+fpSoftware, sw[:]); err != nil {
-		return err
-	}
-	return t.CopyOutUint32(fp+uint64(xstateSize), fpMagic2)
+	return err
 }
 
 // putSigcontext fills struct sigcontext_64.
