@@ -1,8 +1,6 @@
 package devpts
 
 import (
-	"sync"
-
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
@@ -18,38 +16,13 @@ const (
 	majorSlave   = 136
 )
 
-// systems finds a kernel's terminals: drivers are registered once for all
-// kernels of the process, and told apart by who opens a node.
-var systems struct {
-	sync.Mutex
-	of         map[*kernel.Kernel]*FS
-	registered bool
-}
-
-func drive(k *kernel.Kernel, fs *FS) {
-	systems.Lock()
-	defer systems.Unlock()
-	if systems.of == nil {
-		systems.of = map[*kernel.Kernel]*FS{}
-	}
-	systems.of[k] = fs
-	if systems.registered {
-		return
-	}
-	systems.registered = true
+// Drivers are for all kernels of the process; they find the terminals by who
+// opens a node.
+func init() {
 	vfs.RegisterDevice(unix.S_IFCHR, majorAux, minorTTY, onTask(openTTY))
 	vfs.RegisterDevice(unix.S_IFCHR, majorAux, minorConsole, onTask(openConsole))
 	vfs.RegisterDevice(unix.S_IFCHR, majorAux, minorPtmx, onTask(openPtmx))
 	vfs.RegisterDeviceMajor(unix.S_IFCHR, majorSlave, onTask(openSlave))
-}
-
-// Forget lets go of what New registered, once the kernel has ended.
-func (fs *FS) Forget() {
-	systems.Lock()
-	defer systems.Unlock()
-	if systems.of[fs.k] == fs {
-		delete(systems.of, fs.k)
-	}
 }
 
 // onTask makes a driver of a function that needs the task and its terminals.
@@ -59,10 +32,8 @@ func onTask(open func(fs *FS, t *kernel.Task, minor, flags uint32) (vfs.File, er
 		if !ok {
 			return nil, unix.ENXIO
 		}
-		systems.Lock()
-		fs := systems.of[t.Kernel()]
-		systems.Unlock()
-		if fs == nil {
+		fs, ok := t.Kernel().FileSystem(typeName).(*FS)
+		if !ok {
 			return nil, unix.ENXIO
 		}
 		return open(fs, t, minor, flags)

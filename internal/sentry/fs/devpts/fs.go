@@ -22,7 +22,8 @@ import (
 
 const (
 	// Max is how many pseudoterminals there may be (kernel.pty.max).
-	Max = 4096
+	Max      = 4096
+	typeName = "devpts"
 	// magic is devpts's number for statfs(2).
 	magic = 0x1cd1
 	// ttyGroup is the group that slaves belong to, as distributions mount it
@@ -48,16 +49,17 @@ type FS struct {
 }
 
 // New returns the file system of k's terminals and makes it the one that
-// k's device nodes of terminals (5:0, 5:1, 5:2, 136:N) lead to.
+// k's device nodes of terminals (5:0, 5:1, 5:2, 136:N) lead to, and that
+// mount(2) mounts.
 func New(k *kernel.Kernel) *FS {
 	fs := &FS{k: k, super: genfs.NewSuper(vfs.AnonymousDevice()), terminals: map[uint32]*Terminal{}}
 	fs.root.fs = fs
-	drive(k, fs)
+	k.AddFileSystem(fs)
 	return fs
 }
 
 // Name implements vfs.FileSystem.
-func (fs *FS) Name() string { return "devpts" }
+func (fs *FS) Name() string { return typeName }
 
 // Root implements vfs.FileSystem.
 func (fs *FS) Root() vfs.Inode { return &fs.root }

@@ -41,13 +41,14 @@ type FS struct {
 	bootID string
 }
 
-// New returns the file system.
+// New returns the file system and makes it the one that mount(2) mounts.
 func New(c Config) *FS {
 	if c.CPUInfo == "" {
 		c.CPUInfo = minimalCPUInfo(kernel.CPUs())
 	}
 	fs := &FS{k: c.Kernel, config: c, super: genfs.NewSuper(vfs.AnonymousDevice()), bootID: newUUID()}
 	fs.root = newRoot(fs)
+	c.Kernel.AddFileSystem(fs)
 	return fs
 }
 

@@ -1,0 +1,73 @@
+package sysfs
+
+import (
+	"strings"
+	"testing"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+func read(t *testing.T, fs *FS, path string) string {
+	t.Helper()
+	ino := fs.Root()
+	for name := range strings.SplitSeq(path, "/") {
+		next, err := ino.Lookup(name)
+		if err != nil {
+			t.Fatalf("%s: %s: %v", path, name, err)
+		}
+		ino = next
+	}
+	f, err := ino.Open(nil, unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [4096]byte
+	n, err := f.Read(nil, b[:], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+func TestFiles(t *testing.T) {
+	fs := New(Config{
+		CPUs: []uint64{0xd}, Caches: DefaultCaches,
+		Memory: func() (uint64, uint64) { return 1 << 30, 1 << 29 },
+	})
+	for path, want := range map[string]string{
+		"devices/system/cpu/online":                             "0,2-3\n",
+		"devices/system/cpu/cpu3/topology/core_siblings":        "d\n",
+		"devices/system/cpu/cpu2/topology/thread_siblings_list": "2\n",
+		"devices/system/cpu/cpu0/cache/index0/size":             "32K\n",
+		"devices/system/cpu/cpu0/cache/index3/shared_cpu_list":  "0,2-3\n",
+		"devices/system/node/online":                            "0\n",
+		"devices/system/node/node0/cpulist":                     "0,2-3\n",
+		"devices/system/node/node0/meminfo": "Node 0 MemTotal:        1048576 kB\n" +
+			"Node 0 MemFree:          524288 kB\nNode 0 MemUsed:          524288 kB\n",
+		"kernel/mm/transparent_hugepage/enabled": "always madvise [never]\n",
+	} {
+		if got := read(t, fs, path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if _, err := fs.Root().Mkdir(vfs.Owner{}, "x", 0); err != unix.EPERM {
+		t.Errorf("mkdir: %v", err)
+	}
+}
+
+func TestCgroup(t *testing.T) {
+	fs := NewCgroup(Limits{Memory: 1 << 20, Quota: 50000, Usage: func() (uint64, int) { return 4096, 3 }})
+	for path, want := range map[string]string{
+		"memory.max": "1048576\n", "cpu.max": "50000 100000\n", "pids.max": "max\n",
+		"memory.current": "4096\n", "pids.current": "3\n", "cgroup.controllers": "",
+	} {
+		if got := read(t, fs, path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := read(t, NewCgroup(Limits{}), "cpu.max"); got != "max 100000\n" {
+		t.Errorf("no quota: %q", got)
+	}
+}
