@@ -266,3 +266,16 @@ func (c *Credentials) SetSecureBits(bits uint32) error {
 	c.KeepCaps = bits&SecKeepCaps != 0
 	return nil
 }
+
+// SetKeepCaps is PR_SET_KEEPCAPS.
+func (c *Credentials) SetKeepCaps(on bool) error {
+	if c.SecureBits&(SecKeepCaps<<1) != 0 { // locked
+		return unix.EPERM
+	}
+	c.KeepCaps = on
+	c.SecureBits &^= SecKeepCaps
+	if on {
+		c.SecureBits |= SecKeepCaps
+	}
+	return nil
+}

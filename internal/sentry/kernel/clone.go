@@ -70,6 +70,9 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	if a.has(unix.CLONE_PIDFD) {
 		_ = t.CopyOutUint32(a.PIDFD, uint32(pidfd))
 	}
+	if cg != g {
+		cg.startCPULimit()
+	}
 	k.running.Add(1)
 	go c.run()
 	if vfork != nil {
@@ -153,7 +156,7 @@ func (t *Task) cloneState(c *Task, a *CloneArgs) {
 	if a.has(unix.CLONE_CHILD_CLEARTID) {
 		c.clearTID = a.ChildTID
 	}
-	t.inherit(c, a.has(unix.CLONE_THREAD))
+	t.inherit(c)
 }
 
 // joinTree numbers the child and makes it visible, unless the parent is to end

@@ -115,7 +115,6 @@ func (t *Task) FinishExec(entry, stack uint64, comm string, creds *auth.Credenti
 	k.mu.Unlock()
 	t.altStack = abi.Stack{}
 	t.restart, t.restartFn = 0, nil
-	t.execReset()
 	if t.fds.Shared() {
 		mine := t.fds.Fork()
 		shared := t.SetFDs(mine)

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/mm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -24,10 +26,7 @@ import (
 
 // futexKey names a futex: for private memory the address space and the
 // address, for shared memory the mapped object and the offset in it.
-type futexKey struct {
-	owner any
-	addr  uint64
-}
+type futexKey = mm.Key
 
 // FutexMatchAny is the bit set that every waiter meets
 // (FUTEX_BITSET_MATCH_ANY).
@@ -204,11 +203,9 @@ func (t *Task) futexKey(addr uint64, shared bool) (futexKey, error) {
 		return futexKey{}, unix.EFAULT
 	}
 	if shared {
-		if k, ok := t.sharedFutexKey(addr); ok {
-			return k, nil
-		}
+		return t.mem.SharedKey(addr)
 	}
-	return futexKey{t.mem, addr}, nil
+	return t.mem.PrivateKey(addr), nil
 }
 
 // futexLoad reads the word at addr.
@@ -367,6 +364,3 @@ func (t *Task) FutexRequeue(addr uint64, shared bool, addr2 uint64, shared2 bool
 
 // futexTID is the thread ID as words of PI and robust futexes hold it.
 func (t *Task) futexTID() uint32 { return uint32(t.TID()) }
-
-// sharedFutexKey returns the key of a futex in memory that is mapped shared.
-func (t *Task) sharedFutexKey(addr uint64) (futexKey, bool) { return futexKey{}, false }

@@ -1,11 +1,14 @@
 package kernel
 
-// inherit copies what a new task has from the one that made it and no flag of
-// clone(2) decides. thread says that it is of the same process.
-func (t *Task) inherit(c *Task, thread bool) {
-}
+import "golang.org/x/sys/unix"
 
-// execReset drops what a task loses with execve(2), other than memory, signals
-// and descriptors.
-func (t *Task) execReset() {
+// inherit copies what a new task has from the one that made it and no flag of
+// clone(2) decides. Robust lists and timers are not inherited.
+func (t *Task) inherit(c *Task) { c.inheritAttributes(t) }
+
+// startCPULimit begins to enforce RLIMIT_CPU on a new process.
+func (g *ThreadGroup) startCPULimit() {
+	if g.limits.Cur(unix.RLIMIT_CPU) != Infinity {
+		g.CPULimitChanged()
+	}
 }

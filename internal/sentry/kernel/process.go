@@ -65,6 +65,7 @@ func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
 
 // Start runs a task that CreateProcess made.
 func (t *Task) Start() {
+	t.group.startCPULimit()
 	t.k.running.Add(1)
 	go t.run()
 }
@@ -82,6 +83,7 @@ func (k *Kernel) newTask(c *auth.Credentials) *Task {
 	t := &Task{k: k, start: time.Now(), wake: make(chan struct{}, 1), user: k.users.get(c.RUID)}
 	t.creds.Store(c)
 	t.work.Store(true)
+	t.initAttributes()
 	return t
 }
 

@@ -190,6 +190,9 @@ func (t *Task) AltStack() abi.Stack { return t.altStack }
 // SetClearTID is set_tid_address(2).
 func (t *Task) SetClearTID(addr uint64) { t.clearTID = addr }
 
+// ClearTIDAddress is what it was set to (PR_GET_TID_ADDRESS).
+func (t *Task) ClearTIDAddress() uint64 { return t.clearTID }
+
 // DeathSignal and SetDeathSignal are PR_GET_ and PR_SET_PDEATHSIG.
 func (t *Task) DeathSignal() int32 {
 	t.k.mu.Lock()

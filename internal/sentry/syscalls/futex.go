@@ -171,7 +171,7 @@ func mayInspect(t, target *kernel.Task) bool {
 	}
 	return c.RUID == o.RUID && c.RUID == o.EUID && c.RUID == o.SUID &&
 		c.RGID == o.RGID && c.RGID == o.EGID && c.RGID == o.SGID &&
-		target.ThreadGroup().Dumpable()
+		dumpable(target)
 }
 
 // futex2Shared checks the flags of the newer calls.
@@ -271,4 +271,11 @@ func sysFutexRequeue(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	woken, moved, err := t.FutexRequeue(list[0].Addr, shared[0], list[1].Addr, shared[1],
 		int(a.Int(2)), int(a.Int(3)), true, list[0].Val)
 	return uintptr(woken + moved), err
+}
+
+// dumpable reports whether a task's memory may be looked at by its user
+// (prctl(2), PR_SET_DUMPABLE).
+func dumpable(t *kernel.Task) bool {
+	m, _, _ := t.Resources()
+	return m != nil && m.Dumpable() == 1
 }

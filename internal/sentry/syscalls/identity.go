@@ -55,7 +55,7 @@ func change(t *kernel.Task, f func(*auth.Credentials) error) (uintptr, error) {
 	// itself (prctl(2), PR_SET_DUMPABLE), and loses its death signal.
 	if c.EUID != old.EUID || c.EGID != old.EGID || c.FSUID != old.FSUID || c.FSGID != old.FSGID ||
 		c.Permitted&^old.Permitted != 0 {
-		t.ThreadGroup().SetDumpable(false)
+		t.MM().SetDumpable(0)
 		t.SetDeathSignal(0)
 	}
 	t.SetCredentials(c)

@@ -177,8 +177,8 @@ func (g *guestView) appendIOVec(b []byte, mem *[]byte, addr, n uint64) []byte {
 var pollEvents = &FlagSet{Names: []FlagName{
 	{unix.POLLIN, "POLLIN"}, {unix.POLLPRI, "POLLPRI"}, {unix.POLLOUT, "POLLOUT"},
 	{unix.POLLERR, "POLLERR"}, {unix.POLLHUP, "POLLHUP"}, {unix.POLLNVAL, "POLLNVAL"},
-	{unix.POLLRDNORM, "POLLRDNORM"}, {unix.POLLRDBAND, "POLLRDBAND"},
-	{unix.POLLWRNORM, "POLLWRNORM"}, {unix.POLLWRBAND, "POLLWRBAND"},
+	{0x40, "POLLRDNORM"}, {0x80, "POLLRDBAND"},
+	{0x100, "POLLWRNORM"}, {0x200, "POLLWRBAND"},
 	{unix.POLLRDHUP, "POLLRDHUP"},
 }}
 

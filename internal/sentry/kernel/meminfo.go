@@ -1,0 +1,38 @@
+package kernel
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// MemoryInfo is what the guest is told of the machine's memory, in bytes.
+type MemoryInfo struct {
+	Total, Free, Buffers uint64
+	SwapTotal, SwapFree  uint64
+	// Loads are the load averages times 65536.
+	Loads [3]uint64
+}
+
+// SetMemoryLimit says how much memory the sandbox has at most; 0 is what the
+// host has.
+func (k *Kernel) SetMemoryLimit(n uint64) { k.memoryLimit.Store(n) }
+
+// MemoryInfo returns the host's figures within the sandbox's limit. There is no
+// swap when there is a limit: it would count beyond it.
+func (k *Kernel) MemoryInfo() MemoryInfo {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return MemoryInfo{}
+	}
+	unit := max(1, uint64(si.Unit))
+	m := MemoryInfo{
+		Total: si.Totalram * unit, Free: si.Freeram * unit, Buffers: si.Bufferram * unit,
+		SwapTotal: si.Totalswap * unit, SwapFree: si.Freeswap * unit,
+		Loads: [3]uint64{si.Loads[0], si.Loads[1], si.Loads[2]},
+	}
+	if limit := k.memoryLimit.Load(); limit != 0 && limit < m.Total {
+		m.Total = limit
+		m.Free = min(m.Free, limit)
+		m.Buffers, m.SwapTotal, m.SwapFree = 0, 0, 0
+	}
+	return m
+}
