@@ -36,7 +36,7 @@ func (n *inode) openDir() (vfs.File, error) {
 		return nil, err
 	}
 	defer n.fs.dirs.release(h)
-	fd, err := n.fs.host.Open(Dir(h.fd), "", unix.O_RDONLY)
+	fd, _, err := n.fs.host.Open(Dir(h.fd), "", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

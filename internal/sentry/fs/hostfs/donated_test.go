@@ -200,7 +200,7 @@ func TestDonatedNull(t *testing.T) {
 
 // memory is a Caller whose memory is one buffer at address 0.
 type memory struct {
-	caller
+	vfs.Caller
 	b []byte
 }
 

@@ -55,8 +55,8 @@ func New(host Host, opts Options) (*FileSystem, error) {
 		idle = maxIdleFiles
 	}
 	fs.files.init(idle, func(fd int) { unix.Close(fd) })
-	var st unix.Statx_t
-	if err := host.Stat(host.Root(), "", &st); err != nil {
+	st, err := host.Stat(host.Root(), "")
+	if err != nil {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -109,8 +109,7 @@ func (fs *FileSystem) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bo
 		return false
 	}
 	defer fs.dirs.release(h)
-	var st unix.Statx_t
-	err = fs.host.Stat(Dir(h.fd), name, &st)
+	st, err := fs.host.Stat(Dir(h.fd), name)
 	if child == nil {
 		return err == unix.ENOENT
 	}
@@ -162,14 +161,13 @@ func (fs *FileSystem) walk(parent *descriptor, n *inode) (*descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Statx_t
-	if err := fs.host.Stat(dir, "", &st); err != nil {
+	st, err := fs.host.Stat(dir, "")
+	if err == nil && identify(&st) != n.id {
+		err = unix.ESTALE
+	}
+	if err != nil {
 		fs.host.CloseDir(dir)
 		return nil, err
-	}
-	if identify(&st) != n.id {
-		fs.host.CloseDir(dir)
-		return nil, unix.ESTALE
 	}
 	return fs.dirs.put(&n.dir, int(dir)), nil
 }

@@ -22,17 +22,18 @@ type Host interface {
 	// CloseDir gives a handle of Walk's back.
 	CloseDir(dir Dir)
 
-	// Stat fills st with all that the host knows of a name, or of dir itself
-	// if name is empty.
-	Stat(dir Dir, name string, st *unix.Statx_t) error
+	// Stat returns all that the host knows of a name, or of dir itself if name
+	// is empty. (By value: a pointer through an interface would allocate.)
+	Stat(dir Dir, name string) (unix.Statx_t, error)
 	// Statfs tells about the file system that dir is on.
 	Statfs(dir Dir, st *unix.Statfs_t) error
 	// Readlink returns the target of a symbolic link.
 	Readlink(dir Dir, name string) (string, error)
 	// Open opens a regular file, or with an empty name dir itself for
 	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. It must not
-	// block on a FIFO, nor open a device: ENXIO. The caller owns the result.
-	Open(dir Dir, name string, flags int) (int, error)
+	// block on a FIFO, nor open a device: ENXIO. The caller owns the
+	// descriptor, and learns what was opened.
+	Open(dir Dir, name string, flags int) (int, unix.Statx_t, error)
 
 	// Create makes a regular file, opened O_RDWR. EEXIST if the name is taken.
 	Create(dir Dir, name string, mode uint32) (int, error)

@@ -45,8 +45,8 @@ func (n *inode) Attr() (vfs.Attr, error) {
 		}
 		n.mu.Unlock()
 	}
-	var st unix.Statx_t
-	if err := n.stat(&st); err != nil {
+	st, err := n.stat()
+	if err != nil {
 		return vfs.Attr{}, err
 	}
 	return n.remember(&st), nil
@@ -90,31 +90,21 @@ func (n *inode) changed() {
 
 // stat asks the host: by an open descriptor if there is one, since that works
 // for a removed file too.
-func (n *inode) stat(st *unix.Statx_t) error {
-	if n.kind == unix.S_IFDIR {
-		h, err := n.fs.acquire(n)
-		if err != nil {
-			return err
-		}
-		defer n.fs.dirs.release(h)
-		return n.fs.host.Stat(Dir(h.fd), "", st)
-	}
+func (n *inode) stat() (st unix.Statx_t, err error) {
 	if d := n.anyOpen(); d != nil {
 		defer n.fs.files.release(d)
-		return fstat(d.fd, st)
+		err = fstat(d.fd, &st)
+		return st, err
 	}
 	h, name, err := n.locate()
 	if err != nil {
-		return err
+		return st, err
 	}
 	defer n.fs.dirs.release(h)
-	if err := n.fs.host.Stat(Dir(h.fd), name, st); err != nil {
-		return err
+	if st, err = n.fs.host.Stat(Dir(h.fd), name); err == nil && identify(&st) != n.id {
+		err = unix.ESTALE
 	}
-	if identify(st) != n.id {
-		return unix.ESTALE
-	}
-	return nil
+	return st, err
 }
 
 // anyOpen returns a descriptor that is open for the file anyway, or nil.
@@ -160,13 +150,8 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 		return nil, err
 	}
 	defer n.fs.dirs.release(h)
-	fd, err := n.fs.host.Open(Dir(h.fd), name, access)
+	fd, st, err := n.fs.host.Open(Dir(h.fd), name, access)
 	if err != nil {
-		return nil, err
-	}
-	var st unix.Statx_t
-	if err := fstat(fd, &st); err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
 	if identify(&st) != n.id {
@@ -309,8 +294,7 @@ func (n *inode) Readlink(vfs.Caller) (string, error) {
 		return "", err
 	}
 	// Keep it only if it is surely this link's.
-	var st unix.Statx_t
-	if err := n.fs.host.Stat(Dir(h.fd), name, &st); err != nil || identify(&st) != n.id {
+	if st, err := n.fs.host.Stat(Dir(h.fd), name); err != nil || identify(&st) != n.id {
 		return "", unix.ESTALE
 	}
 	n.mu.Lock()

@@ -92,12 +92,13 @@ func (l *local) Walk(dir Dir, name string) (Dir, error) {
 
 func (l *local) CloseDir(dir Dir) { unix.Close(int(dir)) }
 
-func (l *local) Stat(dir Dir, name string, st *unix.Statx_t) error {
+func (l *local) Stat(dir Dir, name string) (st unix.Statx_t, err error) {
 	var c cname
 	if err := c.set(name); err != nil {
-		return err
+		return st, err
 	}
-	return statx(int(dir), &c, st)
+	err = statx(int(dir), &c, &st)
+	return st, err
 }
 
 // statx is statx(2) without following links; an empty name is fd itself.
@@ -138,18 +139,34 @@ func (l *local) Readlink(dir Dir, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-func (l *local) Open(dir Dir, name string, flags int) (int, error) {
-	flags &= unix.O_ACCMODE
+func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, err error) {
 	if name == "" {
-		return openat2(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		fd, err = openat2(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	} else {
+		fd, err = l.openFile(dir, name, flags&unix.O_ACCMODE)
 	}
+	if err != nil {
+		return -1, st, err
+	}
+	err = fstat(fd, &st)
+	if kind := st.Mode & unix.S_IFMT; err == nil && kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		err = unix.ENXIO
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, st, err
+	}
+	return fd, st, nil
+}
+
+func (l *local) openFile(dir Dir, name string, access int) (int, error) {
 	if err := checkName(name); err != nil {
 		return -1, err
 	}
 	// Opening a device can do things by itself, so look first. What is put
 	// in the name's place after the look is opened without waiting and closed.
-	var st unix.Statx_t
-	if err := l.Stat(dir, name, &st); err != nil {
+	st, err := l.Stat(dir, name)
+	if err != nil {
 		return -1, err
 	}
 	switch st.Mode & unix.S_IFMT {
@@ -161,16 +178,7 @@ func (l *local) Open(dir Dir, name string, flags int) (int, error) {
 	default:
 		return -1, unix.ENXIO
 	}
-	fd, err := openat2(dir, name, flags|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return -1, err
-	}
-	var now unix.Statx_t
-	if err := fstat(fd, &now); err != nil || now.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
-		return -1, unix.ENXIO
-	}
-	return fd, nil
+	return openat2(dir, name, access|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 func (l *local) Create(dir Dir, name string, mode uint32) (int, error) {
@@ -262,7 +270,7 @@ func (l *local) Chmod(dir Dir, name string, mode uint32) error {
 // chmodOpen is Chmod on hosts without fchmodat2, where fchmodat(2) would
 // follow a symbolic link that takes the name's place.
 func (l *local) chmodOpen(dir Dir, name string, mode uint32) error {
-	fd, err := l.Open(dir, name, unix.O_RDONLY)
+	fd, _, err := l.Open(dir, name, unix.O_RDONLY)
 	if err == unix.EISDIR {
 		fd, err = openat2(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	}

@@ -28,8 +28,8 @@ func (n *inode) Lookup(name string) (vfs.Inode, error) {
 
 // find looks up a name with n's handle.
 func (n *inode) find(h *descriptor, name string) (*inode, error) {
-	var st unix.Statx_t
-	if err := n.fs.host.Stat(Dir(h.fd), name, &st); err != nil {
+	st, err := n.fs.host.Stat(Dir(h.fd), name)
+	if err != nil {
 		return nil, err
 	}
 	return n.seen(&st, name), nil
@@ -135,8 +135,8 @@ func (n *inode) Link(name string, target vfs.Inode) error {
 		return err
 	}
 	defer n.fs.dirs.release(to)
-	var st unix.Statx_t
-	if err := n.fs.host.Stat(Dir(from.fd), oldName, &st); err != nil {
+	st, err := n.fs.host.Stat(Dir(from.fd), oldName)
+	if err != nil {
 		return err
 	}
 	if identify(&st) != t.id {
@@ -214,8 +214,8 @@ func (n *inode) Rename(oldName string, newDir vfs.Inode, newName string, flags u
 
 // known returns the inode behind a name if somebody holds it, or nil.
 func (fs *FileSystem) known(h *descriptor, name string) *inode {
-	var st unix.Statx_t
-	if fs.host.Stat(Dir(h.fd), name, &st) != nil {
+	st, err := fs.host.Stat(Dir(h.fd), name)
+	if err != nil {
 		return nil
 	}
 	return fs.table.find(identify(&st))
