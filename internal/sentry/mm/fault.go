@@ -115,42 +115,64 @@ func (m *MemoryManager) CopyOut(ctx platform.Context, addr uint64, src []byte) (
 // than those that run in it: process_vm_readv(2), /proc/PID/mem, ptrace(2).
 // EFAULT once no task runs in it any more.
 func (m *MemoryManager) ReadRemote(addr uint64, dst []byte) (int, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.dead {
+	if !m.hold() {
 		return 0, unix.EFAULT
 	}
+	defer m.as.DecRef()
 	return m.as.CopyIn(addr, dst)
 }
 
 // WriteRemote writes with the guest's own permissions.
 func (m *MemoryManager) WriteRemote(addr uint64, src []byte) (int, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.dead {
+	if !m.hold() {
 		return 0, unix.EFAULT
 	}
+	defer m.as.DecRef()
 	return m.as.CopyOut(addr, src)
 }
 
 // PokeRemote writes whatever the protection, as a debugger does. Memory that
 // is shared and read-only is not written: EFAULT.
 func (m *MemoryManager) PokeRemote(addr uint64, src []byte) (int, error) {
+	if !m.hold() {
+		return 0, unix.EFAULT
+	}
+	defer m.as.DecRef()
+	done := 0
+	for done < len(src) {
+		n := m.pokeable(addr, uint64(len(src)-done))
+		if n == 0 {
+			return done, unix.EFAULT
+		}
+		k, err := m.as.Poke(addr, src[done:done+int(n)])
+		done, addr = done+k, addr+uint64(k)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// pokeable returns how many of n bytes at addr lie in one mapping that may be
+// poked.
+func (m *MemoryManager) pokeable(addr, n uint64) uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	v := m.vmas.find(addr)
+	if v == nil || v.platforms() || v.flags&flagShared != 0 && v.prot&unix.PROT_WRITE == 0 {
+		return 0
+	}
+	return min(n, v.end-addr)
+}
+
+// hold takes a reference to the platform's address space, if the memory is
+// still there.
+func (m *MemoryManager) hold() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.dead {
-		return 0, unix.EFAULT
+		return false
 	}
-	v := m.vmas.find(addr)
-	if v == nil || v.platforms() || v.flags&flagShared != 0 && v.prot&unix.PROT_WRITE == 0 {
-		return 0, unix.EFAULT
-	}
-	if room := v.end - addr; uint64(len(src)) > room {
-		n, err := m.as.Poke(addr, src[:room])
-		if err == nil {
-			err = unix.EFAULT
-		}
-		return n, err
-	}
-	return m.as.Poke(addr, src)
+	m.as.IncRef()
+	return true
 }

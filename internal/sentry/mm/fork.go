@@ -36,13 +36,15 @@ func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryMana
 	c.sums.Peak = c.sums.Size
 	// The host has left out what MADV_DONTFORK marks, and wiped what
 	// MADV_WIPEONFORK marks.
+	c.mu.Lock()
 	if c.hasFlag(flagDontFork) {
 		for _, v := range c.inRange(0, ^uint64(0)) {
 			if v.flags&flagDontFork != 0 {
-				c.forget(v)
+				c.removeRange(v.start, v.end)
 			}
 		}
 	}
+	c.unlock()
 	c.adopt()
 	return c, childCtx, nil
 }

@@ -126,7 +126,9 @@ func (m *MemoryManager) Unreserve(addr, size uint64) {
 	m.mu.Lock()
 	defer m.unlock()
 	if v := m.vmas.find(addr); v != nil && v.flags&flagHidden != 0 && v.end == addr+pageUp(size) {
+		m.tree.Lock()
 		m.vmas.remove(v)
+		m.tree.Unlock()
 	}
 }
 

@@ -1,6 +1,7 @@
 package mm
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -39,11 +40,14 @@ type MemoryManager struct {
 
 	mu      sync.RWMutex
 	rlimits Limiter
-	vmas    vmaSet
-	sums    Totals
-	layout  layout
-	info    Info
-	exe     *vfs.FileDescription
+	// vmas is changed with mu and tree held, and read with either: the
+	// platform asks about mappings while it does something for a holder of mu.
+	vmas   vmaSet
+	tree   sync.RWMutex
+	sums   Totals
+	layout layout
+	info   Info
+	exe    *vfs.FileDescription
 	// lockFuture holds the flags that mlockall(MCL_FUTURE) gives new mappings.
 	lockFuture vmaFlags
 	dead       bool
@@ -68,13 +72,28 @@ func New(as platform.AddressSpace, lim platform.Limits, rlimits Limiter, noRando
 	return m
 }
 
-// adopt makes the platform ask this MemoryManager for room near guest code.
+// adopt makes the platform ask this MemoryManager about mappings, and for room
+// near guest code.
 func (m *MemoryManager) adopt() {
+	if u, ok := m.as.(platform.MappingUser); ok {
+		u.SetMappings(m.mapping)
+	}
 	if r, ok := m.as.(interface {
 		SetReserver(func(near, size uint64) (addr uint64, ok bool))
 	}); ok {
 		r.SetReserver(m.Reserve)
 	}
+}
+
+// mapping answers the platform's question about an address.
+func (m *MemoryManager) mapping(addr uint64) (platform.Mapping, bool) {
+	m.tree.RLock()
+	defer m.tree.RUnlock()
+	v := m.vmas.find(addr)
+	if v == nil || v.platforms() {
+		return platform.Mapping{}, false
+	}
+	return platform.Mapping{Start: v.start, End: v.end, Prot: v.prot, Private: v.flags&flagShared == 0}, true
 }
 
 // AddressSpace returns the platform's side of the address space.
@@ -109,7 +128,9 @@ func (m *MemoryManager) retire() {
 		v.shm.decRef()
 		return true
 	})
+	m.tree.Lock()
 	m.vmas = vmaSet{}
+	m.tree.Unlock()
 	m.sums = Totals{}
 	m.drop(m.exe)
 	m.exe = nil
@@ -174,19 +195,14 @@ func (m *MemoryManager) OpFailed(ctx platform.Context, err error) unix.Errno {
 // memory. Other operations may have had a part of their effect, as the same
 // call's failure may have on Linux.
 func (m *MemoryManager) repair(ctx platform.Context, err error) unix.Errno {
-	op, ok := err.(*platform.OpError)
-	if !ok {
-		if e, ok := err.(unix.Errno); ok {
-			return e
-		}
-		return unix.ENOMEM
-	}
-	if op.Op.Kind == platform.OpMmap {
+	var op *platform.OpError
+	if errors.As(err, &op) && op.Op.Kind == platform.OpMmap {
 		m.removeRange(op.Op.Addr, op.Op.Addr+op.Op.Length)
 		ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: op.Op.Addr, Length: op.Op.Length})
 	}
-	if e, ok := op.Errno.(unix.Errno); ok {
-		return e
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
 	}
 	return unix.ENOMEM
 }

@@ -4,8 +4,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file changes the set of mappings; mu is held. It does not touch the
-// host.
+// This file changes the set of mappings; mu is held, and tree around changes.
+// It does not touch the host.
 
 // count adds (sign 1) or takes off (sign -1) n bytes of a mapping like v.
 func (m *MemoryManager) count(v *vma, n uint64, sign int64) {
@@ -35,6 +35,8 @@ func (m *MemoryManager) count(v *vma, n uint64, sign int64) {
 // add enters v, whose range must be free, and merges it with its neighbours.
 // The set takes over v's references.
 func (m *MemoryManager) add(v *vma) {
+	m.tree.Lock()
+	defer m.tree.Unlock()
 	m.count(v, v.end-v.start, 1)
 	if p := m.vmas.below(v.start); p != nil && p.continues(v) {
 		m.unref(v)
@@ -107,7 +109,10 @@ func (m *MemoryManager) inRange(start, end uint64) []*vma {
 func (m *MemoryManager) removeRange(start, end uint64) {
 	if v := m.vmas.above(start); v == nil || v.start >= end {
 		return
-	} else if v.start >= start && v.end <= end && !v.platforms() {
+	}
+	m.tree.Lock()
+	defer m.tree.Unlock()
+	if v := m.vmas.above(start); v.start >= start && v.end <= end && !v.platforms() {
 		// Most often the range is one whole mapping.
 		if n := m.vmas.above(v.end); n == nil || n.start >= end {
 			m.forget(v)
@@ -121,7 +126,7 @@ func (m *MemoryManager) removeRange(start, end uint64) {
 	}
 }
 
-// forget takes one mapping out.
+// forget takes one mapping out; tree is held.
 func (m *MemoryManager) forget(v *vma) {
 	m.vmas.remove(v)
 	m.count(v, v.end-v.start, -1)
@@ -131,6 +136,8 @@ func (m *MemoryManager) forget(v *vma) {
 // change applies f to all mappings within [start, end), which are split at the
 // edges first and merged afterwards.
 func (m *MemoryManager) change(start, end uint64, f func(*vma)) {
+	m.tree.Lock()
+	defer m.tree.Unlock()
 	m.splitAt(start)
 	m.splitAt(end)
 	in := m.inRange(start, end)
