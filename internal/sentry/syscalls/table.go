@@ -42,6 +42,16 @@ var families = []family{
 	{"process", processRows},
 	{"signal", signalRows},
 	{"signal", killRows},
+	{"desc", pipeRows},
+	{"desc", eventfdRows},
+	{"desc", timerfdRows},
+	{"desc", signalfdRows},
+	{"desc", epollRows},
+	{"desc", pollRows},
+	{"file", inotifyRows},
+	{"network", socketRows},
+	{"network", socketOptionRows},
+	{"network", socketMessageRows},
 }
 
 // MaxNumber is the highest number of a call in Linux 6.18's amd64 table.

@@ -1,0 +1,279 @@
+package syscalls
+
+import (
+	"encoding/binary"
+	"time"
+
+	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/socket/unixsock"
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+const onlyUnix = "AF_UNIX only; other families are EAFNOSUPPORT"
+
+var socketRows = []Row{
+	partial(41, "socket", sysSocket, onlyUnix,
+		PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec)),
+	partial(53, "socketpair", sysSocketpair, onlyUnix,
+		PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec), P("sv", OutFDPair)),
+	full(49, "bind", sysBind, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
+	full(50, "listen", sysListen, P("sockfd", FD), P("backlog", Dec)),
+	full(43, "accept", sysAccept, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", Ptr)),
+	full(288, "accept4", sysAccept4, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", Ptr),
+		PF("flags", Flags, socketTypes)),
+	full(42, "connect", sysConnect, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
+	full(51, "getsockname", sysGetsockname, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", Ptr)),
+	full(52, "getpeername", sysGetpeername, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", Ptr)),
+	full(48, "shutdown", sysShutdown, P("sockfd", FD), PF("how", Enum, shutdownHow)),
+}
+
+var (
+	socketFamilies = &FlagSet{Values: []FlagName{
+		{unix.AF_UNSPEC, "AF_UNSPEC"}, {unix.AF_UNIX, "AF_UNIX"}, {unix.AF_INET, "AF_INET"},
+		{unix.AF_INET6, "AF_INET6"}, {unix.AF_NETLINK, "AF_NETLINK"}, {unix.AF_PACKET, "AF_PACKET"},
+		{unix.AF_ALG, "AF_ALG"}, {unix.AF_VSOCK, "AF_VSOCK"},
+	}}
+	socketTypes = &FlagSet{
+		Names: []FlagName{{unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {unix.SOCK_NONBLOCK, "SOCK_NONBLOCK"}},
+		Mask:  0xf,
+		Values: []FlagName{
+			{unix.SOCK_STREAM, "SOCK_STREAM"}, {unix.SOCK_DGRAM, "SOCK_DGRAM"},
+			{unix.SOCK_RAW, "SOCK_RAW"}, {unix.SOCK_SEQPACKET, "SOCK_SEQPACKET"},
+		},
+	}
+	shutdownHow = &FlagSet{Values: []FlagName{
+		{unix.SHUT_RD, "SHUT_RD"}, {unix.SHUT_WR, "SHUT_WR"}, {unix.SHUT_RDWR, "SHUT_RDWR"},
+	}}
+)
+
+// maxSockaddr is sizeof(struct sockaddr_storage).
+const maxSockaddr = 128
+
+// socketOf returns the socket behind fd, and its description with a
+// reference. ENOTSOCK if it is something else.
+func socketOf(t *kernel.Task, fd int32) (socket.Socket, *vfs.FileDescription, error) {
+	d, err := t.File(fd)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, ok := d.File.(socket.Socket)
+	if !ok || d.Flags()&unix.O_PATH != 0 {
+		d.DecRef()
+		if ok {
+			return nil, nil, unix.EBADF
+		}
+		return nil, nil, unix.ENOTSOCK
+	}
+	return s, d, nil
+}
+
+// waitSocket makes try again until it answers anything but EAGAIN, unless the
+// call may not block. timeout is the socket's, 0 for never; a call that has
+// one ends with EINTR at a signal, and with EAGAIN in the end.
+func waitSocket(t *kernel.Task, s socket.Socket, nonblock bool, mask waiter.Mask, timeout time.Duration, try func() error) error {
+	if nonblock {
+		return try()
+	}
+	if timeout == 0 {
+		return waitFor(t, s, mask, time.Time{}, try)
+	}
+	switch err := waitFor(t, s, mask, time.Now().Add(timeout), try); err {
+	case unix.ETIMEDOUT:
+		return unix.EAGAIN
+	case abi.ERESTARTSYS:
+		return unix.EINTR
+	default:
+		return err
+	}
+}
+
+// copyInSockaddr reads a socket address. EINVAL for a length that none has.
+func copyInSockaddr(t *kernel.Task, addr uint64, length int32) ([]byte, error) {
+	if length < 0 || length > maxSockaddr {
+		return nil, unix.EINVAL
+	}
+	b := make([]byte, length)
+	if _, err := t.CopyIn(addr, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// copyOutSockaddr writes as much of a socket address as the guest's buffer
+// holds, and its whole length to lenAddr, where the buffer's size was.
+func copyOutSockaddr(t *kernel.Task, sa []byte, addr, lenAddr uint64) error {
+	room, err := t.CopyInUint32(lenAddr)
+	if err != nil {
+		return err
+	}
+	if int32(room) < 0 {
+		return unix.EINVAL
+	}
+	if _, err := t.CopyOut(addr, sa[:min(int(room), len(sa))]); err != nil {
+		return err
+	}
+	return t.CopyOutUint32(lenAddr, uint32(len(sa)))
+}
+
+// newSocketFlags checks the flags that may be or'ed to a socket's type.
+func newSocketFlags(v uint32) (status uint32, cloexec bool, err error) {
+	if v&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) != 0 {
+		return 0, false, unix.EINVAL
+	}
+	return v & unix.O_NONBLOCK, v&unix.SOCK_CLOEXEC != 0, nil
+}
+
+// checkSocket checks the arguments that socket(2) and socketpair(2) share.
+func checkSocket(a kernel.Args) (typ int, status uint32, cloexec bool, err error) {
+	status, cloexec, err = newSocketFlags(a.Uint(1) &^ 0xf)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if a.Int(0) != unix.AF_UNIX {
+		return 0, 0, false, unix.EAFNOSUPPORT
+	}
+	typ, err = unixsock.Check(a.Int(1)&0xf, a.Int(2))
+	return typ, status, cloexec, err
+}
+
+// sysSocket is socket(2).
+func sysSocket(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	typ, status, cloexec, err := checkSocket(a)
+	if err != nil {
+		return 0, err
+	}
+	s := unixsock.New(t.Kernel().UnixSockets(), t, typ)
+	return installFile(t, socket.NewDescription(s, status), cloexec)
+}
+
+// sysSocketpair is socketpair(2).
+func sysSocketpair(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	typ, status, cloexec, err := checkSocket(a)
+	if err != nil {
+		return 0, err
+	}
+	x, y := unixsock.NewPair(t.Kernel().UnixSockets(), t, typ)
+	return 0, installPair(t, a[3], socket.NewDescription(x, status), socket.NewDescription(y, status), cloexec)
+}
+
+// sysBind is bind(2).
+func sysBind(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	addr, err := copyInSockaddr(t, a[1], a.Int(2))
+	if err != nil {
+		return 0, err
+	}
+	return 0, s.Bind(t, addr)
+}
+
+// sysListen is listen(2).
+func sysListen(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	return 0, s.Listen(t, a.Int(1))
+}
+
+// sysConnect is connect(2).
+func sysConnect(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	addr, err := copyInSockaddr(t, a[1], a.Int(2))
+	if err != nil {
+		return 0, err
+	}
+	return 0, waitSocket(t, s, d.Nonblocking(), waiter.Writable, s.WriteTimeout(), func() error {
+		return s.Connect(t, addr)
+	})
+}
+
+// sysAccept is accept(2).
+func sysAccept(t *kernel.Task, a kernel.Args) (uintptr, error) { return accept(t, a, 0) }
+
+// sysAccept4 is accept4(2).
+func sysAccept4(t *kernel.Task, a kernel.Args) (uintptr, error) { return accept(t, a, a.Uint(3)) }
+
+func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
+	status, cloexec, err := newSocketFlags(flags)
+	if err != nil {
+		return 0, err
+	}
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	var conn socket.Socket
+	err = waitSocket(t, s, d.Nonblocking(), waiter.Readable, s.ReadTimeout(), func() (err error) {
+		conn, err = s.Accept()
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	fd, err := installFile(t, socket.NewDescription(conn, status), cloexec)
+	if err != nil || a[1] == 0 {
+		return fd, err
+	}
+	peer, err := conn.PeerName()
+	if err != nil {
+		err = unix.ECONNABORTED
+	} else {
+		err = copyOutSockaddr(t, peer, a[1], a[2])
+	}
+	if err != nil {
+		uninstall(t, int32(fd))
+		return 0, err
+	}
+	return fd, nil
+}
+
+// sysGetsockname is getsockname(2).
+func sysGetsockname(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	return 0, copyOutSockaddr(t, s.Name(), a[1], a[2])
+}
+
+// sysGetpeername is getpeername(2).
+func sysGetpeername(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	peer, err := s.PeerName()
+	if err != nil {
+		return 0, err
+	}
+	return 0, copyOutSockaddr(t, peer, a[1], a[2])
+}
+
+// sysShutdown is shutdown(2).
+func sysShutdown(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	s, d, err := socketOf(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	defer d.DecRef()
+	return 0, s.Shutdown(a.Int(1))
+}
+
+var le = binary.LittleEndian

@@ -1,0 +1,112 @@
+package syscalls
+
+import (
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyInControl reads the control messages of a send into m. The references
+// in m.Rights are the caller's, also after an error.
+func copyInControl(t *kernel.Task, addr, length uint64, m *socket.Message) error {
+	if length > socket.MaxControl {
+		return unix.ENOBUFS
+	}
+	raw := make([]byte, length)
+	if _, err := t.CopyIn(addr, raw); err != nil {
+		return err
+	}
+	list, err := socket.ParseControl(raw)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Level != unix.SOL_SOCKET {
+			continue
+		}
+		switch c.Type {
+		case unix.SCM_RIGHTS:
+			err = takeRights(t, c, m)
+		case unix.SCM_CREDENTIALS:
+			m.Creds, err = checkCredentials(t, c)
+			m.HasCreds = true
+		default:
+			err = unix.EINVAL
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeRights adds the descriptions that an SCM_RIGHTS message names to m.
+func takeRights(t *kernel.Task, c socket.ControlMessage, m *socket.Message) error {
+	fds, err := c.Rights()
+	if err != nil {
+		return err
+	}
+	if len(m.Rights)+len(fds) > socket.MaxRights {
+		return unix.EINVAL
+	}
+	for _, fd := range fds {
+		d, err := t.File(fd)
+		if err != nil {
+			return err
+		}
+		m.Rights = append(m.Rights, d)
+	}
+	return nil
+}
+
+// checkCredentials reads the credentials that a sender claims. EPERM if they
+// are neither its own nor may it claim others (unix(7)).
+func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, error) {
+	u, err := c.Credentials()
+	if err != nil {
+		return u, err
+	}
+	own := t.Credentials()
+	switch {
+	case u.PID != t.PID() && !own.Can(unix.CAP_SYS_ADMIN),
+		u.UID != own.RUID && u.UID != own.EUID && u.UID != own.SUID && !own.Can(unix.CAP_SETUID),
+		u.GID != own.RGID && u.GID != own.EGID && u.GID != own.SGID && !own.Can(unix.CAP_SETGID):
+		return u, unix.EPERM
+	case u.PID != t.PID() && t.Kernel().ThreadGroup(u.PID) == nil:
+		return u, unix.ESRCH
+	}
+	return u, nil
+}
+
+// copyOutControl gives the receiver what came with the bytes: descriptors for
+// as many of the descriptions as there is room for in its buffer and table.
+// It returns how much of the buffer was filled, and whether something is
+// missing from it.
+func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, truncated bool, err error) {
+	b := socket.ControlBuilder{Room: int(min(room, socket.MaxControl))}
+	if x.m.HasCreds {
+		b.Add(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, x.m.Creds.Bytes())
+	}
+	if len(x.m.Rights) > 0 {
+		fit := min(b.Space()/4, len(x.m.Rights))
+		fds := make([]byte, 0, 4*fit)
+		for _, d := range x.m.Rights[:fit] {
+			fd, err := t.FDs().Install(d, 0, t.Limit(unix.RLIMIT_NOFILE), x.flags&unix.MSG_CMSG_CLOEXEC != 0)
+			if err != nil {
+				break
+			}
+			fds = le.AppendUint32(fds, uint32(fd))
+		}
+		if len(fds) > 0 {
+			b.Add(unix.SOL_SOCKET, unix.SCM_RIGHTS, fds)
+		}
+		b.Truncated = b.Truncated || len(fds) < 4*len(x.m.Rights)
+	}
+	if len(b.Buf) > 0 {
+		if _, err := t.CopyOut(addr, b.Buf); err != nil {
+			return 0, false, err
+		}
+	}
+	return uint64(len(b.Buf)), b.Truncated, nil
+}

@@ -1,0 +1,380 @@
+package syscalls
+
+import (
+	"time"
+
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+var socketMessageRows = []Row{
+	full(44, "sendto", sysSendto, P("sockfd", FD), P("buf", Buf), P("len", Unsigned), PF("flags", Flags, msgFlags),
+		P("dest_addr", Sockaddr), P("addrlen", Dec)),
+	full(45, "recvfrom", sysRecvfrom, P("sockfd", FD), P("buf", OutBuf), P("len", Unsigned), PF("flags", Flags, msgFlags),
+		P("src_addr", OutSockaddr), P("addrlen", Ptr)),
+	partial(46, "sendmsg", sysSendmsg, msgCaveat, P("sockfd", FD), P("msg", Ptr), PF("flags", Flags, msgFlags)),
+	partial(47, "recvmsg", sysRecvmsg, msgCaveat, P("sockfd", FD), P("msg", Ptr), PF("flags", Flags, msgFlags)),
+	partial(307, "sendmmsg", sysSendmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Ptr), P("vlen", Unsigned), PF("flags", Flags, msgFlags)),
+	partial(299, "recvmmsg", sysRecvmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Ptr), P("vlen", Unsigned), PF("flags", Flags, msgFlags),
+		P("timeout", Timespec)),
+}
+
+const msgCaveat = "of control messages SCM_RIGHTS and SCM_CREDENTIALS; no out-of-band data"
+
+var msgFlags = &FlagSet{Names: []FlagName{
+	{unix.MSG_OOB, "MSG_OOB"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_DONTROUTE, "MSG_DONTROUTE"},
+	{unix.MSG_CTRUNC, "MSG_CTRUNC"}, {unix.MSG_TRUNC, "MSG_TRUNC"}, {unix.MSG_DONTWAIT, "MSG_DONTWAIT"},
+	{unix.MSG_EOR, "MSG_EOR"}, {unix.MSG_WAITALL, "MSG_WAITALL"}, {unix.MSG_CONFIRM, "MSG_CONFIRM"},
+	{unix.MSG_ERRQUEUE, "MSG_ERRQUEUE"}, {unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}, {unix.MSG_MORE, "MSG_MORE"},
+	{unix.MSG_WAITFORONE, "MSG_WAITFORONE"}, {unix.MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"},
+}}
+
+// exchange is one send or receive: the socket, its description and type, and
+// the call's flags.
+type exchange struct {
+	s        socket.Socket
+	d        *vfs.FileDescription
+	stream   bool
+	flags    int32
+	nonblock bool
+	m        socket.Message
+}
+
+// begin looks up the socket; the caller drops x.d.
+func (x *exchange) begin(t *kernel.Task, fd, flags int32) error {
+	s, d, err := socketOf(t, fd)
+	if err != nil {
+		return err
+	}
+	x.s, x.d, x.flags = s, d, flags
+	x.nonblock = d.Nonblocking() || flags&unix.MSG_DONTWAIT != 0
+	typ, err := s.Option(t, unix.SOL_SOCKET, unix.SO_TYPE)
+	x.stream = err == nil && le.Uint32(typ) == unix.SOCK_STREAM
+	return nil
+}
+
+// send moves g's bytes and x.m to the socket. A blocking send to a stream
+// goes on until all is sent; a message goes in one piece.
+func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
+	if !x.stream && g.total > maxStep {
+		return 0, unix.EMSGSIZE
+	}
+	x.m.Flags = x.flags
+	buf := getBuffer(g.total)
+	defer buf.put()
+	var done uintptr
+	for {
+		step := buf.b[:min(uint64(len(buf.b)), g.total)]
+		n, fault := g.copyIn(t, step)
+		if fault != nil && (n == 0 || !x.stream) {
+			if done > 0 {
+				return done, nil
+			}
+			return 0, fault
+		}
+		w, err := x.sendAll(t, step[:n])
+		done += uintptr(w)
+		if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
+			t.Signal(kernel.KernelSignal(unix.SIGPIPE))
+		}
+		switch {
+		case err != nil && done == 0:
+			return 0, err
+		case err != nil || w < n || fault != nil || g.total == 0:
+			return done, nil
+		}
+	}
+}
+
+// sendAll sends p, waiting for room if it may.
+func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
+	for {
+		var n int
+		err := waitSocket(t, x.s, x.nonblock, waiter.Writable, x.s.WriteTimeout(), func() (err error) {
+			n, err = x.s.Send(t, p[done:], &x.m)
+			return err
+		})
+		done += n
+		if err != nil || n == 0 || done >= len(p) {
+			return done, err
+		}
+	}
+}
+
+// recv fills g and x.m. The result is how much was received, which with
+// MSG_TRUNC may be more than g holds.
+func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
+	if err := g.clampWritable(t); err != nil {
+		return 0, err
+	}
+	if x.flags&unix.MSG_ERRQUEUE != 0 {
+		return 0, unix.EAGAIN
+	}
+	buf := getBuffer(g.total)
+	defer buf.put()
+	var done uintptr
+	for {
+		step := buf.b[:min(uint64(len(buf.b)), g.total)]
+		x.m.Flags = x.flags
+		var n int
+		nonblock := x.nonblock || done > 0 && x.flags&unix.MSG_WAITALL == 0
+		err := waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
+			n, err = x.s.Recv(step, &x.m)
+			return err
+		})
+		if err != nil {
+			if done > 0 {
+				return done, nil
+			}
+			return 0, err
+		}
+		got, fault := g.copyOut(t, step[:min(n, len(step))])
+		if fault != nil && got == 0 && done == 0 {
+			return 0, fault
+		}
+		if !x.stream {
+			if x.flags&unix.MSG_TRUNC != 0 {
+				return uintptr(n), nil
+			}
+			return uintptr(got), nil
+		}
+		done += uintptr(got)
+		// A stream is read on only to fill the buffer, not past what came with
+		// the bytes, and not twice over what is only looked at.
+		more := n == len(step) || x.flags&unix.MSG_WAITALL != 0
+		if fault != nil || n == 0 || g.total == 0 || !more || x.m.Rights != nil || x.flags&unix.MSG_PEEK != 0 {
+			return done, nil
+		}
+	}
+}
+
+// sysSendto is sendto(2).
+func sysSendto(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(3)); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	var g guestBuffer
+	if err := g.setRange(a[1], a[2]); err != nil {
+		return 0, err
+	}
+	if a[4] != 0 {
+		addr, err := copyInSockaddr(t, a[4], a.Int(5))
+		if err != nil {
+			return 0, err
+		}
+		x.m.Addr = addr
+	}
+	return x.send(t, &g)
+}
+
+// sysRecvfrom is recvfrom(2).
+func sysRecvfrom(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(3)); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	var g guestBuffer
+	if err := g.setRange(a[1], a[2]); err != nil {
+		return 0, err
+	}
+	n, err := x.recv(t, &g)
+	x.m.DropRights()
+	if err != nil || a[4] == 0 {
+		return n, err
+	}
+	return n, copyOutSockaddr(t, x.m.Addr, a[4], a[5])
+}
+
+// sizeofMsghdr and sizeofMmsghdr are those of the structures of sendmsg(2)
+// and sendmmsg(2).
+const (
+	sizeofMsghdr  = 56
+	sizeofMmsghdr = 64
+)
+
+// msghdr is struct msghdr.
+type msghdr struct {
+	name, iov, iovLen, control, controlLen uint64
+	nameLen                                int32
+}
+
+func copyInMsghdr(t *kernel.Task, addr uint64) (h msghdr, err error) {
+	var b [sizeofMsghdr]byte
+	if _, err := t.CopyIn(addr, b[:]); err != nil {
+		return h, err
+	}
+	h = msghdr{
+		name: le.Uint64(b[0:]), nameLen: int32(le.Uint32(b[8:])), iov: le.Uint64(b[16:]), iovLen: le.Uint64(b[24:]),
+		control: le.Uint64(b[32:]), controlLen: le.Uint64(b[40:]),
+	}
+	switch {
+	case h.nameLen < 0:
+		return h, unix.EINVAL
+	case h.iovLen > maxIovecs:
+		return h, unix.EMSGSIZE
+	}
+	return h, nil
+}
+
+// sysSendmsg is sendmsg(2).
+func sysSendmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(2)); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	return x.sendmsg(t, a[1])
+}
+
+func (x *exchange) sendmsg(t *kernel.Task, addr uint64) (uintptr, error) {
+	h, err := copyInMsghdr(t, addr)
+	if err != nil {
+		return 0, err
+	}
+	x.m = socket.Message{}
+	if h.name != 0 && h.nameLen > 0 {
+		if x.m.Addr, err = copyInSockaddr(t, h.name, min(h.nameLen, maxSockaddr)); err != nil {
+			return 0, err
+		}
+	}
+	var g guestBuffer
+	v, err := g.getVector(t, h.iov, h.iovLen)
+	if err != nil {
+		return 0, err
+	}
+	defer v.put()
+	defer x.m.DropRights()
+	if h.controlLen > 0 {
+		if err := copyInControl(t, h.control, h.controlLen, &x.m); err != nil {
+			return 0, err
+		}
+	}
+	return x.send(t, &g)
+}
+
+// sysRecvmsg is recvmsg(2).
+func sysRecvmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(2)); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	return x.recvmsg(t, a[1])
+}
+
+func (x *exchange) recvmsg(t *kernel.Task, addr uint64) (uintptr, error) {
+	h, err := copyInMsghdr(t, addr)
+	if err != nil {
+		return 0, err
+	}
+	var g guestBuffer
+	v, err := g.getVector(t, h.iov, h.iovLen)
+	if err != nil {
+		return 0, err
+	}
+	defer v.put()
+	x.m = socket.Message{}
+	defer x.m.DropRights()
+	n, err := x.recv(t, &g)
+	if err != nil {
+		return 0, err
+	}
+	flags := x.m.Flags&(unix.MSG_TRUNC|unix.MSG_EOR) | x.flags&unix.MSG_CMSG_CLOEXEC
+	if x.stream {
+		flags &^= unix.MSG_TRUNC
+	}
+	controlLen, truncated, err := x.copyOutControl(t, h.control, h.controlLen)
+	if err != nil {
+		return 0, err
+	}
+	if truncated {
+		flags |= unix.MSG_CTRUNC
+	}
+	if h.name != 0 {
+		if _, err := t.CopyOut(h.name, x.m.Addr[:min(len(x.m.Addr), int(h.nameLen))]); err != nil {
+			return 0, err
+		}
+		if err := t.CopyOutUint32(addr+8, uint32(len(x.m.Addr))); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.CopyOutUint64(addr+40, controlLen); err != nil {
+		return 0, err
+	}
+	return n, t.CopyOutUint32(addr+48, uint32(flags))
+}
+
+// sysSendmmsg is sendmmsg(2): an error after the first message ends it with
+// the number that were sent.
+func sysSendmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(3)); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	n := min(a.Uint(2), maxIovecs)
+	for i := range uint64(n) {
+		addr := a[1] + i*sizeofMmsghdr
+		sent, err := x.sendmsg(t, addr)
+		if err == nil {
+			err = t.CopyOutUint32(addr+sizeofMsghdr, uint32(sent))
+		}
+		if err != nil {
+			if i > 0 {
+				return uintptr(i), nil
+			}
+			return 0, err
+		}
+	}
+	return uintptr(n), nil
+}
+
+// sysRecvmmsg is recvmmsg(2). As on Linux the time-out is looked at only
+// after each message.
+func sysRecvmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	var deadline time.Time
+	if a[4] != 0 {
+		d, err := copyInTimespec(t, a[4])
+		if err != nil {
+			return 0, err
+		}
+		deadline = fromNow(d)
+	}
+	var x exchange
+	if err := x.begin(t, a.Int(0), a.Int(3)&^unix.MSG_WAITFORONE); err != nil {
+		return 0, err
+	}
+	defer x.d.DecRef()
+	var got uintptr
+	for i := range uint64(min(a.Uint(2), maxIovecs)) {
+		addr := a[1] + i*sizeofMmsghdr
+		n, err := x.recvmsg(t, addr)
+		if err == nil {
+			err = t.CopyOutUint32(addr+sizeofMsghdr, uint32(n))
+		}
+		if err != nil {
+			if got == 0 {
+				return 0, err
+			}
+			break
+		}
+		got++
+		if a.Int(3)&unix.MSG_WAITFORONE != 0 {
+			x.nonblock = true
+		}
+		if a[4] != 0 && !deadline.IsZero() && left(deadline) == 0 {
+			break
+		}
+	}
+	if a[4] != 0 && !deadline.IsZero() {
+		_ = copyOutTimespec(t, a[4], left(deadline))
+	}
+	return got, nil
+}
