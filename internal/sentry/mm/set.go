@@ -7,7 +7,7 @@ package mm
 type node struct {
 	left, right *vma
 	prio        uint64
-	lo, hi      uint64 // extent of the subtree; lo includes a stack's guard gap
+	lo, hi      uint64 // extent of the subtree; lo with the first mapping's guard gap
 	gap         uint64 // largest hole between two mappings of the subtree
 }
 
@@ -42,7 +42,7 @@ func (v *vma) refresh() {
 	v.lo, v.hi, v.gap = v.guardStart(), v.end, 0
 	if l := v.left; l != nil {
 		v.gap = max(l.gap, sub(v.lo, l.hi))
-		v.lo = min(l.lo, v.lo)
+		v.lo = l.lo
 	}
 	if r := v.right; r != nil {
 		v.gap = max(v.gap, r.gap, sub(r.lo, v.end))
@@ -216,7 +216,8 @@ func ascend(t *vma, lo, hi uint64, f func(*vma) bool) bool {
 	return true
 }
 
-// free reports whether no mapping, and no stack's guard gap, meets [lo, hi).
+// free reports whether no mapping, and no guard gap of the next one, meets
+// [lo, hi).
 func (s *vmaSet) free(lo, hi uint64) bool {
 	v := s.above(lo)
 	return v == nil || v.guardStart() >= hi
