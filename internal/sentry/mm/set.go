@@ -226,44 +226,51 @@ func (s *vmaSet) free(lo, hi uint64) bool {
 // highestHole returns the highest multiple of align at which size bytes are
 // free within [lo, hi).
 func (s *vmaSet) highestHole(lo, hi, size, align uint64) (uint64, bool) {
-	return highestHole(s.root, lo, hi, size, align)
+	return highestHole(s.root, lo, hi, hi, size, align)
 }
 
-func highestHole(t *vma, lo, hi, size, align uint64) (uint64, bool) {
-	if hi < lo || hi-lo < size {
+// highestHole searches a subtree and the holes at its sides; next is where the
+// mapping after it begins, with its guard gap.
+func highestHole(t *vma, lo, hi, next, size, align uint64) (uint64, bool) {
+	if sub(hi, lo) < size {
 		return 0, false
 	}
 	if t == nil {
+		hi = min(hi, next)
+		if sub(hi, lo) < size {
+			return 0, false
+		}
 		addr := (hi - size) &^ (align - 1)
 		return addr, addr >= lo
 	}
-	if max(t.gap, sub(t.lo, lo), sub(hi, t.hi)) < size {
+	if max(t.gap, sub(t.lo, lo), sub(min(hi, next), t.hi)) < size {
 		return 0, false
 	}
-	if addr, ok := highestHole(t.right, max(lo, t.end), hi, size, align); ok {
+	if addr, ok := highestHole(t.right, max(lo, t.end), hi, next, size, align); ok {
 		return addr, true
 	}
-	return highestHole(t.left, lo, min(hi, t.guardStart()), size, align)
+	return highestHole(t.left, lo, min(hi, t.start), t.guardStart(), size, align)
 }
 
 // lowestHole returns the lowest such multiple of align.
 func (s *vmaSet) lowestHole(lo, hi, size, align uint64) (uint64, bool) {
-	return lowestHole(s.root, lo, hi, size, align)
+	return lowestHole(s.root, lo, hi, hi, size, align)
 }
 
-func lowestHole(t *vma, lo, hi, size, align uint64) (uint64, bool) {
-	if hi < lo || hi-lo < size {
+func lowestHole(t *vma, lo, hi, next, size, align uint64) (uint64, bool) {
+	if sub(hi, lo) < size {
 		return 0, false
 	}
 	if t == nil {
+		hi = min(hi, next)
 		addr := (lo + align - 1) &^ (align - 1)
-		return addr, addr >= lo && addr <= hi-size
+		return addr, addr >= lo && addr <= hi && hi-addr >= size
 	}
-	if max(t.gap, sub(t.lo, lo), sub(hi, t.hi)) < size {
+	if max(t.gap, sub(t.lo, lo), sub(min(hi, next), t.hi)) < size {
 		return 0, false
 	}
-	if addr, ok := lowestHole(t.left, lo, min(hi, t.guardStart()), size, align); ok {
+	if addr, ok := lowestHole(t.left, lo, min(hi, t.start), t.guardStart(), size, align); ok {
 		return addr, true
 	}
-	return lowestHole(t.right, max(lo, t.end), hi, size, align)
+	return lowestHole(t.right, max(lo, t.end), hi, next, size, align)
 }
