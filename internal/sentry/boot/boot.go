@@ -3,13 +3,13 @@ package boot
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"coffer/internal/sentry/fs/devpts"
 	"coffer/internal/sentry/fs/procfs"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/platform/ptrace"
+	"coffer/internal/sentry/platform/stub"
 	"coffer/internal/sentry/platform/trap"
 	"coffer/internal/sentry/syscalls"
 )
@@ -17,10 +17,10 @@ import (
 // platforms are the ways to run guest code, the default first.
 var platforms = []struct {
 	name string
-	new  func() (platform.Platform, error)
+	new  func(...stub.Option) (platform.Platform, error)
 }{
-	{"trap", func() (platform.Platform, error) { return trap.New() }},
-	{"ptrace", func() (platform.Platform, error) { return ptrace.New() }},
+	{trap.Name, trap.New},
+	{ptrace.Name, ptrace.New},
 }
 
 // Platforms names the ways to intercept system calls, the default first.
@@ -51,11 +51,13 @@ func boot(box *Sandbox) (s *sandbox, err error) {
 		return nil, fmt.Errorf("opening the sentry's OOM score: %w", err)
 	}
 	defer oom.Close()
-	machine := procfs.Config{
-		CPUs:    runtime.NumCPU(),
-		CPUInfo: procfs.HostCPUInfo(),
-		Memory:  uint64(box.Memory),
-		Cmdline: "coffer",
+	cpuInfo, err := procfs.HostCPUInfo(kernel.CPUs())
+	if err != nil {
+		return nil, err
+	}
+	proc, err := processView()
+	if err != nil {
+		return nil, err
 	}
 	if err := emptyRoot(); err != nil {
 		return nil, err
@@ -69,7 +71,7 @@ func boot(box *Sandbox) (s *sandbox, err error) {
 			s.close()
 		}
 	}()
-	if s.platform, err = startPlatform(box.Intercept, oom); err != nil {
+	if s.platform, err = startPlatform(box.Intercept, oom, proc); err != nil {
 		return nil, err
 	}
 	table := syscalls.New()
@@ -81,9 +83,9 @@ func boot(box *Sandbox) (s *sandbox, err error) {
 	s.kernel = kernel.New(kernel.Config{
 		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)",
 	})
-	machine.Kernel = s.kernel
+	s.kernel.SetMemoryLimit(uint64(box.Memory))
 	s.pts = devpts.New(s.kernel)
-	mounts, err := assembleFiles(box, s.pts, procfs.New(machine))
+	mounts, err := s.assembleFiles(box, procfs.New(procfs.Config{Kernel: s.kernel, CPUInfo: cpuInfo, Cmdline: "coffer"}))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +100,7 @@ func boot(box *Sandbox) (s *sandbox, err error) {
 
 // startPlatform starts the platform. Stubs are the first to go when the host
 // runs out of memory: then a guest program dies, and not its kernel.
-func startPlatform(name string, oom *os.File) (platform.Platform, error) {
+func startPlatform(name string, oom *os.File, proc int) (platform.Platform, error) {
 	for _, p := range platforms {
 		if p.name != name {
 			continue
@@ -106,7 +108,7 @@ func startPlatform(name string, oom *os.File) (platform.Platform, error) {
 		if err := setOOMScore(oom, 1000); err != nil {
 			return nil, fmt.Errorf("setting the stubs' OOM score: %w", err)
 		}
-		pl, err := p.new()
+		pl, err := p.new(stub.WithProc(proc))
 		if err != nil {
 			return nil, fmt.Errorf("this host cannot intercept system calls by %s: %w", name, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"coffer/internal/sentry/fs/overlayfs"
 	"coffer/internal/sentry/fs/sysfs"
 	"coffer/internal/sentry/fs/tmpfs"
+	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ type tree struct {
 
 // assembleFiles makes the mounts of a sandbox: the host's root under a layer
 // in memory, the file systems of the kernel's own, and what was bound.
-func assembleFiles(box *Sandbox, pts, proc vfs.FileSystem) (*vfs.MountNamespace, error) {
+func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNamespace, error) {
 	size := box.Memory // 0 is tmpfs's own default, half of the host's memory
 	rootFS, err := overlay(box.Root, size)
 	if err != nil {
@@ -61,9 +62,9 @@ func assembleFiles(box *Sandbox, pts, proc vfs.FileSystem) (*vfs.MountNamespace,
 		name  string
 	}{
 		{"/proc", proc, safe | unix.MS_NOEXEC, "proc"},
-		{"/sys", sysfs.New(sysfs.Config{Memory: uint64(box.Memory)}), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
+		{"/sys", sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory}), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
 		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
-		{"/dev/pts", pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
+		{"/dev/pts", s.pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
 		{"/dev/shm", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
 		{"/tmp", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
 	} {
@@ -77,6 +78,12 @@ func assembleFiles(box *Sandbox, pts, proc vfs.FileSystem) (*vfs.MountNamespace,
 		}
 	}
 	return t.ns, nil
+}
+
+// memory is what /sys tells of the sandbox's memory, in bytes.
+func (s *sandbox) memory() (total, free uint64) {
+	i := s.kernel.MemoryInfo()
+	return i.Total, i.Free
 }
 
 // overlay lays a file system in memory over a host directory.

@@ -39,6 +39,29 @@ func emptyRoot() error {
 	return nil
 }
 
+// processView opens a view of the processes in the sentry's own PID namespace,
+// the stubs, and of nothing else of /proc: it tells how much memory they use.
+// It is -1 if the host forbids it (a container whose own /proc has masked
+// parts): then guests see no resident sizes.
+func processView() (int, error) {
+	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("opening a view of the stubs: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigSetString(fs, "subset", "pid"); err != nil {
+		return -1, nil
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, nil
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return -1, nil
+	}
+	return mount, nil
+}
+
 // keptCaps are the capabilities that a sentry which root started keeps, in
 // its own user namespace: they let it read and, on writable binds, change the
 // files that root may. They give no power over the host's kernel.

@@ -1,0 +1,156 @@
+package boot
+
+import (
+	"fmt"
+
+	"coffer/internal/seccomp"
+
+	"golang.org/x/sys/unix"
+)
+
+// notNegative holds for a descriptor argument that is a real one, and so not
+// AT_FDCWD: what is opened lies beneath a donated directory.
+func notNegative(i int) seccomp.Arg { return seccomp.Arg{Index: i, Mask: 1 << 31, Value: 0} }
+
+// noCode holds for a protection argument without PROT_EXEC.
+var noCode = seccomp.Arg{Index: 2, Mask: unix.PROT_EXEC, Value: 0}
+
+// threadFlags are clone(2)'s for a thread of this process, as Go's runtime
+// makes them. No other process can be made.
+const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
+
+// runtimeCalls are what Go's runtime needs.
+var runtimeCalls = []seccomp.Rule{
+	{Call: unix.SYS_FUTEX, Reason: "threads and stubs wake each other"},
+	{Call: unix.SYS_MMAP, Args: []seccomp.Arg{noCode}, Reason: "the heap, stacks, and the pages shared with stubs; never code"},
+	{Call: unix.SYS_MUNMAP, Reason: "gives memory back"},
+	{Call: unix.SYS_MADVISE, Reason: "gives memory back"},
+	{Call: unix.SYS_MPROTECT, Args: []seccomp.Arg{noCode}, Reason: "guard pages; never code"},
+	{Call: unix.SYS_MINCORE, Reason: "the runtime asks for the page size by it"},
+	{Call: unix.SYS_CLONE, Args: []seccomp.Arg{{Index: 0, Mask: ^uint64(unix.CLONE_SETTLS), Value: threadFlags}}, Reason: "a thread of this process"},
+	{Call: unix.SYS_EXIT, Reason: "ends a thread"},
+	{Call: unix.SYS_EXIT_GROUP, Reason: "ends the sentry"},
+	{Call: unix.SYS_SCHED_YIELD, Reason: "the scheduler's spinning"},
+	{Call: unix.SYS_SCHED_GETAFFINITY, Reason: "counts processors"},
+	{Call: unix.SYS_NANOSLEEP, Reason: "the runtime's monitor sleeps"},
+	{Call: unix.SYS_CLOCK_GETTIME, Reason: "clocks that the vDSO doesn't have"},
+	{Call: unix.SYS_GETTIMEOFDAY, Reason: "clocks without a vDSO"},
+	{Call: unix.SYS_RT_SIGACTION, Reason: "the runtime's signal handlers"},
+	{Call: unix.SYS_RT_SIGPROCMASK, Reason: "the runtime's signal masks"},
+	{Call: unix.SYS_RT_SIGRETURN, Reason: "returns from its handlers"},
+	{Call: unix.SYS_SIGALTSTACK, Reason: "its signal stacks"},
+	{Call: unix.SYS_RESTART_SYSCALL, Reason: "a sleep that was interrupted"},
+	{Call: unix.SYS_TGKILL, Reason: "preempts goroutines and interrupts stubs; other processes are out of sight in the PID namespace"},
+	{Call: unix.SYS_GETPID, Reason: "for tgkill"},
+	{Call: unix.SYS_GETTID, Reason: "for tgkill"},
+	{Call: unix.SYS_PRCTL, Args: []seccomp.Arg{seccomp.Equal(0, unix.PR_SET_VMA)}, Reason: "names the heap's mappings"},
+	{Call: unix.SYS_GETRANDOM, Reason: "seeds, AT_RANDOM, /dev/random"},
+	{Call: unix.SYS_EPOLL_CREATE1, Reason: "the network poller"},
+	{Call: unix.SYS_EPOLL_CTL, Reason: "the network poller, and readiness of donated descriptors"},
+	{Call: unix.SYS_EPOLL_PWAIT, Reason: "likewise"},
+	{Call: unix.SYS_EPOLL_WAIT, Reason: "likewise"},
+	{Call: unix.SYS_EVENTFD2, Reason: "wakes the poller"},
+	{Call: unix.SYS_PIPE2, Reason: "wakes the poller"},
+	{Call: unix.SYS_TIMER_CREATE, Reason: "the runtime's own timers"},
+	{Call: unix.SYS_TIMER_SETTIME, Reason: "likewise"},
+	{Call: unix.SYS_TIMER_DELETE, Reason: "likewise"},
+}
+
+// fileCalls are what hostfs, tmpfs and the control socket need. They reach
+// what was donated and memfds, nothing else: the root directory is empty.
+var fileCalls = []seccomp.Rule{
+	{Call: unix.SYS_READ, Reason: "donated descriptors and memfds"},
+	{Call: unix.SYS_WRITE, Reason: "likewise"},
+	{Call: unix.SYS_PREAD64, Reason: "likewise"},
+	{Call: unix.SYS_PWRITE64, Reason: "likewise"},
+	{Call: unix.SYS_READV, Reason: "likewise"},
+	{Call: unix.SYS_WRITEV, Reason: "likewise"},
+	{Call: unix.SYS_PREADV2, Reason: "reads that must not wait (RWF_NOWAIT)"},
+	{Call: unix.SYS_PWRITEV2, Reason: "writes that must not wait"},
+	{Call: unix.SYS_CLOSE, Reason: "gives descriptors back"},
+	{Call: unix.SYS_LSEEK, Reason: "holes and data in files"},
+	{Call: unix.SYS_POLL, Reason: "readiness of donated descriptors"},
+	{Call: unix.SYS_PPOLL, Reason: "likewise"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TIOCINQ)}, Reason: "how much a donated pipe holds"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCGETS)}, Reason: "whether a donated descriptor is a terminal, and its settings"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETS)}, Reason: "settings of a donated terminal"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETSW)}, Reason: "likewise"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETSF)}, Reason: "likewise"},
+	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TIOCGWINSZ)}, Reason: "a donated terminal's size"},
+	{Call: unix.SYS_OPENAT2, Args: []seccomp.Arg{notNegative(0)}, Reason: "files beneath a donated directory"},
+	{Call: unix.SYS_STATX, Args: []seccomp.Arg{notNegative(0)}, Reason: "attributes of files there"},
+	{Call: unix.SYS_FSTAT, Reason: "attributes of an open file"},
+	{Call: unix.SYS_NEWFSTATAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "attributes of files there"},
+	{Call: unix.SYS_FSTATFS, Reason: "statfs(2) on a donated tree"},
+	{Call: unix.SYS_GETDENTS64, Reason: "lists directories there"},
+	{Call: unix.SYS_READLINKAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "symbolic links there"},
+	{Call: unix.SYS_MKDIRAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "changes in a writable bind"},
+	{Call: unix.SYS_MKNODAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_SYMLINKAT, Args: []seccomp.Arg{notNegative(1)}, Reason: "likewise"},
+	{Call: unix.SYS_LINKAT, Args: []seccomp.Arg{notNegative(0), notNegative(2)}, Reason: "likewise"},
+	{Call: unix.SYS_UNLINKAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_RENAMEAT2, Args: []seccomp.Arg{notNegative(0), notNegative(2)}, Reason: "likewise"},
+	{Call: unix.SYS_FCHMOD, Reason: "likewise"},
+	{Call: unix.SYS_FCHMODAT2, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_FCHOWN, Reason: "likewise"},
+	{Call: unix.SYS_FCHOWNAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_UTIMENSAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_FTRUNCATE, Reason: "sizes of memfds and of files in a writable bind"},
+	{Call: unix.SYS_FALLOCATE, Reason: "room and holes in these"},
+	{Call: unix.SYS_FSYNC, Reason: "fsync(2) in a writable bind"},
+	{Call: unix.SYS_FDATASYNC, Reason: "likewise"},
+	{Call: unix.SYS_FGETXATTR, Reason: "extended attributes there"},
+	{Call: unix.SYS_FSETXATTR, Reason: "likewise"},
+	{Call: unix.SYS_FLISTXATTR, Reason: "likewise"},
+	{Call: unix.SYS_FREMOVEXATTR, Reason: "likewise"},
+	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_GETFL)}, Reason: "a donated descriptor's access mode"},
+	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_DUPFD_CLOEXEC)}, Reason: "a descriptor of its own for each opening"},
+	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_ADD_SEALS)}, Reason: "seals of memfd_create(2) files"},
+	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_GET_SEALS)}, Reason: "likewise"},
+	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_SETFL)}, Reason: "non-blocking control and console sockets"},
+	{Call: unix.SYS_MEMFD_CREATE, Reason: "large or mapped files in memory, shared memory, context pages"},
+	{Call: unix.SYS_KCMP, Reason: "which donated descriptors are one description"},
+	{Call: unix.SYS_SYSINFO, Reason: "the host's memory, of which tmpfs may use half"},
+}
+
+// stubCalls are what every platform needs.
+var stubCalls = []seccomp.Rule{
+	{Call: unix.SYS_PROCESS_VM_READV, Reason: "guest memory; only stubs are in sight in the PID namespace"},
+	{Call: unix.SYS_PROCESS_VM_WRITEV, Reason: "likewise"},
+	{Call: unix.SYS_SOCKETPAIR, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_UNIX)}, Reason: "hands a stub the descriptor of a file to map; such a socket leads nowhere else"},
+	{Call: unix.SYS_SENDMSG, Reason: "likewise"},
+	{Call: unix.SYS_OPENAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "a stub's memory figures, in the view of the sentry's own PID namespace"},
+	{Call: unix.SYS_WAIT4, Reason: "stubs that ended"},
+	{Call: unix.SYS_WAITID, Reason: "likewise"},
+	{Call: unix.SYS_KILL, Reason: "ends stubs"},
+}
+
+// ptraceCalls are what the ptrace platform needs beside.
+var ptraceCalls = []seccomp.Rule{
+	{Call: unix.SYS_PTRACE, Reason: "this platform traces its stubs; nothing else is in sight in the PID namespace"},
+}
+
+// hostCalls is everything that a sentry may ask of the host.
+func hostCalls(intercept string) []seccomp.Rule {
+	var rules []seccomp.Rule
+	rules = append(rules, runtimeCalls...)
+	rules = append(rules, fileCalls...)
+	rules = append(rules, stubCalls...)
+	if intercept == "ptrace" {
+		rules = append(rules, ptraceCalls...)
+	}
+	return rules
+}
+
+// installFilter puts the sentry behind its filter. A call that is not in the
+// table is not made, and raises SIGSYS, which ends the sentry with a report.
+func installFilter(intercept string) error {
+	prog, err := seccomp.Build(hostCalls(intercept), unix.SECCOMP_RET_TRAP)
+	if err != nil {
+		return fmt.Errorf("building the sentry's seccomp filter: %w", err)
+	}
+	if err := seccomp.Install(prog); err != nil {
+		return fmt.Errorf("putting the sentry behind its seccomp filter: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,333 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestDo tells what `coffer do` promises: exit codes, flags, errors that name
+// their cure.
+func TestDo(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode, data string) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(data), mode); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("plain", 0o644, "text")
+	write("junk", 0o755, "\x7fELF and no more")
+	write("script", 0o755, "#!/no/such/interpreter\n")
+	write("arm", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
+	bind := "--bind=" + dir + ":/b"
+	for _, c := range []struct {
+		name   string
+		args   []string
+		stdin  string
+		code   int
+		stdout string // must be equal
+		stderr string // must be contained
+	}{
+		{name: "status", args: []string{"--", "sh", "-c", "exit 42"}, code: 42},
+		{name: "signal", args: []string{"--", "sh", "-c", "kill -TERM $$"}, code: 128 + 15},
+		{name: "stdin and stdout", args: []string{"--", "cat"}, stdin: "through\n", stdout: "through\n"},
+		{name: "large stdin", args: []string{"--", "wc", "-c"}, stdin: strings.Repeat("x", 300000), stdout: "300000\n"},
+		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "not found in the sandbox's PATH"},
+		{name: "not found by path", args: []string{"--", "/no/such"}, code: 127, stderr: "no such file"},
+		{name: "not executable", args: []string{bind, "--", "/b/plain"}, code: 126, stderr: "not executable"},
+		{name: "a directory", args: []string{"--", "/etc"}, code: 126, stderr: "cannot be run"},
+		{name: "truncated ELF", args: []string{bind, "--", "/b/junk"}, code: 126, stderr: "neither an x86-64 Linux program"},
+		{name: "wrong architecture", args: []string{bind, "--", "/b/arm"}, code: 126, stderr: "neither an x86-64 Linux program"},
+		{name: "missing interpreter", args: []string{bind, "--", "/b/script"}, code: 127, stderr: "interpreter"},
+		{name: "no command", args: nil, code: 125, stderr: "no command is given"},
+		{name: "unknown flag", args: []string{"--colour", "--", "true"}, code: 125, stderr: "--help"},
+		{name: "bad platform", args: []string{"--intercept", "magic", "--", "true"}, code: 125, stderr: "trap, ptrace"},
+		{name: "missing bind", args: []string{"--bind", "/no/such", "--", "true"}, code: 125, stderr: "/no/such"},
+		{name: "bad memory", args: []string{"--memory", "lots", "--", "true"}, code: 125, stderr: "512M"},
+		{name: "bad user", args: []string{"--user", "nemo", "--", "true"}, code: 125, stderr: "no user \"nemo\""},
+		{name: "bad rootfs", args: []string{"--rootfs", "/etc/passwd", "--", "true"}, code: 125, stderr: "not a directory"},
+		{name: "bad cwd", args: []string{"--cwd", "/no/such", "--", "true"}, code: 125, stderr: "--cwd"},
+		{name: "bad filter", args: []string{"--trace", "--trace-filter", "opne", "--", "true"}, code: 125, stderr: "open"},
+		{name: "filter without trace", args: []string{"--trace-filter", "open", "--", "true"}, code: 125, stderr: "needs --trace"},
+		{name: "host name", args: []string{"--hostname", "box", "--", "uname", "-n"}, stdout: "box\n"},
+		{name: "kernel", args: []string{"--", "uname", "-sm"}, stdout: "Linux x86_64\n"},
+		{name: "environment", args: []string{"--env", "X=a b", "--", "sh", "-c", "echo \"$X\""}, stdout: "a b\n"},
+		{name: "cwd", args: []string{"--cwd", "/usr/bin", "--", "pwd"}, stdout: "/usr/bin\n"},
+		{name: "user", args: []string{"--user", "1234:55", "--", "sh", "-c", "id -u; id -g"}, stdout: "1234\n55\n"},
+		{name: "pid 1", args: []string{"--", "sh", "-c", "echo $$"}, stdout: "1\n"},
+		{name: "own processes", args: []string{"--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"}, stdout: "3\n"},
+		{name: "writes stay inside", args: []string{"--", "sh", "-c", "echo new >/etc/coffer-test && cat /etc/coffer-test && rm /etc/passwd && test ! -e /etc/passwd"}, stdout: "new\n"},
+		{name: "read-only bind", args: []string{bind, "--", "sh", "-c", "cat /b/plain; echo x >/b/plain"}, code: 2, stdout: "text", stderr: "Read-only file system"},
+		{name: "file bind", args: []string{"--bind", dir + "/plain:/tmp/there", "--", "cat", "/tmp/there"}, stdout: "text"},
+		{name: "no network", args: []string{"--", "python3", "-c", "import socket; socket.socket()"}, code: 1, stderr: "Address family not supported"},
+		{name: "end of options", args: []string{"--", "echo", "--trace", "-x"}, stdout: "--trace -x\n"},
+	} {
+		for _, w := range walls[1:] {
+			t.Run(c.name+"/"+w.name, func(t *testing.T) {
+				argv := append(append([]string{coffer(t)}, w.args...), c.args...)
+				r := run(t, time.Minute, "/", c.stdin, argv...)
+				if r.code != c.code || r.stdout != c.stdout && c.code < 125 || !strings.Contains(r.stderr, c.stderr) {
+					t.Errorf("exit status %d, want %d; output %q, want %q; errors:\n%s\nwant %q", r.code, c.code, r.stdout, c.stdout, r.stderr, c.stderr)
+				}
+				if c.code == 125 && strings.Contains(r.stderr, "goroutine ") {
+					t.Errorf("an error shows a stack trace:\n%s", r.stderr)
+				}
+			})
+		}
+	}
+	if _, err := os.Stat("/etc/coffer-test"); err == nil {
+		t.Error("a sandbox wrote to the host's /etc")
+	}
+}
+
+func TestWritableBind(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, time.Minute, "/", "", coffer(t), "do", "--bind", dir+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
+		"echo new >new && mkdir d && mv old d/moved && ln -s d/moved link && chmod 600 new")
+	if r.code != 0 {
+		t.Fatalf("exit status %d: %s", r.code, r.stderr)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "link"))
+	if err != nil || string(got) != "old" {
+		t.Errorf("the moved file holds %q, %v", got, err)
+	}
+	if st, err := os.Stat(filepath.Join(dir, "new")); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the new file: %v, %v", st, err)
+	}
+}
+
+// TestEscapes tries to leave a bind by links and "..".
+func TestEscapes(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("s3cret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	inside := t.TempDir()
+	for link, target := range map[string]string{"abs": outside, "rel": "../" + filepath.Base(outside), "up": ".."} {
+		if err := os.Symlink(target, filepath.Join(inside, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, time.Minute, "/", "", coffer(t), "do", "--bind", inside+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
+		"for p in abs rel up/*; do cat $p/secret; done; ls up; cat /b/../../../../tmp/*/*/secret; true")
+	if strings.Contains(r.stdout, "s3cret") {
+		t.Errorf("the sandbox read a file outside of its bind:\n%s", r.stdout)
+	}
+}
+
+func TestTrace(t *testing.T) {
+	r := run(t, time.Minute, "/", "", coffer(t), "do", "--trace", "--trace-filter", "openat,@process,!execve", "--", "cat", "/etc/hostname", "/no/such")
+	for _, want := range []string{`openat(AT_FDCWD, "/etc/hostname", O_RDONLY`, "ENOENT", "exit_group(1)"} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("the trace lacks %q:\n%s", want, r.stderr)
+		}
+	}
+	if strings.Contains(r.stderr, "mmap(") {
+		t.Errorf("the filter lets mmap pass:\n%s", r.stderr)
+	}
+	file := filepath.Join(t.TempDir(), "trace.jsonl")
+	run(t, time.Minute, "/", "", coffer(t), "do", "--trace="+file, "--", "true")
+	data, err := os.ReadFile(file)
+	if err != nil || len(data) == 0 {
+		t.Fatalf("no trace in %s: %v", file, err)
+	}
+	for line := range bytes.Lines(data) {
+		if !json.Valid(line) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	r := run(t, time.Minute, "/", "", coffer(t), "check", "--format", "json")
+	var rows []struct {
+		Isolation, Intercept, Reason string
+		Works                        bool
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &rows); err != nil || r.code != 0 {
+		t.Fatalf("exit status %d, %v:\n%s%s", r.code, err, r.stdout, r.stderr)
+	}
+	for _, row := range rows {
+		if row.Isolation == "kernel" && (row.Intercept == "trap" || row.Intercept == "ptrace") && !row.Works {
+			t.Errorf("%s does not work: %s", row.Intercept, row.Reason)
+		}
+		if !row.Works && row.Reason == "" {
+			t.Errorf("%s %s does not work, and nothing says why", row.Isolation, row.Intercept)
+		}
+	}
+	if r := run(t, time.Minute, "/", "", coffer(t), "check", "--format", "xml"); r.code != 125 {
+		t.Errorf("a bad format exits with %d", r.code)
+	}
+}
+
+// TestMemoryLimit has a guest take more than it may: it dies, the sandbox's
+// other processes don't.
+func TestMemoryLimit(t *testing.T) {
+	script := `python3 -c 'x = bytearray(600 << 20)'; echo "hog $?"; cat /proc/meminfo | head -1 | tr -s ' '`
+	r := run(t, 2*time.Minute, "/", "", coffer(t), "do", "--memory", "200M", "--", "sh", "-c", script)
+	if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
+		t.Skip("no memory cgroup can be made here: " + r.stderr)
+	}
+	if r.stdout != "hog 137\nMemTotal: 204800 kB\n" || r.code != 0 {
+		t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
+	}
+}
+
+// sentries lists the host's processes that run as a sentry or stub of the
+// binary under test, or as a keeper.
+func sentries(t testing.TB) []string {
+	exe := coffer(t)
+	var found []string
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		if target, err := os.Readlink(p + "/exe"); err == nil && strings.HasPrefix(target, exe) {
+			cmd, _ := os.ReadFile(p + "/cmdline")
+			found = append(found, filepath.Base(p)+" "+strings.ReplaceAll(string(cmd), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// mountsAtStart counts the host's mounts before any test.
+var mountsAtStart = func() int {
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	return bytes.Count(mounts, []byte("\n"))
+}()
+
+// nothingLeft checks that no process, mount or cgroup of Coffer's is there.
+func nothingLeft(t testing.TB) {
+	t.Helper()
+	var left []string
+	for range 100 { // the host's clean-up takes its time
+		if left = sentries(t); len(left) == 0 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(mounts, []byte("\n")); n != mountsAtStart {
+		t.Errorf("%d mounts are there, %d at the start:\n%s", n, mountsAtStart, mounts)
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/coffer-*", "/sys/fs/cgroup/*/coffer-*", "/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
+		for range 40 {
+			if left, _ = filepath.Glob(pattern); len(left) == 0 {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// TestSoak runs 200 programs one after the other and 32 at once.
+func TestSoak(t *testing.T) {
+	for i := range 200 {
+		r := run(t, time.Minute, "/", "", coffer(t), "do", "--", "sh", "-c", "echo $0", strconv.Itoa(i))
+		if r.code != 0 || r.stdout != fmt.Sprintln(i) {
+			t.Fatalf("run %d: exit status %d, output %q, errors:\n%s", i, r.code, r.stdout, r.stderr)
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			r := run(t, 3*time.Minute, "/", "", coffer(t), "do", "--", "sh", "-c", "sleep 0.1; exec expr $0 + 1", strconv.Itoa(i))
+			if r.code != 0 || r.stdout != fmt.Sprintln(i+1) {
+				t.Errorf("sandbox %d: exit status %d, output %q, errors:\n%s", i, r.code, r.stdout, r.stderr)
+			}
+		})
+	}
+	wg.Wait()
+	nothingLeft(t)
+}
+
+// TestKilled ends coffer and the sentry in every way; nothing may be left.
+func TestKilled(t *testing.T) {
+	for _, w := range walls[1:] {
+		for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP} {
+			t.Run(w.name+"/"+sig.String(), func(t *testing.T) {
+				args := append(append([]string{}, w.args...), "--", "sh", "-c", "echo up; sleep 1000 & sleep 1000; sleep 1000")
+				cmd := exec.Command(coffer(t), args...)
+				cmd.Dir = "/"
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				var b [3]byte
+				if _, err := out.Read(b[:]); err != nil {
+					t.Errorf("the program did not start: %v", err)
+				}
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Error(err)
+				}
+				done := make(chan struct{})
+				go func() { cmd.Wait(); close(done) }()
+				select {
+				case <-done:
+				case <-time.After(15 * time.Second):
+					cmd.Process.Kill()
+					t.Errorf("%v did not end it", sig)
+				}
+				if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); sig != syscall.SIGKILL && ws.ExitStatus() != 128+int(sig) {
+					t.Errorf("exit status %d, want %d", ws.ExitStatus(), 128+int(sig))
+				}
+				nothingLeft(t)
+			})
+		}
+	}
+}
+
+// TestForkBombAndFullDisk have a guest take all that it can get.
+func TestForkBombAndFullDisk(t *testing.T) {
+	r := run(t, 2*time.Minute, "/", "", coffer(t), "do", "--memory", "400M", "--", "sh", "-c",
+		"dd if=/dev/zero of=/big bs=1M count=2000 2>/dev/null; echo full $?; rm -f /big; echo still here")
+	if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
+		t.Skip("no memory cgroup can be made here: " + r.stderr)
+	}
+	if !strings.Contains(r.stdout, "still here") {
+		t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
+	}
+	nothingLeft(t)
+}
+
+// TestRefusedHost runs coffer where user namespaces are forbidden.
+func TestRefusedHost(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to forbid user namespaces")
+	}
+	cmd := exec.Command("unshare", "--user", "--map-root-user", "sh", "-c", "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" do -- true", coffer(t))
+	out, err := cmd.CombinedOutput()
+	if ee, ok := err.(*exec.ExitError); !ok || ee.ExitCode() != 125 || !bytes.Contains(out, []byte("max_user_namespaces")) {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
