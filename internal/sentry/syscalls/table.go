@@ -52,6 +52,14 @@ var families = []family{
 	{"network", socketRows},
 	{"network", socketOptionRows},
 	{"network", socketMessageRows},
+	{"file", openRows},
+	{"desc", fcntlRows},
+	{"file", pathRows},
+	{"file", statRows},
+	{"file", attrRows},
+	{"file", xattrRows},
+	{"file", mountRows},
+	{"desc", memfdRows},
 }
 
 // MaxNumber is the highest number of a call in Linux 6.18's amd64 table.

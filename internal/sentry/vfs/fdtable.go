@@ -213,3 +213,14 @@ func (t *FDTable) Close(c Caller, f *FileDescription) error {
 	f.DecRef()
 	return err
 }
+
+// HasRoom reports whether a number below limit is free.
+func (t *FDTable) HasRoom(limit uint64) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	i := t.free
+	for i < len(t.slots) && t.slots[i].file != nil {
+		i++
+	}
+	return uint64(i) < limit
+}
