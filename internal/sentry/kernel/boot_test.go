@@ -1,0 +1,162 @@
+package kernel_test
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/fs/hostfs"
+	"coffer/internal/sentry/fs/tmpfs"
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/platform/trap"
+	"coffer/internal/sentry/syscalls"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// system is a kernel booted in the test's own process: a tmpfs with the
+// programs in /bin, nothing else.
+type system struct {
+	t      testing.TB
+	kernel *kernel.Kernel
+	mounts *vfs.MountNamespace
+}
+
+// compile makes a static program of a C source in testdata.
+func compile(t testing.TB, name string) string {
+	t.Helper()
+	cc, err := exec.LookPath("gcc")
+	if err != nil {
+		t.Skip("gcc is not installed")
+	}
+	out := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command(cc, "-static", "-O1", "-pthread", "-o", out, filepath.Join("testdata", name+".c"))
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, msg)
+	}
+	return out
+}
+
+// newPlatform starts the platform, or skips the test where it can't run.
+func newPlatform(t testing.TB) platform.Platform {
+	t.Helper()
+	p, err := trap.New()
+	if err != nil {
+		t.Skipf("no platform: %v", err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func boot(t testing.TB, c kernel.Config, programs ...string) *system {
+	t.Helper()
+	c.Platform, c.Syscalls = newPlatform(t), syscalls.New()
+	s := &system{t: t, kernel: kernel.New(c), mounts: vfs.NewMountNamespace(tmpfs.New(tmpfs.Options{Mode: 0o755}), 0)}
+	w := writer{auth.New(0, 0, nil)}
+	root := s.mounts.Root()
+	defer root.DecRef()
+	o := vfs.Origin{Root: root, Start: root}
+	for _, d := range []string{"/bin", "/tmp"} {
+		if err := s.mounts.MkdirAt(w, o, d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range programs {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.mounts.OpenAt(w, o, "/bin/"+filepath.Base(p), vfs.OpenHow{Flags: unix.O_CREAT | unix.O_WRONLY, Mode: 0o755})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(data) > 0 {
+			n, err := d.Write(w, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data = data[n:]
+		}
+		d.DecRef()
+	}
+	return s
+}
+
+// run runs a program as PID 1 and returns what it wrote and how it ended.
+func (s *system) run(argv ...string) (string, kernel.ExitStatus) {
+	s.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	fd, err := unix.Dup(int(w.Fd()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	w.Close()
+	d, err := hostfs.NewFD(fd, "out")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	fds := vfs.NewFDTable()
+	for range 3 {
+		if _, err := fds.Install(d, 0, 3, false); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	d.DecRef()
+	t, err := s.kernel.CreateProcess(kernel.ProcessConfig{
+		Credentials: auth.New(0, 0, nil), FDs: fds,
+		FS: kernel.NewFSContext(s.mounts, s.mounts.Root(), s.mounts.Root(), 0o022),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := syscalls.Exec(t, "/bin/"+argv[0], argv, []string{"PATH=/bin"}); err != nil {
+		s.t.Fatal(err)
+	}
+	text := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(r)
+		text <- string(b)
+	}()
+	t.Start()
+	over := time.AfterFunc(2*time.Minute, s.kernel.KillAll)
+	status := s.kernel.Wait()
+	if !over.Stop() {
+		s.t.Error("the program did not end by itself")
+	}
+	if n := s.kernel.TaskCount(); n != 0 {
+		s.t.Errorf("%d tasks are left", n)
+	}
+	return <-text, status
+}
+
+// writer fills the file system before there is a task.
+type writer struct{ c *auth.Credentials }
+
+func (w writer) Credentials() *auth.Credentials    { return w.c }
+func (writer) Umask() uint32                       { return 0 }
+func (writer) FSLimit() uint64                     { return ^uint64(0) }
+func (writer) CopyIn(uint64, []byte) (int, error)  { return 0, unix.EFAULT }
+func (writer) CopyOut(uint64, []byte) (int, error) { return 0, unix.EFAULT }
+
+func TestGuest(t *testing.T) {
+	for _, name := range strings.Fields(os.Getenv("GUESTS")) {
+		t.Run(name, func(t *testing.T) {
+			s := boot(t, kernel.Config{}, name)
+			out, status := s.run(append([]string{filepath.Base(name)}, strings.Fields(os.Getenv("GUEST_ARGS"))...)...)
+			t.Logf("%s", out)
+			if status != 0 {
+				t.Errorf("status %#x", uint32(status))
+			}
+		})
+	}
+}
