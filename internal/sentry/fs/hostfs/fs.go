@@ -42,7 +42,7 @@ type FileSystem struct {
 	files descriptorCache
 	table table
 
-	// tree guards parent and name of all inodes.
+	// tree guards the places of all inodes.
 	tree sync.RWMutex
 }
 
@@ -170,27 +170,4 @@ func (fs *FileSystem) walk(parent *descriptor, n *inode) (*descriptor, error) {
 		return nil, err
 	}
 	return fs.dirs.put(&n.dir, int(dir)), nil
-}
-
-// where returns the place at which an inode was last seen; parent is nil for
-// the root.
-func (fs *FileSystem) where(n *inode) (parent *inode, name string) {
-	fs.tree.RLock()
-	defer fs.tree.RUnlock()
-	return n.parent, n.name
-}
-
-func (fs *FileSystem) place(n, parent *inode, name string) {
-	if n == fs.root {
-		return
-	}
-	fs.tree.RLock()
-	same := n.parent == parent && n.name == name
-	fs.tree.RUnlock()
-	if same {
-		return
-	}
-	fs.tree.Lock()
-	n.parent, n.name = parent, name
-	fs.tree.Unlock()
 }

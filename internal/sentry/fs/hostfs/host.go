@@ -39,7 +39,8 @@ type Host interface {
 	Create(dir Dir, name string, mode uint32) (int, error)
 	// Mkdir makes a directory.
 	Mkdir(dir Dir, name string, mode uint32) error
-	// Mknod makes a FIFO or a socket's name. EPERM for devices.
+	// Mknod makes a FIFO, a socket's name, or the character device 0/0, which
+	// is an overlay's whiteout and opens nothing. EPERM for other kinds.
 	Mknod(dir Dir, name string, mode uint32) error
 	// Symlink makes a symbolic link.
 	Symlink(target string, dir Dir, name string) error

@@ -16,9 +16,10 @@ type inode struct {
 	id   identity
 	kind uint32 // unix.S_IFMT part of the mode; never changes
 
-	// Where it was last seen, under fs.tree.
-	parent *inode
-	name   string
+	// at is where it was last seen, others are other names of a file. Both
+	// are guarded by fs.tree.
+	at     place
+	others []place
 
 	// dir is the slot of a directory's handle, files those of a regular
 	// file's descriptors, by access mode (O_RDONLY, O_WRONLY, O_RDWR).

@@ -199,7 +199,9 @@ func (l *local) Mknod(dir Dir, name string, mode uint32) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if t := mode & unix.S_IFMT; t != unix.S_IFIFO && t != unix.S_IFSOCK {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR:
+	default:
 		return unix.EPERM
 	}
 	return hostErr(unix.Mknodat(int(dir), name, mode&(unix.S_IFMT|07777), 0))

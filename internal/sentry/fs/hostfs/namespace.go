@@ -102,8 +102,12 @@ func (n *inode) Mkdir(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) 
 	return n.make(o, name, mode, func(dir Dir) error { return n.fs.host.Mkdir(dir, name, mode) })
 }
 
-// Mknod implements vfs.Inode. Device nodes are not made on the host.
+// Mknod implements vfs.Inode. Device nodes are not made on the host, but for
+// whiteouts.
 func (n *inode) Mknod(o vfs.Owner, name string, mode, major, minor uint32) (vfs.Inode, error) {
+	if major != 0 || minor != 0 {
+		return nil, unix.EPERM
+	}
 	return n.make(o, name, mode, func(dir Dir) error { return n.fs.host.Mknod(dir, name, mode) })
 }
 
@@ -144,7 +148,11 @@ func (n *inode) Link(name string, target vfs.Inode) error {
 	}
 	n.changed()
 	t.changed()
-	return n.fs.host.Link(Dir(from.fd), oldName, Dir(to.fd), name)
+	if err := n.fs.host.Link(Dir(from.fd), oldName, Dir(to.fd), name); err != nil {
+		return err
+	}
+	n.fs.place(t, n, name)
+	return nil
 }
 
 // Unlink implements vfs.Inode.
@@ -167,7 +175,8 @@ func (n *inode) remove(name string, victim vfs.Inode, isDir bool) error {
 	if err := n.fs.host.Unlink(Dir(h.fd), name, isDir); err != nil {
 		return err
 	}
-	if ok && isDir {
+	if ok {
+		n.fs.unplace(v, n, name)
 		n.fs.dirs.forget(&v.dir)
 	}
 	return nil
@@ -191,23 +200,25 @@ func (n *inode) Rename(oldName string, newDir vfs.Inode, newName string, flags u
 	defer n.fs.dirs.release(to)
 	n.changed()
 	d.changed()
-	// What is replaced loses a link.
-	if old := n.fs.known(to, newName); old != nil {
-		defer old.changed()
-	}
+	replaced := n.fs.known(to, newName)
 	if err := n.fs.host.Rename(Dir(from.fd), oldName, Dir(to.fd), newName, flags); err != nil {
 		return err
 	}
-	// The moved inodes are found at their new places from now on.
-	if moved := n.fs.known(to, newName); moved != nil {
+	moved := n.fs.known(to, newName)
+	if moved == replaced {
+		return nil // both were names of one file, and still are
+	}
+	if replaced != nil {
+		n.fs.unplace(replaced, d, newName)
+		replaced.changed()
+	}
+	if moved != nil {
 		n.fs.place(moved, d, newName)
+		n.fs.unplace(moved, n, oldName)
 		moved.changed()
 	}
-	if flags&unix.RENAME_EXCHANGE != 0 {
-		if other := n.fs.known(from, oldName); other != nil {
-			n.fs.place(other, n, oldName)
-			other.changed()
-		}
+	if flags&unix.RENAME_EXCHANGE != 0 && replaced != nil {
+		n.fs.place(replaced, n, oldName)
 	}
 	return nil
 }

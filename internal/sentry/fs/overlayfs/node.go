@@ -70,6 +70,10 @@ func (fs *FileSystem) node(parent *node, name string, upper vfs.Inode, lowers []
 // also after it was copied up.
 func (fs *FileSystem) number(upper vfs.Inode, attr vfs.Attr) uint64 {
 	if upper != nil {
+		// Some file systems keep no attributes on some kinds of file.
+		if n := fs.nodes.find(key{inode: upper}); n != nil {
+			return n.ino
+		}
 		if v, err := upper.GetXattr(xattrOrigin); err == nil && len(v) == 8 {
 			return binary.LittleEndian.Uint64(v)
 		}

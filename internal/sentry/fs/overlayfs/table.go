@@ -37,6 +37,13 @@ func (t *table) intern(k key, make func() *node) *node {
 	return n
 }
 
+// find returns the node of k if there is one.
+func (t *table) find(k key) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byKey[k].Value()
+}
+
 // rekey makes n the node of k too, after it was copied up.
 func (t *table) rekey(k key, n *node) {
 	t.mu.Lock()
