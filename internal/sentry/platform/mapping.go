@@ -7,3 +7,11 @@ type Mapping struct {
 	Prot       int32
 	Private    bool
 }
+
+// MappingUser is implemented by address spaces that can do more if they know
+// the guest's mappings: Poke, which puts a protection back, and rewriting of
+// code, which must not be writable or shared. f is called from within the
+// address space's and its contexts' methods, so it must not call them.
+type MappingUser interface {
+	SetMappings(f func(addr uint64) (Mapping, bool))
+}

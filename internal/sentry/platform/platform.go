@@ -51,10 +51,6 @@ type AddressSpace interface {
 	// Poke writes guest memory regardless of the mapping's protection, on a
 	// private copy, as a debugger does (PTRACE_POKETEXT).
 	Poke(addr uint64, src []byte) (int, error)
-	// SetMappings has the platform ask f about the guest's mappings, where an
-	// operation depends on one: which it must know to put protections back
-	// after a Poke, and before it rewrites code. f must not call the platform.
-	SetMappings(f func(addr uint64) (Mapping, bool))
 	// Usage returns the host's figures for the stub, in bytes.
 	Usage() Usage
 	// IncRef and DecRef count the users beyond the contexts; the stub ends

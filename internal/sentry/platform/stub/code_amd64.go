@@ -21,10 +21,10 @@ func stubTextEnd()
 // code tells where the pieces that the sentry must know are, as offsets from
 // the beginning of the stub's text.
 type code struct {
-	text                 uintptr // address in the sentry
-	size                 uintptr
-	handler, start       uintptr
-	run, wait            uintptr
+	text           uintptr // address in the sentry
+	size           uintptr
+	handler, start uintptr
+	run, wait      uintptr
 }
 
 // symbols returns the addresses of stubText, stubHandler, stubStart, stubGo,

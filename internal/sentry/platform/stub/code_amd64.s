@@ -223,10 +223,12 @@ resume:
 	MOVQ	UC_R10(R10), R10
 	IRETQ
 
-// stubPost gives the turn to the sentry and waits for its own.
+// stubPost gives the turn to the sentry, or to the tracer, and waits for its own.
 TEXT ·stubPost(SB),NOSPLIT|NOFRAME,$0
 	// The frame that brought us here is used up: let the next start afresh.
 	LEAQ	STACK_TOP(BX), SP
+	CMPL	page_traced(BX), $0
+	JNE	traced
 	MOVL	$const_turnSentry, AX
 	XCHGL	AX, page_turn(BX)
 	TESTL	$const_turnSleep, AX
@@ -238,6 +240,9 @@ TEXT ·stubPost(SB),NOSPLIT|NOFRAME,$0
 	SYSCALL
 wait:
 	GOTO(·stubWait)
+traced:
+	BYTE	$0xcc
+	GOTO(·stubText)
 
 // stubWait waits for the stub's turn: it spins a little, then sleeps.
 TEXT ·stubWait(SB),NOSPLIT|NOFRAME,$0
@@ -305,13 +310,8 @@ TEXT ·stubDone(SB),NOSPLIT|NOFRAME,$0
 	MOVL	page_after(BX), AX
 	TESTL	AX, AX
 	JEQ	run
-	CMPL	AX, $const_afterTrap
-	JEQ	trap
 	MOVL	$const_eventOps, page_event(BX)
 	GOTO(·stubPost)
-trap:
-	BYTE	$0xcc
-	GOTO(·stubWait)
 run:
 	GOTO(·stubExit)
 

@@ -6,8 +6,6 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
@@ -25,11 +23,6 @@ const (
 	// spinBurst is how long the sentry spins between chances for Go's
 	// scheduler to stop the goroutine.
 	spinBurst = 4 * time.Microsecond
-
-	// answerTick is how often a sleeping sentry looks whether its stub should
-	// have been interrupted, and answerTicks how often it lets it pass.
-	answerTick  = time.Second
-	answerTicks = 10
 )
 
 // spinning holds spin times in cycles of the TSC.
@@ -83,18 +76,9 @@ func (t *Thread) await() bool {
 		budget -= burst
 		preemptible()
 	}
-	for ticks := 0; ; {
-		if !atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) &&
-			atomic.LoadUint32(&t.page.turn)&turnSentry != 0 {
-			break
-		}
-		if futexWait(&t.page.turn, turnStub|turnSleep, answerTick) && t.intr.Load() {
-			// A healthy stub answers an interrupt at once.
-			if ticks++; ticks > answerTicks {
-				t.proc.Kill()
-			}
-			t.signal()
-		}
+	for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
+		atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+		futexWait(&t.page.turn, turnStub|turnSleep)
 	}
 	t.gotTurn = cycles()
 	t.patience.learn(s, t.gotTurn-t.gaveTurn)
@@ -109,12 +93,9 @@ func preemptible() { var frame [128]byte; use(&frame) }
 //go:noinline
 func use(*[128]byte) {}
 
-// futexWait sleeps while word holds val, and reports whether it timed out.
-func futexWait(word *uint32, val uint32, timeout time.Duration) bool {
-	ts := unix.Timespec{Sec: int64(timeout / time.Second), Nsec: int64(timeout % time.Second)}
-	_, _, e := syscall.Syscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), 0, uintptr(val),
-		uintptr(unsafe.Pointer(&ts)), 0, 0)
-	return e == syscall.ETIMEDOUT
+// futexWait sleeps while word holds val.
+func futexWait(word *uint32, val uint32) {
+	syscall.Syscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), 0, uintptr(val), 0, 0, 0)
 }
 
 // futexWake wakes who sleeps on word.

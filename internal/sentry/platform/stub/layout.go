@@ -44,7 +44,6 @@ const (
 const (
 	afterRun  = 0 // resume the guest
 	afterPost = 1 // give the turn back
-	afterTrap = 2 // raise a breakpoint, for a tracer
 )
 
 // Values of page.event: why the stub gave the turn back.
@@ -94,6 +93,8 @@ type page struct {
 	nops     uint32
 	tid      uint32 // cleared by the host when the thread has ended
 	fsgsbase uint32 // the CPU has RDFSBASE and its kin
+	traced   uint32 // give the turn to a tracer, by a breakpoint
+	_        uint32
 	ppid     uint64 // the sentry, whose death a new process must not miss
 	sas      [3]uint64
 	msg      msghdr

@@ -126,6 +126,21 @@ func (p *Process) newThread() (*Thread, error) {
 	return t, nil
 }
 
+// Park makes a thread the process's own: it does not count as a user any
+// more, and whoever needs a thread for an operation may borrow it.
+func (t *Thread) Park() {
+	t.SetBorrowable()
+	t.proc.DecRef()
+}
+
+// SetBorrowable says that the thread runs operations for whoever needs it
+// done, while it is not running guest code.
+func (t *Thread) SetBorrowable() {
+	t.proc.mu.Lock()
+	t.borrowable = true
+	t.proc.mu.Unlock()
+}
+
 // dropThread undoes newThread; reuse says whether the slot may have another
 // thread.
 func (p *Process) dropThread(t *Thread, reuse bool) {
@@ -193,7 +208,7 @@ func (p *Process) setGone() {
 	}
 }
 
-// SetMappings implements platform.AddressSpace.
+// SetMappings implements platform.MappingUser.
 func (p *Process) SetMappings(f func(addr uint64) (platform.Mapping, bool)) {
 	p.mu.Lock()
 	p.mapping = f

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is what a platform needs to know of its surroundings.
-type Config struct {
-	// ProcFD is an open directory of the host's /proc for the sentry's PID
-	// namespace, or -1; only AddressSpace.Usage needs it.
-	ProcFD int
-}
+// Option is a setting of New.
+type Option func(*Stubs)
+
+// WithProc gives the stubs an open directory of the host's /proc for the
+// sentry's PID namespace, which AddressSpace.Usage needs.
+func WithProc(fd int) Option { return func(s *Stubs) { s.procFD = fd } }
 
 // Stubs makes and keeps stub processes.
 type Stubs struct {
-	cfg      Config
+	procFD   int // of WithProc, or -1
 	pid      int
 	code     code
 	base     uint64 // of the slots
@@ -48,12 +48,15 @@ var bases = []uint64{0x7fff_c000_0000, 0x7fff_8000_0000, 0x7fff_4000_0000}
 // New starts the template. The stubs inherit the sentry's root, credentials
 // and seccomp filter, so the first two must be given up before, and the last
 // be installed afterwards.
-func New(cfg Config) (*Stubs, error) {
+func New(options ...Option) (*Stubs, error) {
 	c, err := findCode()
 	if err != nil {
 		return nil, err
 	}
-	s := &Stubs{cfg: cfg, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	s := &Stubs{procFD: -1, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	for _, o := range options {
+		o(s)
+	}
 	if aux, err := unix.Auxv(); err == nil {
 		for _, a := range aux {
 			if a[0] == 26 && a[1]&2 != 0 { // AT_HWCAP2, HWCAP2_FSGSBASE

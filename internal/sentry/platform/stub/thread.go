@@ -41,7 +41,9 @@ type Thread struct {
 	state atomic.Uint32
 	// borrowable says that any goroutine may run operations on the thread.
 	borrowable bool
-	intr       atomic.Bool
+	// traced says that the thread is stopped by a tracer while it has no turn.
+	traced bool
+	interrupts
 	// fsBase and gsBase are what the stub's registers hold.
 	fsBase, gsBase uint64
 
@@ -114,7 +116,9 @@ func (t *Thread) leave() { t.state.Store(stateIdle) }
 
 // prompt reports whether the stub spins, so that an operation of its takes
 // less than a call to the host.
-func (t *Thread) prompt() bool { return atomic.LoadUint32(&t.page.turn) == turnSentry }
+func (t *Thread) prompt() bool {
+	return !t.traced && atomic.LoadUint32(&t.page.turn) == turnSentry
+}
 
 // add puts an operation into the batch and returns its index. The caller
 // bounds the batch to opsMax.
@@ -137,6 +141,58 @@ func (t *Thread) run() bool {
 		return false
 	}
 	return t.Drive()
+}
+
+// RunBatch, for a Drive, says where a stub thread that is stopped must be put
+// to run the batch in its page, with these registers.
+func (t *Thread) RunBatch(regs *abi.Regs) {
+	s := t.proc.stubs
+	t.page.after = afterPost
+	*regs = abi.Regs{
+		Rip: s.text + uint64(s.code.run), Rbx: t.slotAddr(), Rsp: t.slotAddr() + SlotSize - 64,
+		Orig_rax: ^uint64(0), Cs: userCS, Ss: userSS, Eflags: flagsAlways,
+		Fs_base: t.fsBase, Gs_base: t.gsBase,
+	}
+}
+
+// DriveShared is the Drive of a thread that waits on its page.
+func (t *Thread) DriveShared() bool { return t.driveShared() }
+
+// SetTraced says that the thread has a tracer from now on.
+func (t *Thread) SetTraced() {
+	t.traced = true
+	t.page.traced = 1
+}
+
+// AddExit makes the batch one that ends the thread.
+func (t *Thread) AddExit() {
+	t.add(unix.SYS_EXIT, 0)
+	t.page.nops = uint32(t.nops)
+	t.nops = 0
+}
+
+// Drop gives up the thread, which has ended or been left.
+func (t *Thread) Drop(reuse bool) { t.proc.dropThread(t, reuse) }
+
+// InStub reports whether addr is in the stub's own code.
+func (t *Thread) InStub(addr uint64) bool { return addr-t.proc.stubs.text < textSize }
+
+// SetBases says what the stub's segment bases are.
+func (t *Thread) SetBases(fs, gs uint64) { t.fsBase, t.gsBase = fs, gs }
+
+// GuestRegs returns the registers to resume the guest with, made safe.
+func (t *Thread) GuestRegs() abi.Regs {
+	sanitize(&t.regs)
+	r := t.regs
+	r.Orig_rax = ^uint64(0)
+	if r.Fs_base >= taskSize {
+		r.Fs_base = 0
+	}
+	if r.Gs_base >= taskSize {
+		r.Gs_base = 0
+	}
+	r.Ds, r.Es, r.Fs, r.Gs = 0, 0, 0, 0
+	return r
 }
 
 // result returns an operation's result as a host call's.
@@ -176,59 +232,6 @@ func (t *Thread) RunGuest() bool {
 	t.handOver()
 	return t.await()
 }
-
-// signal sends the interrupt signal.
-func (t *Thread) signal() {
-	t.proc.stubs.mu.Lock()
-	defer t.proc.stubs.mu.Unlock()
-	if !t.proc.reaped {
-		unix.Tgkill(t.proc.pid, t.tid, interruptSignal)
-	}
-}
-
-// interruptSignal makes a stub's thread look at page.intr.
-const interruptSignal = unix.SIGURG
-
-// Interrupt implements platform.Context.
-func (t *Thread) Interrupt() {
-	if t.intr.Swap(true) && t.state.Load() != stateGuest {
-		return
-	}
-	if t.state.Load() == stateGuest {
-		t.kick()
-	}
-}
-
-func (t *Thread) kick() {
-	p := t.proc
-	p.mu.Lock()
-	if p.mem != 0 {
-		atomic.StoreUint32(&t.page.intr, 1)
-	}
-	p.mu.Unlock()
-	t.signal()
-}
-
-// StartGuest begins a Switch: from here on Interrupt signals the stub. It
-// returns false if an interrupt came before.
-func (t *Thread) StartGuest() bool {
-	for !t.state.CompareAndSwap(stateIdle, stateGuest) {
-		runtime.Gosched()
-	}
-	atomic.StoreUint32(&t.page.intr, 0)
-	if t.intr.Load() {
-		t.StopGuest()
-		t.intr.Store(false)
-		return false
-	}
-	return true
-}
-
-// StopGuest ends what StartGuest began.
-func (t *Thread) StopGuest() { t.state.Store(stateIdle) }
-
-// ClearInterrupt is for the event that answers an interrupt.
-func (t *Thread) ClearInterrupt() { t.intr.Store(false) }
 
 // Clone starts another thread of the process, with a copy of the registers
 // and of the extended state.
@@ -345,9 +348,7 @@ func (t *Thread) Release() {
 		return
 	}
 	t.enter()
-	t.add(unix.SYS_EXIT, 0)
-	t.page.nops = uint32(t.nops)
-	t.nops = 0
+	t.AddExit()
 	t.page.after = afterPost
 	t.handOver()
 	t.proc.dropThread(t, true)

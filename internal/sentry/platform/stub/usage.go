@@ -11,10 +11,10 @@ import (
 
 // usage reads a stub's /proc/PID/statm.
 func (s *Stubs) usage(pid int) platform.Usage {
-	if s.cfg.ProcFD < 0 {
+	if s.procFD < 0 {
 		return platform.Usage{}
 	}
-	fd, err := unix.Openat(s.cfg.ProcFD, strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(s.procFD, strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return platform.Usage{}
 	}

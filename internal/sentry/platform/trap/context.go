@@ -10,6 +10,11 @@ type context struct{ *stub.Thread }
 
 var _ platform.Context = (*context)(nil)
 
+func newContext(t *stub.Thread) *context {
+	t.SetBorrowable()
+	return &context{t}
+}
+
 // Switch implements platform.Context.
 func (c *context) Switch() platform.Event {
 	c.Settle()
@@ -36,7 +41,7 @@ func (c *context) CloneThread() (platform.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &context{t}, nil
+	return newContext(t), nil
 }
 
 // Fork implements platform.Context.
@@ -45,7 +50,7 @@ func (c *context) Fork() (platform.AddressSpace, platform.Context, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), &context{t}, nil
+	return t.AddressSpace(), newContext(t), nil
 }
 
 // Unpatch implements platform.Context.

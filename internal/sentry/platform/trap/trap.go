@@ -18,8 +18,8 @@ const Name = "trap"
 type trap struct{ stubs *stub.Stubs }
 
 // New starts the platform.
-func New(cfg stub.Config) (platform.Platform, error) {
-	s, err := stub.New(cfg)
+func New(options ...stub.Option) (platform.Platform, error) {
+	s, err := stub.New(options...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,5 +35,5 @@ func (p *trap) NewAddressSpace() (platform.AddressSpace, platform.Context, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), &context{t}, nil
+	return t.AddressSpace(), newContext(t), nil
 }

@@ -5,12 +5,11 @@ import (
 
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/platform/platformtest"
-	"coffer/internal/sentry/platform/stub"
 )
 
 func newPlatform(tb testing.TB) platform.Platform {
 	tb.Helper()
-	p, err := New(stub.Config{ProcFD: -1})
+	p, err := New()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,108 @@
+package stub
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// interruptSignal makes a stub's thread look at page.intr.
+const interruptSignal = unix.SIGURG
+
+const (
+	// answerTick is how long a stub has to answer an interrupt before it gets
+	// another, and answerTicks how many it gets before it is given up: its
+	// guest has broken it.
+	answerTick  = time.Second
+	answerTicks = 10
+)
+
+// interrupts is a Thread's part that makes Switch return.
+type interrupts struct {
+	// intr says that an interrupt was asked for and no event answered yet.
+	intr atomic.Bool
+
+	watchMu sync.Mutex
+	watch   *time.Timer
+	ticks   int
+}
+
+// Interrupt implements platform.Context.
+func (t *Thread) Interrupt() {
+	if t.intr.Swap(true) {
+		return // somebody else sees to it
+	}
+	switch t.state.Load() {
+	case stateGuest:
+		t.kick()
+	case stateIdle:
+		return // the next Switch will see it
+	}
+	t.watchMu.Lock()
+	defer t.watchMu.Unlock()
+	t.ticks = 0
+	if t.watch == nil {
+		t.watch = time.AfterFunc(answerTick, t.unanswered)
+	} else {
+		t.watch.Reset(answerTick)
+	}
+}
+
+// unanswered looks whether the stub has answered an interrupt, and insists.
+func (t *Thread) unanswered() {
+	state := t.state.Load()
+	if !t.intr.Load() || state == stateIdle || t.Gone() {
+		return
+	}
+	t.watchMu.Lock()
+	t.ticks++
+	over := t.ticks > answerTicks
+	t.watch.Reset(answerTick)
+	t.watchMu.Unlock()
+	switch {
+	case over:
+		t.proc.Kill()
+	case state == stateGuest:
+		t.kick()
+	}
+}
+
+// kick has the stub leave guest code.
+func (t *Thread) kick() {
+	p := t.proc
+	p.mu.Lock()
+	if p.mem != 0 {
+		atomic.StoreUint32(&t.page.intr, 1)
+	}
+	p.mu.Unlock()
+	p.stubs.mu.Lock()
+	defer p.stubs.mu.Unlock()
+	if p.pid > 0 && !p.reaped {
+		unix.Tgkill(p.pid, t.tid, interruptSignal)
+	}
+}
+
+// StartGuest begins a Switch: from here on Interrupt signals the stub. It
+// returns false if an interrupt came before.
+func (t *Thread) StartGuest() bool {
+	for !t.state.CompareAndSwap(stateIdle, stateGuest) {
+		runtime.Gosched() // a borrower, who takes microseconds
+	}
+	atomic.StoreUint32(&t.page.intr, 0)
+	if t.intr.Load() {
+		t.StopGuest()
+		t.intr.Store(false)
+		return false
+	}
+	return true
+}
+
+// StopGuest ends what StartGuest began.
+func (t *Thread) StopGuest() { t.state.Store(stateIdle) }
+
+// Interrupted reports whether an interrupt is waiting for its event, which
+// the caller makes.
+func (t *Thread) Interrupted() bool { return t.intr.Swap(false) }
