@@ -135,9 +135,10 @@ func (d *Discipline) flushInput() {
 	d.Master.Notify(waiter.Writable)
 }
 
-// flushOutput drops what the master has not read.
+// flushOutput drops what has not reached the master: as on Linux, where the
+// master end has a queue of its own, the first bytes are there already.
 func (d *Discipline) flushOutput() {
-	d.out.clear()
+	d.out.truncate(inputSize)
 	d.held.clear()
 	d.report(unix.TIOCPKT_FLUSHWRITE)
 	d.Slave.Notify(waiter.Writable)

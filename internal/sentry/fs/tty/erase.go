@@ -37,6 +37,9 @@ func (d *Discipline) kill() {
 // erase takes back what was typed on the present line.
 func (d *Discipline) erase(what erasure) {
 	t, q := &d.term, &d.in
+	if q.head == q.line {
+		return
+	}
 	inWord := false
 	for q.head > q.line {
 		// One character is several bytes in UTF-8.
@@ -139,6 +142,13 @@ func (d *Discipline) endErasure() {
 
 func isControl(c byte) bool { return c < 0x20 || c == 0x7f }
 
+// Letters are those of ISO 8859-1, as everywhere in the kernel; 0xd7 and 0xf7
+// are signs, and 0xdf and 0xff are small letters without a capital.
+
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' || c >= 0xc0 && c <= 0xde && c != 0xd7 }
+
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' || c >= 0xe0 && c <= 0xfe && c != 0xf7 }
+
 func isAlnum(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0xc0
+	return c >= '0' && c <= '9' || isUpper(c) || isLower(c) || c == 0xdf || c == 0xff
 }

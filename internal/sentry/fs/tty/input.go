@@ -36,7 +36,7 @@ func (d *Discipline) receive(c byte) Signals {
 	if t.iflag(unix.ISTRIP) {
 		c &= 0x7f
 	}
-	if t.iflag(unix.IUCLC) && t.lflag(unix.IEXTEN) && c >= 'A' && c <= 'Z' {
+	if t.iflag(unix.IUCLC) && t.lflag(unix.IEXTEN) && isUpper(c) {
 		c += 'a' - 'A'
 	}
 	if t.lflag(unix.EXTPROC) {
@@ -67,12 +67,18 @@ func (d *Discipline) receive(c byte) Signals {
 		d.start()
 	}
 	switch {
-	case c == '\r':
-		if t.iflag(unix.IGNCR) {
+	case c == '\r' && t.iflag(unix.IGNCR):
+		return 0
+	case c == '\r' && t.iflag(unix.ICRNL):
+		c = '\n'
+		if !t.lflag(unix.ICANON) {
+			// Return moves the cursor even where a newline shows as ^J.
+			if t.lflag(unix.ECHO) {
+				d.endErasure()
+				d.echoRaw(c)
+			}
+			d.put(c, plain)
 			return 0
-		}
-		if t.iflag(unix.ICRNL) {
-			c = '\n'
 		}
 	case c == '\n' && t.iflag(unix.INLCR):
 		c = '\r'
@@ -163,12 +169,8 @@ func (d *Discipline) receiveEditing(c byte) bool {
 func (d *Discipline) receivePlain(c byte) {
 	if d.term.lflag(unix.ECHO) {
 		d.endErasure()
-		if c == '\n' {
-			d.echoRaw(c)
-		} else {
-			d.startColumn()
-			d.echo(c)
-		}
+		d.startColumn()
+		d.echo(c)
 	}
 	// PARMRK marks a genuine 0xff by doubling it.
 	if c == 0xff && d.term.iflag(unix.PARMRK) {

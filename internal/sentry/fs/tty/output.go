@@ -106,7 +106,7 @@ func (d *Discipline) outputByte(c byte, to *ring) {
 		if isControl(c) {
 			break
 		}
-		if t.oflag(unix.OLCUC) && c >= 'a' && c <= 'z' {
+		if t.oflag(unix.OLCUC) && isLower(c) {
 			c -= 'a' - 'A'
 		}
 		if !t.continues(c) {

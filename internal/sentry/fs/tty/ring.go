@@ -62,5 +62,8 @@ func (r *ring) take(p []byte) int {
 	return n
 }
 
+// truncate drops all but the first n bytes.
+func (r *ring) truncate(n int) { r.n = min(r.n, n) }
+
 // clear drops everything.
 func (r *ring) clear() { r.start, r.n = 0, 0 }
