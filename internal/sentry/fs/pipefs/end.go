@@ -216,6 +216,6 @@ func (e *End) Release() {
 	if p.readers == 0 && p.writers == 0 {
 		p.buf.Discard(p.buf.Len())
 		p.buf.Trim()
-		p.segs = nil
+		p.slots, p.head = nil, 0
 	}
 }

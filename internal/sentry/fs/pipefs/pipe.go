@@ -29,13 +29,15 @@ const (
 
 // Pipe is the buffer between the ends. Make one with New or NewFIFO.
 type Pipe struct {
-	mu   sync.Mutex
-	buf  ring.Buffer
-	size int
+	mu  sync.Mutex
+	buf ring.Buffer
 
-	// segs divides the buffer's contents into packets and stretches of
-	// stream, oldest first; it is empty while no packet is in the pipe.
-	segs []segment
+	// slots tells what Linux's pipe buffers would hold: programs see in what
+	// fits and in poll(2) that capacity counts pages, full or not. The oldest
+	// is slots[head]; most is how many there may be.
+	slots []slot
+	head  int
+	most  int
 
 	readers, writers int
 	// opened counts opens for reading and for writing: that a peer came and
@@ -47,20 +49,23 @@ type Pipe struct {
 	readQ, writeQ, bothQ waiter.Queue
 }
 
-type segment struct {
-	n      int
+// slot is one page of the pipe.
+type slot struct {
+	// end is how far the page has been written, n how much of that is unread.
+	end, n int
 	packet bool
 }
 
 // NewFIFO returns a pipe without ends, for an inode of type S_IFIFO; the
 // inode's Open is the pipe's.
-func NewFIFO() *Pipe { return &Pipe{size: DefaultSize} }
+func NewFIFO() *Pipe { return &Pipe{most: DefaultSize / page} }
 
-// full reports whether a writer of any size has to wait: poll(2) calls a pipe
-// writable while there is room for an atomic write.
-func (p *Pipe) full() bool {
-	return p.size-p.buf.Len() < Atomic || len(p.segs) >= p.size/page
-}
+// used is the number of slots that are taken.
+func (p *Pipe) used() int { return len(p.slots) - p.head }
+
+// full reports whether there is no free slot: a pipe that is full is not
+// writable to poll(2), though a few bytes may fit the last page.
+func (p *Pipe) full() bool { return p.used() >= p.most }
 
 func (p *Pipe) notifyReaders(m waiter.Mask) {
 	p.readQ.Notify(m)
@@ -72,102 +77,98 @@ func (p *Pipe) notifyWriters(m waiter.Mask) {
 	p.bothQ.Notify(m)
 }
 
-// read takes bytes out. EAGAIN if there are none but writers, 0 at the end.
+// read takes bytes out: up to the end of a packet, whose rest is lost
+// (pipe2(2), O_DIRECT), or any number of stream bytes. EAGAIN if there are
+// none but writers, 0 at the end.
 func (p *Pipe) read(dst []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.buf.Len() == 0 && len(p.segs) == 0 {
+	if p.used() == 0 {
 		if p.writers == 0 {
 			return 0, nil
 		}
 		return 0, unix.EAGAIN
 	}
-	if len(dst) == 0 {
-		return 0, nil
-	}
 	wasFull := p.full()
-	n := p.take(dst)
+	done := 0
+	for done < len(dst) && p.used() > 0 {
+		s := &p.slots[p.head]
+		n := p.buf.Read(dst[done:min(len(dst), done+s.n)])
+		done += n
+		s.n -= n
+		packet := s.packet
+		if packet {
+			p.buf.Discard(s.n)
+			s.n = 0
+		}
+		if s.n == 0 {
+			p.dropSlot()
+		}
+		if packet {
+			break
+		}
+	}
 	if wasFull && !p.full() {
 		p.notifyWriters(waiter.Writable)
 	}
-	return n, nil
+	return done, nil
 }
 
-// take removes bytes for one read: up to the end of a packet, whose rest is
-// lost (pipe2(2), O_DIRECT), or any number of stream bytes.
-func (p *Pipe) take(dst []byte) int {
-	if len(p.segs) == 0 {
-		return p.buf.Read(dst)
+// dropSlot forgets the oldest slot.
+func (p *Pipe) dropSlot() {
+	p.head++
+	if p.head == len(p.slots) {
+		p.slots, p.head = p.slots[:0], 0
 	}
-	s := &p.segs[0]
-	n := p.buf.Read(dst[:min(len(dst), s.n)])
-	s.n -= n
-	if s.packet {
-		p.buf.Discard(s.n)
-		s.n = 0
+}
+
+// addSlot appends a slot of n bytes.
+func (p *Pipe) addSlot(n int, packet bool) {
+	if len(p.slots) == cap(p.slots) && p.head > 0 {
+		p.slots = p.slots[:copy(p.slots, p.slots[p.head:])]
+		p.head = 0
 	}
-	if s.n == 0 {
-		p.segs = p.segs[:copy(p.segs, p.segs[1:])]
-	}
-	return n
+	p.slots = append(p.slots, slot{end: n, n: n, packet: packet})
 }
 
 // write puts bytes in: all of them if they are at most Atomic, else as many
 // as fit; EAGAIN if that is none, EPIPE without readers. packet makes each
-// write (of at most Atomic bytes) a packet.
+// page's worth of them a packet.
+//
+// As on Linux what is over whole pages joins the last page in the pipe if it
+// fits there, and the rest takes new pages.
 func (p *Pipe) write(src []byte, packet bool) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(src) == 0 {
-		return 0, nil
-	}
 	if p.readers == 0 {
 		return 0, unix.EPIPE
 	}
-	n := 0
-	if packet {
-		for n < len(src) {
-			k := min(len(src)-n, Atomic)
-			if p.size-p.buf.Len() < k || len(p.segs) >= p.size/page {
-				break
-			}
-			p.addSegment(k, true)
-			p.buf.Write(src[n : n+k])
-			n += k
-		}
-	} else {
-		n = min(len(src), p.size-p.buf.Len())
-		if len(src) <= Atomic && n < len(src) {
-			n = 0
-		}
-		if n > 0 {
-			if len(p.segs) > 0 {
-				p.addSegment(n, false)
-			}
-			p.buf.Write(src[:n])
+	if len(src) == 0 {
+		return 0, nil
+	}
+	done := 0
+	if k := len(src) % page; k > 0 && p.used() > 0 && !packet {
+		if last := &p.slots[len(p.slots)-1]; !last.packet && last.end+k <= page {
+			last.end += k
+			last.n += k
+			done = k
 		}
 	}
-	if n == 0 {
+	for done < len(src) && !p.full() {
+		k := min(page, len(src)-done)
+		p.addSlot(k, packet)
+		done += k
+	}
+	if done == 0 {
 		return 0, unix.EAGAIN
 	}
+	p.buf.Write(src[:done])
 	p.notifyReaders(waiter.Readable)
-	return n, nil
+	return done, nil
 }
 
-// addSegment records n bytes that are about to be written.
-func (p *Pipe) addSegment(n int, packet bool) {
-	if len(p.segs) == 0 && p.buf.Len() > 0 {
-		p.segs = append(p.segs, segment{p.buf.Len(), false})
-	}
-	if last := len(p.segs) - 1; !packet && last >= 0 && !p.segs[last].packet {
-		p.segs[last].n += n
-		return
-	}
-	p.segs = append(p.segs, segment{n, packet})
-}
-
-// Peek copies bytes without taking them, after skip of them: for tee(2).
-// EAGAIN and 0 are as for a read.
+// Peek copies bytes without taking them, after skip of them, as far as one
+// read would go: for tee(2). EAGAIN and 0 are as for a read.
 func (p *Pipe) Peek(dst []byte, skip int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,6 +177,9 @@ func (p *Pipe) Peek(dst []byte, skip int) (int, error) {
 			return 0, nil
 		}
 		return 0, unix.EAGAIN
+	}
+	if s := p.slots[p.head]; s.packet {
+		dst = dst[:min(len(dst), max(s.n-skip, 0))]
 	}
 	return p.buf.Peek(dst, skip), nil
 }
@@ -187,18 +191,18 @@ func (p *Pipe) Len() int {
 	return p.buf.Len()
 }
 
-// Free returns how many bytes may be written without waiting.
+// Free returns how many bytes may surely be written without waiting.
 func (p *Pipe) Free() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(p.size-p.buf.Len(), 0)
+	return max(p.most-p.used(), 0) * page
 }
 
 // Size returns the capacity: fcntl(2)'s F_GETPIPE_SZ.
 func (p *Pipe) Size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.size
+	return p.most * page
 }
 
 // SetSize sets the capacity, rounded up to a power of two of pages, and
@@ -217,14 +221,14 @@ func (p *Pipe) SetSize(n uint64) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.buf.Len() > size || len(p.segs) > size/page {
+	if p.used() > size/page {
 		return 0, unix.EBUSY
 	}
 	wasFull := p.full()
-	if size < p.size {
+	if size/page < p.most {
 		p.buf.Trim()
 	}
-	p.size = size
+	p.most = size / page
 	if wasFull && !p.full() {
 		p.notifyWriters(waiter.Writable)
 	}

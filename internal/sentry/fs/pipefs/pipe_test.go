@@ -28,13 +28,13 @@ func TestReadiness(t *testing.T) {
 	if n, err := w.Write(nil, make([]byte, DefaultSize-100)); n != DefaultSize-100 || err != nil {
 		t.Fatal(n, err)
 	}
-	check("nearly full", w, 0)
-	check("nearly full", r, waiter.In)
+	check("the last page begun", w, 0)
+	check("the last page begun", r, waiter.In)
 	if _, err := w.Write(nil, make([]byte, 101)); err != unix.EAGAIN {
 		t.Errorf("an atomic write that does not fit: %v, want EAGAIN", err)
 	}
-	if n, err := w.Write(nil, make([]byte, 5000)); n != 100 || err != nil {
-		t.Errorf("a large write fills what is free: %d %v, want 100", n, err)
+	if n, err := w.Write(nil, make([]byte, 100)); n != 100 || err != nil {
+		t.Errorf("what fits the last page: %d %v", n, err)
 	}
 	w.DecRef()
 	check("writer gone", r, waiter.In|waiter.Hup)
@@ -90,6 +90,29 @@ func TestPackets(t *testing.T) {
 	}
 	r.DecRef()
 	w.DecRef()
+}
+
+// TestPages has the sizes that Linux gives for the same writes.
+func TestPages(t *testing.T) {
+	for _, c := range []struct {
+		first, then, want int
+	}{
+		{1, 1 << 17, DefaultSize - page},         // whole pages never join
+		{1, 1<<17 + 5, DefaultSize - page + 5},   // the odd bytes do
+		{4090, 1<<17 + 7, DefaultSize - page},    // unless they don't fit
+		{page, 1 << 17, DefaultSize - page},      //
+		{2 * page, 100000, DefaultSize - 2*page}, //
+		{DefaultSize - 1, 2*page + 1, 1},         //
+		{0, DefaultSize + 3, DefaultSize},        //
+	} {
+		r, w := pair(0)
+		w.Write(nil, make([]byte, c.first))
+		if n, _ := w.Write(nil, make([]byte, c.then)); n != c.want {
+			t.Errorf("%d then %d bytes: %d fit, want %d", c.first, c.then, n, c.want)
+		}
+		r.DecRef()
+		w.DecRef()
+	}
 }
 
 func TestSetSize(t *testing.T) {

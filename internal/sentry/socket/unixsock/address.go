@@ -77,9 +77,6 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		s.setName(name, vfs.Path{})
 		return nil
 	}
-	if s.bound() {
-		return unix.EINVAL
-	}
 	path, err := s.makeNode(c, string(name))
 	if err != nil {
 		return err
@@ -87,9 +84,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	s.ns.mu.Lock()
 	defer s.ns.mu.Unlock()
 	if s.bound() {
-		// Two threads bound one socket at once; the loser's node stays, as
-		// on Linux.
-		defer path.DecRef()
+		defer s.removeNode(c, string(name), path)
 		return unix.EINVAL
 	}
 	s.ns.files[vfs.Identity(path.Inode())] = s
@@ -111,6 +106,15 @@ func (s *Socket) makeNode(c socket.Caller, name string) (vfs.Path, error) {
 		return vfs.Path{}, err
 	}
 	return c.Mounts().Resolve(c, o, name, vfs.NoFollowLast)
+}
+
+// removeNode undoes makeNode for a socket that had a name already.
+func (s *Socket) removeNode(c socket.Caller, name string, path vfs.Path) {
+	defer path.DecRef()
+	o := c.PathOrigin()
+	defer o.Root.DecRef()
+	defer o.Start.DecRef()
+	c.Mounts().UnlinkAt(c, o, name)
 }
 
 func (s *Socket) bound() bool {
