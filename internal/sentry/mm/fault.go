@@ -16,13 +16,16 @@ const stackStep = 512 << 10
 
 // HandleFault is asked about a SIGSEGV at addr; access is the unix.PROT_* bit
 // that was needed. It reports whether the access may be made again: a stack
-// has been grown, or another thread has mapped the page in the meantime.
+// has been grown, by this call or by another thread in the meantime.
 func (m *MemoryManager) HandleFault(ctx platform.Context, addr uint64, access int32) bool {
 	m.mu.Lock()
 	defer m.unlock()
 	v := m.vmas.above(addr)
-	if v == nil || v.start <= addr || v.flags&flagGrowsDown == 0 || v.prot&access == 0 {
+	if v == nil || v.flags&flagGrowsDown == 0 || v.prot&access == 0 {
 		return false
+	}
+	if v.start <= addr {
+		return true // another thread was faster
 	}
 	start := pageDown(addr)
 	limit := m.rlimits.Limit(unix.RLIMIT_STACK)
@@ -85,30 +88,6 @@ func (m *MemoryManager) CheckRange(addr, length uint64, write bool) error {
 		at = v.end
 	}
 	return nil
-}
-
-// CopyIn reads guest memory for the calling task, growing a stack that the
-// range lies in as a fault of the guest's own would. Results are those of
-// platform.Context.CopyIn.
-func (m *MemoryManager) CopyIn(ctx platform.Context, addr uint64, dst []byte) (int, error) {
-	n, err := ctx.CopyIn(addr, dst)
-	if err == unix.EFAULT && m.HandleFault(ctx, addr+uint64(n), unix.PROT_READ) {
-		var more int
-		more, err = ctx.CopyIn(addr+uint64(n), dst[n:])
-		n += more
-	}
-	return n, err
-}
-
-// CopyOut writes guest memory for the calling task, likewise.
-func (m *MemoryManager) CopyOut(ctx platform.Context, addr uint64, src []byte) (int, error) {
-	n, err := ctx.CopyOut(addr, src)
-	if err == unix.EFAULT && m.HandleFault(ctx, addr+uint64(n), unix.PROT_WRITE) {
-		var more int
-		more, err = ctx.CopyOut(addr+uint64(n), src[n:])
-		n += more
-	}
-	return n, err
 }
 
 // ReadRemote, WriteRemote and PokeRemote reach the memory for another task
