@@ -50,7 +50,7 @@ func Of(f vfs.File) (p *Pipe, reads, writes bool) {
 
 // Open makes an end for open(2) on a FIFO. It never waits: unless flags hold
 // O_NONBLOCK the caller has to wait, for readiness of any kind, while the
-// End's FinishOpen says EAGAIN. ENXIO for a non-blocking writer without readers.
+// End's OpenReady says EAGAIN. ENXIO for a non-blocking writer without readers.
 func (p *Pipe) Open(_ vfs.Caller, flags uint32) (vfs.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,9 +95,9 @@ func (p *Pipe) attach(reads, writes bool) *End {
 	return e
 }
 
-// FinishOpen implements vfs.BlockingOpener: EAGAIN while open(2) has to wait
+// OpenReady implements vfs.BlockingOpener: EAGAIN while open(2) has to wait
 // for the other side.
-func (e *End) FinishOpen() error {
+func (e *End) OpenReady() error {
 	if !e.waits {
 		return nil
 	}
@@ -219,3 +219,8 @@ func (e *End) Release() {
 		p.slots, p.head = nil, 0
 	}
 }
+
+var (
+	_ vfs.BlockingOpener = (*End)(nil)
+	_ vfs.PipeSizer      = (*End)(nil)
+)

@@ -148,7 +148,7 @@ func TestFIFOOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.(*End)
-	if r.FinishOpen() != unix.EAGAIN {
+	if r.OpenReady() != unix.EAGAIN {
 		t.Error("a reader must wait for a writer")
 	}
 	ch := waiter.NewChannel()
@@ -156,7 +156,7 @@ func TestFIFOOpen(t *testing.T) {
 	r.Register(&e)
 	f, _ = p.Open(nil, unix.O_WRONLY)
 	w := f.(*End)
-	if w.FinishOpen() != nil {
+	if w.OpenReady() != nil {
 		t.Error("a writer must not wait for a reader that is there")
 	}
 	w.Release()
@@ -166,7 +166,7 @@ func TestFIFOOpen(t *testing.T) {
 		t.Error("the reader was not woken")
 	}
 	r.Unregister(&e)
-	if r.FinishOpen() != nil {
+	if r.OpenReady() != nil {
 		t.Error("a writer came and went, and the reader still waits")
 	}
 	if m := r.Readiness(both); m != waiter.Hup {
