@@ -150,7 +150,7 @@ func (tb *Table) groupNames() []string {
 // nearest returns the name that takes the fewest edits to become from word, or
 // "" if none is near.
 func nearest(word string, names []string) string {
-	best, bestDistance := "", max(1, len(word)/3)+1
+	best, bestDistance := "", min(max(1, len(word)/2), 3)+1
 	for _, n := range names {
 		if d := editDistance(word, n); d < bestDistance {
 			best, bestDistance = n, d
