@@ -26,7 +26,7 @@ type Console struct {
 // NewConsole makes a console, which is also what /dev/console leads to from
 // now on. ENOSPC if there are too many terminals.
 func (fs *FS) NewConsole(rows, cols uint16) (*Console, error) {
-	t, err := fs.newTerminal(0)
+	t, err := fs.newTerminal(0, false)
 	if err != nil {
 		return nil, err
 	}

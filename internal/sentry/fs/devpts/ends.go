@@ -22,11 +22,10 @@ func (e *end) nonblocking() bool { return e.desc != nil && e.desc.Nonblocking() 
 
 // openMaster makes a pair and opens its master end (open(2) of /dev/ptmx).
 func (fs *FS) openMaster(c vfs.Caller) (vfs.File, error) {
-	t, err := fs.newTerminal(c.Credentials().FSUID)
+	t, err := fs.newTerminal(c.Credentials().FSUID, true)
 	if err != nil {
 		return nil, err
 	}
-	t.locked = true
 	return &master{end: end{terminal: t}}, nil
 }
 

@@ -98,14 +98,16 @@ func (fs *FS) terminal(n uint32) *Terminal {
 	return fs.terminals[n]
 }
 
-// newTerminal makes a pair with the lowest free number. ENOSPC if there are
+// newTerminal makes a pair with the lowest free number. With locked the slave
+// end cannot be opened before TIOCSPTLCK allows it. ENOSPC if there are
 // too many.
-func (fs *FS) newTerminal(uid uint32) (*Terminal, error) {
+func (fs *FS) newTerminal(uid uint32, locked bool) (*Terminal, error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for n := range uint32(Max) {
 		if fs.terminals[n] == nil {
 			t := makeTerminal(fs, n, uid)
+			t.locked = locked
 			fs.terminals[n] = t
 			return t, nil
 		}

@@ -38,13 +38,13 @@ func (d *Discipline) HungUp() bool {
 }
 
 // SetSlaveOpen tells whether anyone has the slave end open. Before the first
-// open the master waits; after the last close it reads EIO.
+// open the master waits; after the last close it reads EIO. What was typed
+// waits for the next who opens it.
 func (d *Discipline) SetSlaveOpen(open bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.slaveGone = !open
 	if !open {
-		d.in.clear()
 		d.Master.Notify(waiter.Hup | waiter.Readable)
 	}
 }
