@@ -220,6 +220,18 @@ func TestIoctls(t *testing.T) {
 	do(m, unix.TIOCGPGRP, base, nil)
 	do(m, unix.TIOCSIG, uint64(unix.SIGKILL), unix.EINVAL)
 	do(s, 0xdeadbeef, base, unix.ENOTTY)
+
+	// Hanging up ends what is open and lets others begin anew.
+	do(s, unix.TIOCVHANGUP, 0, nil)
+	do(s, unix.TCGETS, base, unix.EIO)
+	if n, err := s.Read(p, make([]byte, 1), 0); n != 0 || err != nil {
+		t.Errorf("read after vhangup: %d, %v", n, err)
+	}
+	again, err := s.terminal.Open(p, unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(again, unix.TCGETS, base, nil)
 }
 
 func newTask(t *testing.T, k *kernel.Kernel, c kernel.ProcessConfig) *kernel.Task {

@@ -1,6 +1,7 @@
 package devpts
 
 import (
+	"coffer/internal/sentry/fs/tty"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
@@ -57,10 +58,19 @@ func (m *master) Unregister(e *waiter.Entry) { m.terminal.line.Master.Unregister
 
 // slave is an open description of the slave end: the terminal as programs
 // use it.
-type slave struct{ end }
+type slave struct {
+	end
+	// hangups is the terminal's count at the time of opening.
+	hangups uint32
+}
+
+// dead reports whether the terminal was hung up since it was opened.
+func (s *slave) dead() bool {
+	return s.hangups != s.terminal.hangups.Load() || s.terminal.line.HungUp()
+}
 
 func (s *slave) Read(c vfs.Caller, p []byte, _ int64) (int, error) {
-	if s.terminal.line.HungUp() {
+	if s.dead() {
 		return 0, nil
 	}
 	if t, ok := c.(*kernel.Task); ok {
@@ -73,7 +83,7 @@ func (s *slave) Read(c vfs.Caller, p []byte, _ int64) (int, error) {
 
 func (s *slave) Write(c vfs.Caller, p []byte, _ int64, _ uint32) (int, int64, error) {
 	line := s.terminal.line
-	if line.HungUp() {
+	if s.dead() {
 		return 0, 0, unix.EIO
 	}
 	if t, ok := c.(*kernel.Task); ok && line.StopsBackgroundOutput() {
@@ -93,6 +103,12 @@ func (s *slave) Write(c vfs.Caller, p []byte, _ int64, _ uint32) (int, int64, er
 
 func (s *slave) Release() { s.terminal.slaveClosed() }
 
-func (s *slave) Readiness(mask waiter.Mask) waiter.Mask { return s.terminal.line.SlaveReadiness(mask) }
-func (s *slave) Register(e *waiter.Entry)               { s.terminal.line.Slave.Register(e) }
-func (s *slave) Unregister(e *waiter.Entry)             { s.terminal.line.Slave.Unregister(e) }
+func (s *slave) Readiness(mask waiter.Mask) waiter.Mask {
+	if s.dead() {
+		return mask & tty.HungUpReadiness
+	}
+	return s.terminal.line.SlaveReadiness(mask)
+}
+
+func (s *slave) Register(e *waiter.Entry)   { s.terminal.line.Slave.Register(e) }
+func (s *slave) Unregister(e *waiter.Entry) { s.terminal.line.Slave.Unregister(e) }

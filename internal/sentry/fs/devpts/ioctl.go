@@ -84,7 +84,7 @@ func (m *master) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 // Ioctl implements vfs.File.
 func (s *slave) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 	t := s.terminal
-	if t.line.HungUp() {
+	if s.dead() {
 		if cmd == unix.TIOCSPGRP {
 			return 0, unix.ENOTTY
 		}
@@ -126,8 +126,7 @@ func (s *slave) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		if !c.Credentials().Can(unix.CAP_SYS_ADMIN) {
 			return 0, unix.EPERM
 		}
-		t.line.HangUp()
-		t.fs.k.HangUp(t)
+		t.hangUp()
 		return 0, nil
 	}
 	return t.ioctl(c, cmd, arg)

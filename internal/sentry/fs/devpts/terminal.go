@@ -3,11 +3,13 @@ package devpts
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/fs/tty"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +33,10 @@ type Terminal struct {
 	exclusive bool        // TIOCEXCL
 	slaves    int         // open descriptions of the slave end
 	closed    bool        // the master end is closed
+
+	// hangups counts how often the terminal was taken from those who had it
+	// open (vhangup(2)), so that their descriptions are dead.
+	hangups atomic.Uint32
 }
 
 func makeTerminal(fs *FS, index, uid uint32) *Terminal {
@@ -115,7 +121,7 @@ func (t *Terminal) newSlave() *slave {
 	if first {
 		t.line.SetSlaveOpen(true)
 	}
-	return &slave{end: end{terminal: t}}
+	return &slave{end: end{terminal: t}, hangups: t.hangups.Load()}
 }
 
 // slaveClosed counts a description of the slave end less.
@@ -143,6 +149,14 @@ func (t *Terminal) masterClosed() {
 	t.mu.Unlock()
 	t.fs.remove(t)
 	t.line.MasterClosed()
+	t.fs.k.HangUp(t)
+}
+
+// hangUp takes the terminal from all who have it open.
+func (t *Terminal) hangUp() {
+	t.hangups.Add(1)
+	t.line.Flush(true, true)
+	t.line.Slave.Notify(waiter.All)
 	t.fs.k.HangUp(t)
 }
 

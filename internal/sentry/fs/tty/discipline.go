@@ -67,9 +67,9 @@ type Discipline struct {
 	timer   *time.Timer
 	expired bool
 
-	// masterGone and slaveGone say that the last description was closed;
-	// hungUp that the slave's descriptions are dead for good.
-	masterGone, slaveGone, hungUp bool
+	// slaveGone says that the slave's last description was closed, hungUp
+	// that the master's was.
+	slaveGone, hungUp bool
 
 	// Slave and Master are notified of their side's readiness.
 	Slave, Master waiter.Queue

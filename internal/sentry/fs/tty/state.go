@@ -11,18 +11,6 @@ import (
 func (d *Discipline) MasterClosed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.masterGone = true
-	d.hangUp()
-}
-
-// HangUp makes the terminal dead for those who have it open (vhangup(2)).
-func (d *Discipline) HangUp() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.hangUp()
-}
-
-func (d *Discipline) hangUp() {
 	d.hungUp = true
 	d.disarm()
 	d.in.clear()
@@ -30,7 +18,7 @@ func (d *Discipline) hangUp() {
 	d.Master.Notify(waiter.All)
 }
 
-// HungUp reports whether the terminal was hung up.
+// HungUp reports whether the master end is closed.
 func (d *Discipline) HungUp() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,6 +37,9 @@ func (d *Discipline) SetSlaveOpen(open bool) {
 	}
 }
 
+// HungUpReadiness is what poll(2) tells of a terminal that was hung up.
+const HungUpReadiness = waiter.Readable | waiter.Writable | waiter.Err | waiter.Hup | waiter.RdHup
+
 // SlaveReadiness is what poll(2) tells of the slave end.
 func (d *Discipline) SlaveReadiness(mask waiter.Mask) waiter.Mask {
 	d.mu.Lock()
@@ -58,7 +49,7 @@ func (d *Discipline) SlaveReadiness(mask waiter.Mask) waiter.Mask {
 
 func (d *Discipline) slaveReadiness(mask waiter.Mask) waiter.Mask {
 	if d.hungUp {
-		return mask & (waiter.Readable | waiter.Writable | waiter.Err | waiter.Hup | waiter.RdHup)
+		return mask & HungUpReadiness
 	}
 	var m waiter.Mask
 	least := 1
