@@ -427,6 +427,31 @@ func TestCPUInfo(t *testing.T) {
 	}
 }
 
+// FuzzWrite checks that whatever is written to a file that takes it leaves
+// /proc readable.
+func FuzzWrite(f *testing.F) {
+	paths := []string{"self/comm", "self/oom_score_adj", "self/oom_adj", "self/clear_refs", "self/timerslack_ns",
+		"self/uid_map", "self/coredump_filter", "sys/kernel/hostname", "sys/kernel/domainname", "sys/vm/swappiness",
+		"sys/kernel/core_pattern", "sys/kernel/printk", "self/mem"}
+	for i := range paths {
+		f.Add(uint8(i), []byte("1\n"))
+		f.Add(uint8(i), []byte("-0x7fffffffffffffff\x00\xff"))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		s := newSystem(t)
+		path := paths[int(which)%len(paths)]
+		s.write(s.init, path, string(data))
+		s.must("self/status")
+		s.must("self/stat")
+		if len(s.k.Hostname()) > maxName {
+			t.Errorf("hostname of %d bytes", len(s.k.Hostname()))
+		}
+		if v := s.init.ThreadGroup().OOMScoreAdj(); v < oomScoreAdjMin || v > oomScoreAdjMax {
+			t.Errorf("oom_score_adj %d", v)
+		}
+	})
+}
+
 func BenchmarkStat(b *testing.B) {
 	s := newSystem(&testing.T{})
 	f, err := s.open(s.init, "self/stat", unix.O_RDONLY)

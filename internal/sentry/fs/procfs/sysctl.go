@@ -58,8 +58,8 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 
 	m := sys.AddDir("vm")
 	for _, v := range []struct{ name, value string }{
-		{"overcommit_memory", "1"}, {"overcommit_ratio", "50"}, {"overcommit_kbytes", "0"},
-		{"max_map_count", strconv.Itoa(mm.MaxMaps)}, {"mmap_min_addr", "65536"}, {"swappiness", "60"},
+		{"overcommit_memory", "0"}, {"overcommit_ratio", "50"}, {"overcommit_kbytes", "0"},
+		{"max_map_count", strconv.Itoa(mm.MaxMaps)}, {"mmap_min_addr", fs.minAddr()}, {"swappiness", "60"},
 		{"dirty_ratio", "20"}, {"dirty_background_ratio", "10"}, {"vfs_cache_pressure", "100"}, {"drop_caches", "0"},
 		{"nr_hugepages", "0"}, {"nr_overcommit_hugepages", "0"}, {"min_free_kbytes", "67584"}, {"panic_on_oom", "0"},
 		{"oom_kill_allocating_task", "0"}, {"zone_reclaim_mode", "0"}, {"compact_memory", "0"}, {"legacy_va_layout", "0"},
@@ -110,6 +110,14 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	}
 	sys.AddDir("debug")
 	sys.AddDir("dev")
+}
+
+// minAddr is the lowest address that can be mapped.
+func (fs *FS) minAddr() string {
+	if fs.k.Platform == nil {
+		return "65536"
+	}
+	return strconv.FormatUint(fs.k.Platform.Limits().Min, 10)
 }
 
 // addValue adds a value that the administrator may change.
