@@ -42,7 +42,7 @@ func (c *context) Switch() platform.Event {
 	}
 	if c.tracer == 0 && !c.dead {
 		if err := c.seize(); err != nil {
-			c.dead = true
+			c.die()
 		}
 	}
 	if c.dead {
@@ -54,10 +54,17 @@ func (c *context) Switch() platform.Event {
 	ev, ok := c.runGuest()
 	c.StopGuest()
 	if !ok {
-		c.dead = true
+		c.die()
 		return platform.Event{Kind: platform.EventGone, Err: errDead}
 	}
 	return ev
+}
+
+// die notes that the tracee has ended, which the guest can only bring about
+// by breaking its stub.
+func (c *context) die() {
+	c.dead = true
+	c.Process().Abandon()
 }
 
 // seize becomes the thread's tracer and stops it.
@@ -108,7 +115,15 @@ func (c *context) runGuest() (platform.Event, bool) {
 		case stop.event != 0:
 			// A stop of the whole process from without: go on.
 		case stop.sig == unix.SIGTRAP|0x80:
-			return platform.Event{Kind: platform.EventSyscall}, c.takeRegs()
+			if !c.takeRegs() {
+				return platform.Event{}, false
+			}
+			if !is64(c.TID()) {
+				r := c.Regs()
+				r.Rax = r.Orig_rax
+				return stub.Int80Event(r), true
+			}
+			return platform.Event{Kind: platform.EventSyscall}, true
 		case stop.sig == unix.SIGURG:
 			if c.Interrupted() {
 				ok := c.takeRegs()
@@ -148,7 +163,7 @@ func (c *context) drive() bool {
 	var regs abi.Regs
 	c.RunBatch(&regs)
 	if setRegs(c.TID(), &regs) != nil || !c.runStub(0) {
-		c.dead = true
+		c.die()
 		return false
 	}
 	return true

@@ -33,6 +33,20 @@ func setRegs(tid int, regs *abi.Regs) error {
 	return nil
 }
 
+// is64 reports whether a tracee that stopped at a system call made it by the
+// 64-bit entry.
+func is64(tid int) bool {
+	var info struct {
+		op   uint8
+		_    [3]uint8
+		arch uint32
+		_    [80]byte
+	}
+	const getSyscallInfo, auditArchX8664 = 0x420e, 0xc000003e
+	_, _, e := syscall.RawSyscall6(syscall.SYS_PTRACE, getSyscallInfo, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	return e != 0 || info.arch == auditArchX8664
+}
+
 // stopped is why a tracee stopped: a signal, with 0x80 for a system call, and
 // a PTRACE_EVENT_* or 0.
 type stopped struct {

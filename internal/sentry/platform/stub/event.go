@@ -24,8 +24,7 @@ const (
 const (
 	segvKernel    = 0x80 // SI_KERNEL
 	sysSeccomp    = 1    // SYS_SECCOMP
-	x32Bit        = 0x40000000
-	flagTF        = 0x100
+	sysUretprobe  = 335
 	flagsSettable = 0x50dd5 | 0x200000 // what user code may change of RFLAGS
 	flagsAlways   = 0x202
 )
@@ -53,25 +52,39 @@ func (t *Thread) Event() platform.Event {
 		t.intr.Store(false)
 		return platform.Event{Kind: platform.EventInterrupt}
 	}
-	return SignalEvent(regs, sig, int32(t.page.code), t.page.addr, t.page.arch, t.page.trapno, t.page.err)
+	return signalEvent(regs, sig, int32(t.page.code), t.page.addr, t.page.arch, t.page.trapno, t.page.err)
 }
 
-// SignalEvent makes an event of a signal that guest code raised, and adapts
+// Int80Event is the event of an INT 0x80, which a 64-bit program is not
+// offered: what it would be on a host without 32-bit emulation. The
+// instruction pointer is past the instruction.
+func Int80Event(regs *abi.Regs) platform.Event {
+	regs.Rip -= 2
+	regs.Orig_rax = ^uint64(0)
+	return platform.Event{
+		Kind: platform.EventFault, Signal: int32(unix.SIGSEGV), Code: segvKernel,
+		TrapNo: trapGeneralProtection, ErrorCode: int80Error,
+	}
+}
+
+// signalEvent makes an event of a signal that guest code raised, and adapts
 // the registers to it.
-func SignalEvent(regs *abi.Regs, sig unix.Signal, code int32, addr uint64, arch uint32, trapno, errorCode uint64) platform.Event {
+func signalEvent(regs *abi.Regs, sig unix.Signal, code int32, addr uint64, arch uint32, trapno, errorCode uint64) platform.Event {
 	if sig == unix.SIGSYS && code == sysSeccomp {
 		if arch == auditArchX8664 {
 			regs.Orig_rax = regs.Rax
 			regs.Rax = ^uint64(unix.ENOSYS) + 1
 			return platform.Event{Kind: platform.EventSyscall}
 		}
-		// INT 0x80 in a 64-bit program: not offered, so it is what it would
-		// be on a host without 32-bit emulation.
-		regs.Rip -= 2
-		return platform.Event{
-			Kind: platform.EventFault, Signal: int32(unix.SIGSEGV), Code: segvKernel,
-			TrapNo: trapGeneralProtection, ErrorCode: int80Error,
-		}
+		return Int80Event(regs)
+	}
+	if sig == unix.SIGILL && code == segvKernel {
+		// Newer hosts let uretprobe(2) pass all filters, and answer it with
+		// this signal when no probe is there. (Its sister, uprobe, they
+		// answer with ENXIO; nothing can be done about that.)
+		regs.Orig_rax = sysUretprobe
+		regs.Rax = ^uint64(unix.ENOSYS) + 1
+		return platform.Event{Kind: platform.EventSyscall}
 	}
 	return platform.Event{
 		Kind: platform.EventFault, Signal: int32(sig), Code: code, Addr: addr,

@@ -12,13 +12,15 @@ import (
 // interruptSignal makes a stub's thread look at page.intr.
 const interruptSignal = unix.SIGURG
 
+// A stub has answerTick to answer an interrupt before it gets another, and is
+// given up after answerTicks: its guest has broken it.
 const (
-	// answerTick is how long a stub has to answer an interrupt before it gets
-	// another, and answerTicks how many it gets before it is given up: its
-	// guest has broken it.
 	answerTick  = time.Second
 	answerTicks = 10
 )
+
+// WithAnswerTick changes how long a stub has to answer an interrupt, for tests.
+func WithAnswerTick(d time.Duration) Option { return func(s *Stubs) { s.answerTick = d } }
 
 // interrupts is a Thread's part that makes Switch return.
 type interrupts struct {
@@ -45,9 +47,9 @@ func (t *Thread) Interrupt() {
 	defer t.watchMu.Unlock()
 	t.ticks = 0
 	if t.watch == nil {
-		t.watch = time.AfterFunc(answerTick, t.unanswered)
+		t.watch = time.AfterFunc(t.proc.stubs.answerTick, t.unanswered)
 	} else {
-		t.watch.Reset(answerTick)
+		t.watch.Reset(t.proc.stubs.answerTick)
 	}
 }
 
@@ -60,7 +62,7 @@ func (t *Thread) unanswered() {
 	t.watchMu.Lock()
 	t.ticks++
 	over := t.ticks > answerTicks
-	t.watch.Reset(answerTick)
+	t.watch.Reset(t.proc.stubs.answerTick)
 	t.watchMu.Unlock()
 	switch {
 	case over:

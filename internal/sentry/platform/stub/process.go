@@ -194,6 +194,13 @@ func (p *Process) Kill() {
 	}
 }
 
+// Abandon gives up a process that has broken: it is killed, and its contexts
+// get EventGone.
+func (p *Process) Abandon() {
+	p.Kill()
+	p.setGone()
+}
+
 // setGone marks the process as ended and wakes all who wait for it.
 func (p *Process) setGone() {
 	p.gone.Store(true)

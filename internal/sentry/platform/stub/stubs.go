@@ -21,7 +21,10 @@ func WithProc(fd int) Option { return func(s *Stubs) { s.procFD = fd } }
 
 // Stubs makes and keeps stub processes.
 type Stubs struct {
-	procFD   int // of WithProc, or -1
+	procFD int // of WithProc, or -1
+
+	answerTick time.Duration
+
 	pid      int
 	code     code
 	base     uint64 // of the slots
@@ -53,7 +56,7 @@ func New(options ...Option) (*Stubs, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stubs{procFD: -1, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	s := &Stubs{procFD: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
 	for _, o := range options {
 		o(s)
 	}

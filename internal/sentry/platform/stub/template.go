@@ -109,6 +109,8 @@ func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 	if failed != nil {
 		return failed
 	}
+	// The sentry's thread base must not show.
+	do("resetting the thread base", unix.SYS_ARCH_PRCTL, archSetFS, 0)
 	if err := t.ResetFP(); err != nil {
 		return fmt.Errorf("resetting the floating-point state: %w", err)
 	}

@@ -2,14 +2,16 @@ package trap
 
 import (
 	"testing"
+	"time"
 
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/platform/platformtest"
+	"coffer/internal/sentry/platform/stub"
 )
 
 func newPlatform(tb testing.TB) platform.Platform {
 	tb.Helper()
-	p, err := New()
+	p, err := New(stub.WithAnswerTick(20 * time.Millisecond))
 	if err != nil {
 		tb.Fatal(err)
 	}
