@@ -98,7 +98,7 @@ func Exec(p platform.Platform, m *MemoryManager, ctx platform.Context, rlimits L
 // clear unmaps all that is the guest's from the host, if the platform can
 // forget what it had there of its own.
 func (m *MemoryManager) clear(ctx platform.Context) bool {
-	a, ok := m.as.(interface{ Reset() bool })
+	a, ok := m.as.(platform.Resetter)
 	if !ok || !a.Reset() || ctx.ResetFP() != nil {
 		return false
 	}

@@ -135,3 +135,47 @@ func TestForkOnHost(t *testing.T) {
 	m.DecRef()
 	ctx.Release()
 }
+
+func TestExecInPlaceOnHost(t *testing.T) {
+	const addr = 0x10000000
+	m, ctx, p := hostMM(t, nil)
+	mustMap(t, m, ctx, addr, page, rw, fixed)
+	far := mustMap(t, m, ctx, 0, page, rw, anon)
+	if err := ctx.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ctx.CopyOut(addr, []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	fresh, newCtx, reused, err := mm.Exec(p, m, ctx, limits{}, false)
+	if err != nil || !reused || newCtx != ctx {
+		t.Fatalf("reused %v, %v", reused, err)
+	}
+	mustMap(t, fresh, ctx, addr, page, rw, fixed)
+	if err := ctx.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 6)
+	if _, err := ctx.CopyIn(addr, got); err != nil || string(got) != "\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("the new program finds %q, %v", got, err)
+	}
+	if _, err := ctx.CopyIn(far, got); err != unix.EFAULT {
+		t.Errorf("the old program's mapping is still there: %v", err)
+	}
+	if n, err := m.ReadRemote(addr, got); err != unix.EFAULT {
+		t.Errorf("the old books still read: %d, %v", n, err)
+	}
+	// Shared with a parent in vfork(2), it must not be emptied.
+	fresh.IncRef()
+	other, otherCtx, reused, err := mm.Exec(p, fresh, ctx, limits{}, false)
+	if err != nil || reused {
+		t.Fatalf("reused %v, %v", reused, err)
+	}
+	if _, err := ctx.CopyIn(addr, got); err != nil {
+		t.Errorf("the parent's memory: %v", err)
+	}
+	other.DecRef()
+	otherCtx.Release()
+	fresh.DecRef()
+	ctx.Release()
+}
