@@ -12,6 +12,7 @@
 //
 // It must not know tasks or signals.
 //
-// Lock order: MemoryManager.mu, then vfs's locks and the platform's, then
-// MemoryManager.tree. File descriptions are released after mu is dropped.
+// Lock order: MemoryManager.remote, MemoryManager.mu, vfs's locks and the
+// platform's, MemoryManager.tree. File descriptions are released after mu is
+// dropped.
 package mm

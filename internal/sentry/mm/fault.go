@@ -97,7 +97,7 @@ func (m *MemoryManager) ReadRemote(addr uint64, dst []byte) (int, error) {
 	if !m.hold() {
 		return 0, unix.EFAULT
 	}
-	defer m.as.DecRef()
+	defer m.remote.RUnlock()
 	return m.as.CopyIn(addr, dst)
 }
 
@@ -106,7 +106,7 @@ func (m *MemoryManager) WriteRemote(addr uint64, src []byte) (int, error) {
 	if !m.hold() {
 		return 0, unix.EFAULT
 	}
-	defer m.as.DecRef()
+	defer m.remote.RUnlock()
 	return m.as.CopyOut(addr, src)
 }
 
@@ -116,7 +116,7 @@ func (m *MemoryManager) PokeRemote(addr uint64, src []byte) (int, error) {
 	if !m.hold() {
 		return 0, unix.EFAULT
 	}
-	defer m.as.DecRef()
+	defer m.remote.RUnlock()
 	done := 0
 	for done < len(src) {
 		n := m.pokeable(addr, uint64(len(src)-done))
@@ -144,14 +144,13 @@ func (m *MemoryManager) pokeable(addr, n uint64) uint64 {
 	return min(n, v.end-addr)
 }
 
-// hold takes a reference to the platform's address space, if the memory is
-// still there.
+// hold keeps the memory from going, or reports false if it has gone. remote is
+// held then.
 func (m *MemoryManager) hold() bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.dead {
+	m.remote.RLock()
+	if m.gone {
+		m.remote.RUnlock()
 		return false
 	}
-	m.as.IncRef()
 	return true
 }

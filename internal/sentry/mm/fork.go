@@ -102,6 +102,7 @@ func (m *MemoryManager) clear(ctx platform.Context) bool {
 	if !ok || !a.Reset() || ctx.ResetFP() != nil {
 		return false
 	}
+	m.shut()
 	r := ctx.Regs()
 	*r = abi.Regs{Cs: r.Cs, Ss: r.Ss, Eflags: 0x202}
 	top := m.top()

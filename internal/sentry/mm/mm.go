@@ -51,6 +51,11 @@ type MemoryManager struct {
 	// lockFuture holds the flags that mlockall(MCL_FUTURE) gives new mappings.
 	lockFuture vmaFlags
 	dead       bool
+	// remote is held for reading while others than the users copy memory, so
+	// that they never see the next program in the same address space. gone
+	// says that they may not any more.
+	remote sync.RWMutex
+	gone   bool
 	// released are descriptions to be dropped once mu is free.
 	released []*vfs.FileDescription
 
@@ -122,6 +127,7 @@ func (m *MemoryManager) DecRef() {
 
 // retire empties the books of an address space that no task uses any more.
 func (m *MemoryManager) retire() {
+	m.shut()
 	m.mu.Lock()
 	m.vmas.ascend(0, ^uint64(0), func(v *vma) bool {
 		m.drop(v.file)
@@ -136,6 +142,13 @@ func (m *MemoryManager) retire() {
 	m.exe = nil
 	m.dead = true
 	m.unlock()
+}
+
+// shut ends the access of others than the users.
+func (m *MemoryManager) shut() {
+	m.remote.Lock()
+	m.gone = true
+	m.remote.Unlock()
 }
 
 // drop has a description released once mu is free.
