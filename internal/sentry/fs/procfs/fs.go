@@ -39,6 +39,7 @@ type FS struct {
 	super  *genfs.Super
 	root   *root
 	bootID string
+	load   loadAverage
 }
 
 // New returns the file system and makes it the one that mount(2) mounts.
@@ -47,6 +48,7 @@ func New(c Config) *FS {
 		c.CPUInfo = minimalCPUInfo(kernel.CPUs())
 	}
 	fs := &FS{k: c.Kernel, config: c, super: genfs.NewSuper(vfs.AnonymousDevice()), bootID: newUUID()}
+	fs.load.last = c.Kernel.BootTime()
 	fs.root = newRoot(fs)
 	c.Kernel.AddFileSystem(fs)
 	return fs

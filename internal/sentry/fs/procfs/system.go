@@ -131,12 +131,10 @@ func (fs *FS) uptime(_ vfs.Caller, b []byte) ([]byte, error) {
 	return fmt.Appendf(b, "%.2f %.2f\n", up.Seconds(), idle.Seconds()), nil
 }
 
-// loadavg shows the present number of running threads for all three averages:
-// keeping averages would cost a timer in an idle sandbox.
 func (fs *FS) loadavg(_ vfs.Caller, b []byte) ([]byte, error) {
 	_, _, running, blocked, threads := fs.totals()
-	load := float64(running + blocked)
-	return fmt.Appendf(b, "%.2f %.2f %.2f %d/%d %d\n", load, load, load, running, threads, fs.k.PIDs().LastPID()), nil
+	l := fs.load.update(time.Now(), running+blocked)
+	return fmt.Appendf(b, "%.2f %.2f %.2f %d/%d %d\n", l[0], l[1], l[2], running, threads, fs.k.PIDs().LastPID()), nil
 }
 
 // filesystems lists what mount(2) knows.
@@ -176,7 +174,7 @@ func (fs *FS) meminfo(_ vfs.Caller, b []byte) ([]byte, error) {
 		bytes uint64
 	}{
 		{"MemTotal", total}, {"MemFree", free}, {"MemAvailable", free}, {"Buffers", 0},
-		{"Cached", sub(total, free+anon) / 2}, {"SwapCached", 0}, {"Active", anon}, {"Inactive", 0},
+		{"Cached", 0}, {"SwapCached", 0}, {"Active", anon}, {"Inactive", 0},
 		{"Active(anon)", anon}, {"Inactive(anon)", 0}, {"Active(file)", 0}, {"Inactive(file)", 0},
 		{"Unevictable", 0}, {"Mlocked", 0}, {"SwapTotal", 0}, {"SwapFree", 0}, {"Dirty", 0}, {"Writeback", 0},
 		{"AnonPages", anon}, {"Mapped", 0}, {"Shmem", 0}, {"KReclaimable", 0}, {"Slab", 0},
