@@ -72,7 +72,7 @@ func (m *MemoryManager) Totals() Totals {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	t := m.sums
-	t.Exe = min(t.Code, pageUp(m.info.EndCode)-pageDown(m.info.StartCode))
+	t.Exe = min(t.Code, sub(pageUp(m.info.EndCode), pageDown(m.info.StartCode)))
 	t.Lib = t.Code - t.Exe
 	return t
 }

@@ -9,7 +9,7 @@ import (
 
 var prctlRows = []Row{
 	partial(157, "prctl", sysPrctl,
-		"PR_SET_MM changes nothing (EPERM), PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH and PR_SET_VMA are EINVAL as without those features; speculation controls are not there",
+		"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SECCOMP and PR_SET_SYSCALL_USER_DISPATCH are EINVAL as without those features; speculation controls are not there",
 		PF("option", Enum, prctlNames), P("arg2", Hex), P("arg3", Hex), P("arg4", Hex), P("arg5", Hex)),
 	partial(158, "arch_prctl", sysArchPrctl, "FS and GS bases and CPUID; shadow stacks and AMX permission are EINVAL",
 		PF("op", Enum, archPrctlNames), P("addr", Ptr)),
@@ -67,6 +67,7 @@ var prctlFuncs = map[int32]prctlFunc{
 	unix.PR_MCE_KILL:             prMCEKill,
 	unix.PR_MCE_KILL_GET:         prMCEKillGet,
 	unix.PR_SET_MM:               prSetMM,
+	unix.PR_SET_VMA:              prSetVMA,
 	unix.PR_SET_CHILD_SUBREAPER:  prSetSubreaper,
 	unix.PR_GET_CHILD_SUBREAPER:  prGetSubreaper,
 	unix.PR_SET_NO_NEW_PRIVS:     prSetNoNewPrivs,
@@ -253,10 +254,6 @@ func prMCEKillGet(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, unix.EINVAL
 	}
 	return uintptr(t.Attributes().MCEKill), nil
-}
-
-func prSetMM(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return 0, unix.EPERM
 }
 
 func prSetSubreaper(t *kernel.Task, a kernel.Args) (uintptr, error) {
