@@ -23,21 +23,22 @@ type memRange struct{ addr, length uint64 }
 // guestBuffer is where in guest memory a call's data is: one or more ranges,
 // walked once from the start. Lengths are bounded by maxRW together.
 type guestBuffer struct {
-	ranges []memRange
+	// at is the range that the walk is in, rest are those after it. (The first
+	// is not kept in rest so that a single range needs no allocation.)
+	at   memRange
+	rest []memRange
 	// total is the number of bytes not yet walked past.
 	total uint64
-	one   [1]memRange
 }
 
-// setRange makes g a single range, as of read(2). EINVAL if length is negative as
-// a ssize_t.
+// setRange makes g a single range, as of read(2). EINVAL if length is negative
+// as a ssize_t.
 func (g *guestBuffer) setRange(addr, length uint64) error {
 	if int64(length) < 0 {
 		return unix.EINVAL
 	}
 	length = min(length, maxRW)
-	g.one[0] = memRange{addr, length}
-	g.ranges, g.total = g.one[:], length
+	g.at, g.rest, g.total = memRange{addr, length}, nil, length
 	return nil
 }
 
@@ -63,7 +64,7 @@ func (g *guestBuffer) getVector(t *kernel.Task, addr, count uint64) (*vector, er
 		_, err = t.CopyIn(addr, raw)
 	}
 	if err == nil {
-		g.ranges, g.total, err = parseIovecs(raw, v.ranges[:0])
+		g.rest, g.total, err = parseIovecs(raw, v.ranges[:0])
 	}
 	if err != nil {
 		v.put()
@@ -90,42 +91,42 @@ func parseIovecs(raw []byte, out []memRange) ([]memRange, uint64, error) {
 	return out, total, nil
 }
 
-// advance walks past n bytes of the first range, and past empty ranges.
-func (g *guestBuffer) advance(n uint64) {
-	r := &g.ranges[0]
-	r.addr += n
-	r.length -= n
-	g.total -= n
-	for len(g.ranges) > 0 && g.ranges[0].length == 0 {
-		g.ranges = g.ranges[1:]
+// next returns the range to go on in, or an empty one at the end.
+func (g *guestBuffer) next() memRange {
+	for g.at.length == 0 && len(g.rest) > 0 {
+		g.at, g.rest = g.rest[0], g.rest[1:]
 	}
+	return g.at
+}
+
+// advance walks past n bytes of the present range.
+func (g *guestBuffer) advance(n int) {
+	g.at.addr += uint64(n)
+	g.at.length -= uint64(n)
+	g.total -= uint64(n)
 }
 
 // copyOut writes src at the current place and walks past it. It returns how
 // much it wrote, and EFAULT if that was not all.
 func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) {
-	for err == nil && done < len(src) && len(g.ranges) > 0 {
-		r := g.ranges[0]
+	for err == nil && done < len(src) && g.total > 0 {
+		r := g.next()
 		var n int
-		if r.length > 0 {
-			n, err = t.CopyOut(r.addr, src[done:min(uint64(len(src)), uint64(done)+r.length)])
-		}
+		n, err = t.CopyOut(r.addr, src[done:min(uint64(len(src)), uint64(done)+r.length)])
 		done += n
-		g.advance(uint64(n))
+		g.advance(n)
 	}
 	return done, err
 }
 
 // copyIn fills dst from the current place on and walks past what it took.
 func (g *guestBuffer) copyIn(t *kernel.Task, dst []byte) (done int, err error) {
-	for err == nil && done < len(dst) && len(g.ranges) > 0 {
-		r := g.ranges[0]
+	for err == nil && done < len(dst) && g.total > 0 {
+		r := g.next()
 		var n int
-		if r.length > 0 {
-			n, err = t.CopyIn(r.addr, dst[done:min(uint64(len(dst)), uint64(done)+r.length)])
-		}
+		n, err = t.CopyIn(r.addr, dst[done:min(uint64(len(dst)), uint64(done)+r.length)])
 		done += n
-		g.advance(uint64(n))
+		g.advance(n)
 	}
 	return done, err
 }
@@ -137,26 +138,30 @@ func (g *guestBuffer) clampWritable(t *kernel.Task) error {
 	if g.total == 0 {
 		return nil
 	}
-	m := t.MM()
-	var good uint64
-	for i := range g.ranges {
-		r := &g.ranges[i]
-		if m.CheckRange(r.addr, r.length, true) == nil {
-			good += r.length
-			continue
-		}
-		r.length = writablePrefix(r.length, func(n uint64) bool {
-			return m.CheckRange(r.addr, n, true) == nil
-		})
-		good += r.length
-		g.ranges = g.ranges[:i+1]
-		break
+	good, ok := writable(t, &g.at)
+	for i := 0; ok && i < len(g.rest); i++ {
+		var n uint64
+		n, ok = writable(t, &g.rest[i])
+		good += n
 	}
-	g.total = good
-	if good == 0 {
+	// Nothing behind the first bad address is reached: total ends before.
+	if g.total = good; good == 0 {
 		return unix.EFAULT
 	}
 	return nil
+}
+
+// writable cuts r to what lies before the first address in it that the guest
+// cannot write, and returns its length then; ok says that it was whole.
+func writable(t *kernel.Task, r *memRange) (length uint64, ok bool) {
+	m := t.MM()
+	if m.CheckRange(r.addr, r.length, true) == nil {
+		return r.length, true
+	}
+	r.length = writablePrefix(r.length, func(n uint64) bool {
+		return m.CheckRange(r.addr, n, true) == nil
+	})
+	return r.length, false
 }
 
 // writablePrefix returns the largest n below length for which ok(n) holds; ok
