@@ -186,8 +186,6 @@ func (f *donated) Read(_ vfs.Caller, p []byte, off int64) (int, error) {
 		return pread(d.fd, p, off)
 	case len(p) == 0:
 		return 0, nil
-	case d.kind == unix.S_IFSOCK:
-		return transfer(unix.SYS_RECVFROM, d.fd, p, unix.MSG_DONTWAIT)
 	}
 	if !d.blocking.Load() {
 		n, err := preadv2(d.fd, p, -1, unix.RWF_NOWAIT)
@@ -201,11 +199,11 @@ func (f *donated) Read(_ vfs.Caller, p []byte, off int64) (int, error) {
 	if poll(d.fd, waiter.In) == 0 {
 		return 0, unix.EAGAIN
 	}
-	return transfer(unix.SYS_READ, d.fd, p, 0)
+	return transfer(unix.SYS_READ, d.fd, p)
 }
 
 // What a blocking descriptor that polls as writable surely takes at once:
-// PIPE_BUF for a pipe. A terminal promises nothing, but takes this much unless
+// PIPE_BUF for a pipe, and less than a socket needs free to say so. A terminal promises nothing, but takes this much unless
 // it is stopped.
 const guardedWrite = 4096
 
@@ -221,9 +219,6 @@ func (f *donated) Write(c vfs.Caller, p []byte, off int64, flags uint32) (int, i
 
 func (f *donated) writeStream(p []byte) (int, error) {
 	d := f.inode.donor
-	if d.kind == unix.S_IFSOCK {
-		return transfer(unix.SYS_SENDTO, d.fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	}
 	if !d.blocking.Load() {
 		n, err := pwritev2(d.fd, p, -1, unix.RWF_NOWAIT)
 		if err != unix.EOPNOTSUPP {
@@ -235,14 +230,13 @@ func (f *donated) writeStream(p []byte) (int, error) {
 	if poll(d.fd, waiter.Out) == 0 {
 		return 0, unix.EAGAIN
 	}
-	return transfer(unix.SYS_WRITE, d.fd, p[:min(len(p), guardedWrite)], 0)
+	return transfer(unix.SYS_WRITE, d.fd, p[:min(len(p), guardedWrite)])
 }
 
-// transfer makes a call of read's shape; flags are those of recv and send.
-func transfer(nr uintptr, fd int, p []byte, flags int) (int, error) {
+// transfer is read(2) or write(2).
+func transfer(nr uintptr, fd int, p []byte) (int, error) {
 	for {
-		n, _, e := unix.Syscall6(nr, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), uintptr(flags), 0, 0)
+		n, _, e := unix.Syscall(nr, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 		switch e {
 		case 0:
 			return int(n), nil

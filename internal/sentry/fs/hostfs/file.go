@@ -48,7 +48,7 @@ func pread(fd int, p []byte, off int64) (int, error) {
 func (f *file) Write(c vfs.Caller, p []byte, off int64, flags uint32) (n int, end int64, err error) {
 	n, end, err = pwrite(f.d.fd, p, off, flags, c.FSLimit())
 	if n > 0 {
-		f.inode.changed()
+		f.inode.written(c)
 	}
 	return n, end, err
 }

@@ -16,7 +16,8 @@ type Options struct {
 	// at each walk, and descriptors of files stay open for a while after
 	// their last use.
 	Stable bool
-	// AttrTTL is how long attributes are believed. 0 asks the host each time.
+	// AttrTTL is how long attributes are believed. 0 asks the host each time,
+	// or once a second in a stable tree.
 	AttrTTL time.Duration
 }
 
@@ -48,6 +49,9 @@ type FileSystem struct {
 
 // New returns the file system of the host's tree.
 func New(host Host, opts Options) (*FileSystem, error) {
+	if opts.Stable && opts.AttrTTL == 0 {
+		opts.AttrTTL = time.Second
+	}
 	fs := &FileSystem{host: host, opts: opts, start: time.Now()}
 	fs.dirs.init(maxIdleDirs, func(fd int) { host.CloseDir(Dir(fd)) })
 	idle := 0

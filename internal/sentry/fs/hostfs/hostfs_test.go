@@ -16,16 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// caller is a Caller without memory; limit is its RLIMIT_FSIZE.
-type caller struct{ limit uint64 }
+// caller is a Caller without memory, user 0 by default; limit is its
+// RLIMIT_FSIZE.
+type caller struct {
+	limit uint64
+	uid   uint32
+}
 
-func (caller) Credentials() *auth.Credentials      { return auth.New(0, 0, nil) }
+func (c caller) Credentials() *auth.Credentials    { return auth.New(c.uid, c.uid, nil) }
 func (caller) Umask() uint32                       { return 0 }
 func (c caller) FSLimit() uint64                   { return c.limit }
 func (caller) CopyIn(uint64, []byte) (int, error)  { return 0, unix.EFAULT }
 func (caller) CopyOut(uint64, []byte) (int, error) { return 0, unix.EFAULT }
 
-var root vfs.Caller = caller{math.MaxUint64}
+var root vfs.Caller = caller{limit: math.MaxUint64}
 
 // open returns the file system of a directory of the host.
 func open(t testing.TB, dir string, opts Options) *FileSystem {
@@ -363,7 +367,7 @@ func TestReadWrite(t *testing.T) {
 		{"abc", 0, unix.O_APPEND, 8, 0, 0, unix.EFBIG, "Je??o!ab"},
 		{"abc", -1, 0, math.MaxUint64, 0, 0, unix.EINVAL, "Je??o!ab"},
 	} {
-		n, end, err := f.Write(caller{step.limit}, []byte(step.p), step.off, step.flags)
+		n, end, err := f.Write(caller{limit: step.limit}, []byte(step.p), step.off, step.flags)
 		if n != step.n || end != step.end || err != step.err {
 			t.Errorf("write %q at %d: %d, %d, %v", step.p, step.off, n, end, err)
 		}
@@ -396,6 +400,26 @@ func TestReadWrite(t *testing.T) {
 	}
 	if _, err := f.MapFD(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who lacks the privilege takes set-ID bits away by writing.
+func TestWriteClearsSetID(t *testing.T) {
+	fs := open(t, t.TempDir(), Options{})
+	n, err := fs.Root().Create(vfs.Owner{}, "f", 06775)
+	must(t, err)
+	f, err := n.Open(root, unix.O_WRONLY)
+	must(t, err)
+	defer f.Release()
+	for _, s := range []struct {
+		c    caller
+		mode uint32
+	}{{caller{limit: math.MaxUint64}, 06775}, {caller{limit: math.MaxUint64, uid: 5}, 0775}} {
+		_, _, err := f.Write(s.c, []byte("x"), 0, 0)
+		must(t, err)
+		if a, err := n.Attr(); a.Mode&07777 != s.mode || err != nil {
+			t.Errorf("uid %d: %o, %v", s.c.uid, a.Mode, err)
+		}
 	}
 }
 

@@ -89,6 +89,19 @@ func (n *inode) changed() {
 	n.mu.Unlock()
 }
 
+// written notes that c wrote to the file. The host takes set-ID bits away from
+// what the sentry writes only if the sentry lacks the privilege to keep them,
+// so this is done for it.
+func (n *inode) written(c vfs.Caller) {
+	n.mu.Lock()
+	mode := n.attr.Mode
+	n.attrTime = 0
+	n.mu.Unlock()
+	if m := vfs.WritePrivileges(c, mode); m != mode {
+		n.SetAttr(vfs.SetAttr{Which: vfs.SetMode, Mode: m & 07777})
+	}
+}
+
 // stat asks the host: by an open descriptor if there is one, since that works
 // for a removed file too.
 func (n *inode) stat() (st unix.Statx_t, err error) {
