@@ -111,6 +111,7 @@ var fileCalls = []seccomp.Rule{
 	{Call: unix.SYS_MEMFD_CREATE, Reason: "large or mapped files in memory, shared memory, context pages"},
 	{Call: unix.SYS_KCMP, Reason: "which donated descriptors are one description"},
 	{Call: unix.SYS_SYSINFO, Reason: "the host's memory, of which tmpfs may use half"},
+	{Call: unix.SYS_MEMBARRIER, Args: []seccomp.Arg{{Index: 0, Mask: ^uint64(0), Value: 1}}, Reason: "membarrier(2) of guests: all processors pass a barrier"},
 }
 
 // stubCalls are what every platform needs.

@@ -10,7 +10,6 @@ import (
 const (
 	madvPopulateRead  = 22
 	madvPopulateWrite = 23
-	madvSoftOffline   = 101
 )
 
 // Madvise gives advice as madvise(2) does. At a hole it goes on and returns
@@ -97,8 +96,6 @@ func hostAdvice(advice int32) (bool, error) {
 		unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE,
 		madvPopulateRead, madvPopulateWrite:
 		return true, nil
-	case unix.MADV_HWPOISON, madvSoftOffline:
-		return false, unix.EPERM
 	}
 	return false, unix.EINVAL
 }

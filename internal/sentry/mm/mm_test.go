@@ -432,7 +432,7 @@ func TestMadvise(t *testing.T) {
 		{"FREE", 2, unix.MADV_FREE, nil},
 		{"over a hole", 4, unix.MADV_DONTNEED, unix.ENOMEM},
 		{"REMOVE of private memory", 1, unix.MADV_REMOVE, unix.EINVAL},
-		{"HWPOISON", 1, unix.MADV_HWPOISON, unix.EPERM},
+		{"HWPOISON", 1, unix.MADV_HWPOISON, unix.EINVAL},
 		{"KSM", 1, unix.MADV_MERGEABLE, unix.EINVAL},
 		{"unknown", 1, 12345, unix.EINVAL},
 	} {

@@ -111,6 +111,10 @@ func sysBrk(t *kernel.Task, a kernel.Args) (uintptr, error) {
 }
 
 func sysMadvise(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	const softOffline = 101 // MADV_SOFT_OFFLINE
+	if n := a.Int(2); (n == unix.MADV_HWPOISON || n == softOffline) && !t.Credentials().Can(unix.CAP_SYS_ADMIN) {
+		return 0, unix.EPERM
+	}
 	return 0, t.MM().Madvise(t.Context(), a[0], a[1], a.Int(2))
 }
 
