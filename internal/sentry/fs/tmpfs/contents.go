@@ -171,7 +171,9 @@ func (c *contents) truncate(size int64) error {
 		}
 	}
 	c.size.Store(size)
-	c.cut(size)
+	if size <= old {
+		c.cut(size)
+	}
 	return nil
 }
 
