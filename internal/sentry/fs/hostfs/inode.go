@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/sentry/fs/pipefs"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,8 @@ type inode struct {
 	attrTime time.Duration
 	// target is a symbolic link's, once it was read. It cannot change.
 	target string
+	// fifo is what connects a FIFO's ends, once it was opened.
+	fifo *pipefs.Pipe
 }
 
 // Attr implements vfs.Inode.
@@ -270,7 +273,8 @@ func (n *inode) truncate(size int64) error {
 }
 
 // Open implements vfs.Inode. Nodes that stand for something outside of the
-// file system (devices, FIFOs, sockets) are not opened on the host.
+// file system are not opened on the host: a FIFO connects guests with each
+// other only, devices are vfs's to open, and sockets cannot be.
 func (n *inode) Open(c vfs.Caller, flags uint32) (vfs.File, error) {
 	switch n.kind {
 	case unix.S_IFREG:
@@ -281,10 +285,22 @@ func (n *inode) Open(c vfs.Caller, flags uint32) (vfs.File, error) {
 		return &file{inode: n, d: d}, nil
 	case unix.S_IFDIR:
 		return n.openDir()
+	case unix.S_IFIFO:
+		return n.pipe().Open(c, flags)
 	case unix.S_IFLNK:
 		return nil, unix.ELOOP
 	}
 	return nil, unix.ENXIO
+}
+
+// pipe returns what connects the ends of a FIFO.
+func (n *inode) pipe() *pipefs.Pipe {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fifo == nil {
+		n.fifo = pipefs.NewFIFO()
+	}
+	return n.fifo
 }
 
 // Readlink implements vfs.Inode.

@@ -61,6 +61,8 @@ func New(upper vfs.FileSystem, lowers ...vfs.FileSystem) (*FileSystem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("overlayfs: lower root: %w", err)
 	}
+	// The first device's numbers stay as they are: let that be the lower one.
+	fs.inos.of(attr.DevMajor, attr.DevMinor, 0)
 	// The top directory looks like the lower one.
 	layer, err := fs.ownDir(layerDir, attr)
 	if err != nil {
