@@ -125,6 +125,7 @@ func (t *Task) leave() {
 	}
 	if last {
 		g.endGroupLocked(&notices)
+		notices = append(notices, func() { k.ipc.Semaphores.EndProcess(g) })
 	}
 	k.mu.Unlock()
 	for _, f := range notices {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/ipc"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/socket/unixsock"
 )
@@ -88,6 +89,7 @@ type Kernel struct {
 	futexes futexTable
 
 	unixSockets *unixsock.Namespace
+	ipc         *ipc.Namespace
 	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
 	memoryLimit atomic.Uint64
 
@@ -113,6 +115,7 @@ func New(c Config) *Kernel {
 		initDone: make(chan struct{}),
 
 		unixSockets: unixsock.NewNamespace(),
+		ipc:         ipc.NewNamespace(),
 	}
 	k.pids = newPIDNamespace(k)
 	k.uts.host, k.uts.domain = c.Hostname, c.Domainname
