@@ -46,11 +46,12 @@ func (m *MemoryManager) MUnlock(addr, length uint64) error {
 	return m.setLock(start, end, 0)
 }
 
-// lockRange is the range of pages that the bytes lie in.
+// lockRange is the range of pages that the bytes lie in; as on Linux a length
+// that wraps around counts as 0.
 func lockRange(addr, length uint64) (start, end uint64, err error) {
 	start = pageDown(addr)
 	n := pageUp(length + addr&PageMask)
-	if length > ^uint64(0)-2*PageSize || start+n < start {
+	if start+n < start {
 		return 0, 0, unix.EINVAL
 	}
 	return start, start + n, nil

@@ -8,8 +8,9 @@ import (
 
 // Advice that golang.org/x/sys/unix does not have.
 const (
-	madvPopulateRead  = 22
-	madvPopulateWrite = 23
+	madvPopulateRead   = 22
+	madvPopulateWrite  = 23
+	madvDontneedLocked = 24
 )
 
 // Madvise gives advice as madvise(2) does. At a hole it goes on and returns
@@ -80,6 +81,9 @@ func (m *MemoryManager) Madvise(ctx platform.Context, addr, length uint64, advic
 
 // queueAdvice has the host take the advice, if it is to know of it.
 func (m *MemoryManager) queueAdvice(ctx platform.Context, host bool, advice int32, from, to uint64) {
+	if advice == madvDontneedLocked {
+		advice = unix.MADV_DONTNEED // nothing is locked on the host
+	}
 	if host && from != to {
 		ctx.Queue(platform.Op{Kind: platform.OpMadvise, Addr: from, Length: to - from, Advice: advice})
 	}
@@ -94,7 +98,7 @@ func hostAdvice(advice int32) (bool, error) {
 		return false, nil // only hints, or no matter of the host's
 	case unix.MADV_WILLNEED, unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_REMOVE, unix.MADV_DONTFORK, unix.MADV_DOFORK,
 		unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE,
-		madvPopulateRead, madvPopulateWrite:
+		madvPopulateRead, madvPopulateWrite, madvDontneedLocked:
 		return true, nil
 	}
 	return false, unix.EINVAL
@@ -106,8 +110,8 @@ func (v *vma) advise(advice int32) (set, unset vmaFlags, err error) {
 	special := v.flags&flagSpecial != 0
 	locked := v.flags&flagLocked != 0
 	switch advice {
-	case unix.MADV_DONTNEED:
-		if locked || special {
+	case unix.MADV_DONTNEED, madvDontneedLocked:
+		if locked && advice == unix.MADV_DONTNEED || special {
 			err = unix.EINVAL
 		}
 	case unix.MADV_FREE:

@@ -102,6 +102,41 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 	return addr, nil
 }
 
+// RemapFilePages maps another part of the file that [addr, addr+length) maps
+// shared, as remap_file_pages(2) does; offset is in bytes.
+func (m *MemoryManager) RemapFilePages(ctx platform.Context, addr, length, offset uint64) error {
+	addr, length = pageDown(addr), pageDown(length)
+	if length == 0 || addr+length < addr || offset+length < offset || offset&PageMask != 0 {
+		return unix.EINVAL
+	}
+	m.mu.Lock()
+	defer m.unlock()
+	v := m.vmas.find(addr)
+	if v == nil || v.flags&flagShared == 0 || v.platforms() || addr+length > v.end {
+		return unix.EINVAL
+	}
+	if m.vmas.len()+2 > MaxMaps {
+		return unix.ENOMEM
+	}
+	var fd int
+	if v.shm != nil {
+		fd = v.shm.fd
+	} else {
+		var err error
+		if fd, err = v.file.File.MapFD(); err != nil {
+			return err
+		}
+	}
+	n := v.clone()
+	n.start, n.end, n.offset = addr, addr+length, offset
+	m.unpatch(ctx, addr, addr+length)
+	m.removeRange(addr, addr+length)
+	m.add(n)
+	ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, Offset: offset,
+		Flags: unix.MAP_FIXED | hostFlags(v)})
+	return m.settle(ctx)
+}
+
 // hostFlags are the host's mmap flags for a mapping like v.
 func hostFlags(v *vma) int32 {
 	f := int32(unix.MAP_PRIVATE)

@@ -24,7 +24,7 @@ func (m *MemoryManager) MRemap(ctx platform.Context, a MRemapArgs) (uint64, erro
 		return 0, unix.EINVAL
 	}
 	oldLen, newLen := pageUp(a.Length), pageUp(a.NewLength)
-	if newLen == 0 || a.Addr+oldLen < a.Addr {
+	if newLen == 0 || newLen > m.limits.Max || a.Addr+oldLen < a.Addr {
 		return 0, unix.EINVAL
 	}
 	if fixed {
@@ -43,7 +43,7 @@ func (m *MemoryManager) MRemap(ctx platform.Context, a MRemapArgs) (uint64, erro
 	defer m.unlock()
 	if !fixed && !keep && oldLen >= newLen && oldLen != 0 {
 		// Shrinking is munmap(2) of the rest.
-		if v := m.vmas.find(a.Addr); v == nil || v.platforms() {
+		if v := m.vmas.find(a.Addr); v == nil || v.platforms() || a.Addr+oldLen > v.end {
 			return 0, unix.EFAULT
 		}
 		if oldLen > newLen {

@@ -40,7 +40,6 @@ var missingRows = []Row{
 	missing(212, "lookup_dcookie"),
 	missing(214, "epoll_ctl_old"),
 	missing(215, "epoll_wait_old"),
-	missing(216, "remap_file_pages"),
 	missing(220, "semtimedop"),
 	missing(236, "vserver"),
 	missing(240, "mq_open"),

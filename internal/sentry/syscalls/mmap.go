@@ -18,6 +18,8 @@ var mmapRows = []Row{
 		PF("flags", Flags, mremapFlags), P("new_address", Ptr)).returns(Hex),
 	partial(28, "madvise", sysMadvise, "no KSM and no hardware poisoning; MADV_COLD and MADV_PAGEOUT do nothing",
 		P("addr", Ptr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
+	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Ptr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
+		PF("flags", Flags, mmapFlags)),
 	full(26, "msync", sysMsync, P("addr", Ptr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
 	partial(27, "mincore", sysMincore, "every mapped page counts as resident", P("addr", Ptr), P("length", Unsigned), P("vec", Ptr)),
 }
@@ -149,4 +151,11 @@ func sysMincore(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		vec += n / mm.PageSize
 	}
 	return 0, nil
+}
+
+func sysRemapFilePages(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	if a[2] != 0 || a[3] > 1<<51 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.MM().RemapFilePages(t.Context(), a[0], a[1], a[3]*mm.PageSize)
 }
