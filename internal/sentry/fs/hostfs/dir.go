@@ -74,6 +74,9 @@ func (d *dir) Seek(whence int, off, present int64) (int64, error) {
 
 // Readdir implements vfs.File.
 func (d *dir) Readdir(_ vfs.Caller, off int64, emit func(vfs.DirEntry) bool) error {
+	if d.inode.barred.Load() {
+		return d.readEmpty(off, emit)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.buf == nil {
@@ -109,6 +112,20 @@ func (d *dir) Readdir(_ vfs.Caller, off int64, emit func(vfs.DirEntry) bool) err
 		}
 		d.at, d.end = 0, n
 	}
+}
+
+// readEmpty lists a directory that shows nothing.
+func (d *dir) readEmpty(off int64, emit func(vfs.DirEntry) bool) error {
+	for i := max(off, 0); i < 2; i++ {
+		e := vfs.DirEntry{Ino: d.inode.id.ino, Next: i + 1, Type: unix.DT_DIR, Name: "."}
+		if i == 1 {
+			e.Name = ".."
+		}
+		if !emit(e) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // parseDirent reads one struct linux_dirent64 (getdents64(2)) and returns its

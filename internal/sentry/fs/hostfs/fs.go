@@ -80,8 +80,8 @@ func (fs *FileSystem) Root() vfs.Inode { return fs.root }
 
 // StatFS implements vfs.FileSystem.
 func (fs *FileSystem) StatFS() (vfs.StatFS, error) {
-	var st unix.Statfs_t
-	if err := fs.host.Statfs(fs.host.Root(), &st); err != nil {
+	st, err := fs.host.Statfs(fs.host.Root(), "")
+	if err != nil {
 		return vfs.StatFS{}, err
 	}
 	return vfs.StatFS{

@@ -25,8 +25,9 @@ type Host interface {
 	// Stat returns all that the host knows of a name, or of dir itself if name
 	// is empty. (By value: a pointer through an interface would allocate.)
 	Stat(dir Dir, name string) (unix.Statx_t, error)
-	// Statfs tells about the file system that dir is on.
-	Statfs(dir Dir, st *unix.Statfs_t) error
+	// Statfs tells about the file system that a name is on, or dir itself if
+	// name is empty.
+	Statfs(dir Dir, name string) (unix.Statfs_t, error)
 	// Readlink returns the target of a symbolic link.
 	Readlink(dir Dir, name string) (string, error)
 	// Open opens a regular file, or with an empty name dir itself for

@@ -404,6 +404,51 @@ func TestReadWrite(t *testing.T) {
 	}
 }
 
+// File systems through which the host's kernel speaks show nothing; others
+// that are mounted in the tree do.
+func TestMountsInTheTree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	dir := t.TempDir()
+	for _, d := range []string{"proc", "sys", "tmp"} {
+		must(t, os.Mkdir(dir+"/"+d, 0755))
+	}
+	must(t, os.WriteFile(dir+"/file", nil, 0644))
+	for target, fstype := range map[string]string{"proc": "proc", "sys": "sysfs", "tmp": "tmpfs"} {
+		if err := unix.Mount("none", dir+"/"+target, fstype, 0, ""); err != nil {
+			t.Skip(err)
+		}
+		defer unix.Unmount(dir+"/"+target, unix.MNT_DETACH)
+	}
+	must(t, unix.Mount("/proc/version", dir+"/file", "", unix.MS_BIND, ""))
+	defer unix.Unmount(dir+"/file", unix.MNT_DETACH)
+	must(t, os.WriteFile(dir+"/tmp/f", []byte("x"), 0644))
+	for _, opts := range []Options{{}, {Stable: true}} {
+		fs := open(t, dir, opts)
+		for _, d := range []string{"proc", "sys"} {
+			n := walk(t, fs, d)
+			if got := names(t, n); len(got) != 2 {
+				t.Errorf("%s holds %q", d, got)
+			}
+			for _, name := range []string{"self", "1", "version", "kernel"} {
+				if _, err := n.Lookup(name); err != unix.ENOENT {
+					t.Errorf("%s/%s: %v", d, name, err)
+				}
+			}
+			if _, err := n.Mkdir(vfs.Owner{}, "x", 0700); err != unix.EACCES {
+				t.Errorf("mkdir in %s: %v", d, err)
+			}
+		}
+		if _, err := walk(t, fs, "file").Open(root, unix.O_RDONLY); err != unix.EACCES {
+			t.Errorf("open of a file of procfs: %v", err)
+		}
+		if got := names(t, walk(t, fs, "tmp")); !slices.Contains(got, "f") {
+			t.Errorf("the tmpfs holds %q", got)
+		}
+	}
+}
+
 // A FIFO of the tree connects guests, and nobody on the host.
 func TestFIFO(t *testing.T) {
 	dir := t.TempDir()

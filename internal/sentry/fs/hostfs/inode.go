@@ -2,6 +2,7 @@ package hostfs
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/internal/sentry/fs/pipefs"
@@ -26,6 +27,9 @@ type inode struct {
 	// file's descriptors, by access mode (O_RDONLY, O_WRONLY, O_RDWR).
 	dir   *descriptor
 	files [3]*descriptor
+
+	// barred says that nothing in it is shown; see crossing.go.
+	barred atomic.Bool
 
 	mu sync.Mutex
 	// attr is what the host said at attrTime, if that is not 0.
@@ -158,6 +162,9 @@ func (n *inode) locate() (*descriptor, string, error) {
 // openFile returns a shared descriptor of a regular file; it must be released
 // to fs.files.
 func (n *inode) openFile(access int) (*descriptor, error) {
+	if n.barred.Load() {
+		return nil, unix.EACCES
+	}
 	slot := &n.files[access]
 	if d := n.fs.files.get(slot); d != nil {
 		return d, nil
@@ -181,6 +188,9 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 
 // SetAttr implements vfs.Inode.
 func (n *inode) SetAttr(a vfs.SetAttr) error {
+	if n.barred.Load() {
+		return unix.EACCES
+	}
 	defer n.changed()
 	if a.Which&vfs.SetSize != 0 {
 		if err := n.truncate(a.Size); err != nil {

@@ -123,8 +123,19 @@ func fstat(fd int, st *unix.Statx_t) error {
 	return statx(fd, &c, st)
 }
 
-func (l *local) Statfs(dir Dir, st *unix.Statfs_t) error {
-	return retry(func() error { return unix.Fstatfs(int(dir), st) })
+func (l *local) Statfs(dir Dir, name string) (st unix.Statfs_t, err error) {
+	fd := int(dir)
+	if name != "" {
+		if err := checkName(name); err != nil {
+			return st, err
+		}
+		if fd, err = openat2(dir, name, unix.O_PATH, 0); err != nil {
+			return st, err
+		}
+		defer unix.Close(fd)
+	}
+	err = retry(func() error { return unix.Fstatfs(fd, &st) })
+	return st, err
 }
 
 func (l *local) Readlink(dir Dir, name string) (string, error) {

@@ -11,7 +11,7 @@ func (n *inode) Lookup(name string) (vfs.Inode, error) {
 	if n.kind != unix.S_IFDIR {
 		return nil, unix.ENOTDIR
 	}
-	if name == "" {
+	if name == "" || n.barred.Load() {
 		return nil, unix.ENOENT
 	}
 	h, err := n.fs.acquire(n)
@@ -32,7 +32,11 @@ func (n *inode) find(h *descriptor, name string) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.seen(&st, name), nil
+	child := n.seen(&st, name)
+	if n.crosses(child) {
+		n.bar(h, name, child)
+	}
+	return child, nil
 }
 
 // seen returns the inode that the host showed under name in n.
@@ -48,6 +52,9 @@ func (n *inode) seen(st *unix.Statx_t, name string) *inode {
 func (n *inode) make(o vfs.Owner, name string, mode uint32, call func(dir Dir) error) (vfs.Inode, error) {
 	if n.kind != unix.S_IFDIR {
 		return nil, unix.ENOTDIR
+	}
+	if n.barred.Load() {
+		return nil, unix.EACCES
 	}
 	h, err := n.fs.acquire(n)
 	if err != nil {
@@ -125,6 +132,9 @@ func (n *inode) Link(name string, target vfs.Inode) error {
 	if t.kind == unix.S_IFDIR {
 		return unix.EPERM
 	}
+	if n.barred.Load() || t.barred.Load() {
+		return unix.EACCES
+	}
 	oldParent, oldName := n.fs.where(t)
 	if oldParent == nil {
 		return unix.ENOENT
@@ -162,6 +172,9 @@ func (n *inode) Unlink(name string, victim vfs.Inode) error { return n.remove(na
 func (n *inode) Rmdir(name string, victim vfs.Inode) error { return n.remove(name, victim, true) }
 
 func (n *inode) remove(name string, victim vfs.Inode, isDir bool) error {
+	if n.barred.Load() {
+		return unix.EACCES
+	}
 	h, err := n.fs.acquire(n)
 	if err != nil {
 		return err
@@ -187,6 +200,9 @@ func (n *inode) Rename(oldName string, newDir vfs.Inode, newName string, flags u
 	d, ok := newDir.(*inode)
 	if !ok || d.fs != n.fs {
 		return unix.EXDEV
+	}
+	if n.barred.Load() || d.barred.Load() {
+		return unix.EACCES
 	}
 	from, err := n.fs.acquire(n)
 	if err != nil {

@@ -19,6 +19,9 @@ func visible(name string) bool {
 
 // withXattr calls f with a descriptor of the file or directory.
 func (n *inode) withXattr(f func(fd int) error) error {
+	if n.barred.Load() {
+		return unix.EACCES
+	}
 	switch n.kind {
 	case unix.S_IFREG:
 		d := n.anyOpen()
