@@ -1,10 +1,16 @@
 package stub
 
-import "fmt"
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+)
 
 // The pieces of code_amd64.s, in order. They are never called from Go.
 func stubText()
 func stubHandler()
+func stubEntry()
 func stubPost()
 func stubWait()
 func stubGo()
@@ -24,18 +30,18 @@ type code struct {
 	text           uintptr // address in the sentry
 	size           uintptr
 	handler, start uintptr
-	run, wait      uintptr
+	run, entry     uintptr
 }
 
 // symbols returns the addresses of stubText, stubHandler, stubStart, stubGo,
-// stubWait and stubTextEnd in the sentry's own text.
-func symbols() (text, handler, start, run, wait, end uintptr)
+// stubEntry and stubTextEnd in the sentry's own text.
+func symbols() (text, handler, start, run, entry, end uintptr)
 
 // findCode locates the stub's code. The linker keeps a file's functions
 // together and in order; this is where it is checked.
 func findCode() (code, error) {
-	text, handler, start, run, wait, end := symbols()
-	for _, p := range []uintptr{handler, start, run, wait} {
+	text, handler, start, run, entry, end := symbols()
+	for _, p := range []uintptr{handler, start, run, entry} {
 		if p <= text || p >= end {
 			return code{}, fmt.Errorf("the stub's code is not in one piece in this binary (%#x is outside of [%#x, %#x)): it was linked in an unknown way", p, text, end)
 		}
@@ -45,6 +51,20 @@ func findCode() (code, error) {
 	}
 	return code{
 		text: text, size: end - text,
-		handler: handler - text, start: start - text, run: run - text, wait: wait - text,
+		handler: handler - text, start: start - text, run: run - text, entry: entry - text,
 	}, nil
 }
+
+// copyFor returns the code as it goes into stubs whose slots are at base.
+func (c code) copyFor(base uint64) []byte {
+	b := bytes.Clone(unsafe.Slice((*byte)(funcAddr(c.text)), c.size))
+	mark := binary.LittleEndian.AppendUint32(nil, baseMark)
+	if bytes.Count(b, mark) != 1 {
+		panic("stub: the code does not hold its mark once")
+	}
+	binary.LittleEndian.PutUint32(b[bytes.Index(b, mark):], uint32(base>>baseShift))
+	return b
+}
+
+// funcAddr makes a pointer of the address of code, which no collector moves.
+func funcAddr(a uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&a)) }

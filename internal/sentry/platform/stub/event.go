@@ -27,6 +27,8 @@ const (
 	sysUretprobe  = 335
 	flagsSettable = 0x50dd5 | 0x200000 // what user code may change of RFLAGS
 	flagsAlways   = 0x202
+	// flagsSlow are those that the stub changes for itself: TF, DF, NT, RF, AC.
+	flagsSlow = 0x100 | 0x400 | 0x4000 | 0x10000 | 0x40000
 )
 
 // Event returns what the stub told when it gave the turn back from guest
@@ -36,13 +38,23 @@ func (t *Thread) Event() platform.Event {
 	regs := &t.regs
 	fs, gs := regs.Fs_base, regs.Gs_base
 	*regs = t.page.regs
-	if t.page.fsgsbase == 0 || kind == eventInterrupt {
+	if kind == eventCall {
+		regs.Gs_base = gs
+	} else if !t.proc.stubs.fsgsbase || kind == eventInterrupt {
 		// The registers are still what we gave.
 		regs.Fs_base, regs.Gs_base = fs, gs
+	} else if regs.Gs_base == t.slotAddr() {
+		// The guest did not set it.
+		regs.Gs_base = gs
 	}
 	t.fsBase, t.gsBase = regs.Fs_base, regs.Gs_base
 	regs.Ds, regs.Es, regs.Fs, regs.Gs = 0, 0, 0, 0
 	regs.Orig_rax = ^uint64(0)
+	if kind == eventCall {
+		regs.Orig_rax = regs.Rax
+		regs.Rax = ^uint64(unix.ENOSYS) + 1
+		return platform.Event{Kind: platform.EventSyscall}
+	}
 	if kind != eventSignal {
 		t.intr.Store(false)
 		return platform.Event{Kind: platform.EventInterrupt}

@@ -2,7 +2,7 @@ package stub
 
 // spawnArgs is what spawn's child needs.
 type spawnArgs struct {
-	code  uintptr // the stub's code in the sentry
+	code  *byte   // the stub's code in the sentry
 	size  uintptr // and its size
 	text  uintptr // where it goes
 	slots uintptr // where the slots go

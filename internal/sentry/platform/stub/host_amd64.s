@@ -3,7 +3,7 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// func symbols() (text, handler, start, run, wait, end uintptr)
+// func symbols() (text, handler, start, run, entry, end uintptr)
 TEXT ·symbols(SB),NOSPLIT,$0-48
 	LEAQ	·stubText(SB), AX
 	MOVQ	AX, text+0(FP)
@@ -13,8 +13,8 @@ TEXT ·symbols(SB),NOSPLIT,$0-48
 	MOVQ	AX, start+16(FP)
 	LEAQ	·stubGo(SB), AX
 	MOVQ	AX, run+24(FP)
-	LEAQ	·stubWait(SB), AX
-	MOVQ	AX, wait+32(FP)
+	LEAQ	·stubEntry(SB), AX
+	MOVQ	AX, entry+32(FP)
 	LEAQ	·stubTextEnd(SB), AX
 	MOVQ	AX, end+40(FP)
 	RET

@@ -25,6 +25,13 @@ const (
 	minAddr = 0x10000
 )
 
+// baseMark stands in stubEntry for the slots' base, shifted by baseShift. The
+// base is a multiple of slotsSize.
+const (
+	baseMark  = 0x7ead_beef
+	baseShift = 29
+)
+
 // Offsets within a slot.
 const (
 	windowOffset = PageSize
@@ -51,6 +58,7 @@ const (
 	eventSignal    = 1
 	eventInterrupt = 2
 	eventOps       = 3
+	eventCall      = 4
 )
 
 // opsMax is how many operations fit a batch.
@@ -94,7 +102,7 @@ type page struct {
 	tid      uint32 // cleared by the host when the thread has ended
 	fsgsbase uint32 // the CPU has RDFSBASE and its kin
 	traced   uint32 // give the turn to a tracer, by a breakpoint
-	_        uint32
+	fast     uint32 // resume the guest by a jump
 	ppid     uint64 // the sentry, whose death a new process must not miss
 	sas      [3]uint64
 	msg      msghdr

@@ -40,6 +40,10 @@ type Process struct {
 	nextSlot int
 	queue    []queuedOp
 	mapping  func(addr uint64) (platform.Mapping, bool)
+	reserve  func(near, size uint64) (addr uint64, ok bool)
+	// OnReset is what the platform does when another program is to be loaded.
+	// It is set before the process is used.
+	OnReset func()
 }
 
 // queuedOp is an operation with the thread that is to hear of its failure.
@@ -130,6 +134,9 @@ func (p *Process) newThread() (*Thread, error) {
 // more, and whoever needs a thread for an operation may borrow it.
 func (t *Thread) Park() {
 	t.SetBorrowable()
+	t.proc.mu.Lock()
+	t.parked = true
+	t.proc.mu.Unlock()
 	t.proc.DecRef()
 }
 
@@ -221,6 +228,28 @@ func (p *Process) SetMappings(f func(addr uint64) (platform.Mapping, bool)) {
 	p.mapping = f
 	p.mu.Unlock()
 }
+
+// SetReserver is told by the owner of the address space where the platform
+// can have room of its own, out of the guest's sight, near an address.
+func (p *Process) SetReserver(f func(near, size uint64) (addr uint64, ok bool)) {
+	p.mu.Lock()
+	p.reserve = f
+	p.mu.Unlock()
+}
+
+// Reserve asks for such room.
+func (p *Process) Reserve(near, size uint64) (addr uint64, ok bool) {
+	p.mu.Lock()
+	f := p.reserve
+	p.mu.Unlock()
+	if f == nil {
+		return 0, false
+	}
+	return f(near, size)
+}
+
+// Mapping asks the owner of the address space about an address.
+func (p *Process) Mapping(addr uint64) (platform.Mapping, bool) { return p.mappingAt(addr) }
 
 // mappingAt asks the owner of the address space.
 func (p *Process) mappingAt(addr uint64) (platform.Mapping, bool) {

@@ -196,8 +196,9 @@ func (s *Stubs) spawn(parcel parcel) int64 {
 		return -int64(unix.EINVAL)
 	}
 	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	image := s.code.copyFor(s.base)
 	return spawn(&spawnArgs{
-		code: s.code.text, size: s.code.size,
+		code: &image[0], size: s.code.size,
 		text: uintptr(s.text), slots: uintptr(s.base),
 		start: uintptr(s.text) + s.code.start,
 		memfd: uintptr(parcel.memfd),

@@ -41,6 +41,8 @@ type Thread struct {
 	state atomic.Uint32
 	// borrowable says that any goroutine may run operations on the thread.
 	borrowable bool
+	// parked says that it never runs guest code.
+	parked bool
 	// traced says that the thread is stopped by a tracer while it has no turn.
 	traced bool
 	interrupts
@@ -222,9 +224,18 @@ func (t *Thread) driveShared() bool {
 
 // RunGuest resumes the guest with its registers and waits for what comes.
 // It is the trap platform's.
-func (t *Thread) RunGuest() bool {
+//
+// rip is where it goes on, which may not be what its registers say. With fast
+// it returns from a system call, by a jump: the flags in the registers are
+// those it came with.
+func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	sanitize(&t.regs)
 	t.page.regs = t.regs
+	t.page.regs.Rip = rip
+	t.page.fast = 0
+	if fast && t.regs.Eflags&flagsSlow == 0 && t.regs.Cs == userCS {
+		t.page.fast = 1
+	}
 	t.syncBases()
 	t.page.nops = uint32(t.nops)
 	t.nops = 0
@@ -261,7 +272,12 @@ func (t *Thread) Clone() (*Thread, error) {
 // inherit copies the guest's registers from t.
 func (n *Thread) inherit(t *Thread) {
 	n.regs = t.regs
-	n.fsBase, n.gsBase = t.fsBase, t.gsBase
+	n.fsBase = t.fsBase
+	// The new one's own is its slot, which counts as 0: see stubStart.
+	n.gsBase = 0
+	if !n.proc.stubs.fsgsbase {
+		n.gsBase = t.gsBase
+	}
 }
 
 // cloneError is what the guest's own clone(2) would answer.

@@ -6,13 +6,21 @@ import (
 )
 
 // context is a thread of a stub whose handler gives it back to us.
-type context struct{ *stub.Thread }
+type context struct {
+	*stub.Thread
+	// call is the state at the last event, if that was a system call: if it
+	// is the same at the next Switch, the guest returns from it.
+	call struct {
+		valid      bool
+		rip, flags uint64
+	}
+}
 
 var _ platform.Context = (*context)(nil)
 
 func newContext(t *stub.Thread) *context {
 	t.SetBorrowable()
-	return &context{t}
+	return &context{Thread: t}
 }
 
 // Switch implements platform.Context.
@@ -27,12 +35,17 @@ func (c *context) Switch() platform.Event {
 	if !c.StartGuest() {
 		return platform.Event{Kind: platform.EventInterrupt}
 	}
-	there := c.RunGuest()
+	r := c.Regs()
+	fast := c.call.valid && r.Rip == c.call.rip && r.Rcx == r.Rip && r.Eflags == c.call.flags
+	there := c.RunGuest(r.Rip, fast)
 	c.StopGuest()
 	if !there {
 		return platform.Event{Kind: platform.EventGone, Err: c.Failed()}
 	}
-	return c.Event()
+	ev := c.Event()
+	c.call.valid = ev.Kind == platform.EventSyscall
+	c.call.rip, c.call.flags = r.Rip, r.Eflags
+	return ev
 }
 
 // CloneThread implements platform.Context.
