@@ -9,3 +9,21 @@ func CachedDentries(fs FileSystem) int {
 	defer s.mu.RUnlock()
 	return s.count
 }
+
+// Supers is the set of file systems that are in use.
+func Supers() map[FileSystem]bool {
+	supers.Lock()
+	defer supers.Unlock()
+	m := map[FileSystem]bool{}
+	for fs := range supers.of {
+		m[fs] = true
+	}
+	return m
+}
+
+// MountCount is how many mounts ns counts.
+func MountCount(ns *MountNamespace) int {
+	mountMu.RLock()
+	defer mountMu.RUnlock()
+	return ns.count
+}

@@ -15,15 +15,18 @@ type place struct {
 
 func (p *place) release() { p.dir.DecRef() }
 
-// parentOf walks to the directory of path's last component. exist is the
-// error for a path that ends in a directory's own name ("/", ".", "..").
-func (ns *MountNamespace) parentOf(c Caller, o Origin, path string, exist error) (place, error) {
+// itself reports whether the path ended in a name that every directory has
+// ("/", ".", ".."), which nobody can make or move.
+func (p *place) itself() bool { return p.name == "" || p.name == "." || p.name == ".." }
+
+// parentOf walks to the directory of path's last component.
+func (ns *MountNamespace) parentOf(c Caller, o Origin, path string) (place, error) {
 	var w walk
 	if err := w.begin(c, o, path, 0); err != nil {
 		return place{}, err
 	}
 	defer w.end()
-	name, err := w.parent(exist)
+	name, err := w.last()
 	if err != nil {
 		return place{}, err
 	}
@@ -34,11 +37,14 @@ func (ns *MountNamespace) parentOf(c Caller, o Origin, path string, exist error)
 // mkdir(2), mknod(2), symlink(2) and link(2) have in common. A trailing slash
 // is for directories only.
 func (ns *MountNamespace) make(c Caller, o Origin, path string, dir bool, create func(at place) (Inode, error)) error {
-	at, err := ns.parentOf(c, o, path, unix.EEXIST)
+	at, err := ns.parentOf(c, o, path)
 	if err != nil {
 		return err
 	}
 	defer at.release()
+	if at.itself() {
+		return unix.EEXIST
+	}
 	d := at.dir.Dentry
 	d.ops.Lock()
 	old, err := d.child(at.name)

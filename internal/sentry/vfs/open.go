@@ -111,7 +111,13 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 		if err != nil {
 			return nil, err
 		}
-		if name == "" || name == "." || name == ".." || w.dir {
+		if name == "" || name == "." || name == ".." {
+			if flags&unix.O_EXCL != 0 {
+				return nil, unix.EEXIST
+			}
+			return nil, unix.EISDIR
+		}
+		if w.dir {
 			return nil, unix.EISDIR
 		}
 		made, err := w.enterOrCreate(name, flags, mode)

@@ -18,22 +18,25 @@ func (ns *MountNamespace) RenameAt(c Caller, o Origin, old string, no Origin, ne
 	if flags&unix.RENAME_WHITEOUT != 0 && !c.Credentials().Can(unix.CAP_MKNOD) {
 		return unix.EPERM
 	}
-	from, err := ns.parentOf(c, o, old, unix.EBUSY)
+	from, err := ns.parentOf(c, o, old)
 	if err != nil {
 		return err
 	}
 	defer from.release()
-	exist := unix.EBUSY
-	if flags&unix.RENAME_NOREPLACE != 0 {
-		exist = unix.EEXIST
-	}
-	to, err := ns.parentOf(c, no, new, exist)
+	to, err := ns.parentOf(c, no, new)
 	if err != nil {
 		return err
 	}
 	defer to.release()
-	if from.dir.Mount != to.dir.Mount {
+	switch {
+	case from.dir.Mount != to.dir.Mount:
 		return unix.EXDEV
+	case from.itself():
+		return unix.EBUSY
+	case to.itself() && flags&unix.RENAME_NOREPLACE != 0:
+		return unix.EEXIST
+	case to.itself():
+		return unix.EBUSY
 	}
 	unlock := lockPair(from.dir.Dentry, to.dir.Dentry)
 	r, err := rename(c, from, to, flags)

@@ -448,21 +448,6 @@ func (w *walk) finish() error {
 	}
 }
 
-// parent walks to the directory that holds the last component and returns
-// that name. Names that stand for directories themselves are an error: exist
-// for "/" and ".", and for "..".
-func (w *walk) parent(exist error) (string, error) {
-	name, err := w.last()
-	if err != nil {
-		return "", err
-	}
-	if name == "" || name == "." || name == ".." {
-		return "", exist
-	}
-	w.settle()
-	return name, nil
-}
-
 // Resolve walks a path; the caller drops the result's reference.
 func (ns *MountNamespace) Resolve(c Caller, o Origin, path string, flags ResolveFlags) (Path, error) {
 	var w walk
