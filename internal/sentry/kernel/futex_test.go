@@ -96,6 +96,7 @@ func futexThreads(tb testing.TB, n int) (*futexMemory, []*Task) {
 	mem := new(mm.MemoryManager)
 	for _, t := range tasks {
 		t.ctx, t.mem = m, mem
+		t.clock.since.Store(stampNow())
 		t.work.Store(false)
 	}
 	return m, tasks
@@ -271,13 +272,9 @@ func TestFutexMutex(t *testing.T) {
 	for _, task := range tasks {
 		wg.Go(func() {
 			for range rounds {
-				if c := cas(0, 1); c != 0 {
-					for c == 2 || cas(1, 2) != 0 {
+				for c := cas(0, 1); c != 0; c = cas(0, 2) {
+					if c == 2 || cas(1, 2) != 0 {
 						task.FutexWait(word, 2, false, FutexMatchAny, time.Time{})
-						if c = cas(0, 2); c == 0 {
-							break
-						}
-						c = 2
 					}
 				}
 				sum++
@@ -301,7 +298,6 @@ func TestFutexPIMutex(t *testing.T) {
 	m, tasks := futexThreads(t, threads)
 	var sum, locked int
 	var wg sync.WaitGroup
-	var mu sync.Mutex // only so that the race detector does not see sum
 	for _, task := range tasks {
 		wg.Go(func() {
 			tid := task.futexTID()
@@ -326,14 +322,12 @@ func TestFutexPIMutex(t *testing.T) {
 				if m.load(word)&futexTIDMask != tid {
 					t.Errorf("word is %#x in thread %d", m.load(word), tid)
 				}
-				mu.Lock()
 				locked++
 				if locked != 1 {
 					t.Error("two threads hold the lock")
 				}
 				sum++
 				locked--
-				mu.Unlock()
 				if found, _ := m.CompareAndSwap32(word, tid, 0); found != tid {
 					if err := task.FutexUnlockPI(word, false); err != nil {
 						t.Errorf("unlock: %v", err)

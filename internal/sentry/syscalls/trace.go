@@ -96,7 +96,7 @@ func (tb *Table) traced(tr *Tracer, t *kernel.Task, nr uint64, args kernel.Args)
 		}
 	}
 	// The memory of a program that calls execve is another afterwards.
-	view := guestView{t: t, max: tr.opt.MaxString, args: args}
+	view := guestView{t: t, from: t, max: tr.opt.MaxString, args: args}
 	for i := range r.n {
 		if p := r.param(i); !p.Kind.isOut() {
 			r.args[i] = view.append(r.args[i][:0], &r.mem, p, i)
@@ -173,6 +173,9 @@ func (tb *Table) appendText(b []byte, r *record, t *kernel.Task) []byte {
 func (tb *Table) lacks(r *Row) bool { return r == nil || r.Fn == nil }
 
 func (r *record) appendResult(b []byte, t *kernel.Task) []byte {
+	if r.nr == unix.SYS_EXIT || r.nr == unix.SYS_EXIT_GROUP {
+		return append(b, '?') // it does not return
+	}
 	if r.err != nil {
 		return appendError(b, r.err)
 	}

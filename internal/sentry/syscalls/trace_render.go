@@ -13,11 +13,17 @@ import (
 // pointer that can't be read is shown as an address.
 type guestView struct {
 	t    *kernel.Task
+	from memory
 	max  int // bytes of a string or buffer
 	args kernel.Args
 
 	result uintptr
 	failed bool
+}
+
+// memory is guest memory; a Task is one.
+type memory interface {
+	CopyIn(addr uint64, dst []byte) (int, error)
 }
 
 const (
@@ -114,7 +120,7 @@ func (g *guestView) read(mem *[]byte, addr uint64, n int) []byte {
 		*mem = make([]byte, n)
 	}
 	b := (*mem)[:n]
-	got, _ := g.t.CopyIn(addr, b)
+	got, _ := g.from.CopyIn(addr, b)
 	return b[:max(got, 0)]
 }
 
@@ -215,11 +221,10 @@ func (g *guestView) appendStrings(b []byte, mem *[]byte, addr uint64) []byte {
 // appendFD renders a descriptor and, if it is open, what it is.
 func appendFD(b []byte, t *kernel.Task, fd int32) []byte {
 	b = strconv.AppendInt(b, int64(fd), 10)
-	fds := t.FDs()
-	if fds == nil || fd < 0 {
+	if t == nil || t.FDs() == nil || fd < 0 {
 		return b
 	}
-	f := fds.Get(fd)
+	f := t.FDs().Get(fd)
 	if f == nil {
 		return b
 	}
