@@ -57,6 +57,13 @@ func New(prefix string, mode uint32, devMinor uint32, cred *auth.Credentials) *I
 	return i
 }
 
+// File is embedded by the files of anonymous inodes. Unlike other files that
+// have no offset they don't mind lseek(2): it does nothing.
+type File struct{ vfs.NoFile }
+
+// Seek implements vfs.File.
+func (File) Seek(int, int64, int64) (int64, error) { return 0, nil }
+
 // NewFile returns a description with one reference for a file without a
 // path, of the kind that /proc shows as "anon_inode:[name]".
 func NewFile(f vfs.File, name string, flags uint32) *vfs.FileDescription {

@@ -37,7 +37,8 @@ func (s *Set) Control(self *vfs.FileDescription, op int32, fd int32, d *vfs.File
 }
 
 // pollable reports whether a description has readiness at all: regular files
-// and directories are always ready, and epoll(7) refuses them.
+// and directories, and /dev/null, zero and full, are always ready, and
+// epoll(7) refuses them.
 func pollable(d *vfs.FileDescription) bool {
 	if d.Inode == nil {
 		return true
@@ -46,8 +47,14 @@ func pollable(d *vfs.FileDescription) bool {
 	if err != nil {
 		return true
 	}
-	t := a.Mode & unix.S_IFMT
-	return t != unix.S_IFREG && t != unix.S_IFDIR
+	switch a.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return false
+	case unix.S_IFCHR:
+		memory := a.RdevMajor == 1 && (a.RdevMinor == 3 || a.RdevMinor == 5 || a.RdevMinor == 7)
+		return !memory
+	}
+	return true
 }
 
 func (s *Set) add(k key, events uint32, data uint64) error {

@@ -42,7 +42,7 @@ const (
 
 // Set is an epoll set.
 type Set struct {
-	vfs.NoFile
+	anon.File
 	queue waiter.Queue // of those who wait for the set itself
 
 	mu    sync.Mutex

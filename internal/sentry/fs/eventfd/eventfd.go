@@ -19,7 +19,7 @@ const most = math.MaxUint64 - 1
 
 // File is an event counter.
 type File struct {
-	vfs.NoFile
+	anon.File
 	semaphore bool
 	queue     waiter.Queue
 

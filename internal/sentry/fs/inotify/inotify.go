@@ -37,7 +37,7 @@ const (
 
 // Instance is one inotify file.
 type Instance struct {
-	vfs.NoFile
+	anon.File
 	queue waiter.Queue
 
 	mu     sync.Mutex

@@ -32,7 +32,7 @@ var unreadable = abi.SetOf(unix.SIGKILL, unix.SIGSTOP)
 
 // File reads signals.
 type File struct {
-	vfs.NoFile
+	anon.File
 	set   atomic.Uint64
 	owner Source
 	queue *waiter.Queue

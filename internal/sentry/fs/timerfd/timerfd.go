@@ -26,7 +26,7 @@ type Setting struct{ Value, Interval int64 }
 
 // File is a timer.
 type File struct {
-	vfs.NoFile
+	anon.File
 	clock int32
 	queue waiter.Queue
 

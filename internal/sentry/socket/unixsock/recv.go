@@ -147,9 +147,8 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) int {
 	} else {
 		m.Flags &^= unix.MSG_TRUNC
 	}
-	if s.typ == unix.SOCK_SEQPACKET {
-		m.Flags |= unix.MSG_EOR
-	}
+	// As on Linux MSG_EOR is not reported.
+	m.Flags &^= unix.MSG_EOR
 	if !peek {
 		s.in.data.Discard(n)
 		s.in.pop()
