@@ -4,11 +4,10 @@
 // contents move through platform's CopyIn and CopyOut.
 //
 // The host's stub holds the memory itself (package platform). mm decides and
-// keeps the books, and queues the host operations that make it so. While one
-// task uses an address space, the operations run in one batch when that task
-// goes back to guest code. When several do, an operation that another task
-// could overtake (munmap, mprotect, a fixed mmap) is flushed before the lock
-// is dropped.
+// keeps the books, and queues the host operations that make it so, which run
+// in one batch when the task goes back to guest code. They are queued with mu
+// held and the platform keeps their order, so that books and host agree
+// however many tasks use an address space.
 //
 // It must not know tasks or signals.
 //

@@ -176,15 +176,6 @@ func (m *MemoryManager) SetLimiter(l Limiter) {
 	m.mu.Unlock()
 }
 
-// settle has queued operations done now if another task could overtake them.
-// mu is held. A failure is repaired in the books and returned as an errno.
-func (m *MemoryManager) settle(ctx platform.Context) error {
-	if m.users.Load() <= 1 {
-		return nil
-	}
-	return m.flush(ctx)
-}
-
 // flush has queued operations done now. mu is held.
 func (m *MemoryManager) flush(ctx platform.Context) error {
 	err := ctx.Flush()

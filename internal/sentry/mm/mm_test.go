@@ -540,19 +540,6 @@ func TestCheckRange(t *testing.T) {
 	}
 }
 
-// TestFlushWhenShared checks that another task cannot overtake an unmapping.
-func TestFlushWhenShared(t *testing.T) {
-	m, ctx := newMM(nil)
-	a := mustMap(t, m, ctx, 0, page, rw, anon)
-	if len(ctx.Queued) == 0 {
-		t.Error("a single user's mmap was not left to the batch")
-	}
-	m.IncRef()
-	if err := m.MUnmap(ctx, a, page); err != nil || len(ctx.Queued) != 0 {
-		t.Errorf("munmap with two users: %v, %d operations are queued", err, len(ctx.Queued))
-	}
-}
-
 // TestAgainstPageMap makes random changes and compares the books and the fake
 // host with a naive map of pages.
 func TestAgainstPageMap(t *testing.T) {

@@ -82,8 +82,7 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 		v.file = a.File
 		v.file.IncRef()
 	}
-	fixed := a.Flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) == unix.MAP_FIXED
-	if fixed {
+	if a.Flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) == unix.MAP_FIXED {
 		m.unpatch(ctx, addr, addr+length)
 		m.removeRange(addr, addr+length)
 	}
@@ -92,13 +91,6 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}
 	m.add(v)
 	ctx.Queue(op)
-	if fixed {
-		// What was there could be in use by other tasks: their operations
-		// must not overtake this one.
-		if err := m.settle(ctx); err != nil {
-			return 0, err
-		}
-	}
 	return addr, nil
 }
 
@@ -134,7 +126,7 @@ func (m *MemoryManager) RemapFilePages(ctx platform.Context, addr, length, offse
 	m.add(n)
 	ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, Offset: offset,
 		Flags: unix.MAP_FIXED | hostFlags(v)})
-	return m.settle(ctx)
+	return nil
 }
 
 // hostFlags are the host's mmap flags for a mapping like v.
@@ -416,11 +408,10 @@ func (m *MemoryManager) unmap(ctx platform.Context, start, end uint64) error {
 	if m.vmas.len()+m.splits(start, end)-1 > MaxMaps {
 		return unix.ENOMEM
 	}
-	if !m.queueUnmap(ctx, start, end) {
-		return nil
+	if m.queueUnmap(ctx, start, end) {
+		m.removeRange(start, end)
 	}
-	m.removeRange(start, end)
-	return m.settle(ctx)
+	return nil
 }
 
 // queueUnmap queues the operations that unmap what is the guest's within

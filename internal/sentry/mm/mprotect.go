@@ -94,8 +94,5 @@ func (m *MemoryManager) protect(ctx platform.Context, addr, end uint64, prot int
 	}
 	m.change(from, to, func(v *vma) { v.prot = prot })
 	ctx.Queue(platform.Op{Kind: platform.OpMprotect, Addr: from, Length: to - from, Prot: prot})
-	if e := m.settle(ctx); e != nil {
-		return e
-	}
 	return err
 }

@@ -76,7 +76,9 @@ type Context interface {
 	Interrupt()
 
 	// Queue adds a host operation to the batch that runs before guest code
-	// goes on. A failure is an EventOpFailed from Switch.
+	// goes on. A failure is an EventOpFailed from Switch. The operations of
+	// all contexts of an address space run in the order in which they were
+	// queued, and Switch and Flush of any context run all that are queued.
 	Queue(Op)
 	// Flush runs the queued operations now. It returns the first failure, an
 	// *OpError.
