@@ -1,0 +1,150 @@
+package syscalls
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+// traceMemory is guest memory that begins at address base.
+type traceMemory []byte
+
+const base = 0x1000
+
+func (m traceMemory) CopyIn(addr uint64, dst []byte) (int, error) {
+	if addr < base || addr-base >= uint64(len(m)) {
+		return 0, unix.EFAULT
+	}
+	n := copy(dst, m[addr-base:])
+	if n < len(dst) {
+		return n, unix.EFAULT
+	}
+	return n, nil
+}
+
+// words makes memory of 64-bit words.
+func words(w ...uint64) traceMemory {
+	var m traceMemory
+	for _, v := range w {
+		m = binary.NativeEndian.AppendUint64(m, v)
+	}
+	return m
+}
+
+func TestRenderArguments(t *testing.T) {
+	openFlags := &FlagSet{
+		Mask: 3, Values: []FlagName{{0, "O_RDONLY"}, {1, "O_WRONLY"}, {2, "O_RDWR"}},
+		Names: []FlagName{{0x40, "O_CREAT"}, {0x101000, "O_SYNC"}, {0x1000, "O_DSYNC"}},
+	}
+	which := &FlagSet{Names: []FlagName{{0, "ZERO"}, {2, "TWO"}}}
+	text := traceMemory("hello\n\x01\"\\\xff\x00rest of it, longer than what is shown by default\x00")
+	tests := []struct {
+		name   string
+		mem    traceMemory
+		param  Param
+		args   kernel.Args
+		result uintptr
+		failed bool
+		want   string
+	}{
+		{"int", nil, P("", Dec), kernel.Args{0xffffffff}, 0, false, "-1"},
+		{"long", nil, P("", Dec), kernel.Args{^uint64(4)}, 0, false, "-5"},
+		{"unsigned", nil, P("", Unsigned), kernel.Args{7}, 0, false, "7"},
+		{"null", nil, P("", Ptr), kernel.Args{}, 0, false, "NULL"},
+		{"at fdcwd", nil, P("", DirFD), kernel.Args{0xffffff9c}, 0, false, "AT_FDCWD"},
+		{"mode", nil, P("", Mode), kernel.Args{0o644}, 0, false, "0644"},
+		{"flags", nil, PF("", Flags, openFlags), kernel.Args{0x41}, 0, false, "O_WRONLY|O_CREAT"},
+		{"flags, several bits", nil, PF("", Flags, openFlags), kernel.Args{0x101002}, 0, false, "O_RDWR|O_SYNC"},
+		{"flags, unknown bits", nil, PF("", Flags, openFlags), kernel.Args{0x40 | 1<<30}, 0, false, "O_RDONLY|O_CREAT|0x40000000"},
+		{"flags, none", nil, PF("", Flags, which), kernel.Args{0}, 0, false, "0"},
+		{"enum", nil, PF("", Enum, which), kernel.Args{2}, 0, false, "TWO"},
+		{"enum, zero", nil, PF("", Enum, which), kernel.Args{0}, 0, false, "ZERO"},
+		{"enum, unknown", nil, PF("", Enum, which), kernel.Args{9}, 0, false, "0x9"},
+		{"signal", nil, P("", Signal), kernel.Args{9}, 0, false, "SIGKILL"},
+		{"real-time signal", nil, P("", Signal), kernel.Args{34}, 0, false, "SIGRT_2"},
+		{"clock", nil, P("", Clock), kernel.Args{1}, 0, false, "CLOCK_MONOTONIC"},
+		{"path", text, P("", PathStr), kernel.Args{base}, 0, false, `"hello\n\x01\"\\\xff"`},
+		{"string is cut", text[11:], P("", Str), kernel.Args{base}, 0, false, `"rest of it, longer than what is "...`},
+		{"string that can't be read", text, P("", PathStr), kernel.Args{5}, 0, false, "0x5"},
+		{"string without an end", traceMemory("abc"), P("", PathStr), kernel.Args{base}, 0, false, "0x1000"},
+		{"buffer", text, P("", Buf), kernel.Args{base, 5}, 0, false, `"hello"`},
+		{"buffer is cut", text[11:], P("", Buf), kernel.Args{base, 1 << 40}, 0, false, `"rest of it, longer than what is "...`},
+		{"buffer written", text, P("", OutBuf), kernel.Args{base, 100}, 2, false, `"he"`},
+		{"buffer of a call that failed", text, P("", OutBuf), kernel.Args{base, 100}, 0, true, "0x1000"},
+		{"timespec", words(1, 5), P("", Timespec), kernel.Args{base}, 0, false, "{tv_sec=1, tv_nsec=5}"},
+		{"itimerval", words(1, 2, 3, 4), P("", Itimerval), kernel.Args{base}, 0, false,
+			"{it_interval={tv_sec=1, tv_usec=2}, it_value={tv_sec=3, tv_usec=4}}"},
+		{"limit", words(5, ^uint64(0)), P("", RLimit), kernel.Args{base}, 0, false, "{rlim_cur=5, rlim_max=RLIM64_INFINITY}"},
+		{"signal set", words(1<<1 | 1<<16), P("", SigSet), kernel.Args{base}, 0, false, "[INT CHLD]"},
+		{"signal set, most", words(^uint64(1 << 8)), P("", SigSet), kernel.Args{base}, 0, false, "~[KILL]"},
+		{"pair", traceMemory{3, 0, 0, 0, 4, 0, 0, 0}, P("", OutFDPair), kernel.Args{base}, 0, false, "[3, 4]"},
+		{"vector", words(0x77, 5, 0, 0), P("", IOVec), kernel.Args{base, 2}, 0, false,
+			"[{iov_base=0x77, iov_len=5}, {iov_base=NULL, iov_len=0}]"},
+		{"vector that can't be read", words(1), P("", IOVec), kernel.Args{base, 1 << 60}, 0, false, "0x1000"},
+		{"argv", append(words(base+16, 0), "sh\x00"...), P("", StrVec), kernel.Args{base}, 0, false, `["sh"]`},
+		{"poll", traceMemory{3, 0, 0, 0, 1, 0, 1, 0}, P("", PollFDs), kernel.Args{base, 1}, 1, false,
+			"[{fd=3, events=POLLIN, revents=POLLIN}]"},
+		{"unix address", traceMemory("\x01\x00/run/s\x00"), P("", Sockaddr), kernel.Args{base, 9}, 0, false, `{sa_family=AF_UNIX, sun_path="/run/s"}`},
+		{"abstract address", traceMemory("\x01\x00\x00ab"), P("", Sockaddr), kernel.Args{base, 5}, 0, false, `{sa_family=AF_UNIX, sun_path=@"ab"}`},
+		{"IPv4", traceMemory{2, 0, 0, 80, 127, 0, 0, 1}, P("", Sockaddr), kernel.Args{base, 8}, 0, false, "{sa_family=AF_INET, addr=127.0.0.1:80}"},
+		{"short address", traceMemory{2}, P("", Sockaddr), kernel.Args{base, 1}, 0, false, "0x1000"},
+	}
+	for _, tt := range tests {
+		g := guestView{from: tt.mem, max: DefaultTraceString, args: tt.args, result: tt.result, failed: tt.failed}
+		var mem []byte
+		if got := string(g.append(nil, &mem, tt.param, 0)); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestRenderErrors(t *testing.T) {
+	tests := []struct {
+		err  error
+		want string
+	}{
+		{unix.ENOENT, "-1 ENOENT (no such file or directory)"},
+		{abi.ERESTARTSYS, "? ERESTARTSYS (to be restarted if SA_RESTART is set)"},
+		{unix.Errno(999), "-1 errno 999 (errno 999)"},
+		{errors.New("odd"), "? odd"},
+	}
+	for _, tt := range tests {
+		if got := string(appendError(nil, tt.err)); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestJSONString(t *testing.T) {
+	for _, s := range []string{"", "plain", "\"\\\n\t\x00\x7f", "ü€😀", "\xff\xfe"} {
+		var got string
+		if err := json.Unmarshal(appendJSONString(nil, []byte(s)), &got); err != nil {
+			t.Errorf("%q: %v", s, err)
+			continue
+		}
+		if want := string([]rune(s)); got != want {
+			t.Errorf("%q becomes %q", s, got)
+		}
+	}
+}
+
+// FuzzRender renders hostile memory and pointers in all kinds.
+func FuzzRender(f *testing.F) {
+	f.Add([]byte("\x01\x00/run\x00"), uint64(base), uint64(3), uint8(Sockaddr))
+	f.Add([]byte{1, 2, 3}, uint64(base+1), ^uint64(0), uint8(IOVec))
+	f.Add([]byte("x"), ^uint64(7), ^uint64(0), uint8(StrVec))
+	f.Fuzz(func(t *testing.T, mem []byte, addr, length uint64, kind uint8) {
+		g := guestView{from: traceMemory(mem), max: DefaultTraceString, args: kernel.Args{addr, length, length}, result: uintptr(length)}
+		var scratch []byte
+		out := g.append(nil, &scratch, P("x", Kind(kind%uint8(Clock+1))), 0)
+		if len(out) == 0 || len(out) > 64<<10 {
+			t.Errorf("%d bytes", len(out))
+		}
+	})
+}
