@@ -152,7 +152,11 @@ func doOpen(t *kernel.Task, dirfd int32, addr uint64, how vfs.OpenHow) (uintptr,
 	if !t.FDs().HasRoom(limit) {
 		return 0, unix.EMFILE
 	}
-	o, err := originOf(t, dirfd, path)
+	from := path
+	if how.Resolve&(unix.RESOLVE_IN_ROOT|unix.RESOLVE_BENEATH) != 0 {
+		from = "" // dirfd counts, even for an absolute path
+	}
+	o, err := originOf(t, dirfd, from)
 	if err != nil {
 		return 0, err
 	}

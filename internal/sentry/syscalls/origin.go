@@ -16,26 +16,14 @@ type origin struct {
 	d  *vfs.FileDescription
 }
 
-// originOf returns where path begins, for a call with a dirfd. EBADF or
-// ENOTDIR if path is relative and dirfd is not a directory.
+// originOf returns where path begins, for a call with a dirfd, which an
+// absolute path does not look at. EBADF or ENOTDIR if path is relative and
+// dirfd is not a directory.
 func originOf(t *kernel.Task, dirfd int32, path string) (origin, error) {
 	fs := t.FS()
 	o := origin{ns: fs.Mounts()}
 	if len(path) > 0 && path[0] == '/' {
 		o.Root = fs.Root()
-		// Start is looked at only to know what RESOLVE_IN_ROOT and
-		// RESOLVE_BENEATH hold to.
-		if dirfd == unix.AT_FDCWD {
-			o.Start = o.Root
-			o.Start.IncRef()
-			return o, nil
-		}
-		if d := t.FDs().Get(dirfd); d != nil && d.Path.Valid() {
-			o.d, o.Start = d, d.Path
-			o.Start.IncRef()
-		} else if d != nil {
-			d.DecRef()
-		}
 		return o, nil
 	}
 	if dirfd == unix.AT_FDCWD {

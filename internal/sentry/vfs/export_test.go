@@ -12,6 +12,7 @@ func CachedDentries(fs FileSystem) int {
 
 // Supers is the set of file systems that are in use.
 func Supers() map[FileSystem]bool {
+	namelessMount() // is always there
 	supers.Lock()
 	defer supers.Unlock()
 	m := map[FileSystem]bool{}
@@ -21,9 +22,10 @@ func Supers() map[FileSystem]bool {
 	return m
 }
 
-// MountCount is how many mounts ns counts.
-func MountCount(ns *MountNamespace) int {
+// MountCount is how many mounts ns counts, and how many it has.
+func MountCount(ns *MountNamespace) (counted, there int) {
 	mountMu.RLock()
 	defer mountMu.RUnlock()
-	return ns.count
+	ns.root.each(func(*Mount) { there++ })
+	return ns.count, there
 }

@@ -14,6 +14,7 @@ import (
 // TestStress runs everything against everything, to be watched by the race
 // detector, and checks that all references are given back.
 func TestStress(t *testing.T) {
+	before := len(vfs.Supers())
 	w := newWorld(t)
 	w.mkdir("/m", "/d")
 	w.mount("/m", 0)
@@ -93,31 +94,14 @@ func TestStress(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	// With all mounts taken off again, nothing may be left.
-	for w.umountOne() {
-	}
-	if n := vfs.MountCount(w.ns); n != 1 {
-		t.Errorf("%d mounts are counted", n)
+	// A bound directory may have been moved away with a mount on it, so some
+	// mounts may be out of reach; but all must be counted.
+	if counted, there := vfs.MountCount(w.ns); counted != there {
+		t.Errorf("%d mounts are counted, %d are there", counted, there)
 	}
 	w.ns.Release()
 	w.at.Root.DecRef()
-	if n := vfs.Supers(); n[w.fs] {
-		t.Error("the root file system is still in use")
+	if n := len(vfs.Supers()) - before; n != 0 {
+		t.Errorf("%d file systems are still in use", n)
 	}
-}
-
-// umountOne takes one mount off that no other covers; false if there is none.
-func (w *world) umountOne() bool {
-	for _, m := range w.ns.Mounts(w.at.Root) {
-		p, err := w.ns.Resolve(root, w.at, m.Point, vfs.NoFollowLast)
-		if err != nil {
-			continue
-		}
-		err = w.ns.Unmount(p, unix.MNT_DETACH)
-		p.DecRef()
-		if err == nil {
-			return true
-		}
-	}
-	return false
 }

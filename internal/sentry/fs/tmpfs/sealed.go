@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	fSealExec     = 0x20 // F_SEAL_EXEC
-	mfdNoExecSeal = 0x8  // MFD_NOEXEC_SEAL
+	fSealExec     = 0x20   // F_SEAL_EXEC
+	oLargefile    = 0x8000 // O_LARGEFILE, which x/sys/unix has as 0
+	mfdNoExecSeal = 0x8    // MFD_NOEXEC_SEAL
 	knownSeals    = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW |
 		unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE | fSealExec
 )
@@ -47,7 +48,7 @@ func (fs *FS) NewMemfd(o vfs.Owner, name string, flags uint32) (*vfs.FileDescrip
 	if err != nil {
 		return nil, err
 	}
-	return vfs.NewDescription(open, f, vfs.Path{}, unix.O_RDWR|unix.O_LARGEFILE), nil
+	return vfs.NewDescription(open, f, vfs.Path{}, unix.O_RDWR|oLargefile), nil
 }
 
 // AddSeals implements vfs.Sealer.
