@@ -96,33 +96,20 @@ func (x *transfer) readOnce(t *kernel.Task, p []byte) (n int, err error) {
 
 func (x *transfer) writeOnce(t *kernel.Task, p []byte) (n int, err error) {
 	switch {
+	case x.flags != x.d.Flags() && x.atPosition:
+		n, _, err = x.d.WriteWith(t, p, -1, x.flags)
+		return n, err
 	case x.flags != x.d.Flags():
-		return x.writeWithFlags(t, p)
+		n, end, err := x.d.WriteWith(t, p, x.off, x.flags)
+		if n > 0 {
+			x.off = end
+		}
+		return n, err
 	case x.atPosition:
 		return x.d.Write(t, p)
 	}
 	n, err = x.d.Pwrite(t, p, x.off)
 	x.off += int64(n)
-	return n, err
-}
-
-// writeWithFlags writes under other flags than the description's, as
-// pwritev2(2) can ask for.
-func (x *transfer) writeWithFlags(t *kernel.Task, p []byte) (int, error) {
-	if !x.d.CanWrite() {
-		return 0, unix.EBADF
-	}
-	off := x.off
-	if x.atPosition {
-		off = x.d.Offset()
-	}
-	n, end, err := x.d.File.Write(t, p, off, x.flags)
-	if n > 0 {
-		x.off = end
-		if x.atPosition && seekable(x.d) {
-			x.d.Seek(end, unix.SEEK_SET)
-		}
-	}
 	return n, err
 }
 
