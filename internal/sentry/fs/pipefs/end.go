@@ -76,6 +76,13 @@ func (p *Pipe) Open(_ vfs.Caller, flags uint32) (vfs.File, error) {
 // attach counts a new end in. Pipe.mu is held.
 func (p *Pipe) attach(reads, writes bool) *End {
 	e := &End{pipe: p, reads: reads, writes: writes}
+	if p.readers == 0 && p.writers == 0 {
+		p.most = DefaultSize / page
+		if pages.Add(int64(p.most)) > softPages {
+			pages.Add(smallPipe - int64(p.most))
+			p.most = smallPipe
+		}
+	}
 	if reads {
 		p.readers++
 		p.readOpens++
@@ -217,6 +224,7 @@ func (e *End) Release() {
 		p.buf.Discard(p.buf.Len())
 		p.buf.Trim()
 		p.slots, p.head = nil, 0
+		pages.Add(-int64(p.most))
 	}
 }
 

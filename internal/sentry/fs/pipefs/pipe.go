@@ -8,6 +8,7 @@ package pipefs
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"coffer/internal/sentry/ring"
 	"coffer/internal/sentry/waiter"
@@ -25,7 +26,16 @@ const (
 	MaxSize = 1 << 20
 	// page is the unit in which Linux counts capacity.
 	page = 4096
+	// softPages is how many pages the open pipes may have together before new
+	// ones get smallPipe pages and none is made larger: as
+	// /proc/sys/fs/pipe-user-pages-soft, but for all users, since it bounds
+	// the sentry's memory.
+	softPages = 1 << 16
+	smallPipe = 2
 )
+
+// pages is the capacity of all open pipes in pages.
+var pages atomic.Int64
 
 // Pipe is the buffer between the ends. Make one with New or NewFIFO.
 type Pipe struct {
@@ -207,7 +217,8 @@ func (p *Pipe) Size() int {
 
 // SetSize sets the capacity, rounded up to a power of two of pages, and
 // returns it: fcntl(2)'s F_SETPIPE_SZ. EINVAL for a size that no pipe can
-// have, EPERM above MaxSize, EBUSY if more than that is in the pipe.
+// have, EPERM above MaxSize or if pipes take too much already, EBUSY if more
+// than that is in the pipe. The pipe is open.
 func (p *Pipe) SetSize(n uint64) (int, error) {
 	if n > 1<<31 {
 		return 0, unix.EINVAL
@@ -224,6 +235,11 @@ func (p *Pipe) SetSize(n uint64) (int, error) {
 	if p.used() > size/page {
 		return 0, unix.EBUSY
 	}
+	more := int64(size/page - p.most)
+	if more > 0 && pages.Load()+more > softPages {
+		return 0, unix.EPERM
+	}
+	pages.Add(more)
 	wasFull := p.full()
 	if size/page < p.most {
 		p.buf.Trim()

@@ -183,6 +183,31 @@ func TestFIFOOpen(t *testing.T) {
 	}
 }
 
+// TestManyPipes makes pipes until they get small, and counts that all the
+// capacity comes back.
+func TestManyPipes(t *testing.T) {
+	before := pages.Load()
+	var ends []*vfs.FileDescription
+	size := func() int { p, _, _ := Of(ends[len(ends)-1].File); return p.Size() }
+	for len(ends) == 0 || size() == DefaultSize {
+		r, w := pair(0)
+		ends = append(ends, r, w)
+		if len(ends) > 2*softPages {
+			t.Fatal("pipes do not get smaller")
+		}
+	}
+	p, _, _ := Of(ends[0].File)
+	if _, err := p.SetSize(MaxSize); err != unix.EPERM {
+		t.Errorf("growing beyond the limit: %v", err)
+	}
+	for _, d := range ends {
+		d.DecRef()
+	}
+	if got := pages.Load(); got != before {
+		t.Errorf("%d pages are in use, there were %d", got, before)
+	}
+}
+
 // TestConcurrent has writers' atomic records checked for tearing.
 func TestConcurrent(t *testing.T) {
 	r, w := pair(0)
