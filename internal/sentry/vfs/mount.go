@@ -42,6 +42,20 @@ var mountMu sync.RWMutex
 const settable = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC |
 	unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME | unix.MS_STRICTATIME | unix.MS_NOSYMFOLLOW
 
+// mountFlags returns the flags of a mount that is asked for with flags:
+// MS_RELATIME is the default.
+func mountFlags(flags uint64) uint64 {
+	switch {
+	case flags&unix.MS_STRICTATIME != 0:
+		flags &^= unix.MS_RELATIME | unix.MS_NOATIME
+	case flags&unix.MS_NOATIME != 0:
+		flags &^= unix.MS_RELATIME
+	default:
+		flags |= unix.MS_RELATIME
+	}
+	return flags & settable
+}
+
 // MountNamespace is a tree of mounts (mount_namespaces(7)).
 type MountNamespace struct {
 	// root is guarded by mountMu; pivot_root(2) changes it.
@@ -80,7 +94,7 @@ func newMount(fs FileSystem, root *Dentry, flags uint64, source string) (*Mount,
 	}
 	root.IncRef()
 	m := &Mount{id: int(lastMount.Add(1)), super: s, root: root, source: source}
-	m.flags.Store(flags & settable)
+	m.flags.Store(mountFlags(flags))
 	m.refs.Store(1)
 	return m, nil
 }
@@ -125,13 +139,13 @@ func (m *Mount) endWrite() { m.writers.Add(-1) }
 // something holds it writable.
 func (m *Mount) remount(flags uint64) error {
 	if flags&unix.MS_RDONLY == 0 || m.ReadOnly() {
-		m.flags.Store(flags & settable)
+		m.flags.Store(mountFlags(flags))
 		return nil
 	}
 	if !m.writers.CompareAndSwap(0, -1) {
 		return unix.EBUSY
 	}
-	m.flags.Store(flags & settable)
+	m.flags.Store(mountFlags(flags))
 	m.writers.Store(0)
 	return nil
 }

@@ -4,8 +4,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a name in a directory, both held for a change: the parent's ops
-// lock is taken by the operations below.
+// place is a name in a directory, which may or may not be there. It holds a
+// reference to the directory.
 type place struct {
 	dir  Path
 	name string
