@@ -18,9 +18,9 @@ const (
 	maxArgs       = 6 << 20
 )
 
-// ArgLimit is how many bytes the strings of argv and envp, with a pointer for
+// argLimit is how many bytes the strings of argv and envp, with a pointer for
 // each, may take under a soft RLIMIT_STACK.
-func ArgLimit(stackLimit uint64) uint64 { return max(min(stackLimit/4, maxArgs), minArgs) }
+func argLimit(stackLimit uint64) uint64 { return max(min(stackLimit/4, maxArgs), minArgs) }
 
 // checkSize returns E2BIG if the strings are too many or too long.
 func checkSize(argv, envv []string, name string, stackLimit uint64) error {
@@ -33,7 +33,7 @@ func checkSize(argv, envv []string, name string, stackLimit uint64) error {
 			total += uint64(len(s) + 1)
 		}
 	}
-	if total > ArgLimit(stackLimit) {
+	if total > argLimit(stackLimit) {
 		return unix.E2BIG
 	}
 	return nil

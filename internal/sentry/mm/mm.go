@@ -168,14 +168,6 @@ func (m *MemoryManager) unlock() {
 	}
 }
 
-// SetLimiter changes who is asked for limits, for a process that was forked
-// or moved to limits of its own.
-func (m *MemoryManager) SetLimiter(l Limiter) {
-	m.mu.Lock()
-	m.rlimits = l
-	m.mu.Unlock()
-}
-
 // flush has queued operations done now. mu is held.
 func (m *MemoryManager) flush(ctx platform.Context) error {
 	err := ctx.Flush()

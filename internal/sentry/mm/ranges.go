@@ -177,3 +177,22 @@ func (m *MemoryManager) covered(start, end uint64) bool {
 	})
 	return at >= end
 }
+
+// mapped returns how many bytes of [start, end) are mapped.
+func (m *MemoryManager) mapped(start, end uint64) uint64 {
+	var n uint64
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		n += min(v.end, end) - max(v.start, start)
+		return true
+	})
+	return n
+}
+
+// meetsHidden reports whether the platform keeps something in the range.
+func (m *MemoryManager) meetsHidden(start, end uint64) (yes bool) {
+	m.vmas.ascend(start, end, func(v *vma) bool {
+		yes = v.platforms()
+		return !yes
+	})
+	return yes
+}
