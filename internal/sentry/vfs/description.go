@@ -213,13 +213,17 @@ func (d *FileDescription) Seek(off int64, whence int) (int64, error) {
 func (d *FileDescription) Readdir(c Caller, emit func(DirEntry) bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.File.Readdir(c, d.offset, func(e DirEntry) bool {
+	err := d.File.Readdir(c, d.offset, func(e DirEntry) bool {
 		if !emit(e) {
 			return false
 		}
 		d.offset = e.Next
 		return true
 	})
+	if err == nil && watched() {
+		d.Path.notify(unix.IN_ACCESS)
+	}
+	return err
 }
 
 // Offset returns the present offset.

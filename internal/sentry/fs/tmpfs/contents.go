@@ -10,8 +10,9 @@ import (
 
 const (
 	// heapMax is the largest size of a file whose contents live on the heap.
-	heapMax   = 128 << 10
-	heapPages = heapMax / pageSize
+	heapMax = 128 << 10
+	// heapLast is the largest if there are no memfds to be had.
+	heapLast = 64 << 20
 	// maxSize is the largest size of a file, MAX_LFS_FILESIZE.
 	maxSize = math.MaxInt64
 )
@@ -103,10 +104,8 @@ func (c *contents) write(p []byte, off int64, atEnd bool, limit uint64) (n int, 
 		}
 		p = p[:size-off]
 	}
-	if c.fd < 0 && end > heapMax {
-		if err := c.moveToMemfd(); err != nil {
-			return 0, off, err
-		}
+	if err := c.makeRoom(end); err != nil {
+		return 0, off, err
 	}
 	if c.fd >= 0 {
 		n, err = c.writeMemfd(p, off)
@@ -120,6 +119,18 @@ func (c *contents) write(p []byte, off int64, atEnd bool, limit uint64) (n int, 
 		err = nil // a partial result comes before the error
 	}
 	return n, end, err
+}
+
+// makeRoom moves the contents to a memfd if the file is to reach to end and
+// that is too far for the heap. Where memfds are used up the heap has to do.
+func (c *contents) makeRoom(end int64) error {
+	if c.fd >= 0 || end <= heapMax {
+		return nil
+	}
+	if err := c.moveToMemfd(); err != nil && end > heapLast {
+		return err
+	}
+	return nil
 }
 
 func (c *contents) writeHeap(p []byte, off int64) (int, error) {
@@ -158,8 +169,8 @@ func (c *contents) truncate(size int64) error {
 	if size < old && c.seals&unix.F_SEAL_SHRINK != 0 || size > old && c.seals&unix.F_SEAL_GROW != 0 {
 		return unix.EPERM
 	}
-	if c.fd < 0 && size > heapMax && size > old {
-		if err := c.moveToMemfd(); err != nil {
+	if size > old {
+		if err := c.makeRoom(size); err != nil {
 			return err
 		}
 	}
@@ -209,10 +220,8 @@ func (c *contents) allocate(off, length int64, keepSize bool) error {
 	if grows && !keepSize && c.seals&unix.F_SEAL_GROW != 0 {
 		return unix.EPERM
 	}
-	if c.fd < 0 && end > heapMax {
-		if err := c.moveToMemfd(); err != nil {
-			return err
-		}
+	if err := c.makeRoom(end); err != nil {
+		return err
 	}
 	if c.fd >= 0 {
 		if err := c.allocateMemfd(off, length, keepSize); err != nil {

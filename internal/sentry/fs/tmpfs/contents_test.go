@@ -332,6 +332,45 @@ func TestSeals(t *testing.T) {
 	}
 }
 
+// TestMemfdBudget: without memfds files stay on the heap, and what is mapped
+// goes back to it when memfds get scarce.
+func TestMemfdBudget(t *testing.T) {
+	defer func(n int64) { memfdBudget = n }(memfdBudget)
+	others := memfds.Load()
+	memfdBudget = others
+	fs := New(Options{Size: -1})
+	ino, f := newTestFile(t, fs)
+	p := bytes.Repeat([]byte("0123456789abcdef"), 3*heapMax/16)
+	if n, _, err := f.Write(nil, p, 0, 0); n != len(p) || err != nil {
+		t.Fatalf("write: %d, %v", n, err)
+	}
+	if _, err := f.MapFD(); err != unix.ENFILE {
+		t.Errorf("MapFD: %v", err)
+	}
+	if _, _, err := f.Write(nil, p[:1], heapLast, 0); err != unix.ENOSPC {
+		t.Errorf("too large for the heap: %v", err)
+	}
+	memfdBudget = others + 1
+	if err := ino.SetAttr(vfs.SetAttr{Which: vfs.SetSize, Size: heapMax}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.MapFD(); err != nil {
+		t.Error(err)
+	}
+	f.Release()
+	if n := memfds.Load() - others; n != 0 || ino.data.fd >= 0 {
+		t.Errorf("%d memfds after the last close", n)
+	}
+	f, _ = ino.Open(nil, unix.O_RDONLY)
+	got := make([]byte, heapMax+1)
+	if n, err := f.Read(nil, got, 0); n != heapMax || err != nil || !bytes.Equal(got[:n], p[:n]) {
+		t.Errorf("read %d, %v", n, err)
+	}
+	if n := fs.pages.Load(); n != heapMax/pageSize {
+		t.Errorf("%d pages charged", n)
+	}
+}
+
 // TestMappedWrites: pages that come up through a mapping are counted.
 func TestMappedWrites(t *testing.T) {
 	fs := New(Options{})

@@ -133,7 +133,14 @@ func (d *dir) Mknod(o vfs.Owner, name string, mode, major, minor uint32) (vfs.In
 
 // Symlink implements vfs.Inode.
 func (d *dir) Symlink(o vfs.Owner, name, target string) (vfs.Inode, error) {
-	return d.add(name, func() inode { return d.fs.newSymlink(o, target) })
+	if len(target) > shortTarget && !d.fs.charge(1) {
+		return nil, unix.ENOSPC
+	}
+	ino, err := d.add(name, func() inode { return d.fs.newSymlink(o, target) })
+	if err != nil && len(target) > shortTarget {
+		d.fs.uncharge(1)
+	}
+	return ino, err
 }
 
 // Tmpfile implements vfs.TmpfileMaker.

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MemfdBudget is how many memfds all instances together may hold: the
+// memfdBudget is how many memfds all instances together may hold: the
 // descriptors of the process are limited, and others need them too.
-const MemfdBudget = 8192
+var memfdBudget int64 = 8192
 
 var memfds atomic.Int64
 
 // scarce reports whether memfds should be given back where that is possible.
-func scarce() bool { return memfds.Load() > MemfdBudget/2 }
+func scarce() bool { return memfds.Load() > memfdBudget/2 }
 
 // mfdExec is MFD_EXEC: guests map the contents executable. Kernels before 6.3
 // do not know the flag and need it not.
@@ -22,7 +22,7 @@ const mfdExec = 0x10
 
 // newMemfd makes an empty memfd. ENOSPC if the budget is used up.
 func newMemfd() (int, error) {
-	if memfds.Add(1) > MemfdBudget {
+	if memfds.Add(1) > memfdBudget {
 		memfds.Add(-1)
 		return -1, unix.ENOSPC
 	}

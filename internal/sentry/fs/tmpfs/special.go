@@ -2,6 +2,7 @@ package tmpfs
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"coffer/internal/sentry/fs/pipefs"
 	"coffer/internal/sentry/vfs"
@@ -13,12 +14,24 @@ import (
 type symlink struct {
 	node
 	target string
+	freed  atomic.Bool
 }
 
+// shortTarget is the longest target that costs nothing beside the inode, as
+// on Linux.
+const shortTarget = 128
+
+// newSymlink makes a link; the page of a long target has been charged.
 func (fs *FS) newSymlink(o vfs.Owner, target string) *symlink {
 	s := &symlink{target: target}
 	s.init(fs, o, unix.S_IFLNK|0o777)
 	return s
+}
+
+func (s *symlink) free() {
+	if len(s.target) > shortTarget && s.freed.CompareAndSwap(false, true) {
+		s.fs.uncharge(1)
+	}
 }
 
 // DecRef is half of vfs.Referenced.
