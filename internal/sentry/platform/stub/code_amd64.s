@@ -395,6 +395,8 @@ pseudo:
 	JEQ	xsave
 	CMPQ	AX, $const_opXrstor
 	JEQ	xrstor
+	CMPQ	AX, $const_opStore
+	JEQ	word
 	CMPQ	AX, $const_opThread
 	JEQ	thread
 	CMPQ	AX, $const_opFork
@@ -472,6 +474,13 @@ xrstor:
 	XRSTOR64	(DI)
 	XORL	AX, AX
 	JMP	store
+
+word:
+	LEAQ	·stubFixup(SB), AX
+	MOVQ	AX, page_fixup(BX)
+	MOVQ	SI, (DI)
+	XORL	AX, AX
+	GOTO(·stubStore)
 
 thread:
 	MOVL	$SYS_clone, AX

@@ -33,7 +33,7 @@ func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
 		return 0, nil
 	}
 	limits := &p.stubs.limits
-	if addr >= limits.Max {
+	if addr >= limits.Max || p.gone.Load() {
 		return 0, unix.EFAULT
 	}
 	n := int(min(uint64(len(b)), limits.Max-addr))

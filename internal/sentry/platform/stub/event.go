@@ -35,6 +35,7 @@ const (
 // code, and takes over the registers.
 func (t *Thread) Event() platform.Event {
 	kind := t.page.event
+	t.trapped = kind != eventCall
 	regs := &t.regs
 	fs, gs := regs.Fs_base, regs.Gs_base
 	*regs = t.page.regs
@@ -78,6 +79,9 @@ func Int80Event(regs *abi.Regs) platform.Event {
 		TrapNo: trapGeneralProtection, ErrorCode: int80Error,
 	}
 }
+
+// Trapped reports whether the last event came by a signal, not by stubEntry.
+func (t *Thread) Trapped() bool { return t.trapped }
 
 // signalEvent makes an event of a signal that guest code raised, and adapts
 // the registers to it.

@@ -83,6 +83,7 @@ const (
 	opXsave   = 0x10006 // (addr, mask)
 	opXrstor  = 0x10007 // (addr, mask)
 	opThread  = 0x10008 // clone(2)'s arguments; the child starts on its own slot
+	opStore   = 0x1000a // (addr, word): an aligned store
 	opFork    = 0x10009 // (flags, slots, size); the child takes page.fd and page.fd2
 )
 

@@ -170,7 +170,11 @@ func (t *Thread) syncBases() {
 		t.fsBase = t.regs.Fs_base
 	}
 	if t.regs.Gs_base != t.gsBase {
-		t.add(unix.SYS_ARCH_PRCTL, archSetGS, t.regs.Gs_base)
+		gs := t.regs.Gs_base
+		if gs == 0 && t.proc.stubs.fsgsbase {
+			gs = t.slotAddr() // for stubEntry
+		}
+		t.add(unix.SYS_ARCH_PRCTL, archSetGS, gs)
 		t.gsBase = t.regs.Gs_base
 	}
 }

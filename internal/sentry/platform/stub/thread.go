@@ -48,6 +48,7 @@ type Thread struct {
 	interrupts
 	// fsBase and gsBase are what the stub's registers hold.
 	fsBase, gsBase uint64
+	trapped        bool
 
 	nops int
 	// opErr is the first failure of an operation that this thread queued.

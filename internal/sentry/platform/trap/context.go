@@ -8,20 +8,25 @@ import (
 // context is a thread of a stub whose handler gives it back to us.
 type context struct {
 	*stub.Thread
+	space *space
 	// call is the state at the last event, if that was a system call: if it
 	// is the same at the next Switch, the guest returns from it.
 	call struct {
 		valid      bool
 		rip, flags uint64
+		// site is the call's, if it was made by a trampoline.
+		site *site
 	}
 }
 
 var _ platform.Context = (*context)(nil)
 
-func newContext(t *stub.Thread) *context {
+func newContext(t *stub.Thread, s *space) *context {
 	t.SetBorrowable()
-	return &context{Thread: t}
+	return &context{Thread: t, space: s}
 }
+
+const flagTF = 0x100
 
 // Switch implements platform.Context.
 func (c *context) Switch() platform.Event {
@@ -32,20 +37,52 @@ func (c *context) Switch() platform.Event {
 		}
 		return platform.Event{Kind: platform.EventOpFailed, Err: err}
 	}
+	r := c.Regs()
+	if r.Gs_base != 0 || r.Eflags&flagTF != 0 {
+		// Rewritten calls need the GS base, and a jump to a trampoline would
+		// show to who single-steps.
+		c.space.disable(c.Thread)
+	}
 	if !c.StartGuest() {
 		return platform.Event{Kind: platform.EventInterrupt}
 	}
-	r := c.Regs()
-	fast := c.call.valid && r.Rip == c.call.rip && r.Rcx == r.Rip && r.Eflags == c.call.flags
-	there := c.RunGuest(r.Rip, fast)
+	rip, fast := c.resumption()
+	there := c.RunGuest(rip, fast)
 	c.StopGuest()
 	if !there {
 		return platform.Event{Kind: platform.EventGone, Err: c.Failed()}
 	}
 	ev := c.Event()
 	c.call.valid = ev.Kind == platform.EventSyscall
+	c.call.site = c.space.trampoline(r.Rip)
+	if st := c.call.site; st != nil {
+		r.Rip = st.Origin(r.Rip)
+		if c.call.valid {
+			r.Rcx = r.Rip
+		}
+	} else if c.call.valid && c.Trapped() {
+		c.space.trapped(c.Thread, r.Rip-2, r.Orig_rax)
+	}
 	c.call.rip, c.call.flags = r.Rip, r.Eflags
 	return ev
+}
+
+// resumption returns where the guest goes on, and whether that is a return
+// from the call that it made.
+func (c *context) resumption() (rip uint64, fast bool) {
+	r := c.Regs()
+	if !c.call.valid || r.Rip != c.call.rip {
+		return c.space.displaced(r.Rip), false
+	}
+	fast = r.Rcx == r.Rip && r.Eflags == c.call.flags
+	if st := c.call.site; st != nil && !st.Kept && st.live.Load() {
+		return st.Return, fast
+	}
+	if c.call.site == nil {
+		// It may have been rewritten meanwhile.
+		return c.space.displaced(r.Rip), fast
+	}
+	return r.Rip, fast
 }
 
 // CloneThread implements platform.Context.
@@ -54,17 +91,21 @@ func (c *context) CloneThread() (platform.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newContext(t), nil
+	return newContext(t, c.space), nil
 }
 
 // Fork implements platform.Context.
 func (c *context) Fork() (platform.AddressSpace, platform.Context, error) {
+	// What is rewritten must not change between the copy of the memory and
+	// that of the books.
+	c.space.mu.Lock()
+	defer c.space.mu.Unlock()
 	t, err := c.Thread.Fork()
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t), nil
+	return t.AddressSpace(), newContext(t, c.space.fork(t.Process())), nil
 }
 
 // Unpatch implements platform.Context.
-func (c *context) Unpatch(addr, length uint64) {}
+func (c *context) Unpatch(addr, length uint64) { c.space.unpatch(c.Thread, addr, length) }

@@ -35,5 +35,5 @@ func (p *trap) NewAddressSpace() (platform.AddressSpace, platform.Context, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t), nil
+	return t.AddressSpace(), newContext(t, newSpace(t.Process())), nil
 }

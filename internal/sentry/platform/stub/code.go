@@ -1,0 +1,81 @@
+package stub
+
+import (
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// codeProt is the protection of code, where it is the platform's to change.
+const codeProt = unix.PROT_READ | unix.PROT_EXEC
+
+// Entry is where rewritten system calls lead in a stub, or 0 if the CPU can't
+// do that.
+func (s *Stubs) Entry() uint64 {
+	if !s.fsgsbase {
+		return 0
+	}
+	return s.text + uint64(s.code.entry)
+}
+
+// Stubs returns what made the process.
+func (p *Process) Stubs() *Stubs { return p.stubs }
+
+// MapCode maps zeroed, executable memory at an address that is the platform's.
+func (t *Thread) MapCode(addr, length uint64) error {
+	t.enter()
+	defer t.leave()
+	_, err := t.call(unix.SYS_MMAP, addr, length, codeProt,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED, ^uint64(0), 0)
+	return err
+}
+
+// PokeCode writes to code, which must be mapped private, readable and
+// executable; within one page.
+func (t *Thread) PokeCode(addr uint64, code []byte) error {
+	t.enter()
+	defer t.leave()
+	_, err := t.pokePage(addr, code, codeProt)
+	return err
+}
+
+// PokeWord does so for an aligned word, at once for all who run it.
+func (t *Thread) PokeWord(addr, word uint64) error {
+	t.enter()
+	defer t.leave()
+	at := addr &^ (PageSize - 1)
+	t.add(unix.SYS_MPROTECT, at, PageSize, codeProt|unix.PROT_WRITE)
+	t.add(opStore, addr, word)
+	t.add(unix.SYS_MPROTECT, at, PageSize, codeProt)
+	if !t.run() || t.page.fault != 0 {
+		return unix.EFAULT
+	}
+	return nil
+}
+
+// Freeze keeps all other threads from guest code until the function that it
+// returns is called. It reports false if one runs guest code, or is about to.
+func (t *Thread) Freeze() (thaw func(), ok bool) {
+	p := t.proc
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var frozen []*Thread
+	thaw = func() {
+		for _, o := range frozen {
+			o.leave()
+		}
+	}
+	for _, o := range p.threads {
+		if o == t || o.parked {
+			continue
+		}
+		if !o.state.CompareAndSwap(stateIdle, stateEntered) {
+			thaw()
+			return nil, false
+		}
+		frozen = append(frozen, o)
+	}
+	return thaw, true
+}
+
+var _ platform.Resetter = (*Process)(nil)

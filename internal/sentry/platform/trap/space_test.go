@@ -1,0 +1,226 @@
+package trap
+
+import (
+	"testing"
+	"time"
+
+	"coffer/internal/sentry/platform"
+	. "coffer/internal/sentry/platform/platformtest"
+
+	"golang.org/x/sys/unix"
+)
+
+// arenaAddr is where the tests' guests have room for trampolines.
+const arenaAddr = 0x20000000
+
+// rewritable makes a guest whose code may be rewritten.
+func rewritable(tb testing.TB, p platform.Platform, code []byte) (*Guest, *context) {
+	tb.Helper()
+	g := NewGuest(tb, p, code)
+	c := g.Ctx.(*context)
+	allowRewriting(c)
+	g.Ctx.Queue(platform.Op{Kind: platform.OpMprotect, Addr: CodeAddr, Length: 0x10000, Prot: unix.PROT_READ | unix.PROT_EXEC})
+	return g, c
+}
+
+func allowRewriting(c *context) {
+	c.Process().SetMappings(func(addr uint64) (platform.Mapping, bool) {
+		return platform.Mapping{Start: CodeAddr, End: CodeAddr + 0x10000, Prot: unix.PROT_READ | unix.PROT_EXEC, Private: true},
+			addr-CodeAddr < 0x10000
+	})
+	next := uint64(arenaAddr)
+	c.Process().SetReserver(func(near, size uint64) (uint64, bool) {
+		next += size
+		return next - size, true
+	})
+}
+
+// pad gives the planner something to fall into step with.
+var pad = Asm("\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90")
+
+// loops are guests that make call 39 for ever, with every encoding; each must
+// come to do it without a trap. RBX counts the calls.
+var loops = []struct {
+	name string
+	code []byte
+}{
+	{"mov imm", Asm(pad, "\x48\xff\xc3", MovEAX, 39, Syscall, "\xeb\xf4")},
+	// mov %rdi,%rax; syscall
+	{"mov reg", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x48\x89\xf8", Syscall, "\xeb\xf6")},
+	// xor %eax,%eax; add $39,%eax; syscall; cmp $-4095,%rax
+	{"cmp after", Asm(pad, "\x48\xff\xc3\x31\xc0\x83\xc0\x27", Syscall, "\x48\x3d\x01\xf0\xff\xff", "\xeb\xee")},
+	// mov %edi,%eax; syscall; test %eax,%eax; js +0; jmp back
+	{"branch after", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x89\xf8", Syscall, "\x85\xc0\x78\x00\xeb\xf3")},
+	// mov $39,%eax; mov 8(%rsp),%r9; syscall
+	{"libc", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x4c\x8b\x4c\x24\x08", Syscall, "\xeb\xef")},
+	// mov 0x100(%rip),%r8d ; mov $39,%al preceded by xor
+	{"relative", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x44\x8b\x05", 0x100, Syscall, "\xeb\xed")},
+}
+
+func TestRewrite(t *testing.T) {
+	p := newPlatform(t)
+	for _, tt := range loops {
+		t.Run(tt.name, func(t *testing.T) {
+			g, c := rewritable(t, p, tt.code)
+			defer g.Done()
+			r := c.Regs()
+			want := uint64(0)
+			next := func() {
+				t.Helper()
+				g.Syscall(39)
+				want++
+				if r.Rbx != want || r.Rip-CodeAddr > 0x100 || r.Rcx != r.Rip {
+					t.Fatalf("call %d: rbx %d, rip %#x, rcx %#x", want, r.Rbx, r.Rip, r.Rcx)
+				}
+				r.Rax = 5
+			}
+			for range 3 * rewriteAfter {
+				next()
+			}
+			if c.Trapped() {
+				t.Fatal("still traps")
+			}
+			// A restart of the call.
+			r.Rip -= 2
+			r.Rax = 39
+			g.Syscall(39)
+			if r.Rbx != want {
+				t.Errorf("restarted call: rbx %d, want %d", r.Rbx, want)
+			}
+			r.Rax = 5
+			next()
+			// Another thread, and a fork.
+			other, err := c.CloneThread()
+			if err != nil {
+				t.Fatal(err)
+			}
+			as, forked, err := c.Fork()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, child := range []*Guest{{TB: t, AS: g.AS, Ctx: other}, {TB: t, AS: as, Ctx: forked}} {
+				for range 3 {
+					child.Syscall(39)
+					child.Ctx.Regs().Rax = 0
+				}
+				if child.Ctx.(*context).Trapped() {
+					t.Error("the child traps")
+				}
+				child.Done()
+			}
+			// Restored.
+			before := make([]byte, len(tt.code))
+			c.Unpatch(CodeAddr+uint64(len(pad)), 0x10)
+			c.CopyIn(CodeAddr, before)
+			if string(before) != string(tt.code) {
+				t.Errorf("Unpatch left % x, want % x", before, tt.code)
+			}
+			next()
+			next()
+			if !c.Trapped() {
+				t.Error("does not trap though restored")
+			}
+		})
+	}
+}
+
+// TestRewriteGS: a guest that uses the GS base, told or untold, is served by
+// traps.
+func TestRewriteGS(t *testing.T) {
+	p := newPlatform(t)
+	g, c := rewritable(t, p, loops[0].code)
+	defer g.Done()
+	for range 3 * rewriteAfter {
+		g.Syscall(39)
+	}
+	if c.Trapped() {
+		t.Fatal("still traps")
+	}
+	// wrgsbase %rdi; jmp to the loop
+	g2, c2 := rewritable(t, p, Asm(loops[0].code, "\xf3\x48\x0f\xae\xdf\xeb\xcf"))
+	defer g2.Done()
+	c2.Regs().Rip = CodeAddr
+	for range 3 * rewriteAfter {
+		g2.Syscall(39)
+	}
+	c2.Regs().Rip = CodeAddr + uint64(len(loops[0].code))
+	c2.Regs().Rdi = DataAddr
+	for range 3 {
+		g2.Syscall(39)
+		if c2.Regs().Gs_base != DataAddr {
+			t.Errorf("GS base %#x", c2.Regs().Gs_base)
+		}
+	}
+	c.Regs().Gs_base = DataAddr
+	g.Syscall(39)
+	if !c.Trapped() || c.Regs().Gs_base != DataAddr {
+		t.Errorf("GS base %#x", c.Regs().Gs_base)
+	}
+}
+
+// TestRewriteInterrupt interrupts a rewritten loop everywhere.
+func TestRewriteInterrupt(t *testing.T) {
+	p := newPlatform(t)
+	for _, tt := range loops {
+		g, c := rewritable(t, p, tt.code)
+		stop := make(chan struct{})
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					c.Interrupt()
+				}
+			}
+		}()
+		end := time.Now().Add(100 * time.Millisecond)
+		n, trapped := uint64(0), false
+		for time.Now().Before(end) {
+			ev := c.Switch()
+			if r := c.Regs(); r.Rip-CodeAddr > 0x100 {
+				t.Fatalf("%s: rip %#x shows", tt.name, r.Rip)
+			}
+			switch ev.Kind {
+			case platform.EventSyscall:
+				n++
+				trapped = c.Trapped()
+				if r := c.Regs(); r.Rbx != n || r.Orig_rax != 39 {
+					t.Fatalf("%s: call %d, rbx %d", tt.name, n, r.Rbx)
+				}
+				c.Regs().Rax = 0
+			case platform.EventInterrupt:
+			default:
+				t.Fatalf("%s: event %+v", tt.name, ev)
+			}
+		}
+		close(stop)
+		<-stopped
+		if n < 100 || trapped {
+			t.Errorf("%s: %d calls, trapped %v", tt.name, n, trapped)
+		}
+		g.Done()
+	}
+}
+
+func BenchmarkRewritten(b *testing.B) {
+	g, _ := rewritable(b, newPlatform(b), loops[0].code)
+	defer g.Done()
+	for b.Loop() {
+		g.Syscall(39)
+		g.Ctx.Regs().Rax = 1
+	}
+}
+
+func BenchmarkRewrittenCopyIn64(b *testing.B) {
+	g, _ := rewritable(b, newPlatform(b), loops[0].code)
+	defer g.Done()
+	var buf [64]byte
+	for b.Loop() {
+		g.Syscall(39)
+		g.Ctx.CopyIn(DataAddr, buf[:])
+		g.Ctx.Regs().Rax = 1
+	}
+}
