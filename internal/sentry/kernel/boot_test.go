@@ -160,3 +160,31 @@ func TestGuest(t *testing.T) {
 		})
 	}
 }
+
+// TestRaces runs testdata/races.c: what can happen at once to processes.
+func TestRaces(t *testing.T) {
+	s := boot(t, kernel.Config{}, compile(t, "races"))
+	out, status := s.run("races")
+	if status != 0 || !strings.HasSuffix(out, "ok\n") {
+		t.Errorf("status %#x after:\n%s", uint32(status), out)
+	}
+}
+
+// TestTooManyTasks checks that a fork bomb meets EAGAIN and that the kernel
+// ends cleanly with it.
+func TestTooManyTasks(t *testing.T) {
+	s := boot(t, kernel.Config{MaxTasks: 20}, compile(t, "bomb"))
+	out, status := s.run("bomb")
+	if status != 0 || out != "19 tasks, then EAGAIN\n" {
+		t.Errorf("status %#x, output %q", uint32(status), out)
+	}
+}
+
+// TestKillAll checks that all ends when the sandbox is told to.
+func TestKillAll(t *testing.T) {
+	s := boot(t, kernel.Config{ProtectInit: true}, compile(t, "bomb"))
+	time.AfterFunc(200*time.Millisecond, s.kernel.KillAll)
+	if out, status := s.run("bomb", "stay"); status.Signal() != int32(unix.SIGKILL) {
+		t.Errorf("status %#x, output %q", uint32(status), out)
+	}
+}
