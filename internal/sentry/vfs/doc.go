@@ -10,6 +10,11 @@
 // returns EAGAIN, and the system call layer waits through package waiter.
 // (Host file I/O on regular files may take as long as the host needs.)
 //
-// Lock order: FDTable.mu, FileDescription.mu (offset), rename lock,
-// mount lock, Dentry.mu (parent before child), then a file system's own.
+// Lock order: FileDescription.mu (offset), super.renameMu, Dentry.ops (of a
+// directory before one that lies in it; two that don't, by id), then a file
+// system's own locks. Dentry.ops is the only one of these under which a file
+// system is called. FDTable.mu, mountMu before super.mu, locks and watches are
+// taken for a moment only, and nothing else is under them. References are
+// dropped under no lock but Dentry.ops, since the last one calls the file
+// system.
 package vfs

@@ -43,7 +43,7 @@ type File interface {
 	Release()
 }
 
-// ListenerSetter is implemented by a File that must know its description,
+// DescriptionSetter is implemented by a File that must know its description,
 // for instance to read its flags. It is called once, before first use.
 type DescriptionSetter interface {
 	SetDescription(*FileDescription)
