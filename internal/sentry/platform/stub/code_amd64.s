@@ -586,8 +586,12 @@ TEXT ·stubExit(SB),NOSPLIT|NOFRAME,$0
 	CMPL	page_intr(BX), $0
 	JNE	interrupted
 	CMPL	page_fast(BX), $0
-	LEAQ	(page_regs+R_IP)(BX), SP
 	JNE	fast
+	// IRETQ faults with NT set, which a guest that came by stubEntry may have.
+	LEAQ	STACK_TOP(BX), SP
+	PUSHQ	$2
+	POPFQ
+	LEAQ	(page_regs+R_IP)(BX), SP
 	MOVQ	(R_R15-R_IP)(SP), R15
 	MOVQ	(R_R14-R_IP)(SP), R14
 	MOVQ	(R_R13-R_IP)(SP), R13
@@ -609,6 +613,7 @@ TEXT ·stubExit(SB),NOSPLIT|NOFRAME,$0
 	// After a system call CX and R11 are free, and the flags that matter are
 	// still the guest's: a jump does, which costs a fifth of IRETQ.
 fast:
+	LEAQ	(page_regs+R_IP)(BX), SP
 	MOVQ	(R_R15-R_IP)(SP), R15
 	MOVQ	(R_R14-R_IP)(SP), R14
 	MOVQ	(R_R13-R_IP)(SP), R13

@@ -11,9 +11,10 @@ import (
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
 // Who has given the turn away spins a while, since the answer often takes less
 // time than going to sleep, then sleeps on the word (futex(2)). Both sides'
-// patience adapts to what the thread does: it is full while answers come in
-// time, and halves down to a glance each time that one does not. So a thread
-// that computes or blocks burns next to nothing.
+// patience adapts to what the thread does: after two spins in vain it is but a
+// glance, with a full spin now and then to see whether times have changed. So
+// a thread that computes or blocks burns next to nothing, and on a host whose
+// cores are all busy, where the other side needs ours, nobody keeps it.
 
 const (
 	// spinMax is the longest spin: what waking a thread on another core costs.
@@ -40,25 +41,45 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 }
 
 // patience is one side's: how long to spin the next time.
-type patience uint32
+type patience struct {
+	failures uint8 // spins in vain, one after another
+	rest     uint8 // waits until the next full spin
+}
 
-// learn adapts to a wait that took so many cycles.
-func (p *patience) learn(s *spinning, waited uint64) {
-	// A wait that was slept through took longer than it would have spinning.
-	if waited < 2*uint64(s.max) {
-		*p = patience(s.max)
-	} else {
-		*p = max(*p/2, patience(s.min))
+const (
+	failuresAllowed = 2
+	failuresMax     = 6 // a full spin every 64 waits at the least
+)
+
+// full reports whether the next spin is a full one.
+func (p *patience) full() bool { return p.failures < failuresAllowed || p.rest == 0 }
+
+// learn adapts to a wait, whose spin was full or not, and was answered within
+// it or not.
+func (p *patience) learn(full, answered bool) {
+	switch {
+	case answered:
+		*p = patience{}
+	case full:
+		p.failures = min(p.failures+1, failuresMax)
+		p.rest = 1 << p.failures
+	default:
+		p.rest--
 	}
 }
 
 // handOver gives the stub its turn.
 func (t *Thread) handOver() {
-	now := cycles()
-	t.stubPatience.learn(&t.proc.stubs.spin, now-t.gotTurn)
-	t.page.spin = uint32(t.stubPatience)
-	t.gaveTurn = now
-	if atomic.SwapUint32(&t.page.turn, turnStub)&turnSleep != 0 {
+	spin := &t.proc.stubs.spin
+	slept := atomic.LoadUint32(&t.page.turn)&turnSleep != 0
+	t.stubPatience.learn(t.stubFull, !slept)
+	t.stubFull = t.stubPatience.full()
+	if t.stubFull {
+		t.page.spin = spin.max
+	} else {
+		t.page.spin = spin.min
+	}
+	if t.woke = atomic.SwapUint32(&t.page.turn, turnStub)&turnSleep != 0; t.woke {
 		futexWake(&t.page.turn)
 	}
 }
@@ -66,22 +87,29 @@ func (t *Thread) handOver() {
 // await waits until the sentry has the turn. It returns false if the stub is
 // gone.
 func (t *Thread) await() bool {
-	s := &t.proc.stubs.spin
-	budget := uint32(t.patience)
+	spin := &t.proc.stubs.spin
+	full := t.patience.full()
+	budget := spin.min
+	if full && !t.woke {
+		// Had it to be woken, it may be for our core.
+		budget = spin.max
+	}
+	answered := false
 	for budget > 0 {
-		burst := min(budget, s.burst)
-		if spinUntil(&t.page.turn, turnSentry, uint64(burst)) {
+		burst := min(budget, spin.burst)
+		if answered = spinUntil(&t.page.turn, turnSentry, uint64(burst)); answered {
 			break
 		}
 		budget -= burst
 		preemptible()
 	}
-	for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
-		atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+	for !answered && (atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
+		atomic.LoadUint32(&t.page.turn)&turnSentry == 0) {
 		futexWait(&t.page.turn, turnStub|turnSleep)
 	}
-	t.gotTurn = cycles()
-	t.patience.learn(s, t.gotTurn-t.gaveTurn)
+	if answered || !t.woke {
+		t.patience.learn(full, answered)
+	}
 	return !t.proc.gone.Load()
 }
 

@@ -122,7 +122,7 @@ func (p *Process) newThread() (*Thread, error) {
 		p.nextSlot++
 	}
 	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot)}
-	t.patience, t.stubPatience = patience(p.stubs.spin.max), patience(p.stubs.spin.max)
+	t.stubFull = true
 	t.Drive = t.driveShared
 	t.initPage()
 	p.threads[slot] = t

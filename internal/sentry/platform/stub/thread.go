@@ -54,8 +54,11 @@ type Thread struct {
 	// opErr is the first failure of an operation that this thread queued.
 	opErr atomic.Pointer[platform.OpError]
 
+	// patience is the sentry's, stubPatience the stub's; stubFull is what the
+	// stub was told the last time. woke says that the last hand-over found the
+	// stub asleep.
 	patience, stubPatience patience
-	gotTurn, gaveTurn      uint64
+	stubFull, woke         bool
 }
 
 // initPage readies the slot for a thread that starts in stubStart.
