@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/fs/mqueue"
 	"coffer/internal/sentry/ipc"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/socket/unixsock"
@@ -90,6 +91,7 @@ type Kernel struct {
 
 	unixSockets *unixsock.Namespace
 	ipc         *ipc.Namespace
+	mqueues     mqueue.Namespace
 	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
 	memoryLimit atomic.Uint64
 

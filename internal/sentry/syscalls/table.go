@@ -55,6 +55,7 @@ var families = []family{
 	{"ipc", sysvshmRows},
 	{"ipc", sysvsemRows},
 	{"ipc", sysvmsgRows},
+	{"ipc", mqueueRows},
 	{"file", openRows},
 	{"desc", fcntlRows},
 	{"file", pathRows},

@@ -38,9 +38,9 @@ func (s *Set) Control(self *vfs.FileDescription, op int32, fd int32, d *vfs.File
 
 // pollable reports whether a description has readiness at all: regular files
 // and directories, and /dev/null, zero and full, are always ready, and
-// epoll(7) refuses them.
+// epoll(7) refuses them. A File with a method Pollable is an exception.
 func pollable(d *vfs.FileDescription) bool {
-	if d.Inode == nil {
+	if _, ok := d.File.(interface{ Pollable() }); ok || d.Inode == nil {
 		return true
 	}
 	a, err := d.Inode.Attr()

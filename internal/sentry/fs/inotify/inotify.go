@@ -105,7 +105,17 @@ func (in *Instance) Add(path vfs.Path, mask uint32) (int32, error) {
 	w := &watch{in: in, wd: in.lastWD, path: path, id: id, mask: mask}
 	in.byWD[w.wd], in.byID[id] = w, w
 	in.mu.Unlock()
+	// A reference of our own, for the case that the watch is removed again
+	// before it has begun.
+	path.IncRef()
+	defer path.DecRef()
 	vfs.Watch(path.Inode(), w)
+	in.mu.Lock()
+	removed := in.byWD[w.wd] != w
+	in.mu.Unlock()
+	if removed {
+		vfs.Unwatch(path.Inode(), w)
+	}
 	return w.wd, nil
 }
 

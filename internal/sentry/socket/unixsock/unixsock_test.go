@@ -542,3 +542,25 @@ func BenchmarkWriteRead64(b *testing.B) {
 		y.Read(c, p, 0)
 	}
 }
+
+func FuzzAddress(f *testing.F) {
+	f.Add([]byte{1, 0, '/', 't', 'm', 'p', 0, 'x'})
+	f.Add([]byte{1, 0, 0, 'a', 0, 'b'})
+	f.Add([]byte{2, 0, 1})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		name, err := parseAddr(raw)
+		if err != nil {
+			return
+		}
+		if len(raw) > sizeofAddr {
+			t.Fatalf("an address of %d bytes was taken", len(raw))
+		}
+		if name[0] != 0 && bytes.IndexByte(name, 0) >= 0 {
+			t.Errorf("a path with a NUL: %q", name)
+		}
+		back := formatAddr(name)
+		if again, err := parseAddr(back[:min(len(back), sizeofAddr)]); err != nil || !bytes.Equal(again, name) {
+			t.Errorf("%q became %q, %v", name, again, err)
+		}
+	})
+}
