@@ -100,6 +100,10 @@ func (t *Task) pushFrame(info *abi.Siginfo, act *abi.Sigaction, mask abi.SignalS
 	if _, err := t.CopyOut(sp, f[:]); err != nil {
 		return err
 	}
+	// A handler starts with the extended state of a new program.
+	if err := t.ctx.ResetFP(); err != nil {
+		return err
+	}
 	if t.altStack.Flags&abi.SS_AUTODISARM != 0 {
 		t.altStack = abi.Stack{}
 	}

@@ -148,8 +148,12 @@ func (g *ThreadGroup) fatalLocked(sig int32) bool {
 // the first that does not block it; nil if there is none now.
 func (g *ThreadGroup) pickLocked(to *Task, sig int32) *Task {
 	wants := func(t *Task) bool {
-		if t.waitingFor.Has(sig) {
+		switch {
+		case sig == int32(unix.SIGKILL) || t.waitingFor.Has(sig):
 			return true
+		case t.stopped:
+			// It is handled once the process goes on, even if it is fatal.
+			return false
 		}
 		return !t.blocked.load().Has(sig)
 	}

@@ -162,6 +162,8 @@ func (t *Task) Limit(resource int) uint64 { return t.group.limits.Cur(resource) 
 
 // SetCredentials gives the task new identities; c must not change any more.
 func (t *Task) SetCredentials(c *auth.Credentials) {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
 	if u := t.k.users.get(c.RUID); u != t.user {
 		t.user.tasks.Add(-1)
 		u.tasks.Add(1)
@@ -182,7 +184,11 @@ func (t *Task) SetComm(s string) {
 }
 
 // StartTime is when the thread was made.
-func (t *Task) StartTime() time.Time { return t.start }
+func (t *Task) StartTime() time.Time {
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	return t.start
+}
 
 // AltStack is the alternate signal stack.
 func (t *Task) AltStack() abi.Stack { return t.altStack }
