@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -73,6 +76,7 @@ var tests = []test{
 	{"Scribble", testScribble},
 	{"ManySpaces", testManySpaces},
 	{"ManyThreads", testManyThreads},
+	{"Leaks", testLeaks},
 }
 
 // exit60 makes call 60.
@@ -719,6 +723,54 @@ func testGarbage(t *testing.T, p platform.Platform) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// testLeaks: what is released leaves no descriptor and no process.
+func testLeaks(t *testing.T, p platform.Platform) {
+	count := func() (fds, stubs int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		procs, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, f := range procs {
+			b, _ := os.ReadFile(f)
+			if bytes.Contains(b, []byte("(coffer-stub)")) && bytes.Contains(b, fmt.Appendf(nil, ") %c %d ", b[bytes.LastIndexByte(b, ')')+2], os.Getpid())) {
+				stubs++
+			}
+		}
+		return len(entries), stubs
+	}
+	settle := func() (fds, stubs int) {
+		for range 200 {
+			f, s := count()
+			if f == fds && s == stubs && fds != 0 {
+				return
+			}
+			fds, stubs = f, s
+			time.Sleep(20 * time.Millisecond)
+		}
+		return
+	}
+	fds, stubs := settle()
+	for range 20 {
+		g := NewGuest(t, p, Asm(MovEAX, 57, Syscall, exit60))
+		g.Syscall(57)
+		_, forked, err := g.Ctx.Fork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		thread, err := g.Ctx.CloneThread()
+		if err != nil {
+			t.Fatal(err)
+		}
+		thread.Release()
+		g.Done()
+		forked.Release()
+	}
+	if f, s := settle(); f > fds || s > stubs {
+		t.Errorf("%d descriptors and %d stubs, before %d and %d", f, s, fds, stubs)
+	}
 }
 
 func testManySpaces(t *testing.T, p platform.Platform) {

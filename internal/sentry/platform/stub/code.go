@@ -1,6 +1,9 @@
 package stub
 
 import (
+	"runtime"
+	"time"
+
 	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
@@ -53,25 +56,44 @@ func (t *Thread) PokeWord(addr, word uint64) error {
 	return nil
 }
 
+// freezePatience is how long Freeze waits for others to leave guest code.
+const freezePatience = 2 * time.Millisecond
+
 // Freeze keeps all other threads from guest code until the function that it
-// returns is called. It reports false if one runs guest code, or is about to.
-func (t *Thread) Freeze() (thaw func(), ok bool) {
+// returns is called. It reports false if one runs guest code; with insist it
+// makes them leave it before, and their Switch return EventInterrupt.
+//
+// Only one goroutine at a time may freeze a process.
+func (t *Thread) Freeze(insist bool) (thaw func(), ok bool) {
 	p := t.proc
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var frozen []*Thread
 	thaw = func() {
 		for _, o := range frozen {
 			o.leave()
 		}
+		p.freezing.Store(false)
 	}
+	p.freezing.Store(true)
+	p.mu.Lock()
+	others := make([]*Thread, 0, len(p.threads))
 	for _, o := range p.threads {
-		if o == t || o.parked {
-			continue
+		if o != t && !o.parked {
+			others = append(others, o)
 		}
-		if !o.state.CompareAndSwap(stateIdle, stateEntered) {
-			thaw()
-			return nil, false
+	}
+	p.mu.Unlock()
+	deadline := time.Now().Add(freezePatience)
+	for _, o := range others {
+		for kicked := false; !o.state.CompareAndSwap(stateIdle, stateEntered); {
+			if !insist || time.Now().After(deadline) {
+				thaw()
+				return nil, false
+			}
+			if !kicked && o.state.Load() == stateGuest {
+				o.kick()
+				kicked = true
+			}
+			runtime.Gosched()
 		}
 		frozen = append(frozen, o)
 	}

@@ -90,7 +90,7 @@ func (t *Thread) kick() {
 // StartGuest begins a Switch: from here on Interrupt signals the stub. It
 // returns false if an interrupt came before.
 func (t *Thread) StartGuest() bool {
-	for !t.state.CompareAndSwap(stateIdle, stateGuest) {
+	for t.proc.freezing.Load() || !t.state.CompareAndSwap(stateIdle, stateGuest) {
 		runtime.Gosched() // a borrower, who takes microseconds
 	}
 	atomic.StoreUint32(&t.page.intr, 0)

@@ -32,6 +32,9 @@ type Process struct {
 	// pending counts the operations that are queued or running.
 	pending atomic.Int32
 
+	// freezing keeps threads from guest code: see Thread.Freeze.
+	freezing atomic.Bool
+
 	mu      sync.Mutex
 	refs    int
 	threads map[int]*Thread

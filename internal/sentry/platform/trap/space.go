@@ -14,6 +14,8 @@ const (
 	// rewriteAfter is how often a site must trap before it is rewritten: what
 	// that costs is as much as some ten traps.
 	rewriteAfter = 6
+	// insistAfter times that, other threads are stopped for it.
+	insistAfter = 4
 	// countMax bounds the sites that are counted, and attemptsMax the traps
 	// after which a site is left alone.
 	countMax    = 1 << 14
@@ -150,14 +152,16 @@ func (s *space) trapped(t *stub.Thread, addr, rax uint64) {
 	s.mu.Unlock()
 	// After the first attempt, which may have failed only because another
 	// thread ran, each takes twice as many traps.
-	if off || n < rewriteAfter || n > attemptsMax || n%rewriteAfter != 0 || n/rewriteAfter&(n/rewriteAfter-1) != 0 {
+	if tries := n / rewriteAfter; off || n > attemptsMax || n%rewriteAfter != 0 || tries&(tries-1) != 0 {
 		return
+	} else {
+		s.rewrite(t, addr, rax, generation, tries >= insistAfter)
 	}
-	s.rewrite(t, addr, rax, generation)
 }
 
-// rewrite rewrites a site if that is possible.
-func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64) {
+// rewrite rewrites a site if that is possible. With insist other threads are
+// made to leave guest code for it.
+func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist bool) {
 	entry := s.proc.Stubs().Entry()
 	if entry == 0 {
 		return
@@ -193,7 +197,7 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64) {
 		return
 	}
 	word, whole := p.Word(code, start)
-	if thaw, ok := t.Freeze(); ok {
+	if thaw, ok := t.Freeze(insist && !whole); ok {
 		defer thaw()
 		whole = false
 	} else if !whole {

@@ -1,6 +1,7 @@
 package trap
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -198,9 +199,83 @@ func TestRewriteInterrupt(t *testing.T) {
 		}
 		close(stop)
 		<-stopped
-		if n < 100 || trapped {
+		if n == 0 || trapped && n > 3*rewriteAfter {
 			t.Errorf("%s: %d calls, trapped %v", tt.name, n, trapped)
 		}
+		g.Done()
+	}
+}
+
+// TestRewriteThreads rewrites while other threads run the same code, and
+// guests of their own that never leave it.
+func TestRewriteThreads(t *testing.T) {
+	p := newPlatform(t)
+	for _, tt := range loops {
+		g, c := rewritable(t, p, append(append([]byte{}, tt.code...), Loop...))
+		g.Syscall(39)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		run := func(code uint64) {
+			ctx, err := c.CloneThread()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx.Regs().Rip = code
+			wg.Add(2)
+			done := make(chan struct{})
+			go func() {
+				defer wg.Done()
+				<-stop
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						ctx.Interrupt()
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}()
+			go func() {
+				defer wg.Done()
+				defer close(done)
+				defer ctx.Release()
+				n := uint64(0)
+				for {
+					switch ev := ctx.Switch(); ev.Kind {
+					case platform.EventSyscall:
+						n++
+						if r := ctx.Regs(); r.Rbx-1 != n || r.Orig_rax != 39 {
+							t.Errorf("%s: call %d, rbx %d", tt.name, n, r.Rbx)
+							return
+						}
+						ctx.Regs().Rax = 0
+					case platform.EventInterrupt:
+						select {
+						case <-stop:
+							return
+						default:
+						}
+					default:
+						t.Errorf("%s: event %+v", tt.name, ev)
+						return
+					}
+				}
+			}()
+		}
+		run(CodeAddr)
+		run(CodeAddr)
+		run(CodeAddr + uint64(len(tt.code)))
+		c.Regs().Rax = 0
+		for n := 0; n < 100*rewriteAfter && !t.Failed(); n++ {
+			g.Syscall(39)
+			c.Regs().Rax = 0
+		}
+		if c.Trapped() {
+			t.Errorf("%s: still traps", tt.name)
+		}
+		close(stop)
+		wg.Wait()
 		g.Done()
 	}
 }
