@@ -148,19 +148,6 @@ func (writer) FSLimit() uint64                     { return ^uint64(0) }
 func (writer) CopyIn(uint64, []byte) (int, error)  { return 0, unix.EFAULT }
 func (writer) CopyOut(uint64, []byte) (int, error) { return 0, unix.EFAULT }
 
-func TestGuest(t *testing.T) {
-	for _, name := range strings.Fields(os.Getenv("GUESTS")) {
-		t.Run(name, func(t *testing.T) {
-			s := boot(t, kernel.Config{}, name)
-			out, status := s.run(append([]string{filepath.Base(name)}, strings.Fields(os.Getenv("GUEST_ARGS"))...)...)
-			t.Logf("%s", out)
-			if status != 0 {
-				t.Errorf("status %#x", uint32(status))
-			}
-		})
-	}
-}
-
 // TestRaces runs testdata/races.c: what can happen at once to processes.
 func TestRaces(t *testing.T) {
 	s := boot(t, kernel.Config{}, compile(t, "races"))
@@ -185,6 +172,14 @@ func TestKillAll(t *testing.T) {
 	s := boot(t, kernel.Config{ProtectInit: true}, compile(t, "bomb"))
 	time.AfterFunc(200*time.Millisecond, s.kernel.KillAll)
 	if out, status := s.run("bomb", "stay"); status.Signal() != int32(unix.SIGKILL) {
+		t.Errorf("status %#x, output %q", uint32(status), out)
+	}
+}
+
+// TestVsyscall calls the vsyscall page.
+func TestVsyscall(t *testing.T) {
+	s := boot(t, kernel.Config{}, compile(t, "vsyscall"))
+	if out, status := s.run("vsyscall"); status != 0 || out != "ok\n" {
 		t.Errorf("status %#x, output %q", uint32(status), out)
 	}
 }

@@ -118,6 +118,9 @@ func (t *Task) fault(ev *platform.Event) {
 	if ev.Signal == int32(unix.SIGSEGV) && t.mem != nil && t.mem.HandleFault(t.ctx, ev.Addr, faultAccess(ev.ErrorCode)) {
 		return
 	}
+	if ev.Signal == int32(unix.SIGSEGV) && t.vsyscall() {
+		return
+	}
 	t.trapNo, t.errorCode, t.faultAddr = ev.TrapNo, ev.ErrorCode, ev.Addr
 	info := &abi.Siginfo{Signo: ev.Signal, Code: ev.Code}
 	info.SetAddr(ev.Addr)

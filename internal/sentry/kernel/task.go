@@ -26,8 +26,8 @@ type Task struct {
 	start time.Time
 	user  *userCounts
 
-	// res holds what procfs may look at while the task runs. It is replaced,
-	// with group.mu held; the three fields below are the task's own copies.
+	// What the task uses; written with group.mu held, so that Resources can
+	// show it to others.
 	mem *mm.MemoryManager
 	fds *vfs.FDTable
 	fs  *FSContext
