@@ -1,7 +1,6 @@
 package stub
 
 import (
-	"runtime"
 	"time"
 
 	"coffer/internal/sentry/platform"
@@ -57,7 +56,7 @@ func (t *Thread) PokeWord(addr, word uint64) error {
 }
 
 // freezePatience is how long Freeze waits for others to leave guest code.
-const freezePatience = 2 * time.Millisecond
+const freezePatience = 10 * time.Millisecond
 
 // Freeze keeps all other threads from guest code until the function that it
 // returns is called. It reports false if one runs guest code; with insist it
@@ -84,7 +83,8 @@ func (t *Thread) Freeze(insist bool) (thaw func(), ok bool) {
 	p.mu.Unlock()
 	deadline := time.Now().Add(freezePatience)
 	for _, o := range others {
-		for kicked := false; !o.state.CompareAndSwap(stateIdle, stateEntered); {
+		kicked := false
+		for n := 0; !o.state.CompareAndSwap(stateIdle, stateEntered); n++ {
 			if !insist || time.Now().After(deadline) {
 				thaw()
 				return nil, false
@@ -93,7 +93,7 @@ func (t *Thread) Freeze(insist bool) (thaw func(), ok bool) {
 				o.kick()
 				kicked = true
 			}
-			runtime.Gosched()
+			pause(n)
 		}
 		frozen = append(frozen, o)
 	}

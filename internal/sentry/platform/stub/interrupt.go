@@ -1,7 +1,6 @@
 package stub
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,8 +89,8 @@ func (t *Thread) kick() {
 // StartGuest begins a Switch: from here on Interrupt signals the stub. It
 // returns false if an interrupt came before.
 func (t *Thread) StartGuest() bool {
-	for t.proc.freezing.Load() || !t.state.CompareAndSwap(stateIdle, stateGuest) {
-		runtime.Gosched() // a borrower, who takes microseconds
+	for n := 0; t.proc.freezing.Load() || !t.state.CompareAndSwap(stateIdle, stateGuest); n++ {
+		pause(n)
 	}
 	atomic.StoreUint32(&t.page.intr, 0)
 	if t.intr.Load() {

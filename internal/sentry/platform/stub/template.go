@@ -66,6 +66,9 @@ func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 	clear(w[:8])
 	do("unblocking signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, window, 0, 8)
 
+	if failed == nil {
+		failed = dropRseq(t)
+	}
 	// Unmap everything but the stub region and the vDSO.
 	hole := func(from, to uint64) {
 		if from < to {

@@ -109,12 +109,18 @@ func (t *Thread) Gone() bool { return t.proc.gone.Load() }
 
 // enter claims the thread for operations; leave ends it.
 func (t *Thread) enter() {
-	for !t.state.CompareAndSwap(stateIdle, stateEntered) {
-		// A borrower, who takes microseconds.
+	for n := 0; !t.state.CompareAndSwap(stateIdle, stateEntered); n++ {
+		pause(n)
+	}
+}
+
+// pause is the n-th pause of one who waits for a borrower of the thread, who
+// takes microseconds as a rule.
+func pause(n int) {
+	if n < 10 {
 		runtime.Gosched()
-		if t.state.Load() != stateIdle {
-			time.Sleep(time.Microsecond)
-		}
+	} else {
+		time.Sleep(20 * time.Microsecond)
 	}
 }
 

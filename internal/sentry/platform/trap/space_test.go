@@ -2,6 +2,7 @@ package trap
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,10 +30,9 @@ func allowRewriting(c *context) {
 		return platform.Mapping{Start: CodeAddr, End: CodeAddr + 0x10000, Prot: unix.PROT_READ | unix.PROT_EXEC, Private: true},
 			addr-CodeAddr < 0x10000
 	})
-	next := uint64(arenaAddr)
+	var next atomic.Uint64
 	c.Process().SetReserver(func(near, size uint64) (uint64, bool) {
-		next += size
-		return next - size, true
+		return arenaAddr + next.Add(size), true
 	})
 }
 

@@ -1,0 +1,170 @@
+package stub
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// run interprets a seccomp program as the host does.
+func run(t *testing.T, prog []unix.SockFilter, arch, nr uint32, ip uint64, args [6]uint64) uint32 {
+	t.Helper()
+	var data [64]byte
+	binary.LittleEndian.PutUint32(data[dataNr:], nr)
+	binary.LittleEndian.PutUint32(data[dataArch:], arch)
+	binary.LittleEndian.PutUint64(data[dataIP:], ip)
+	for i, a := range args {
+		binary.LittleEndian.PutUint64(data[dataArgs+8*i:], a)
+	}
+	var acc uint32
+	for pc := 0; pc < len(prog); pc++ {
+		switch i := prog[pc]; i.Code {
+		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+			acc = binary.LittleEndian.Uint32(data[i.K:])
+		case unix.BPF_RET | unix.BPF_K:
+			return i.K
+		default:
+			var yes bool
+			switch i.Code {
+			case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
+				yes = acc == i.K
+			case unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
+				yes = acc > i.K
+			default:
+				t.Fatalf("instruction %d: code %#x", pc, i.Code)
+			}
+			if yes {
+				pc += int(i.Jt)
+			} else {
+				pc += int(i.Jf)
+			}
+		}
+	}
+	t.Fatal("the program runs over its end")
+	return 0
+}
+
+func TestFilter(t *testing.T) {
+	const text = 0x7fff_e000_0000
+	prog := filter(text)
+	const allow, trap = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_TRAP
+	for _, tt := range []struct {
+		name string
+		arch uint32
+		nr   uint32
+		ip   uint64
+		args [6]uint64
+		want uint32
+	}{
+		{"mmap", auditArchX8664, unix.SYS_MMAP, text + 2, [6]uint64{}, allow},
+		{"last byte", auditArchX8664, unix.SYS_MMAP, text + textSize, [6]uint64{}, allow},
+		{"behind", auditArchX8664, unix.SYS_MMAP, text + textSize + 1, [6]uint64{}, trap},
+		{"before", auditArchX8664, unix.SYS_MMAP, text, [6]uint64{}, trap},
+		{"low half", auditArchX8664, unix.SYS_MMAP, text&0xffffffff + 2, [6]uint64{}, trap},
+		{"high half", auditArchX8664, unix.SYS_MMAP, text + 1<<32 + 2, [6]uint64{}, trap},
+		{"guest", auditArchX8664, unix.SYS_MMAP, 0x401000, [6]uint64{}, trap},
+		{"32-bit", 0x40000003, unix.SYS_MMAP, text + 2, [6]uint64{}, trap},
+		{"x32", auditArchX8664, 0x40000000 | unix.SYS_MMAP, text + 2, [6]uint64{}, trap},
+		{"open", auditArchX8664, unix.SYS_OPEN, text + 2, [6]uint64{}, trap},
+		{"execve", auditArchX8664, unix.SYS_EXECVE, text + 2, [6]uint64{}, trap},
+		{"kill", auditArchX8664, unix.SYS_KILL, text + 2, [6]uint64{}, trap},
+		{"sigreturn", auditArchX8664, unix.SYS_RT_SIGRETURN, text + 2, [6]uint64{}, trap},
+		{"sigprocmask", auditArchX8664, unix.SYS_RT_SIGPROCMASK, text + 2, [6]uint64{}, trap},
+		{"fork", auditArchX8664, unix.SYS_CLONE, text + 2, [6]uint64{forkFlags}, allow},
+		{"thread", auditArchX8664, unix.SYS_CLONE, text + 2, [6]uint64{threadFlags}, allow},
+		{"namespace", auditArchX8664, unix.SYS_CLONE, text + 2, [6]uint64{unix.CLONE_NEWUSER}, trap},
+		{"traced child", auditArchX8664, unix.SYS_CLONE, text + 2, [6]uint64{forkFlags | unix.CLONE_PTRACE}, trap},
+		{"wait", auditArchX8664, unix.SYS_FUTEX, text + 2, [6]uint64{1: 0}, allow},
+		{"wake", auditArchX8664, unix.SYS_FUTEX, text + 2, [6]uint64{1: 1}, allow},
+		{"lock", auditArchX8664, unix.SYS_FUTEX, text + 2, [6]uint64{1: 6}, trap},
+		{"receive", auditArchX8664, unix.SYS_RECVMSG, text + 2, [6]uint64{0}, allow},
+		{"receive elsewhere", auditArchX8664, unix.SYS_RECVMSG, text + 2, [6]uint64{5}, trap},
+		{"death", auditArchX8664, unix.SYS_PRCTL, text + 2, [6]uint64{unix.PR_SET_PDEATHSIG}, allow},
+		{"name", auditArchX8664, unix.SYS_PRCTL, text + 2, [6]uint64{unix.PR_SET_NAME}, trap},
+	} {
+		if got := run(t, prog, tt.arch, tt.nr, tt.ip, tt.args); got != tt.want {
+			t.Errorf("%s: %#x, want %#x", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestFindSpecial compares what is found without /proc with what /proc says.
+func TestFindSpecial(t *testing.T) {
+	f, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer f.Close()
+	var want special
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var from, to uint64
+		fmt.Sscanf(s.Text(), "%x-%x", &from, &to)
+		switch {
+		case strings.Contains(s.Text(), "[vvar") && want.vvar == 0:
+			want.vvar = from
+		case strings.Contains(s.Text(), "[vdso]"):
+			want.vdso, want.end = from, to
+		}
+	}
+	got, ok := findSpecial()
+	if ok != (want.vdso != 0) || ok && got != want {
+		t.Errorf("%+v, %v, want %+v", got, ok, want)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	var p patience
+	wait := func(answered bool) bool {
+		full := p.full()
+		p.learn(full, answered)
+		return full
+	}
+	for range failuresAllowed {
+		if !wait(false) {
+			t.Fatal("impatient too soon")
+		}
+	}
+	if wait(false) {
+		t.Error("spins in full after it was in vain")
+	}
+	spins := 0
+	for range 10000 {
+		if wait(false) {
+			spins++
+		}
+	}
+	if spins == 0 || spins > 10000/50 {
+		t.Errorf("%d full spins in 10000 waits in vain", spins)
+	}
+	wait(true)
+	if !wait(true) {
+		t.Error("does not spin though answered")
+	}
+}
+
+func TestCode(t *testing.T) {
+	c, err := findCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := c.copyFor(bases[0]); len(b) != int(c.size) {
+		t.Errorf("%d bytes, want %d", len(b), c.size)
+	}
+	for _, b := range bases {
+		if b%slotsSize != 0 || b>>32 != (b+slotsSize+textSize)>>32 {
+			t.Errorf("base %#x", b)
+		}
+	}
+}
+
+func TestFPFormat(t *testing.T) {
+	f := findFPFormat()
+	if f.size < fpMinSize || f.size > stackOffset || f.mask&3 != 3 {
+		t.Errorf("%+v", f)
+	}
+}
