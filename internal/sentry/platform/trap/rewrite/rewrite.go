@@ -188,6 +188,9 @@ const (
 // as far as they can be displaced. Decoding starts at every place some way
 // before; what most of those that arrive at off agree on is believed.
 func (s *Site) preceding(off, max int) []inst {
+	// lengths are the instructions' lengths by distance from off; -1 if there
+	// is none. The paths soon meet, so each place is decoded once.
+	var lengths [lookBack + 1]int
 	var votes [lookBack + 1]int
 	arrived := 0
 	for start := off - lookBack; start <= off-lookBackMin; start++ {
@@ -198,11 +201,17 @@ func (s *Site) preceding(off, max int) []inst {
 		at := start
 		for at < off {
 			seen[off-at] = true
-			i, err := x86asm.Decode(s.Code[at:], 64)
-			if err != nil {
+			n := &lengths[off-at]
+			if *n == 0 {
+				*n = -1
+				if i, err := x86asm.Decode(s.Code[at:], 64); err == nil {
+					*n = i.Len
+				}
+			}
+			if *n < 0 {
 				break
 			}
-			at += i.Len
+			at += *n
 		}
 		if at != off {
 			continue
