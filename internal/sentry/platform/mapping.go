@@ -15,3 +15,11 @@ type Mapping struct {
 type MappingUser interface {
 	SetMappings(f func(addr uint64) (Mapping, bool))
 }
+
+// Reserver is implemented by address spaces that put code of the platform's
+// own near the guest's: f finds and keeps size bytes within reach of a 32-bit
+// displacement from near, that are neither shown nor given to the guest. It is
+// called from within Switch only, with no lock of the platform's held.
+type Reserver interface {
+	SetReserver(f func(near, size uint64) (addr uint64, ok bool))
+}

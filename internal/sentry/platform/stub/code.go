@@ -100,4 +100,9 @@ func (t *Thread) Freeze(insist bool) (thaw func(), ok bool) {
 	return thaw, true
 }
 
-var _ platform.Resetter = (*Process)(nil)
+var (
+	_ platform.AddressSpace = (*Process)(nil)
+	_ platform.MappingUser  = (*Process)(nil)
+	_ platform.Reserver     = (*Process)(nil)
+	_ platform.Resetter     = (*Process)(nil)
+)
