@@ -47,7 +47,7 @@ cp -a a z; diff -r a z && echo same; mv z y; rm -r y; ls
 dd if=/dev/zero of=big bs=64k count=40 2>/dev/null; wc -c <big; truncate -s 100 big; stat -c %s big
 printf '%s\n' b a c | tee t | sort; cksum t; sha256sum t; od -c t | head -2; split -n 3 t; cat xaa xab xac
 timeout 0.1 sleep 5; echo "timeout $?"; nice -n 5 nice; id -u; env -i A=1 env; date -u -d @0; expr 6 \* 7
-chmod 640 t; stat -c %a t; mkfifo p; (echo through >p &) ; cat p; yes | head -2; basename /a/b.c .c; realpath a/../a/l
+chmod 640 t; stat -c %a t; mkfifo p; (echo through >p &) ; cat p; yes | head -2; basename /a/b.c .c; basename "$(realpath a/../a/l)"
 df . >/dev/null && echo df; nproc >/dev/null && echo nproc; tac t; comm -12 <(sort t) <(sort t) | wc -l`},
 	{"findutils", []string{"find"}, `
 mkdir -p d/{1,2,3}/{x,y}; touch d/{1,2,3}/{x,y}/f{1..9}

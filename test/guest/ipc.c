@@ -24,7 +24,8 @@ TEST(pipe_basics) {
 	EQUAL(read(p[0], buf, 2), 2);
 	FAILS(read(p[1], buf, 1), EBADF);
 	FAILS(write(p[0], buf, 1), EBADF);
-	EQUAL(write(p[1], buf, sizeof buf), 65536 - 4096); /* whole pages, one of which is in use */
+	n = (int)OK(write(p[1], buf, sizeof buf)); /* as much as there is room for */
+	CHECK(n >= 61440 && n < 65536);
 }
 
 TEST(pipe_fills_and_drains) {

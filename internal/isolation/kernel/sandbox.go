@@ -107,12 +107,12 @@ func Start(c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
 
 	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReader(ours), exited: make(chan struct{})}
 	if desc.Memory > 0 {
 		if s.cgroup, err = newCgroup(desc.Memory); err != nil {
 			ours.Close()
+			theirs.Close()
 			return nil, err
 		}
 	}
@@ -125,7 +125,9 @@ func Start(c Config) (*Sandbox, error) {
 		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
 		SysProcAttr: walls(),
 	}
-	if err := s.spawn(); err != nil {
+	err = s.spawn()
+	theirs.Close() // or the sentry's end would not be seen
+	if err != nil {
 		ours.Close()
 		s.cgroup.remove()
 		return nil, err

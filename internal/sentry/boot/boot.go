@@ -45,7 +45,7 @@ type sandbox struct {
 
 // boot puts the walls around this process and assembles a kernel in it. On
 // return the first program is loaded and nothing of it has run.
-func boot(box *Sandbox) (s *sandbox, err error) {
+func boot(box *Sandbox) (_ *sandbox, err error) {
 	oom, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the sentry's OOM score: %w", err)
@@ -65,7 +65,7 @@ func boot(box *Sandbox) (s *sandbox, err error) {
 	if err := dropPrivileges(os.Geteuid() == 0); err != nil {
 		return nil, err
 	}
-	s = new(sandbox)
+	s := new(sandbox)
 	defer func() {
 		if err != nil {
 			s.close()
