@@ -234,18 +234,27 @@ func nothingLeft(t testing.TB) {
 	if n := bytes.Count(mounts, []byte("\n")); n != mountsAtStart {
 		t.Errorf("%d mounts are there, %d at the start:\n%s", n, mountsAtStart, mounts)
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/coffer-*", "/sys/fs/cgroup/*/coffer-*", "/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
-		for range 40 {
-			if left, _ = filepath.Glob(pattern); len(left) == 0 {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
+	for range 40 {
+		if left = filesOfCoffer(); len(left) <= len(filesAtStart) {
+			break
 		}
-		if len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(left) > len(filesAtStart) {
+		t.Errorf("files are left: %v", left)
 	}
 }
+
+// filesOfCoffer are the files and cgroups that bear coffer's name.
+func filesOfCoffer() (found []string) {
+	for _, pattern := range []string{"/sys/fs/cgroup/coffer-*", "/sys/fs/cgroup/*/coffer-*", "/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
+		m, _ := filepath.Glob(pattern)
+		found = append(found, m...)
+	}
+	return found
+}
+
+var filesAtStart = filesOfCoffer()
 
 // TestSoak runs 200 programs one after the other and 32 at once.
 func TestSoak(t *testing.T) {

@@ -38,7 +38,9 @@ type tree struct {
 // assembleFiles makes the mounts of a sandbox: the host's root under a layer
 // in memory, the file systems of the kernel's own, and what was bound.
 func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNamespace, error) {
-	size := box.Memory // 0 is tmpfs's own default, half of the host's memory
+	// A file system in memory may take half of it, so that programs have the
+	// other half. 0 is tmpfs's own default, half of the host's.
+	size := box.Memory / 2
 	rootFS, err := overlay(box.Root, size)
 	if err != nil {
 		return nil, fmt.Errorf("laying the writable layer over the root file system: %w", err)
