@@ -285,14 +285,14 @@ func TestSystemFiles(t *testing.T) {
 
 func TestMounts(t *testing.T) {
 	s := newSystem(t)
-	if got := s.must("mounts"); got != "proc / proc rw,nosuid 0 0\n" {
+	if got := s.must("mounts"); got != "proc / proc rw,nosuid,relatime 0 0\n" {
 		t.Errorf("mounts %q", got)
 	}
 	var id, parent, major, minor int
 	var root, point, options, dash, typ, source, super string
 	n, err := fmt.Sscanf(s.must("self/mountinfo"), "%d %d %d:%d %s %s %s %s %s %s %s",
 		&id, &parent, &major, &minor, &root, &point, &options, &dash, &typ, &source, &super)
-	if n != 11 || root != "/" || point != "/" || options != "rw,nosuid" || dash != "-" || typ != "proc" || super != "rw" {
+	if n != 11 || root != "/" || point != "/" || options != "rw,nosuid,relatime" || dash != "-" || typ != "proc" || super != "rw" {
 		t.Errorf("mountinfo %q: %v", s.must("self/mountinfo"), err)
 	}
 	if got := string(escape(nil, "a b\\c\n")); got != `a\040b\134c\012` {
