@@ -78,7 +78,9 @@ func (g *guestView) append(b []byte, mem *[]byte, p Param, i int) []byte {
 	case OutBuf:
 		return g.appendBuffer(b, mem, v, uint64(g.result))
 	case Mode:
-		b = append(b, '0')
+		if v&0xffff != 0 {
+			b = append(b, '0')
+		}
 		return strconv.AppendUint(b, v&0xffff, 8)
 	case Flags:
 		return p.Flags.append(b, v, true)
