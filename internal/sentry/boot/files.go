@@ -56,6 +56,12 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 	if err := devfs.Populate(dev.Root()); err != nil {
 		return nil, fmt.Errorf("filling /dev: %w", err)
 	}
+	sys := sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory, Caches: sysfs.DefaultCaches})
+	s.kernel.AddFileSystem(sys)
+	cgroup := sysfs.NewCgroup(sysfs.Limits{
+		Memory: uint64(box.Memory), Tasks: s.kernel.MaxTasks(),
+		Usage: func() (uint64, int) { return s.kernel.MemoryUsed(), s.kernel.TaskCount() },
+	})
 	const safe = unix.MS_NOSUID | unix.MS_NODEV
 	for _, m := range []struct {
 		path  string
@@ -64,7 +70,8 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 		name  string
 	}{
 		{"/proc", proc, safe | unix.MS_NOEXEC, "proc"},
-		{"/sys", sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory}), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
+		{"/sys", sys, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
+		{"/sys/fs/cgroup", cgroup, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "cgroup2"},
 		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
 		{"/dev/pts", s.pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
 		{"/dev/shm", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"coffer/internal/sentry/mm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -35,4 +37,22 @@ func (k *Kernel) MemoryInfo() MemoryInfo {
 		m.Buffers, m.SwapTotal, m.SwapFree = 0, 0, 0
 	}
 	return m
+}
+
+// MemoryUsed is what the guest's processes take of the host, in bytes. Memory
+// that is shared between processes is not counted.
+func (k *Kernel) MemoryUsed() uint64 {
+	var used uint64
+	seen := map[*mm.MemoryManager]bool{}
+	for _, g := range k.ThreadGroups() {
+		t := g.Representative()
+		if t == nil {
+			continue
+		}
+		if m, _, _ := t.Resources(); m != nil && !seen[m] {
+			seen[m] = true
+			used += m.AddressSpace().Usage().Anon
+		}
+	}
+	return used
 }

@@ -151,18 +151,7 @@ func filesystems(_ vfs.Caller, b []byte) ([]byte, error) {
 // memory is the sandbox's memory: how much there is, how much is not in use,
 // and what processes take, in bytes.
 func (fs *FS) memory() (total, free, used uint64) {
-	var anon uint64
-	seen := map[any]bool{}
-	for _, g := range fs.k.ThreadGroups() {
-		t := g.Representative()
-		if t == nil {
-			continue
-		}
-		if m, _, _ := t.Resources(); m != nil && !seen[m] {
-			seen[m] = true
-			anon += m.AddressSpace().Usage().Anon
-		}
-	}
+	anon := fs.k.MemoryUsed()
 	i := fs.k.MemoryInfo()
 	return i.Total, min(i.Free+i.Buffers, sub(i.Total, anon)), anon
 }
