@@ -28,6 +28,8 @@ type FileDescription struct {
 	// mu guards the offset and orders reads and writes that use it.
 	mu     sync.Mutex
 	offset int64
+	// keeper says that the file keeps the offset itself (OffsetKeeper).
+	keeper bool
 
 	// writes is the mount on which the description counts as a writer, if any.
 	writes *Mount
@@ -50,6 +52,9 @@ func NewDescription(f File, ino Inode, path Path, flags uint32) *FileDescription
 	d.flags.Store(flags &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC))
 	if s, ok := f.(DescriptionSetter); ok {
 		s.SetDescription(d)
+	}
+	if k, ok := f.(OffsetKeeper); ok {
+		d.keeper = k.KeepsOffset()
 	}
 	return d
 }
@@ -140,6 +145,15 @@ func (d *FileDescription) Owner() *AsyncOwner { return d.owner.Load() }
 // SetOwner sets it.
 func (d *FileDescription) SetOwner(o *AsyncOwner) { d.owner.Store(o) }
 
+// position is the offset that a read or write at the present offset passes to
+// the file; mu is held. The field offset does not count if the file keeps it.
+func (d *FileDescription) position() int64 {
+	if d.keeper {
+		return -1
+	}
+	return d.offset
+}
+
 // Read reads at the present offset and moves it.
 func (d *FileDescription) Read(c Caller, p []byte) (int, error) {
 	if !d.CanRead() {
@@ -147,7 +161,7 @@ func (d *FileDescription) Read(c Caller, p []byte) (int, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, err := d.File.Read(c, p, d.offset)
+	n, err := d.File.Read(c, p, d.position())
 	d.offset += int64(n)
 	if n > 0 && watched() {
 		d.Path.notify(unix.IN_ACCESS)
@@ -163,7 +177,7 @@ func (d *FileDescription) Write(c Caller, p []byte) (int, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, end, err := d.File.Write(c, p, d.offset, d.Flags())
+	n, end, err := d.File.Write(c, p, d.position(), d.Flags())
 	if n > 0 {
 		d.offset = end
 		if watched() {
@@ -230,6 +244,10 @@ func (d *FileDescription) Readdir(c Caller, emit func(DirEntry) bool) error {
 func (d *FileDescription) Offset() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.keeper {
+		n, _ := d.File.Seek(unix.SEEK_CUR, 0, 0)
+		return n
+	}
 	return d.offset
 }
 

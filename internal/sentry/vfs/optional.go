@@ -66,6 +66,12 @@ type Sealer interface {
 // anonymous memory, as /dev/zero.
 type AnonymousMapper interface{ MapsAnonymous() bool }
 
+// OffsetKeeper is implemented by a File whose description's offset may live
+// in the file, because somebody outside of the sentry shares it. If
+// KeepsOffset says so, Read and Write are called with the offset -1 for "where
+// the file is", which they move, and Seek moves it too.
+type OffsetKeeper interface{ KeepsOffset() bool }
+
 // PipeSizer is implemented by pipes: F_SETPIPE_SZ and F_GETPIPE_SZ.
 type PipeSizer interface {
 	PipeSize() int

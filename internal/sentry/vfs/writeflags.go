@@ -12,7 +12,7 @@ func (d *FileDescription) WriteWith(c Caller, p []byte, off int64, flags uint32)
 	if off == -1 {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		n, end, err = d.File.Write(c, p, d.offset, flags)
+		n, end, err = d.File.Write(c, p, d.position(), flags)
 		if n > 0 {
 			d.offset = end
 		}

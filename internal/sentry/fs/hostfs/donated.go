@@ -19,9 +19,11 @@ import (
 // name is what /proc/PID/fd shows; empty means one made from the descriptor's
 // kind.
 //
+// The offset is the host description's own, which others may share: a shell
+// goes on reading or writing where the guest stopped, and the other way round.
+//
 // Descriptors that share a host description, as those of "2>&1" do, should
-// share what NewFD returns too, or their offsets differ; SameDescription
-// tells.
+// share what NewFD returns too, or their flags differ; SameDescription tells.
 func NewFD(fd int, name string) (*vfs.FileDescription, error) {
 	var st unix.Statx_t
 	if err := fstat(fd, &st); err != nil {
@@ -35,16 +37,10 @@ func NewFD(fd int, name string) (*vfs.FileDescription, error) {
 	if name == "" {
 		n.name = donatedName(&st)
 	}
-	f := &donated{inode: n}
+	f := &donated{inode: n, shared: n.donor.offset}
 	// That the host's description is non-blocking is not the guest's affair:
 	// a guest that expects to wait shall wait.
-	d := vfs.NewDescription(f, n, vfs.Path{}, uint32(flags)&^unix.O_NONBLOCK)
-	if n.donor.seekable {
-		if off, err := unix.Seek(fd, 0, unix.SEEK_CUR); err == nil {
-			d.Seek(off, unix.SEEK_SET)
-		}
-	}
-	return d, nil
+	return vfs.NewDescription(f, n, vfs.Path{}, uint32(flags)&^unix.O_NONBLOCK), nil
 }
 
 // SameDescription reports whether two descriptors of this process share an
@@ -78,11 +74,12 @@ func donatedName(st *unix.Statx_t) string {
 
 // donor owns a donated descriptor and shares it among Files.
 type donor struct {
-	fd       int
-	refs     atomic.Int64
-	kind     uint32 // unix.S_IFMT part of the mode
-	tty      bool
-	seekable bool // has an offset that the guest may set
+	fd     int
+	refs   atomic.Int64
+	kind   uint32 // unix.S_IFMT part of the mode
+	tty    bool
+	offset bool // lseek(2) works, as it does on /dev/null too
+	stored bool // a file or block device, which is always ready
 	// blocking says that the host knows no RWF_NOWAIT for it.
 	blocking atomic.Bool
 
@@ -93,7 +90,9 @@ type donor struct {
 
 func newDonor(fd int, st *unix.Statx_t) *donor {
 	d := &donor{fd: fd, kind: uint32(st.Mode) & unix.S_IFMT}
-	d.seekable = d.kind == unix.S_IFREG || d.kind == unix.S_IFBLK
+	d.stored = d.kind == unix.S_IFREG || d.kind == unix.S_IFBLK
+	_, err := unix.Seek(fd, 0, unix.SEEK_CUR)
+	d.offset = err == nil
 	if d.kind == unix.S_IFCHR {
 		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		d.tty = err == nil
@@ -171,7 +170,13 @@ type donated struct {
 	vfs.NoFile
 	inode *donatedInode
 	desc  *vfs.FileDescription
+	// shared says that the offset is the host description's. A further open,
+	// as of /dev/stdout, has one of its own.
+	shared bool
 }
+
+// KeepsOffset implements vfs.OffsetKeeper.
+func (f *donated) KeepsOffset() bool { return f.shared }
 
 // SetDescription implements vfs.DescriptionSetter.
 func (f *donated) SetDescription(d *vfs.FileDescription) { f.desc = d }
@@ -182,8 +187,10 @@ func (f *donated) Read(_ vfs.Caller, p []byte, off int64) (int, error) {
 	switch {
 	case d.kind == unix.S_IFDIR:
 		return 0, unix.EISDIR
-	case d.seekable:
+	case d.offset && off >= 0:
 		return pread(d.fd, p, off)
+	case d.stored:
+		return transfer(unix.SYS_READ, d.fd, p)
 	case len(p) == 0:
 		return 0, nil
 	}
@@ -210,7 +217,7 @@ const guardedWrite = 4096
 // Write implements vfs.File.
 func (f *donated) Write(c vfs.Caller, p []byte, off int64, flags uint32) (int, int64, error) {
 	d := f.inode.donor
-	if d.seekable {
+	if d.stored || d.offset && off >= 0 {
 		return pwrite(d.fd, p, off, flags, c.FSLimit())
 	}
 	n, err := f.writeStream(p)
@@ -249,10 +256,14 @@ func transfer(nr uintptr, fd int, p []byte) (int, error) {
 
 // Seek implements vfs.File.
 func (f *donated) Seek(whence int, off, present int64) (int64, error) {
-	if !f.inode.donor.seekable {
+	d := f.inode.donor
+	switch {
+	case !d.offset:
 		return 0, unix.ESPIPE
+	case f.shared || !d.stored:
+		return unix.Seek(d.fd, off, whence)
 	}
-	return seek(f.inode.donor.fd, off, whence, present)
+	return seek(d.fd, off, whence, present)
 }
 
 // Fsync implements vfs.File.
@@ -280,7 +291,7 @@ func (f *donated) MapFD() (int, error) {
 
 // Readiness implements waiter.Waitable.
 func (f *donated) Readiness(mask waiter.Mask) waiter.Mask {
-	if f.inode.donor.seekable {
+	if f.inode.donor.stored {
 		return f.NoFile.Readiness(mask)
 	}
 	return poll(f.inode.donor.fd, mask)
@@ -289,7 +300,7 @@ func (f *donated) Readiness(mask waiter.Mask) waiter.Mask {
 // Register implements waiter.Waitable.
 func (f *donated) Register(e *waiter.Entry) {
 	d := f.inode.donor
-	if d.seekable {
+	if d.stored {
 		return
 	}
 	d.queue.Register(e)
@@ -305,22 +316,10 @@ func (f *donated) Register(e *waiter.Entry) {
 
 // Unregister implements waiter.Waitable.
 func (f *donated) Unregister(e *waiter.Entry) {
-	if !f.inode.donor.seekable {
+	if !f.inode.donor.stored {
 		f.inode.donor.queue.Unregister(e)
 	}
 }
 
-// Flush implements vfs.File: whoever shares the host's description goes on
-// where the guest is.
-func (f *donated) Flush(vfs.Caller) error {
-	if f.inode.donor.seekable && f.desc != nil {
-		unix.Seek(f.inode.donor.fd, f.desc.Offset(), unix.SEEK_SET)
-	}
-	return nil
-}
-
 // Release implements vfs.File.
-func (f *donated) Release() {
-	f.Flush(nil)
-	f.inode.donor.release()
-}
+func (f *donated) Release() { f.inode.donor.release() }

@@ -140,8 +140,8 @@ func TestDonatedBrokenPipe(t *testing.T) {
 	}
 }
 
-// A regular file goes on where its host description is, and leaves that where
-// the guest stopped.
+// A regular file's offset is its host description's, at every moment: others
+// who share that read and write in turn with the guest.
 func TestDonatedFile(t *testing.T) {
 	f, err := os.CreateTemp(t.TempDir(), "")
 	must(t, err)
@@ -163,6 +163,16 @@ func TestDonatedFile(t *testing.T) {
 	}
 	if n, err := d.Write(root, []byte("x")); n != 1 || err != nil {
 		t.Error(n, err)
+	}
+	if off, _ := f.Seek(0, 1); off != 6 || d.Offset() != 6 {
+		t.Errorf("after a read and a write the offsets are %d and %d", off, d.Offset())
+	}
+	f.Seek(8, 0)
+	if n, err := d.Read(root, buf); n != 2 || string(buf[:2]) != "89" || err != nil {
+		t.Errorf("after the host's lseek: %q, %v", buf[:n], err)
+	}
+	if off, err := d.Seek(-4, unix.SEEK_CUR); off != 6 || err != nil {
+		t.Error(off, err)
 	}
 	again, err := d.Inode.Open(root, unix.O_WRONLY)
 	must(t, err)

@@ -46,6 +46,9 @@ func pread(fd int, p []byte, off int64) (int, error) {
 
 // Write implements vfs.File.
 func (f *file) Write(c vfs.Caller, p []byte, off int64, flags uint32) (n int, end int64, err error) {
+	if off < 0 {
+		return 0, 0, unix.EINVAL
+	}
 	n, end, err = pwrite(f.d.fd, p, off, flags, c.FSLimit())
 	if n > 0 {
 		f.inode.written(c)
@@ -53,12 +56,9 @@ func (f *file) Write(c vfs.Caller, p []byte, off int64, flags uint32) (n int, en
 	return n, end, err
 }
 
-// pwrite writes to a regular file at off, or at its end with O_APPEND, within
-// limit (RLIMIT_FSIZE): EFBIG at the limit, a short write before it.
+// pwrite writes to a regular file at off (-1: the descriptor's own offset,
+// which moves), or at its end with O_APPEND, within limit (RLIMIT_FSIZE): EFBIG at the limit, a short write before it.
 func pwrite(fd int, p []byte, off int64, flags uint32, limit uint64) (n int, end int64, err error) {
-	if off < 0 {
-		return 0, 0, unix.EINVAL
-	}
 	rwf := 0
 	if flags&unix.O_APPEND != 0 {
 		rwf |= unix.RWF_APPEND
@@ -71,10 +71,14 @@ func pwrite(fd int, p []byte, off int64, flags uint32, limit uint64) (n int, end
 	}
 	if limit < math.MaxInt64 {
 		at := off
-		if rwf&unix.RWF_APPEND != 0 {
-			if at, err = size(fd); err != nil {
-				return 0, 0, err
-			}
+		switch {
+		case rwf&unix.RWF_APPEND != 0:
+			at, err = size(fd)
+		case off == -1:
+			at, err = unix.Seek(fd, 0, unix.SEEK_CUR)
+		}
+		if err != nil {
+			return 0, 0, err
 		}
 		if len(p) > 0 && uint64(at) >= limit {
 			return 0, 0, unix.EFBIG
@@ -82,7 +86,7 @@ func pwrite(fd int, p []byte, off int64, flags uint32, limit uint64) (n int, end
 		p = p[:min(uint64(len(p)), limit-min(uint64(at), limit))]
 	}
 	for {
-		if rwf == 0 {
+		if rwf == 0 && off >= 0 {
 			n, err = unix.Pwrite(fd, p, off)
 		} else {
 			n, err = pwritev2(fd, p, off, rwf)
@@ -93,6 +97,9 @@ func pwrite(fd int, p []byte, off int64, flags uint32, limit uint64) (n int, end
 	}
 	if err != nil {
 		return 0, 0, err
+	}
+	if off == -1 {
+		return n, 0, nil
 	}
 	end = off + int64(n)
 	if rwf&unix.RWF_APPEND != 0 {

@@ -82,7 +82,7 @@ func (f *donated) pending(c vfs.Caller, arg uint64) error {
 	if err != nil {
 		return err
 	}
-	if f.inode.donor.seekable && f.desc != nil {
+	if f.inode.donor.stored && f.desc != nil {
 		end, err := size(f.inode.donor.fd)
 		if err != nil {
 			return err
