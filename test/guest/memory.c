@@ -272,3 +272,21 @@ TEST(many_mappings) {
 	m[0] = 1;
 	OK(munmap(m, n * 4096));
 }
+
+TEST(the_top_of_user_space) {
+	/* Addresses up to the end can be named, whether or not they can be mapped. */
+	char *end = (char *)0x7ffffffff000, *m = end - 8192;
+	unsigned char vec[2];
+	OK(munmap(m, 8192));
+	FAILS(mprotect(m, 8192, PROT_READ), ENOMEM);
+	FAILS(madvise(m, 8192, MADV_DONTNEED), ENOMEM);
+	FAILS(mincore(m, 8192, vec), ENOMEM);
+	FAILS(msync(m, 8192, MS_SYNC), ENOMEM);
+	FAILS(mremap(m, 8192, 4096, 0), EFAULT);
+	FAILS(munmap(m, 12288), EINVAL);
+	FAILS(munmap(end, 4096), EINVAL);
+	FAILS(mincore(end, 4096, vec), ENOMEM);
+	errno = 0;
+	CHECK(mmap(end, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED && errno == ENOMEM);
+	CHECK(mmap(NULL, 0x7ffffffff000, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED && errno == ENOMEM);
+}

@@ -16,6 +16,9 @@ import (
 const (
 	PageSize = 4096
 	PageMask = PageSize - 1
+	// TaskSize is where user space ends on amd64 Linux. What the platform's
+	// limits leave out below it can be named, but is never mapped.
+	TaskSize = 1<<47 - PageSize
 )
 
 // MaxMaps is how many mappings an address space may have, as

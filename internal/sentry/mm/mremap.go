@@ -24,12 +24,15 @@ func (m *MemoryManager) MRemap(ctx platform.Context, a MRemapArgs) (uint64, erro
 		return 0, unix.EINVAL
 	}
 	oldLen, newLen := pageUp(a.Length), pageUp(a.NewLength)
-	if newLen == 0 || newLen > m.limits.Max || a.Addr+oldLen < a.Addr {
+	if newLen == 0 || newLen > TaskSize || a.Addr+oldLen < a.Addr {
 		return 0, unix.EINVAL
 	}
 	if fixed {
-		if a.NewAddr&PageMask != 0 || newLen > m.top() || a.NewAddr > m.top()-newLen {
+		if a.NewAddr&PageMask != 0 || a.NewAddr > TaskSize-newLen {
 			return 0, unix.EINVAL
+		}
+		if top := m.top(); newLen > top || a.NewAddr > top-newLen {
+			return 0, unix.ENOMEM
 		}
 		if a.NewAddr < m.limits.Min {
 			return 0, unix.EPERM

@@ -20,7 +20,7 @@ func (m *MemoryManager) unpatch(ctx platform.Context, start, end uint64) {
 
 // MUnmap removes mappings as munmap(2) does.
 func (m *MemoryManager) MUnmap(ctx platform.Context, addr, length uint64) error {
-	if addr&PageMask != 0 || addr > m.limits.Max || length > m.limits.Max-addr {
+	if addr&PageMask != 0 || addr > TaskSize || length > TaskSize-addr {
 		return unix.EINVAL
 	}
 	end := addr + pageUp(length)

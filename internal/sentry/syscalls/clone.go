@@ -135,7 +135,7 @@ func clone(t *kernel.Task, c *kernel.CloneArgs) (uintptr, error) {
 		c.ExitSignal = 0
 	}
 	// A thread base outside of the user's half would fault in the stub.
-	if f&unix.CLONE_SETTLS != 0 && c.TLS >= t.Kernel().Platform.Limits().Max {
+	if f&unix.CLONE_SETTLS != 0 && c.TLS >= mm.TaskSize {
 		return 0, unix.EPERM
 	}
 	tid, err := t.Clone(c)

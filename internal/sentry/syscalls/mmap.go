@@ -129,7 +129,7 @@ func sysMincore(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if addr&mm.PageMask != 0 {
 		return 0, unix.EINVAL
 	}
-	if limit := t.MM().PlatformLimits().Max; addr > limit || length > limit-addr {
+	if addr > mm.TaskSize || length > mm.TaskSize-addr {
 		return 0, unix.ENOMEM
 	}
 	var resident [mm.PageSize]byte

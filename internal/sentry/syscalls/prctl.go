@@ -3,6 +3,7 @@ package syscalls
 import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/mm"
 
 	"golang.org/x/sys/unix"
 )
@@ -396,7 +397,6 @@ const (
 	archGetGS    = 0x1004
 	archGetCPUID = 0x1011
 	archSetCPUID = 0x1012
-	taskSizeMax  = 1<<47 - 4096
 )
 
 var archPrctlNames = &FlagSet{Names: []FlagName{
@@ -411,13 +411,13 @@ func sysArchPrctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	regs := t.Context().Regs()
 	switch a.Int(0) {
 	case archSetFS:
-		if a[1] >= taskSizeMax {
+		if a[1] >= mm.TaskSize {
 			return 0, unix.EPERM
 		}
 		regs.Fs_base = a[1]
 		return 0, nil
 	case archSetGS:
-		if a[1] >= taskSizeMax {
+		if a[1] >= mm.TaskSize {
 			return 0, unix.EPERM
 		}
 		regs.Gs_base = a[1]
