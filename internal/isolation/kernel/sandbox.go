@@ -11,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"coffer/internal/sentry/boot"
 
@@ -108,7 +110,7 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, err
 	}
 
-	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReader(ours), exited: make(chan struct{})}
+	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReaderSize(ours, lineMax), exited: make(chan struct{})}
 	if desc.Memory > 0 {
 		if s.cgroup, err = newCgroup(desc.Memory); err != nil {
 			ours.Close()
@@ -125,7 +127,9 @@ func Start(c Config) (*Sandbox, error) {
 		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
 		SysProcAttr: walls(),
 	}
-	err = s.spawn()
+	if err = closeOnExec(); err == nil {
+		err = s.spawn()
+	}
 	theirs.Close() // or the sentry's end would not be seen
 	if err != nil {
 		ours.Close()
@@ -143,6 +147,18 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("the sentry ended before it was told to start: %w", err)
 	}
 	return s, s.awaitStart()
+}
+
+// endPatience is how long a sentry may take to end once its program has.
+const endPatience = 10 * time.Second
+
+// closeOnExec keeps descriptors that coffer itself was started with from the
+// sentry: it gets those that are donated, and no other.
+func closeOnExec() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keeping inherited descriptors from the sentry (Linux 5.11 or later can): %w", err)
+	}
+	return nil
 }
 
 // spawn runs the command from a thread that lives as long as the process:
@@ -169,6 +185,9 @@ func walls() *syscall.SysProcAttr {
 			unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Pdeathsig: unix.SIGKILL,
 		Setsid:    true,
+		// What the sentry needs to raise its own walls. A user other than
+		// root would lose it by executing the sentry.
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP},
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
 	size := 1
@@ -204,28 +223,6 @@ func (s *Sandbox) send(m boot.Message) error {
 	return s.enc.Encode(m)
 }
 
-// awaitStart waits for the first event.
-func (s *Sandbox) awaitStart() error {
-	m, err := s.next()
-	if err == nil && m.Op == "started" {
-		return nil
-	}
-	defer s.kill()
-	if err == nil && m.Op == "error" {
-		return &StartError{m.Code, m.Error}
-	}
-	<-s.exited
-	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", s.exitErr)}
-}
-
-func (s *Sandbox) next() (m boot.Message, err error) {
-	line, err := s.events.ReadBytes('\n')
-	if err != nil {
-		return m, err
-	}
-	return m, json.Unmarshal(line, &m)
-}
-
 // PID is the sentry's process ID on the host.
 func (s *Sandbox) PID() int { return s.cmd.Process.Pid }
 
@@ -242,20 +239,30 @@ func (s *Sandbox) Resize(rows, cols uint16) error {
 func (s *Sandbox) Wait() (unix.WaitStatus, error) {
 	m, err := s.next()
 	s.control.Close() // the sentry ends when its control socket does
-	<-s.exited
+	s.reap()
 	s.cgroup.remove()
 	switch {
 	case err == nil && m.Op == "exit":
-		return unix.WaitStatus(m.Status), nil
+		return ended(m.Status)
 	case err == nil && m.Op == "error":
 		return 0, errors.New(m.Error)
+	case err == nil:
+		return 0, fmt.Errorf("the sentry sent %q where it should tell how its program ended", m.Op)
 	case s.cgroup.oomKilled():
 		return 0, fmt.Errorf("the sandbox used up its memory limit and the host ended it: raise --memory")
 	}
-	if !errors.Is(err, io.EOF) && err != nil {
+	if !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("the sentry broke off (%v): %w", s.exitErr, err)
 	}
 	return 0, fmt.Errorf("the sentry ended before its program did: %v", s.exitErr)
+}
+
+// reap waits for the sentry's end, but not for long: it has nothing to do any
+// more.
+func (s *Sandbox) reap() {
+	t := time.AfterFunc(endPatience, func() { s.cmd.Process.Kill() })
+	defer t.Stop()
+	<-s.exited
 }
 
 func (s *Sandbox) kill() {

@@ -2,7 +2,10 @@ package boot
 
 import (
 	"fmt"
+	"math"
 	"os"
+	"strconv"
+	"strings"
 
 	"coffer/internal/sentry/fs/devpts"
 	"coffer/internal/sentry/fs/procfs"
@@ -12,6 +15,8 @@ import (
 	"coffer/internal/sentry/platform/stub"
 	"coffer/internal/sentry/platform/trap"
 	"coffer/internal/sentry/syscalls"
+
+	"golang.org/x/sys/unix"
 )
 
 // platforms are the ways to run guest code, the default first.
@@ -46,6 +51,8 @@ type sandbox struct {
 // boot puts the walls around this process and assembles a kernel in it. On
 // return the first program is loaded and nothing of it has run.
 func boot(box *Sandbox) (_ *sandbox, err error) {
+	unix.Umask(0) // hostfs gives files the modes that guests ask for
+	root := os.Geteuid() == 0
 	oom, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the sentry's OOM score: %w", err)
@@ -55,14 +62,12 @@ func boot(box *Sandbox) (_ *sandbox, err error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := processView()
+	tasks := maxTasks(hostLimit("pid_max"), hostLimit("threads-max"))
+	proc, err := raiseWalls(box, root)
 	if err != nil {
 		return nil, err
 	}
-	if err := emptyRoot(); err != nil {
-		return nil, err
-	}
-	if err := dropPrivileges(os.Geteuid() == 0); err != nil {
+	if err := limitProcesses(tasks); err != nil {
 		return nil, err
 	}
 	s := new(sandbox)
@@ -71,7 +76,10 @@ func boot(box *Sandbox) (_ *sandbox, err error) {
 			s.close()
 		}
 	}()
-	if s.platform, err = startPlatform(box.Intercept, oom, proc); err != nil {
+	if s.platform, err = startPlatform(box.Intercept, oom, append(stubIdentity(root), stub.WithProc(proc))...); err != nil {
+		return nil, err
+	}
+	if err := settle(root); err != nil {
 		return nil, err
 	}
 	table := syscalls.New()
@@ -81,7 +89,7 @@ func boot(box *Sandbox) (_ *sandbox, err error) {
 		}
 	}
 	s.kernel = kernel.New(kernel.Config{
-		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)",
+		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)", MaxTasks: tasks,
 	})
 	s.kernel.SetMemoryLimit(uint64(box.Memory))
 	s.pts = devpts.New(s.kernel)
@@ -98,9 +106,58 @@ func boot(box *Sandbox) (_ *sandbox, err error) {
 	return s, nil
 }
 
+// raiseWalls takes the host's files and most privileges away, and returns the
+// view of the stubs that processView makes. What starting them needs is left.
+func raiseWalls(box *Sandbox, root bool) (proc int, err error) {
+	if proc, err = processView(); err != nil {
+		return -1, err
+	}
+	if err := privateMounts(); err != nil {
+		return -1, err
+	}
+	if err := confineTrees(box); err != nil {
+		return -1, err
+	}
+	if err := emptyRoot(); err != nil {
+		return -1, err
+	}
+	if err := lowerLimit(unix.RLIMIT_CORE, 0); err != nil {
+		return -1, err
+	}
+	return proc, dropPrivileges(root)
+}
+
+// settle gives up what only starting the stubs needed. From here on nobody
+// else can look into the sentry, not even another process of the same user.
+func settle(root bool) error {
+	if root {
+		if err := capset(sentryCaps...); err != nil {
+			return err
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("hiding the sentry's memory: %w", err)
+	}
+	return nil
+}
+
+// hostLimit reads a number of the host's from /proc/sys/kernel; what cannot be
+// read limits nothing.
+func hostLimit(name string) int {
+	b, err := os.ReadFile("/proc/sys/kernel/" + name)
+	if err != nil {
+		return math.MaxInt
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return math.MaxInt
+	}
+	return n
+}
+
 // startPlatform starts the platform. Stubs are the first to go when the host
 // runs out of memory: then a guest program dies, and not its kernel.
-func startPlatform(name string, oom *os.File, proc int) (platform.Platform, error) {
+func startPlatform(name string, oom *os.File, options ...stub.Option) (platform.Platform, error) {
 	for _, p := range platforms {
 		if p.name != name {
 			continue
@@ -108,7 +165,7 @@ func startPlatform(name string, oom *os.File, proc int) (platform.Platform, erro
 		if err := setOOMScore(oom, 1000); err != nil {
 			return nil, fmt.Errorf("setting the stubs' OOM score: %w", err)
 		}
-		pl, err := p.new(stub.WithProc(proc))
+		pl, err := p.new(options...)
 		if err != nil {
 			return nil, fmt.Errorf("this host cannot intercept system calls by %s: %w", name, err)
 		}

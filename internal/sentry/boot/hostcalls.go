@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"coffer/internal/seccomp"
+	"coffer/internal/sentry/fs/hostfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,6 @@ var runtimeCalls = []seccomp.Rule{
 	{Call: unix.SYS_MUNMAP, Reason: "gives memory back"},
 	{Call: unix.SYS_MADVISE, Reason: "gives memory back"},
 	{Call: unix.SYS_MPROTECT, Args: []seccomp.Arg{noCode}, Reason: "guard pages; never code"},
-	{Call: unix.SYS_MINCORE, Reason: "the runtime asks for the page size by it"},
 	{Call: unix.SYS_CLONE, Args: []seccomp.Arg{{Index: 0, Mask: ^uint64(unix.CLONE_SETTLS), Value: threadFlags}}, Reason: "a thread of this process"},
 	{Call: unix.SYS_EXIT, Reason: "ends a thread"},
 	{Call: unix.SYS_EXIT_GROUP, Reason: "ends the sentry"},
@@ -34,7 +34,7 @@ var runtimeCalls = []seccomp.Rule{
 	{Call: unix.SYS_SCHED_GETAFFINITY, Reason: "counts processors"},
 	{Call: unix.SYS_NANOSLEEP, Reason: "the runtime's monitor sleeps"},
 	{Call: unix.SYS_CLOCK_GETTIME, Reason: "clocks that the vDSO doesn't have"},
-	{Call: unix.SYS_GETTIMEOFDAY, Reason: "clocks without a vDSO"},
+	{Call: unix.SYS_CLOCK_GETRES, Reason: "the resolution of coarse clocks"},
 	{Call: unix.SYS_RT_SIGACTION, Reason: "the runtime's signal handlers"},
 	{Call: unix.SYS_RT_SIGPROCMASK, Reason: "the runtime's signal masks"},
 	{Call: unix.SYS_RT_SIGRETURN, Reason: "returns from its handlers"},
@@ -49,11 +49,7 @@ var runtimeCalls = []seccomp.Rule{
 	{Call: unix.SYS_EPOLL_CTL, Reason: "the network poller, and readiness of donated descriptors"},
 	{Call: unix.SYS_EPOLL_PWAIT, Reason: "likewise"},
 	{Call: unix.SYS_EPOLL_WAIT, Reason: "likewise"},
-	{Call: unix.SYS_EVENTFD2, Reason: "wakes the poller"},
-	{Call: unix.SYS_PIPE2, Reason: "wakes the poller"},
-	{Call: unix.SYS_TIMER_CREATE, Reason: "the runtime's own timers"},
-	{Call: unix.SYS_TIMER_SETTIME, Reason: "likewise"},
-	{Call: unix.SYS_TIMER_DELETE, Reason: "likewise"},
+	{Call: unix.SYS_EVENTFD2, Reason: "wakes the network poller"},
 }
 
 // fileCalls are what hostfs, tmpfs and the control socket need. They reach
@@ -63,29 +59,20 @@ var fileCalls = []seccomp.Rule{
 	{Call: unix.SYS_WRITE, Reason: "likewise"},
 	{Call: unix.SYS_PREAD64, Reason: "likewise"},
 	{Call: unix.SYS_PWRITE64, Reason: "likewise"},
-	{Call: unix.SYS_READV, Reason: "likewise"},
-	{Call: unix.SYS_WRITEV, Reason: "likewise"},
 	{Call: unix.SYS_PREADV2, Reason: "reads that must not wait (RWF_NOWAIT)"},
 	{Call: unix.SYS_PWRITEV2, Reason: "writes that must not wait"},
 	{Call: unix.SYS_CLOSE, Reason: "gives descriptors back"},
 	{Call: unix.SYS_LSEEK, Reason: "holes and data in files"},
 	{Call: unix.SYS_POLL, Reason: "readiness of donated descriptors"},
-	{Call: unix.SYS_PPOLL, Reason: "likewise"},
 	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TIOCINQ)}, Reason: "how much a donated pipe holds"},
-	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCGETS)}, Reason: "whether a donated descriptor is a terminal, and its settings"},
-	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETS)}, Reason: "settings of a donated terminal"},
-	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETSW)}, Reason: "likewise"},
-	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TCSETSF)}, Reason: "likewise"},
-	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TIOCGWINSZ)}, Reason: "a donated terminal's size"},
 	{Call: unix.SYS_OPENAT2, Args: []seccomp.Arg{notNegative(0)}, Reason: "files beneath a donated directory"},
 	{Call: unix.SYS_STATX, Args: []seccomp.Arg{notNegative(0)}, Reason: "attributes of files there"},
 	{Call: unix.SYS_FSTAT, Reason: "attributes of an open file"},
-	{Call: unix.SYS_NEWFSTATAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "attributes of files there"},
 	{Call: unix.SYS_FSTATFS, Reason: "statfs(2) on a donated tree"},
 	{Call: unix.SYS_GETDENTS64, Reason: "lists directories there"},
 	{Call: unix.SYS_READLINKAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "symbolic links there"},
 	{Call: unix.SYS_MKDIRAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "changes in a writable bind"},
-	{Call: unix.SYS_MKNODAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
+	{Call: unix.SYS_MKNODAT, Args: []seccomp.Arg{notNegative(0), seccomp.Equal(3, 0)}, Reason: "likewise; no device but 0/0, which is a whiteout"},
 	{Call: unix.SYS_SYMLINKAT, Args: []seccomp.Arg{notNegative(1)}, Reason: "likewise"},
 	{Call: unix.SYS_LINKAT, Args: []seccomp.Arg{notNegative(0), notNegative(2)}, Reason: "likewise"},
 	{Call: unix.SYS_UNLINKAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "likewise"},
@@ -104,14 +91,23 @@ var fileCalls = []seccomp.Rule{
 	{Call: unix.SYS_FLISTXATTR, Reason: "likewise"},
 	{Call: unix.SYS_FREMOVEXATTR, Reason: "likewise"},
 	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_GETFL)}, Reason: "a donated descriptor's access mode"},
-	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_DUPFD_CLOEXEC)}, Reason: "a descriptor of its own for each opening"},
 	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_ADD_SEALS)}, Reason: "seals of memfd_create(2) files"},
-	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_GET_SEALS)}, Reason: "likewise"},
-	{Call: unix.SYS_FCNTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.F_SETFL)}, Reason: "non-blocking control and console sockets"},
 	{Call: unix.SYS_MEMFD_CREATE, Reason: "large or mapped files in memory, shared memory, context pages"},
 	{Call: unix.SYS_KCMP, Reason: "which donated descriptors are one description"},
 	{Call: unix.SYS_SYSINFO, Reason: "the host's memory, of which tmpfs may use half"},
 	{Call: unix.SYS_MEMBARRIER, Args: []seccomp.Arg{{Index: 0, Mask: ^uint64(0), Value: 1}}, Reason: "membarrier(2) of guests: all processors pass a barrier"},
+}
+
+// terminalCalls are what guests may ask of a donated terminal.
+func terminalCalls() []seccomp.Rule {
+	var rules []seccomp.Rule
+	for _, request := range hostfs.TerminalRequests() {
+		rules = append(rules, seccomp.Rule{
+			Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, uint64(request))},
+			Reason: "settings, size and buffers of a donated terminal",
+		})
+	}
+	return rules
 }
 
 // stubCalls are what every platform needs.
@@ -120,7 +116,6 @@ var stubCalls = []seccomp.Rule{
 	{Call: unix.SYS_PROCESS_VM_WRITEV, Reason: "likewise"},
 	{Call: unix.SYS_SOCKETPAIR, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_UNIX)}, Reason: "hands a stub the descriptor of a file to map; such a socket leads nowhere else"},
 	{Call: unix.SYS_SENDMSG, Reason: "likewise"},
-	{Call: unix.SYS_OPENAT, Args: []seccomp.Arg{notNegative(0)}, Reason: "a stub's memory figures, in the view of the sentry's own PID namespace"},
 	{Call: unix.SYS_WAIT4, Reason: "stubs that ended"},
 	{Call: unix.SYS_WAITID, Reason: "likewise"},
 	{Call: unix.SYS_KILL, Reason: "ends stubs"},
@@ -136,6 +131,7 @@ func hostCalls(intercept string) []seccomp.Rule {
 	var rules []seccomp.Rule
 	rules = append(rules, runtimeCalls...)
 	rules = append(rules, fileCalls...)
+	rules = append(rules, terminalCalls()...)
 	rules = append(rules, stubCalls...)
 	if intercept == "ptrace" {
 		rules = append(rules, ptraceCalls...)

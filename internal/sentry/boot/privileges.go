@@ -1,11 +1,86 @@
 package boot
 
 import (
+	"fmt"
+	"slices"
 	"syscall"
 	"unsafe"
 
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/platform/stub"
+
 	"golang.org/x/sys/unix"
 )
+
+// sentryCaps are the capabilities that a sentry which root started keeps, in
+// its own user namespace. They let it read and, on writable binds, change the
+// files that root may, and reach its stubs, which have another user ID. They
+// give no power over the host's kernel.
+var sentryCaps = []uint{
+	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_FSETID,
+	unix.CAP_KILL, unix.CAP_SYS_PTRACE,
+}
+
+// stubUser is the user that stubs run as if root starts them: nobody's. The
+// host limits that user's processes, and those of root it never does.
+const stubUser = 65534
+
+// stubCaps are the capabilities that starting the stubs takes besides.
+var stubCaps = []uint{unix.CAP_SETUID, unix.CAP_SETGID}
+
+// Bits of prctl(2)'s PR_SET_SECUREBITS, each with its lock: root is nobody
+// special to execve(2), and no capability outlives a change of user or
+// becomes ambient.
+const (
+	secbitNoRoot           = 1<<0 | 1<<1
+	secbitNoKeepCaps       = 1 << 5
+	secbitNoAmbientRaise   = 1<<6 | 1<<7
+	secureBits             = secbitNoRoot | secbitNoKeepCaps | secbitNoAmbientRaise
+	processesBesideTasks   = 1024 // the sentry's own threads, the pool of stubs
+	processesPerTaskAtMost = 2    // ptrace has a first thread of its own in each process
+)
+
+// dropPrivileges gives up all capabilities that the sentry does not use, for
+// good and for all threads. Those that only starting the stubs takes are left,
+// for settle to drop. A sentry that root did not start keeps none.
+func dropPrivileges(root bool) error {
+	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, secureBits, 0); err != nil {
+		return fmt.Errorf("setting the secure bits: %w", err)
+	}
+	for c := uint(0); c <= unix.CAP_LAST_CAP; c++ {
+		if root && slices.Contains(sentryCaps, c) {
+			continue
+		}
+		if err := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c), 0); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("dropping capability %d from the bounding set: %w", c, err)
+		}
+	}
+	if err := allThreads(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil {
+		return fmt.Errorf("clearing ambient capabilities: %w", err)
+	}
+	if !root {
+		return capset()
+	}
+	return capset(slices.Concat(sentryCaps, stubCaps)...)
+}
+
+// capset sets the permitted and effective sets to keep on every thread and
+// clears the inheritable one.
+func capset(keep ...uint) error {
+	var set uint64
+	for _, c := range keep {
+		set |= 1 << c
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{
+		{Effective: uint32(set), Permitted: uint32(set)},
+		{Effective: uint32(set >> 32), Permitted: uint32(set >> 32)},
+	}
+	if err := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0); err != nil {
+		return fmt.Errorf("dropping capabilities: %w", err)
+	}
+	return nil
+}
 
 // allThreads makes a call on every thread of the process.
 func allThreads(call, a1, a2, a3 uintptr) error {
@@ -15,13 +90,42 @@ func allThreads(call, a1, a2, a3 uintptr) error {
 	return nil
 }
 
-// capset sets the permitted and effective sets to keep on every thread and
-// clears the inheritable one.
-func capset(keep uint64) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := [2]unix.CapUserData{
-		{Effective: uint32(keep), Permitted: uint32(keep)},
-		{Effective: uint32(keep >> 32), Permitted: uint32(keep >> 32)},
+// limitProcesses bounds the processes and threads that stubs can make, a
+// guest that has broken into its stub's code among them (RLIMIT_NPROC, which
+// counts within the user namespace from Linux 5.14 on).
+func limitProcesses(tasks int) error {
+	return lowerLimit(unix.RLIMIT_NPROC, uint64(processesPerTaskAtMost*tasks+processesBesideTasks))
+}
+
+// lowerLimit lowers a limit of this process and of those that it starts.
+func lowerLimit(which int, to uint64) error {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(which, &l); err != nil {
+		return fmt.Errorf("reading resource limit %d: %w", which, err)
 	}
-	return allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
+	l.Max = min(l.Max, to)
+	l.Cur = l.Max
+	if err := unix.Setrlimit(which, &l); err != nil {
+		return fmt.Errorf("lowering resource limit %d: %w", which, err)
+	}
+	return nil
+}
+
+// stubIdentity is who the stubs run as; nil if as the sentry, which root did
+// not start.
+func stubIdentity(root bool) []stub.Option {
+	if !root {
+		return nil
+	}
+	return []stub.Option{stub.WithUser(stubUser)}
+}
+
+// maxTasks is how many threads guests may have: at most a quarter of what the
+// host's own limits leave for everybody.
+func maxTasks(hostLimits ...int) int {
+	n := kernel.DefaultMaxTasks
+	for _, l := range hostLimits {
+		n = min(n, max(l/4, 256))
+	}
+	return n
 }

@@ -2,6 +2,8 @@ package hostfs
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"unsafe"
 
 	"coffer/internal/sentry/vfs"
@@ -42,6 +44,10 @@ var ttyCalls = map[uint32]ttyCall{
 	unix.TCSBRK:     {},
 	unix.TCSBRKP:    {},
 }
+
+// TerminalRequests are the ioctls that this package makes on a donated
+// terminal, in ascending order, for the sentry's seccomp filter.
+func TerminalRequests() []uint32 { return slices.Sorted(maps.Keys(ttyCalls)) }
 
 // Ioctl implements vfs.File.
 func (f *donated) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {

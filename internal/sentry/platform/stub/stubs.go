@@ -19,9 +19,16 @@ type Option func(*Stubs)
 // sentry's PID namespace, which AddressSpace.Usage needs.
 func WithProc(fd int) Option { return func(s *Stubs) { s.procFD = fd } }
 
+// WithUser has the stubs run as a user and group of their own, without
+// capabilities. The caller must be able to become that user (CAP_SETUID,
+// CAP_SETGID) while New runs, and to reach the stubs then (CAP_KILL,
+// CAP_SYS_PTRACE).
+func WithUser(id uint32) Option { return func(s *Stubs) { s.user = int64(id) } }
+
 // Stubs makes and keeps stub processes.
 type Stubs struct {
-	procFD int // of WithProc, or -1
+	procFD int   // of WithProc, or -1
+	user   int64 // of WithUser, or -1
 
 	answerTick time.Duration
 
@@ -49,14 +56,14 @@ type Stubs struct {
 var bases = []uint64{0x7fff_c000_0000, 0x7fff_8000_0000, 0x7fff_4000_0000}
 
 // New starts the template. The stubs inherit the sentry's root, credentials
-// and seccomp filter, so the first two must be given up before, and the last
-// be installed afterwards.
+// (but for what WithUser changes) and seccomp filter, so the first two must be
+// given up before, and the last be installed afterwards.
 func New(options ...Option) (*Stubs, error) {
 	c, err := findCode()
 	if err != nil {
 		return nil, err
 	}
-	s := &Stubs{procFD: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	s := &Stubs{procFD: -1, user: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
 	for _, o := range options {
 		o(s)
 	}

@@ -44,6 +44,14 @@ func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 	}
 
 	do("leaving the session", unix.SYS_SETSID)
+	if s.user >= 0 {
+		id := uint64(s.user)
+		do("leaving groups", unix.SYS_SETGROUPS, 0, 0)
+		do("changing the group", unix.SYS_SETRESGID, id, id, id)
+		do("changing the user, and giving up capabilities", unix.SYS_SETRESUID, id, id, id)
+		// The host made the process a secret for that, of the sentry too.
+		do("staying within the sentry's reach", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
+	}
 	copy(w, "coffer-stub\x00")
 	do("naming", unix.SYS_PRCTL, unix.PR_SET_NAME, window)
 	do("following the sentry's death", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))

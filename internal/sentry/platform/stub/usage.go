@@ -14,7 +14,10 @@ func (s *Stubs) usage(pid int) platform.Usage {
 	if s.procFD < 0 {
 		return platform.Usage{}
 	}
-	fd, err := unix.Openat(s.procFD, strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat2(s.procFD, strconv.Itoa(pid)+"/statm", &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
 	if err != nil {
 		return platform.Usage{}
 	}

@@ -1,0 +1,62 @@
+package kernel
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"coffer/internal/sentry/boot"
+
+	"golang.org/x/sys/unix"
+)
+
+// A guest may have taken the sentry over, so nothing that comes from it is
+// trusted: lines are bounded, codes and statuses are those that there can be.
+
+// lineMax is the longest line that a sentry may send. An error message is the
+// longest there is.
+const lineMax = 64 << 10
+
+// awaitStart waits for the first event.
+func (s *Sandbox) awaitStart() error {
+	m, err := s.next()
+	if err == nil && m.Op == "started" {
+		return nil
+	}
+	if err == nil && m.Op == "error" {
+		s.kill()
+		return &StartError{startCode(m.Code), m.Error}
+	}
+	s.kill()
+	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", s.exitErr)}
+}
+
+// next reads one event.
+func (s *Sandbox) next() (m boot.Message, err error) {
+	line, err := s.events.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return m, fmt.Errorf("a message is longer than %d bytes", lineMax)
+	}
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(line, &m)
+}
+
+// startCode bounds the exit code of a program that could not be started.
+func startCode(code int) int {
+	if code < 125 || code > 127 {
+		return 125
+	}
+	return code
+}
+
+// ended checks the wait status of a program that has ended.
+func ended(status int) (unix.WaitStatus, error) {
+	w := unix.WaitStatus(status)
+	if status < 0 || status > 0xffff || !w.Exited() && !w.Signaled() {
+		return 0, fmt.Errorf("the sentry says that its program ended with status %#x, which is none", status)
+	}
+	return w, nil
+}
