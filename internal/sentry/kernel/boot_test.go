@@ -14,6 +14,8 @@ import (
 	"coffer/internal/sentry/fs/tmpfs"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/platform/ptrace"
+	"coffer/internal/sentry/platform/stub"
 	"coffer/internal/sentry/platform/trap"
 	"coffer/internal/sentry/syscalls"
 	"coffer/internal/sentry/vfs"
@@ -45,9 +47,9 @@ func compile(t testing.TB, name string) string {
 }
 
 // newPlatform starts the platform, or skips the test where it can't run.
-func newPlatform(t testing.TB) platform.Platform {
+func newPlatform(t testing.TB, start func(...stub.Option) (platform.Platform, error)) platform.Platform {
 	t.Helper()
-	p, err := trap.New()
+	p, err := start()
 	if err != nil {
 		t.Skipf("no platform: %v", err)
 	}
@@ -57,7 +59,10 @@ func newPlatform(t testing.TB) platform.Platform {
 
 func boot(t testing.TB, c kernel.Config, programs ...string) *system {
 	t.Helper()
-	c.Platform, c.Syscalls = newPlatform(t), syscalls.New()
+	if c.Platform == nil {
+		c.Platform = newPlatform(t, trap.New)
+	}
+	c.Syscalls = syscalls.New()
 	s := &system{t: t, kernel: kernel.New(c), mounts: vfs.NewMountNamespace(tmpfs.New(tmpfs.Options{Mode: 0o755}), 0)}
 	w := writer{auth.New(0, 0, nil)}
 	root := s.mounts.Root()
@@ -181,5 +186,38 @@ func TestVsyscall(t *testing.T) {
 	s := boot(t, kernel.Config{}, compile(t, "vsyscall"))
 	if out, status := s.run("vsyscall"); status != 0 || out != "ok\n" {
 		t.Errorf("status %#x, output %q", uint32(status), out)
+	}
+}
+
+// TestLostMemory has the host end a process's stub, as it does when memory is
+// short, while all its threads wait in the kernel: the parent hears of it.
+func TestLostMemory(t *testing.T) {
+	for name, start := range map[string]func(...stub.Option) (platform.Platform, error){"trap": trap.New, "ptrace": ptrace.New} {
+		t.Run(name, func(t *testing.T) {
+			s := boot(t, kernel.Config{Platform: newPlatform(t, start)}, compile(t, "lost"))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				var tasks []*kernel.Task
+				for len(tasks) != 2 {
+					time.Sleep(time.Millisecond)
+					if g := s.kernel.ThreadGroup(kernel.InitPID + 1); g != nil {
+						tasks = g.Tasks()
+					}
+				}
+				for _, task := range tasks {
+					for task.State() != 'S' {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				m, _, _ := tasks[0].Resources()
+				m.AddressSpace().(interface{ Kill() }).Kill()
+			}()
+			out, status := s.run("lost")
+			<-done
+			if status != 0 || out != "status 0x9\n" {
+				t.Errorf("status %#x, output %q", uint32(status), out)
+			}
+		})
 	}
 }

@@ -111,6 +111,9 @@ func (t *Task) cloneMemory(c *Task, cg *ThreadGroup, a *CloneArgs) error {
 		var ctx platform.Context
 		mem, ctx, err = t.mem.Fork(t.ctx, cg)
 		c.mem, c.ctx = mem, ctx
+		if err == nil {
+			t.k.watchMemory(mem)
+		}
 	}
 	if err != nil {
 		if errnoOf(err) == unix.ENOMEM {

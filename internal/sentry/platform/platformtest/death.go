@@ -81,6 +81,37 @@ func testKilled(t *testing.T, p platform.Platform) {
 	other.Syscall(60)
 }
 
+// testDeathIsTold checks that the death of a stub is told while nobody runs in
+// it, and at once if it is dead already.
+func testDeathIsTold(t *testing.T, p platform.Platform) {
+	for _, ran := range []bool{false, true} {
+		g := NewGuest(t, p, Asm(MovEAX, 39, Syscall, Loop))
+		m, ok := g.AS.(platform.Mortal)
+		if !ok {
+			t.Skip("the platform does not tell of deaths")
+		}
+		if ran {
+			g.Syscall(39)
+		}
+		told := make(chan string, 2)
+		m.SetDeath(func() { told <- "first" })
+		g.AS.(interface{ Kill() }).Kill()
+		for _, want := range []string{"first", "second"} {
+			select {
+			case got := <-told:
+				if got != want {
+					t.Errorf("the %s watcher was told, not the %s", got, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("the %s watcher was not told", want)
+			}
+			m.SetDeath(func() { told <- "second" })
+		}
+		checkGone(t, g)
+		g.Done()
+	}
+}
+
 // runAttack lets a guest run for a while, answering whatever it does, until
 // it is gone or was interrupted often enough.
 func runAttack(t *testing.T, g *Guest) {

@@ -64,6 +64,7 @@ var tests = []test{
 	{"Uretprobe", testUretprobe},
 	{"Exit", testExit},
 	{"Killed", testKilled},
+	{"DeathIsTold", testDeathIsTold},
 	{"JumpIntoStub", testJumpIntoStub},
 	{"CallsFromStub", testCallsFromStub},
 	{"Scribble", testScribble},

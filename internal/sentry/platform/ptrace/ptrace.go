@@ -23,7 +23,7 @@ type ptrace struct{ stubs *stub.Stubs }
 
 // New starts the platform.
 func New(options ...stub.Option) (platform.Platform, error) {
-	s, err := stub.New(options...)
+	s, err := stub.New(append(options, stub.WithDeathWatch())...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +49,7 @@ func firstContext(first *stub.Thread) (platform.AddressSpace, platform.Context, 
 		first.Release()
 		return nil, nil, err
 	}
+	first.MoveRseq(t)
 	first.Park()
 	return t.AddressSpace(), newContext(t), nil
 }

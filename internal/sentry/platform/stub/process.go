@@ -44,6 +44,9 @@ type Process struct {
 	queue    []queuedOp
 	mapping  func(addr uint64) (platform.Mapping, bool)
 	reserve  func(near, size uint64) (addr uint64, ok bool)
+	death    func()
+	// watch is the process's number in Stubs.deaths.
+	watch int32
 	// OnReset is what the platform does when another program is to be loaded.
 	// It is set before the process is used.
 	OnReset func()
@@ -88,6 +91,7 @@ func (s *Stubs) newProcess() (*Process, parcel, error) {
 		return nil, parcel{}, err
 	}
 	p := &Process{stubs: s, sock: pair[0], mem: mem, refs: 1, threads: make(map[int]*Thread)}
+	s.deaths.add(p)
 	return p, parcel{memfd, pair[1]}, nil
 }
 
@@ -191,6 +195,7 @@ func (p *Process) discard() {
 	p.mu.Unlock()
 	if mem != 0 {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
+		p.stubs.deaths.remove(p)
 		unix.Close(sock)
 	}
 }
@@ -214,6 +219,7 @@ func (p *Process) Abandon() {
 // setGone marks the process as ended and wakes all who wait for it.
 func (p *Process) setGone() {
 	p.gone.Store(true)
+	p.tellDeath()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mem == 0 {

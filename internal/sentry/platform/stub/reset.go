@@ -13,7 +13,7 @@ func (p *Process) Reset() bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.mapping, p.reserve = nil, nil
+	p.mapping, p.reserve, p.death = nil, nil, nil
 	f := p.OnReset
 	p.mu.Unlock()
 	if f != nil {

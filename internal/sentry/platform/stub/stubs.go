@@ -31,6 +31,7 @@ type Stubs struct {
 	user   int64 // of WithUser, or -1
 
 	answerTick time.Duration
+	deaths     *deathWatch // of WithDeathWatch, or nil
 
 	pid      int
 	code     code
@@ -116,6 +117,7 @@ func (s *Stubs) Close() {
 	if s.pool != nil {
 		s.pool.close()
 	}
+	s.deaths.close()
 	s.mu.Lock()
 	s.closed = true
 	for pid, p := range s.procs {
