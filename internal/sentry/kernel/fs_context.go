@@ -35,7 +35,8 @@ func (f *FSContext) Mounts() *vfs.MountNamespace {
 	return f.mounts
 }
 
-// Root returns the root directory, with a reference taken.
+// Root returns the root directory, with a reference taken; the empty Path if
+// the last task that used the context has ended.
 func (f *FSContext) Root() vfs.Path {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -43,7 +44,7 @@ func (f *FSContext) Root() vfs.Path {
 	return f.root
 }
 
-// Cwd returns the working directory, with a reference taken.
+// Cwd returns the working directory, likewise.
 func (f *FSContext) Cwd() vfs.Path {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,8 +107,14 @@ func (f *FSContext) IncRef() { f.refs.Add(1) }
 
 // DecRef drops a task's reference; the last one drops the directories.
 func (f *FSContext) DecRef() {
-	if f.refs.Add(-1) == 0 {
-		f.root.DecRef()
-		f.cwd.DecRef()
+	if f.refs.Add(-1) != 0 {
+		return
 	}
+	// Others may still have the context from Task.Resources.
+	f.mu.Lock()
+	root, cwd := f.root, f.cwd
+	f.root, f.cwd = vfs.Path{}, vfs.Path{}
+	f.mu.Unlock()
+	root.DecRef()
+	cwd.DecRef()
 }

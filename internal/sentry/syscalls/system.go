@@ -273,7 +273,7 @@ func sysKcmp(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	m1, fds1, fs1 := t1.Resources()
 	m2, fds2, fs2 := t2.Resources()
-	if m1 == nil || m2 == nil {
+	if m1 == nil || m2 == nil || fds1 == nil || fds2 == nil {
 		return 0, unix.ESRCH
 	}
 	switch kind := a.Int(2); {

@@ -69,6 +69,9 @@ func (s subject) mountList() ([]vfs.MountInfo, error) {
 		return nil, unix.EINVAL
 	}
 	root := fs.Root()
+	if !root.Valid() {
+		return nil, unix.EINVAL
+	}
 	defer root.DecRef()
 	return fs.Mounts().Mounts(root), nil
 }
