@@ -177,11 +177,12 @@ static void fuzz(int root) {
 	const char *s = getenv("FUZZ_SEED"), *n = getenv("FUZZ_CHILDREN");
 	uint64_t seed = s ? strtoull(s, 0, 0) : (uint64_t)now_ns();
 	int children = n ? atoi(n) : 40;
-	alarm(children + GUEST_TIME_LIMIT);
+	alarm(3 * children + GUEST_TIME_LIMIT);
 	printf("    FUZZ_SEED=%llu\n", (unsigned long long)seed);
 	fflush(stdout);
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = { 0, 0 }, some = { 1ul << 30, 1ul << 30 };
 	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_AS, &some);
 	int null = OK(open("/dev/null", O_RDWR));
 	for (int i = 0; i < children; i++) {
 		pid_t k = OK(fork());

@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"coffer/internal/sentry/boot"
@@ -125,7 +124,7 @@ func Start(c Config) (*Sandbox, error) {
 		Dir:         "/",
 		Stderr:      c.Log,
 		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
-		SysProcAttr: walls(),
+		SysProcAttr: boot.Namespaces(),
 	}
 	if err = closeOnExec(); err == nil {
 		err = s.spawn()
@@ -176,33 +175,6 @@ func (s *Sandbox) spawn() error {
 		close(s.exited)
 	}()
 	return <-started
-}
-
-// walls are the namespaces that the sentry runs in, and who it is there.
-func walls() *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
-			unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
-		Pdeathsig: unix.SIGKILL,
-		Setsid:    true,
-		// What the sentry needs to raise its own walls. A user other than
-		// root would lose it by executing the sentry.
-		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP},
-	}
-	uid, gid := os.Geteuid(), os.Getegid()
-	size := 1
-	if uid == 0 {
-		// Every ID maps to itself: the sentry may read what root may read,
-		// and has no power over the host's kernel.
-		size = 1<<32 - 1
-		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
-		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
-		a.GidMappingsEnableSetgroups = true
-		return a
-	}
-	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: size}}
-	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: size}}
-	return a
 }
 
 func explainSpawn(err error) error {

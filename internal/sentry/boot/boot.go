@@ -49,8 +49,9 @@ type sandbox struct {
 }
 
 // boot puts the walls around this process and assembles a kernel in it. On
-// return the first program is loaded and nothing of it has run.
-func boot(box *Sandbox) (_ *sandbox, err error) {
+// return the first program is loaded and nothing of it has run. refusal is what
+// the seccomp filter answers to calls that are not in its table.
+func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	unix.Umask(0) // hostfs gives files the modes that guests ask for
 	root := os.Geteuid() == 0
 	oom, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
@@ -100,7 +101,7 @@ func boot(box *Sandbox) (_ *sandbox, err error) {
 	if err := s.loadInit(box, mounts); err != nil {
 		return nil, err
 	}
-	if err := installFilter(box.Intercept); err != nil {
+	if err := installFilter(box.Intercept, refusal); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -139,10 +139,14 @@ func hostCalls(intercept string) []seccomp.Rule {
 	return rules
 }
 
-// installFilter puts the sentry behind its filter. A call that is not in the
-// table is not made, and raises SIGSYS, which ends the sentry with a report.
-func installFilter(intercept string) error {
-	prog, err := seccomp.Build(hostCalls(intercept), unix.SECCOMP_RET_TRAP)
+// endsSentry is the answer to a call that is not in the table: it is not made,
+// and raises SIGSYS, which ends the sentry with a report.
+const endsSentry = unix.SECCOMP_RET_TRAP
+
+// installFilter puts the sentry behind its filter, which answers a call that
+// is not in the table with refusal.
+func installFilter(intercept string, refusal uint32) error {
+	prog, err := seccomp.Build(hostCalls(intercept), refusal)
 	if err != nil {
 		return fmt.Errorf("building the sentry's seccomp filter: %w", err)
 	}

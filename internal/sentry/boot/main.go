@@ -72,7 +72,7 @@ func run(ctl *control) error {
 	if m, err := ctl.receive(); err != nil || m.Op != "start" {
 		return fmt.Errorf("the sentry got %q (%v) where it expected to be told to start", m.Op, err)
 	}
-	s, err := boot(box)
+	s, err := boot(box, endsSentry)
 	if err != nil {
 		return err
 	}
