@@ -50,6 +50,9 @@ func (t *Task) BeginExec() error {
 	k.mu.Unlock()
 
 	if t.mem != nil {
+		if t.mem.Users() > 1 {
+			t.dropRseq()
+		}
 		t.ExecFutexes()
 		if t.clearTID != 0 && t.mem.Users() > 1 {
 			t.ClearTID(t.clearTID)

@@ -25,6 +25,9 @@ func (t *Task) ExitGroup(code int32) {
 // before anyone can learn that it ended.
 func (t *Task) exit() {
 	if t.mem != nil {
+		if t.mem.Users() > 1 {
+			t.dropRseq()
+		}
 		t.ExitFutexes()
 		if t.clearTID != 0 && t.mem.Users() > 1 {
 			t.ClearTID(t.clearTID)

@@ -26,6 +26,8 @@ const (
 	atSecure       = 23
 	atRandom       = 25
 	atHWCap2       = 26
+	atRseqFeatures = 27
+	atRseqAlign    = 28
 	atExecFn       = 31
 	atSysinfoEhdr  = 33
 	atMinSigStkSz  = 51
@@ -67,6 +69,9 @@ func (l *load) auxv(id Identity, at auxPointers) []uint64 {
 	v := make([]uint64, 0, auxSize/8)
 	if vdso := l.m.PlatformLimits().VDSO; vdso != 0 {
 		v = append(v, atSysinfoEhdr, vdso)
+	}
+	if size, align := host[atRseqFeatures], host[atRseqAlign]; size != 0 && align != 0 {
+		v = append(v, atRseqFeatures, size, atRseqAlign, align)
 	}
 	return append(v,
 		atMinSigStkSz, host[atMinSigStkSz],

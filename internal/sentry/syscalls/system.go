@@ -37,7 +37,6 @@ var systemRows = []Row{
 	missing(179, "quotactl", PF("op", Hex, nil), P("special", PathStr), P("id", Dec), P("addr", Ptr)),
 	missing(317, "seccomp", P("operation", Dec), P("flags", Hex), P("args", Ptr)),
 	missing(321, "bpf", P("cmd", Dec), P("attr", Ptr), P("size", Unsigned)),
-	missing(334, "rseq", P("rseq", Ptr), P("rseq_len", Unsigned), P("flags", Hex), P("sig", Hex)),
 	missing(444, "landlock_create_ruleset", P("attr", Ptr), P("size", Unsigned), P("flags", Hex)),
 	missing(445, "landlock_add_rule", P("ruleset_fd", FD), P("rule_type", Dec), P("rule_attr", Ptr), P("flags", Hex)),
 	missing(446, "landlock_restrict_self", P("ruleset_fd", FD), P("flags", Hex)),

@@ -20,6 +20,7 @@ var families = []family{
 	{"process", limitRows},
 	{"process", prctlRows},
 	{"process", schedRows},
+	{"process", rseqRows},
 	{"system", systemRows},
 	{"time", timeRows},
 	{"time", timerRows},

@@ -69,6 +69,11 @@ func (c *context) die() {
 
 // seize becomes the thread's tracer and stops it.
 func (c *context) seize() error {
+	// An empty batch: a new thread may not have got as far as to have its
+	// signal stack.
+	if !c.DriveShared() {
+		return errDead
+	}
 	runtime.LockOSThread()
 	const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
 	if err := request(unix.PTRACE_SEIZE, c.TID(), options); err != nil {
@@ -125,6 +130,12 @@ func (c *context) runGuest() (platform.Event, bool) {
 			}
 			return platform.Event{Kind: platform.EventSyscall}, true
 		case stop.sig == unix.SIGURG:
+			if c.RseqRegistered() {
+				// Only the delivery of a signal makes the host abort a
+				// restartable sequence, and here the stub's own code may be
+				// next, at whose sight the host would forget about it.
+				return c.handled(stop.sig)
+			}
 			if c.Interrupted() {
 				ok := c.takeRegs()
 				c.Regs().Orig_rax = ^uint64(0)
@@ -133,12 +144,18 @@ func (c *context) runGuest() (platform.Event, bool) {
 		default:
 			// Only the host's signal frame has all that there is to know of
 			// a fault: let the stub's handler take it.
-			if !c.runStub(stop.sig) {
-				return platform.Event{}, false
-			}
-			return c.Event(), true
+			return c.handled(stop.sig)
 		}
 	}
+}
+
+// handled has the stub's handler take a signal that guest code got, and
+// returns the event that it tells.
+func (c *context) handled(sig unix.Signal) (platform.Event, bool) {
+	if !c.runStub(sig) {
+		return platform.Event{}, false
+	}
+	return c.Event(), true
 }
 
 // takeRegs reads the guest's registers.

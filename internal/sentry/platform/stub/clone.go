@@ -77,6 +77,7 @@ func (t *Thread) Fork() (*Thread, error) {
 	}
 	n.tid = pid
 	n.inherit(t)
+	n.rseq = t.rseq // which the host's fork keeps, as the guest's does
 	p.mu.Lock()
 	p.refs-- // newProcess's; the thread's remains
 	p.mu.Unlock()

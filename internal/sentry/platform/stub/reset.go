@@ -2,17 +2,11 @@ package stub
 
 // Reset implements platform.Resetter.
 func (p *Process) Reset() bool {
-	p.mu.Lock()
-	guests := 0
-	for _, t := range p.threads {
-		if !t.parked {
-			guests++
-		}
-	}
-	if guests != 1 || p.gone.Load() {
-		p.mu.Unlock()
+	t := p.lastGuest()
+	if t == nil || !t.withoutRseq() {
 		return false
 	}
+	p.mu.Lock()
 	p.mapping, p.reserve, p.death = nil, nil, nil
 	f := p.OnReset
 	p.mu.Unlock()
@@ -20,4 +14,24 @@ func (p *Process) Reset() bool {
 		f()
 	}
 	return true
+}
+
+// lastGuest returns the thread that runs guest code if it is the only one.
+func (p *Process) lastGuest() *Thread {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var last *Thread
+	for _, t := range p.threads {
+		switch {
+		case t.parked:
+		case last != nil:
+			return nil
+		default:
+			last = t
+		}
+	}
+	if p.gone.Load() {
+		return nil
+	}
+	return last
 }

@@ -48,6 +48,8 @@ type Thread struct {
 	// fsBase and gsBase are what the stub's registers hold.
 	fsBase, gsBase uint64
 	trapped        bool
+	// rseq is the guest's registration of restartable sequences.
+	rseq rseqArea
 
 	nops int
 	// opErr is the first failure of an operation that this thread queued.

@@ -292,6 +292,9 @@ func (s *Site) displaceable(off int, branches bool) (inst, bool) {
 		// Not known to mean the same elsewhere.
 		return inst{}, false
 	}
+	if stores(&d) {
+		return inst{}, false
+	}
 	if d.PCRel != 0 {
 		if d.PCRel != 4 {
 			return inst{}, false
@@ -301,6 +304,18 @@ func (s *Site) displaceable(off int, branches bool) (inst, bool) {
 		return inst{}, false
 	}
 	return i, true
+}
+
+// stores reports whether an instruction writes to memory other than the stack.
+// It may be what begins a restartable sequence (rseq(2)), by telling the host
+// of it, or the last of one, which the host must find where it was.
+func stores(d *x86asm.Inst) bool {
+	switch d.Op {
+	case x86asm.CMP, x86asm.TEST, x86asm.NOP, x86asm.PUSH:
+		return false
+	}
+	m, ok := d.Args[0].(x86asm.Mem)
+	return ok && m.Base != x86asm.RSP
 }
 
 // usesRIP reports whether an operand is relative to the instruction pointer.

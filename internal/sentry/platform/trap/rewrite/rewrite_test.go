@@ -45,6 +45,9 @@ func TestPlan(t *testing.T) {
 		{"relative", "\x44\x8b\x05\x00\x01\x00\x00\x0f\x05\xc3", 7, 1, 0, 7, true},
 		{"jump to the call", "\xeb\x03\x48\x89\xf8\x0f\x05\xc3", 5, 7, -1, 0, false},
 		{"return behind", "\x0f\x05\xc3", 0, 7, 0 - 3, 5, false},
+		{"store before", "\x48\x89\x0f\x0f\x05\xc3", 3, 7, -1, 0, false},
+		{"store behind", "\x0f\x05\x48\x89\x07\xc3", 0, 7, 0 - 3, 5, false},
+		{"store on the stack", "\x48\x89\x04\x24\x0f\x05\xc3", 4, 7, 0, 6, false},
 		{"no call", "\x0f\x0b\xc3", 0, 7, -1, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
