@@ -72,6 +72,32 @@ TEST(pipe_ends) {
 	EQUAL(WTERMSIG(s), SIGPIPE);
 }
 
+/* The shell's <(command) opens a pipe by its link, maybe after the command has
+ * ended: unlike a FIFO's, such an open never waits. */
+TEST(pipe_opened_by_its_link) {
+	int p[2];
+	char name[40];
+	OK(pipe(p));
+	EQUAL(write(p[1], "x", 1), 1);
+	close(p[1]);
+	sprintf(name, "/proc/self/fd/%d", p[0]);
+	int r = OK(open(name, O_RDONLY));
+	struct pollfd f = { r, POLLIN, 0 };
+	EQUAL(poll(&f, 1, -1), 1);
+	EQUAL(f.revents, POLLIN | POLLHUP);
+	EQUAL(read(r, buf, 10), 1);
+	EQUAL(read(r, buf, 10), 0);
+	EQUAL(poll(&f, 1, -1), 1);
+	EQUAL(f.revents, POLLHUP);
+	OK(pipe(p));
+	close(p[0]);
+	sprintf(name, "/dev/fd/%d", p[1]);
+	int w = OK(open(name, O_WRONLY));
+	OK(open(name, O_WRONLY | O_NONBLOCK));
+	signal(SIGPIPE, SIG_IGN);
+	FAILS(write(w, "x", 1), EPIPE);
+}
+
 TEST(pipe_blocks_both_ways) {
 	int p[2];
 	OK(pipe(p));

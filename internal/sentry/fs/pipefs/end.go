@@ -30,6 +30,7 @@ type End struct {
 // with one reference. flags may hold O_NONBLOCK and O_DIRECT.
 func New(cred *auth.Credentials, flags uint32) (r, w *vfs.FileDescription) {
 	p := NewFIFO()
+	p.unnamed = true
 	ino := anon.New("pipe:", unix.S_IFIFO|0600, anon.PipeDev, cred)
 	ino.OnOpen(p.Open)
 	flags &= unix.O_NONBLOCK | unix.O_DIRECT
@@ -48,9 +49,10 @@ func Of(f vfs.File) (p *Pipe, reads, writes bool) {
 	return nil, false, false
 }
 
-// Open makes an end for open(2) on a FIFO. It never waits: unless flags hold
-// O_NONBLOCK the caller has to wait, for readiness of any kind, while the
-// End's OpenReady says EAGAIN. ENXIO for a non-blocking writer without readers.
+// Open makes an end for open(2) on a FIFO, or on a pipe by its link in /proc.
+// It never waits: unless flags hold O_NONBLOCK the caller has to wait, for
+// readiness of any kind, while the End's OpenReady says EAGAIN. ENXIO for a
+// non-blocking writer of a FIFO without readers.
 func (p *Pipe) Open(_ vfs.Caller, flags uint32) (vfs.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,13 +60,13 @@ func (p *Pipe) Open(_ vfs.Caller, flags uint32) (vfs.File, error) {
 	switch flags & unix.O_ACCMODE {
 	case unix.O_RDONLY:
 		e = p.attach(true, false)
-		e.waits, e.peerOpens = p.writers == 0 && flags&unix.O_NONBLOCK == 0, p.writeOpens
+		e.waits, e.peerOpens = p.writers == 0 && flags&unix.O_NONBLOCK == 0 && !p.unnamed, p.writeOpens
 	case unix.O_WRONLY:
-		if flags&unix.O_NONBLOCK != 0 && p.readers == 0 {
+		if flags&unix.O_NONBLOCK != 0 && p.readers == 0 && !p.unnamed {
 			return nil, unix.ENXIO
 		}
 		e = p.attach(false, true)
-		e.waits, e.peerOpens = p.readers == 0, p.readOpens
+		e.waits, e.peerOpens = p.readers == 0 && !p.unnamed, p.readOpens
 	case unix.O_RDWR:
 		e = p.attach(true, true)
 	default:
@@ -91,7 +93,7 @@ func (p *Pipe) attach(reads, writes bool) *End {
 		p.writers++
 		p.writeOpens++
 	}
-	e.hadWriter, e.writeOpens = p.writers > 0, p.writeOpens
+	e.hadWriter, e.writeOpens = p.writers > 0 || p.unnamed, p.writeOpens
 	// Wake who sleeps in open(2); to others this is a spurious event.
 	if writes {
 		p.readQ.Notify(waiter.All)

@@ -49,6 +49,10 @@ type Pipe struct {
 	head  int
 	most  int
 
+	// unnamed is true of what pipe(2) made, whose ends have existed: to open
+	// it again through /proc or /dev/fd never waits for the other side.
+	unnamed bool
+
 	readers, writers int
 	// opened counts opens for reading and for writing: that a peer came and
 	// went while one slept in open(2) shows here.
