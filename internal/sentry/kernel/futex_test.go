@@ -72,6 +72,9 @@ func (m *futexMemory) store(addr uint64, v uint32) { atomic.StoreUint32(&m.words
 // Interrupt is called when a signal is sent to a task in guest mode.
 func (m *futexMemory) Interrupt() {}
 
+// Rest is called before a task sleeps.
+func (m *futexMemory) Rest() {}
+
 // futexThreads makes a process of n threads that share memory.
 func futexThreads(tb testing.TB, n int) (*futexMemory, []*Task) {
 	tb.Helper()

@@ -31,6 +31,9 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 		expired = t.timer.C
 		defer t.timer.Stop()
 	}
+	if t.ctx != nil {
+		t.ctx.Rest()
+	}
 	t.clock.pause(t, modeBlocked)
 	defer t.clock.resume(t)
 	for {
@@ -50,6 +53,9 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 // BlockKillable sleeps until ch receives or is closed (nil), or the task is
 // killed (ERESTARTSYS): other signals wait, as for vfork(2).
 func (t *Task) BlockKillable(ch <-chan struct{}) error {
+	if t.ctx != nil {
+		t.ctx.Rest()
+	}
 	t.clock.pause(t, modeUninterruptible)
 	defer t.clock.resume(t)
 	for {

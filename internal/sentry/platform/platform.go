@@ -75,6 +75,10 @@ type Context interface {
 	// EventInterrupt (or with another event that happened first).
 	Interrupt()
 
+	// Rest says that the goroutine is about to wait for something else, so
+	// that the stub does not spin for an answer. Switch goes on as ever.
+	Rest()
+
 	// Queue adds a host operation to the batch that runs before guest code
 	// goes on. A failure is an EventOpFailed from Switch. The operations of
 	// all contexts of an address space run in the order in which they were

@@ -263,6 +263,9 @@ func (c *Context) Fork() (platform.AddressSpace, platform.Context, error) {
 // AddressSpace returns the Space.
 func (c *Context) AddressSpace() platform.AddressSpace { return c.Space }
 
+// Rest implements platform.Context.
+func (c *Context) Rest() {}
+
 // Unpatch notes the range.
 func (c *Context) Unpatch(addr, length uint64) {
 	c.Space.Unpatched = append(c.Space.Unpatched, [2]uint64{addr, addr + length})

@@ -40,6 +40,7 @@ var tests = []test{
 	{"Vsyscall", testVsyscall},
 	{"VDSO", testVDSO},
 	{"Flags", testFlags},
+	{"Rest", testRest},
 	{"Interrupt", testInterrupt},
 	{"InterruptBefore", testInterruptBefore},
 	{"InterruptStorm", testInterruptStorm},

@@ -335,3 +335,16 @@ func testManyThreads(t *testing.T, p platform.Platform) {
 	close(release)
 	wg.Wait()
 }
+
+// testRest has calls go on whatever the sentry did about waiting in between.
+func testRest(t *testing.T, p platform.Platform) {
+	g := NewGuest(t, p, Asm(MovEAX, 39, Syscall, MovEAX, 40, Syscall, Loop))
+	defer g.Done()
+	g.Ctx.Rest()
+	g.Syscall(39)
+	g.Ctx.Rest()
+	g.Ctx.Rest()
+	time.Sleep(2 * time.Millisecond)
+	g.Ctx.Regs().Rax = 1
+	g.Syscall(40)
+}

@@ -63,6 +63,10 @@
 // the Go stack that a cycle of jumps needs.
 #define GOTO(piece) LEAQ piece(SB), R11; JMP R11
 
+// CPU gets the number of the processor, which Linux keeps as the limit of a
+// segment for this purpose.
+#define CPU(reg) MOVL $const_stubAnywhere, reg; MOVL $0x7b, AX; LSLL AX, reg
+
 #define STACK_TOP (const_SlotSize-64)
 
 #define SYS_close 3
@@ -286,9 +290,16 @@ traced:
 	BYTE	$0xcc
 	GOTO(·stubText)
 
-// stubWait waits for the stub's turn: it spins a little, then sleeps.
+// stubWait waits for the stub's turn: it spins a little, unless the sentry
+// needs this very processor, then sleeps.
 TEXT ·stubWait(SB),NOSPLIT|NOFRAME,$0
-	MOVL	page_spin(BX), R9
+	CPU(CX)
+	CMPL	CX, page_stubCPU(BX)
+	JEQ	told
+	MOVL	CX, page_stubCPU(BX)
+told:
+	CMPL	CX, page_sentryCPU(BX)
+	JEQ	sleep
 	RDTSC
 	SHLQ	$32, DX
 	ORQ	DX, AX
@@ -297,6 +308,7 @@ spin:
 	MOVL	page_turn(BX), AX
 	TESTL	$const_turnSentry, AX
 	JEQ	go
+	MOVL	page_spin(BX), R9
 	PAUSE
 	RDTSC
 	SHLQ	$32, DX
@@ -320,6 +332,8 @@ sleep:
 	MOVL	page_turn(BX), AX
 	TESTL	$const_turnSentry, AX
 	JNE	sleep
+	CPU(CX)
+	MOVL	CX, page_stubCPU(BX)
 go:
 	GOTO(·stubGo)
 

@@ -10,15 +10,24 @@ import (
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
 // Who has given the turn away spins a while, since the answer often takes less
-// time than going to sleep, then sleeps on the word (futex(2)). Both sides'
-// patience adapts to what the thread does: after two spins in vain it is but a
-// glance, with a full spin now and then to see whether times have changed. So
-// a thread that computes or blocks burns next to nothing, and on a host whose
-// cores are all busy, where the other side needs ours, nobody keeps it.
+// time than going to sleep, then sleeps on the word (futex(2)).
+//
+// Spinning takes a processor from others, so it is for when that pays:
+//
+//   - Never on the processor that the other side is on or waits for: each side
+//     says where it runs. Sleeping and waking on one processor is cheap.
+//   - Hardly while more threads are at work than half of the processors: each
+//     needs one for the stub and one for the sentry to gain from it. A thread
+//     that waits in the sentry for something else (Rest) is not at work, and
+//     its stub stops spinning at once.
+//   - Both sides' patience adapts to what the thread does: after two spins in
+//     vain it is but a glance, with a full spin now and then to see whether
+//     times have changed. So a thread that computes burns next to nothing, and
+//     on a host whose processors are all busy nobody keeps one for long.
 
 const (
 	// spinMax is the longest spin: what waking a thread on another core costs.
-	spinMax = 40 * time.Microsecond
+	spinMax = 50 * time.Microsecond
 	// spinMin is the glance that always is worth it.
 	spinMin = time.Microsecond
 	// spinBurst is how long the sentry spins between chances for Go's
@@ -26,8 +35,12 @@ const (
 	spinBurst = 4 * time.Microsecond
 )
 
-// spinning holds spin times in cycles of the TSC.
-type spinning struct{ min, max, burst uint32 }
+// spinning holds spin times in cycles of the TSC, and how many threads may be
+// at work for a full spin.
+type spinning struct {
+	min, max, burst uint32
+	workers         int32
+}
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
 func newSpinning(cycles uint64, d time.Duration) spinning {
@@ -37,7 +50,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -63,52 +76,78 @@ func (p *patience) learn(full, answered bool) {
 	case full:
 		p.failures = min(p.failures+1, failuresMax)
 		p.rest = 1 << p.failures
-	default:
+	case p.rest > 0:
 		p.rest--
 	}
 }
 
+// work counts the thread among those at work.
+func (t *Thread) work() {
+	if !t.working {
+		t.working = true
+		t.proc.stubs.working.Add(1)
+	}
+}
+
+// Rest implements platform.Context.
+func (t *Thread) Rest() {
+	if t.working {
+		t.working = false
+		t.proc.stubs.working.Add(-1)
+	}
+	t.stubTold = false
+	atomic.StoreUint32(&t.page.spin, 0)
+}
+
+// budget says whether the next spin is a full one, for how long.
+func (s *Stubs) budget(p *patience) (full bool, cycles uint32) {
+	if p.full() && s.working.Load() <= s.spin.workers {
+		return true, s.spin.max
+	}
+	return false, s.spin.min
+}
+
 // handOver gives the stub its turn.
 func (t *Thread) handOver() {
-	spin := &t.proc.stubs.spin
-	slept := atomic.LoadUint32(&t.page.turn)&turnSleep != 0
-	t.stubPatience.learn(t.stubFull, !slept)
-	t.stubFull = t.stubPatience.full()
-	if t.stubFull {
-		t.page.spin = spin.max
-	} else {
-		t.page.spin = spin.min
+	pg := t.page
+	if t.stubTold {
+		slept := atomic.LoadUint32(&pg.turn)&turnSleep != 0
+		if !slept || pg.stubCPU != pg.sentryCPU {
+			t.stubPatience.learn(t.stubFull, !slept)
+		}
 	}
-	if t.woke = atomic.SwapUint32(&t.page.turn, turnStub)&turnSleep != 0; t.woke {
-		futexWake(&t.page.turn)
+	t.stubTold = true
+	var spin uint32
+	t.stubFull, spin = t.proc.stubs.budget(&t.stubPatience)
+	if pg.spin != spin {
+		pg.spin = spin
+	}
+	if atomic.SwapUint32(&pg.turn, turnStub)&turnSleep != 0 {
+		futexWake(&pg.turn)
 	}
 }
 
 // await waits until the sentry has the turn. It returns false if the stub is
 // gone.
 func (t *Thread) await() bool {
-	spin := &t.proc.stubs.spin
-	full := t.patience.full()
-	budget := spin.min
-	if full && !t.woke {
-		// Had it to be woken, it may be for our core.
-		budget = spin.max
-	}
-	answered := false
-	for budget > 0 {
-		burst := min(budget, spin.burst)
-		if answered = spinUntil(&t.page.turn, turnSentry, uint64(burst)); answered {
-			break
-		}
+	s := t.proc.stubs
+	full, budget := s.budget(&t.patience)
+	result := spinVain
+	for result == spinVain && budget > 0 {
+		burst := min(budget, s.spin.burst)
+		result = spinForTurn(t.page, burst)
 		budget -= burst
 		preemptible()
 	}
-	for !answered && (atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
-		atomic.LoadUint32(&t.page.turn)&turnSentry == 0) {
-		futexWait(&t.page.turn, turnStub|turnSleep)
+	if result != spinSameCPU {
+		t.patience.learn(full, result == spinAnswered)
 	}
-	if answered || !t.woke {
-		t.patience.learn(full, answered)
+	if result != spinAnswered {
+		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
+			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+			futexWait(&t.page.turn, turnStub|turnSleep)
+		}
+		t.page.sentryCPU = cpu()
 	}
 	return !t.proc.gone.Load()
 }

@@ -16,11 +16,23 @@ type spawnArgs struct {
 //go:noescape
 func spawn(a *spawnArgs) int64
 
-// spinUntil spins until one of bit's bits is set in word, for at most that
-// many cycles of the TSC, and reports whether it is set.
+// spinResult is how a spin ended.
+type spinResult uint8
+
+const (
+	spinVain     spinResult = iota
+	spinAnswered            // the sentry has the turn
+	spinSameCPU             // the stub needs this processor to answer
+)
+
+// spinForTurn spins until the sentry has the turn, for at most that many
+// cycles of the TSC.
 //
 //go:noescape
-func spinUntil(word *uint32, bit uint32, cycles uint64) bool
+func spinForTurn(p *page, cycles uint32) spinResult
+
+// cpu returns a number for the processor that it runs on.
+func cpu() uint32
 
 // cycles reads the TSC.
 func cycles() uint64

@@ -79,21 +79,34 @@ fail:
 	SYSCALL
 	JMP	fail
 
-// func spinUntil(word *uint32, bit uint32, cycles uint64) bool
-//
-// spinUntil spins while bit is not set in word, for at most that many cycles
-// of the TSC, and reports whether it is set.
-TEXT ·spinUntil(SB),NOSPLIT,$0-25
-	MOVQ	word+0(FP), BX
-	MOVL	bit+8(FP), CX
-	MOVQ	cycles+16(FP), R9
+// func cpu() uint32
+TEXT ·cpu(SB),NOSPLIT,$0-4
+	MOVL	$-1, CX
+	MOVL	$0x7b, AX	// as the stub's CPU
+	LSLL	AX, CX
+	MOVL	CX, ret+0(FP)
+	RET
+
+// func spinForTurn(p *page, cycles uint32) spinResult
+TEXT ·spinForTurn(SB),NOSPLIT,$0-17
+	MOVQ	p+0(FP), BX
+	MOVL	cycles+8(FP), R9
+	MOVL	$-1, CX
+	MOVL	$0x7b, AX
+	LSLL	AX, CX
+	CMPL	CX, page_sentryCPU(BX)
+	JEQ	told
+	MOVL	CX, page_sentryCPU(BX)
+told:
+	CMPL	CX, page_stubCPU(BX)
+	JEQ	same
 	RDTSC
 	SHLQ	$32, DX
 	ORQ	DX, AX
 	MOVQ	AX, R8
 spin:
-	MOVL	(BX), AX
-	TESTL	CX, AX
+	MOVL	page_turn(BX), AX
+	TESTL	$const_turnSentry, AX
 	JNE	set
 	PAUSE
 	RDTSC
@@ -102,10 +115,16 @@ spin:
 	SUBQ	R8, AX
 	CMPQ	AX, R9
 	JCS	spin
-	MOVB	$0, ret+24(FP)
+	MOVB	$const_spinVain, ret+16(FP)
+	RET
+same:
+	MOVL	page_turn(BX), AX
+	TESTL	$const_turnSentry, AX
+	JNE	set
+	MOVB	$const_spinSameCPU, ret+16(FP)
 	RET
 set:
-	MOVB	$1, ret+24(FP)
+	MOVB	$const_spinAnswered, ret+16(FP)
 	RET
 
 // func cycles() uint64

@@ -47,6 +47,10 @@ const (
 	turnSleep  = 2
 )
 
+// stubAnywhere stands for the processor that the stub cannot tell it runs on.
+// The sentry has another value for that, so that the two never seem to meet.
+const stubAnywhere = ^uint32(1)
+
 // Values of page.after: what the stub does once it has run its operations.
 const (
 	afterRun  = 0 // resume the guest
@@ -90,14 +94,19 @@ const (
 // page is the control page of a slot. The assembly knows its fields through
 // go_asm.h.
 type page struct {
-	// turn is the futex word of the hand-off, alone in its cache line.
-	turn uint32
-	_    [15]uint32
+	// What the hand-off needs, alone in a cache line. turn is its futex word.
+	// spin is how long the stub spins before it sleeps, in cycles of the TSC;
+	// it looks at it all the time. stubCPU and sentryCPU are where the two
+	// sides ran last.
+	turn      uint32
+	spin      uint32
+	stubCPU   uint32
+	sentryCPU uint32
+	_         [12]uint32
 
 	// Written by the sentry.
 
 	intr     uint32 // an interrupt is wanted
-	spin     uint32 // how long to spin before sleeping, in cycles of the TSC
 	after    uint32
 	nops     uint32
 	tid      uint32 // cleared by the host when the thread has ended

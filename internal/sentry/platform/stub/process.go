@@ -129,7 +129,7 @@ func (p *Process) newThread() (*Thread, error) {
 		p.nextSlot++
 	}
 	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot)}
-	t.stubFull = true
+	t.stubFull, t.stubTold = true, true
 	t.Drive = t.driveShared
 	t.initPage()
 	p.threads[slot] = t
@@ -158,6 +158,10 @@ func (t *Thread) SetBorrowable() {
 // dropThread undoes newThread; reuse says whether the slot may have another
 // thread.
 func (p *Process) dropThread(t *Thread, reuse bool) {
+	if t.working {
+		t.working = false
+		p.stubs.working.Add(-1)
+	}
 	p.mu.Lock()
 	delete(p.threads, t.slot)
 	if reuse {

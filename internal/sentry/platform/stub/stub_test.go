@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -166,5 +167,46 @@ func TestFPFormat(t *testing.T) {
 	f := findFPFormat()
 	if f.size < fpMinSize || f.size > stackOffset || f.mask&3 != 3 {
 		t.Errorf("%+v", f)
+	}
+}
+
+func TestSpinForTurn(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var old, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1024 {
+		if old.IsSet(i) {
+			one.Set(i)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.SchedSetaffinity(0, &old)
+	here := cpu()
+	if here == ^uint32(0) {
+		t.Skip("this host does not tell processors apart")
+	}
+	for _, tt := range []struct {
+		name string
+		page page
+		want spinResult
+	}{
+		{"answered", page{turn: turnSentry, stubCPU: here + 1}, spinAnswered},
+		{"answered here", page{turn: turnSentry, stubCPU: here}, spinAnswered},
+		{"elsewhere", page{stubCPU: here + 1}, spinVain},
+		{"nowhere", page{stubCPU: stubAnywhere}, spinVain},
+		{"here", page{stubCPU: here}, spinSameCPU},
+	} {
+		if got := spinForTurn(&tt.page, 1000); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+		if tt.page.sentryCPU != here {
+			t.Errorf("%s: the stub is told of %#x, want %#x", tt.name, tt.page.sentryCPU, here)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/internal/sentry/platform"
@@ -41,6 +42,9 @@ type Stubs struct {
 	fp       fpFormat
 	fsgsbase bool
 	spin     spinning
+	// working counts the threads that run guest code or what it asked for, in
+	// contrast to those that wait: see Thread.Rest.
+	working atomic.Int32
 
 	mu     sync.Mutex
 	procs  map[int]*Process

@@ -56,10 +56,11 @@ type Thread struct {
 	opErr atomic.Pointer[platform.OpError]
 
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
-	// stub was told the last time. woke says that the last hand-over found the
-	// stub asleep.
+	// stub was told at the last hand-over, if stubTold.
 	patience, stubPatience patience
-	stubFull, woke         bool
+	stubFull, stubTold     bool
+	// working says that the thread is counted in Stubs.working.
+	working bool
 }
 
 // initPage readies the slot for a thread that starts in stubStart.
@@ -240,6 +241,7 @@ func (t *Thread) driveShared() bool {
 // it returns from a system call, by a jump: the flags in the registers are
 // those it came with.
 func (t *Thread) RunGuest(rip uint64, fast bool) bool {
+	t.work()
 	sanitize(&t.regs)
 	t.page.regs = t.regs
 	t.page.regs.Rip = rip
