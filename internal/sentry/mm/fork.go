@@ -79,7 +79,7 @@ func (m *MemoryManager) hasFlag(f vmaFlags) (yes bool) {
 // unchanged.
 func Exec(p platform.Platform, m *MemoryManager, ctx platform.Context, rlimits Limiter, noRandomize bool) (
 	fresh *MemoryManager, newCtx platform.Context, reused bool, err error) {
-	if m != nil && m.users.Load() == 1 && m.clear(ctx) {
+	if m != nil && m.users.Load() == 1 && !m.retired.Load() && m.clear(ctx) {
 		fresh = New(m.as, m.limits, rlimits, noRandomize)
 		m.DecRef()
 		return fresh, ctx, true, nil
@@ -94,6 +94,11 @@ func Exec(p platform.Platform, m *MemoryManager, ctx platform.Context, rlimits L
 	}
 	return fresh, newCtx, false, nil
 }
+
+// Retire has Exec take a new address space in any case: what the guest did to
+// its stub behind the kernel's back, such as starting threads there, must not
+// meet a program that has more privileges.
+func (m *MemoryManager) Retire() { m.retired.Store(true) }
 
 // clear unmaps all that is the guest's from the host, if the platform can
 // forget what it had there of its own.

@@ -165,6 +165,17 @@ func TestExecInPlaceOnHost(t *testing.T) {
 	if n, err := m.ReadRemote(addr, got); err != unix.EFAULT {
 		t.Errorf("the old books still read: %d, %v", n, err)
 	}
+	fresh.Retire()
+	m, ctx = fresh, newCtx
+	if fresh, newCtx, reused, err = mm.Exec(p, m, ctx, limits{}, false); err != nil || reused || newCtx == ctx {
+		t.Fatalf("after Retire: reused %v, %v", reused, err)
+	}
+	ctx.Release()
+	ctx = newCtx
+	mustMap(t, fresh, ctx, addr, page, rw, fixed)
+	if err := ctx.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	// Shared with a parent in vfork(2), it must not be emptied.
 	fresh.IncRef()
 	other, otherCtx, reused, err := mm.Exec(p, fresh, ctx, limits{}, false)

@@ -40,6 +40,8 @@ type MemoryManager struct {
 	as     platform.AddressSpace
 	limits platform.Limits
 	users  atomic.Int32
+	// retired says that no other program may have the address space.
+	retired atomic.Bool
 
 	mu      sync.RWMutex
 	rlimits Limiter

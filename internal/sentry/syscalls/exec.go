@@ -171,6 +171,9 @@ func openExecutable(t *kernel.Task, dirfd int32, path string, flags uint32, args
 // replaceProgram goes on where there is no way back: a failure ends the process.
 func replaceProgram(t *kernel.Task, img *loader.Image, id loader.Identity) error {
 	const noRandomize = 0x0040000 // ADDR_NO_RANDOMIZE of personality(2)
+	if old := t.MM(); old != nil && id.Secure {
+		old.Retire()
+	}
 	m, ctx, err := t.ReplaceMemory(t.Attributes().Personality&noRandomize != 0)
 	if err != nil {
 		t.Killed()
