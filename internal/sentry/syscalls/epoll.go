@@ -14,8 +14,8 @@ import (
 )
 
 var epollRows = []Row{
-	full(213, "epoll_create", sysEpollCreate, P("size", Dec)),
-	full(291, "epoll_create1", sysEpollCreate1, PF("flags", Flags, epollFlags)),
+	full(213, "epoll_create", sysEpollCreate, P("size", Dec)).returns(FD),
+	full(291, "epoll_create1", sysEpollCreate1, PF("flags", Flags, epollFlags)).returns(FD),
 	partial(233, "epoll_ctl", sysEpollCtl, "EPOLLEXCLUSIVE wakes every set that waits; EPOLLWAKEUP has no effect",
 		P("epfd", FD), PF("op", Enum, epollOps), P("fd", FD), P("event", Ptr)),
 	full(232, "epoll_wait", sysEpollWait, P("epfd", FD), P("events", Ptr), P("maxevents", Dec), P("timeout", Dec)),

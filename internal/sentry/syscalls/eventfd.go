@@ -8,8 +8,8 @@ import (
 )
 
 var eventfdRows = []Row{
-	full(284, "eventfd", sysEventfd, P("initval", Unsigned)),
-	full(290, "eventfd2", sysEventfd2, P("initval", Unsigned), PF("flags", Flags, eventfdFlags)),
+	full(284, "eventfd", sysEventfd, P("initval", Unsigned)).returns(FD),
+	full(290, "eventfd2", sysEventfd2, P("initval", Unsigned), PF("flags", Flags, eventfdFlags)).returns(FD),
 }
 
 var eventfdFlags = &FlagSet{Names: []FlagName{

@@ -9,8 +9,8 @@ import (
 )
 
 var inotifyRows = []Row{
-	full(253, "inotify_init", sysInotifyInit),
-	full(294, "inotify_init1", sysInotifyInit1, PF("flags", Flags, inotifyInitFlags)),
+	full(253, "inotify_init", sysInotifyInit).returns(FD),
+	full(294, "inotify_init1", sysInotifyInit1, PF("flags", Flags, inotifyInitFlags)).returns(FD),
 	partial(254, "inotify_add_watch", sysInotifyAddWatch,
 		"changes made on the host, or through another mount of the host's files, are not seen",
 		P("fd", FD), P("pathname", PathStr), PF("mask", Flags, inotifyMask)),

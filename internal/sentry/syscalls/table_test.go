@@ -39,6 +39,29 @@ func TestTable(t *testing.T) {
 }
 
 // TestMissingRows keeps the list of missing calls from naming others.
+// TestDescriptors checks that traces show what new descriptors are.
+func TestDescriptors(t *testing.T) {
+	tb := New()
+	for _, name := range []string{
+		"open", "creat", "openat", "openat2", "dup", "dup2", "dup3", "socket", "accept", "accept4", "epoll_create",
+		"epoll_create1", "eventfd", "eventfd2", "signalfd", "signalfd4", "timerfd_create", "inotify_init",
+		"inotify_init1", "memfd_create", "pidfd_open", "pidfd_getfd", "mq_open",
+	} {
+		found := false
+		for nr := range uint64(512) {
+			if r := tb.Row(nr); r != nil && r.Name == name {
+				found = true
+				if r.Result != FD {
+					t.Errorf("%s does not return a descriptor", name)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("no %s", name)
+		}
+	}
+}
+
 func TestMissingRows(t *testing.T) {
 	claimed := map[uint64]string{}
 	for _, f := range families {
