@@ -371,6 +371,42 @@ TEST(many_processes) {
 	}
 }
 
+TEST(rusage_keeps_the_peak) {
+	size_t size = 64 << 20;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED);
+	memset(p, 1, size);
+	OK(munmap(p, size));
+	struct rusage r;
+	OK(getrusage(RUSAGE_SELF, &r));
+	CHECK(r.ru_maxrss >= 64 << 10);
+	CHECK(r.ru_maxrss < 1 << 20);
+}
+
+static void *nice_thread(void *arg) {
+	EQUAL(getpriority(PRIO_PROCESS, 0), 3);
+	OK(setpriority(PRIO_PROCESS, 0, 7));
+	EQUAL(getpriority(PRIO_PROCESS, 0), 7);
+	EQUAL(getpriority(PRIO_PROCESS, getpid()), 3);
+	OK(setpriority(PRIO_PROCESS, getpid(), 5));
+	EQUAL(getpriority(PRIO_PROCESS, 0), 7);
+	EQUAL(getpriority(PRIO_PGRP, 0), 5);
+	OK(setpriority(PRIO_PGRP, 0, 9));
+	EQUAL(getpriority(PRIO_PROCESS, 0), 9);
+	return arg;
+}
+
+/* A nice value is a thread's; a process group is all threads of its processes. */
+TEST(nice_of_threads) {
+	pthread_t t;
+	OK(setpgid(0, 0));
+	OK(setpriority(PRIO_PROCESS, 0, 3));
+	EQUAL(pthread_create(&t, NULL, nice_thread, NULL), 0);
+	EQUAL(pthread_join(t, NULL), 0);
+	EQUAL(getpriority(PRIO_PROCESS, 0), 9);
+	EXITED_OK(IN_CHILD(EQUAL(getpriority(PRIO_PROCESS, 0), 9)));
+}
+
 TEST(rusage_of_children) {
 	int s = IN_CHILD({ long long t = now_ns(); while (now_ns() - t < 60000000) {} });
 	EXITED_OK(s);

@@ -15,6 +15,8 @@ type Attributes struct {
 	// SCHED_RESET_ON_FORK.
 	Policy, Priority int32
 	ResetOnFork      bool
+	// Nice is the nice value, -20 to 19.
+	Nice int32
 	// Runtime, Deadline and Period are sched_setattr(2)'s for SCHED_DEADLINE.
 	Runtime, Deadline, Period uint64
 	// Affinity is the set of CPUs, 64 a word. It is replaced, never changed.
@@ -75,6 +77,7 @@ func (t *Task) inheritAttributes(parent *Task) {
 	if v.ResetOnFork {
 		v.Policy, v.Priority, v.ResetOnFork = unix.SCHED_NORMAL, 0, false
 		v.Runtime, v.Deadline, v.Period = 0, 0, 0
+		v.Nice = max(v.Nice, 0)
 	}
 	v.DefaultSlack = v.TimerSlack
 	t.attrs.v = v

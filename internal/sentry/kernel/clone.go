@@ -220,7 +220,6 @@ func (g *ThreadGroup) inheritGroup(cg *ThreadGroup, a *CloneArgs) {
 		}
 	}
 	cg.ttyGivenUp = g.ttyGivenUp
-	cg.nice.Store(g.nice.Load())
 	cg.oomScoreAdj.Store(g.oomScoreAdj.Load())
 }
 

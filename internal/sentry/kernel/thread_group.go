@@ -73,7 +73,6 @@ type ThreadGroup struct {
 	// timers are setitimer(2)'s and timer_create(2)'s, and RLIMIT_CPU's.
 	timers groupTimers
 
-	nice        atomic.Int32
 	oomScoreAdj atomic.Int32
 }
 
@@ -223,10 +222,6 @@ func (g *ThreadGroup) SetSubreaper(on bool) {
 	defer g.k.mu.Unlock()
 	g.subreaper = on
 }
-
-// Nice and SetNice are the nice value, -20 to 19.
-func (g *ThreadGroup) Nice() int32     { return g.nice.Load() }
-func (g *ThreadGroup) SetNice(n int32) { g.nice.Store(n) }
 
 // OOMScoreAdj and SetOOMScoreAdj are /proc/PID/oom_score_adj.
 func (g *ThreadGroup) OOMScoreAdj() int32     { return g.oomScoreAdj.Load() }

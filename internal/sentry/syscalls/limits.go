@@ -2,6 +2,7 @@ package syscalls
 
 import (
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
 )
@@ -121,8 +122,11 @@ func sysGetrusage(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	return 0, kernel.CopyOutStruct(t, a[1], &ru)
 }
 
-// maxRSS is the resident set in KiB, the unit of ru_maxrss. The host does not
-// tell its peak, so it is what it is now.
+// maxRSS is the largest resident set so far, in KiB, the unit of ru_maxrss.
 func maxRSS(t *kernel.Task) int64 {
-	return int64(t.Context().AddressSpace().Usage().RSS >> 10)
+	as := t.Context().AddressSpace()
+	if p, ok := as.(platform.PeakTeller); ok {
+		return int64(p.PeakRSS() >> 10)
+	}
+	return int64(as.Usage().RSS >> 10)
 }

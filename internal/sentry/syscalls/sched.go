@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const schedCaveat = "kept and shown, but the host schedules by its own; processes only, not single threads, have a nice value"
+const schedCaveat = "kept and shown, but the host schedules by its own"
 
 var schedRows = []Row{
 	full(24, "sched_yield", sysSchedYield),
@@ -74,8 +74,8 @@ func maySchedule(t, target *kernel.Task) bool {
 	return c.EUID == o.EUID || c.EUID == o.RUID || c.Can(unix.CAP_SYS_NICE)
 }
 
-// chosen returns the leaders of the processes that "which" and "who" of
-// getpriority(2) and ioprio_get(2) mean. which is PRIO_*.
+// chosen returns the threads that "which" and "who" of getpriority(2) and
+// ioprio_get(2) mean. which is PRIO_*.
 func chosen(t *kernel.Task, which, who int32) ([]*kernel.Task, error) {
 	var match func(*kernel.ThreadGroup, *kernel.Task) bool
 	switch which {
@@ -104,7 +104,7 @@ func chosen(t *kernel.Task, which, who int32) ([]*kernel.Task, error) {
 	var list []*kernel.Task
 	for _, g := range t.Kernel().ThreadGroups() {
 		if l := g.Representative(); l != nil && match(g, l) {
-			list = append(list, l)
+			list = append(list, g.Tasks()...)
 		}
 	}
 	if len(list) == 0 {
@@ -122,7 +122,7 @@ func sysGetpriority(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	lowest := int32(19)
 	for _, o := range list {
-		lowest = min(lowest, o.ThreadGroup().Nice())
+		lowest = min(lowest, o.Attributes().Nice)
 	}
 	return uintptr(20 - lowest), nil
 }
@@ -143,14 +143,14 @@ func sysSetpriority(t *kernel.Task, a kernel.Args) (uintptr, error) {
 			err = unix.EACCES
 			continue
 		}
-		o.ThreadGroup().SetNice(nice)
+		o.UpdateAttributes(func(v *kernel.Attributes) { v.Nice = nice })
 	}
 	return 0, err
 }
 
 // mayNice reports whether t may give target a nice value (RLIMIT_NICE).
 func mayNice(t, target *kernel.Task, nice int32) bool {
-	return nice >= target.ThreadGroup().Nice() ||
+	return nice >= target.Attributes().Nice ||
 		int64(20-nice) <= int64(min(target.Limit(unix.RLIMIT_NICE), 40)) ||
 		t.Credentials().Can(unix.CAP_SYS_NICE)
 }
@@ -349,7 +349,7 @@ func sysSchedSetattr(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 	})
 	if err == nil && setNice {
-		o.ThreadGroup().SetNice(nice)
+		o.UpdateAttributes(func(v *kernel.Attributes) { v.Nice = nice })
 	}
 	return 0, err
 }
@@ -411,7 +411,7 @@ func sysSchedGetattr(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		native.PutUint64(raw[8:], schedFlagResetOnFork)
 	}
 	if v.Policy == unix.SCHED_NORMAL || v.Policy == unix.SCHED_BATCH {
-		native.PutUint32(raw[16:], uint32(o.ThreadGroup().Nice()))
+		native.PutUint32(raw[16:], uint32(o.Attributes().Nice))
 	}
 	native.PutUint32(raw[20:], uint32(v.Priority))
 	native.PutUint64(raw[24:], v.Runtime)
@@ -525,7 +525,7 @@ func sysIoprioSet(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	return 0, nil
 }
 
-// sysIoprioGet is ioprio_get(2): the best of the processes meant. A class of 0
+// sysIoprioGet is ioprio_get(2): the best of the threads meant. A class of 0
 // is worse than the others, although its number is lower.
 func sysIoprioGet(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	list, err := chosen(t, a.Int(0)-1, a.Int(1))

@@ -56,7 +56,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	own, shared, _, _ := t.PendingSets()
 	caught, ignored := signalSets(g)
 	threads := int64(len(g.Tasks()))
-	nice := int64(g.Nice())
+	nice := int64(t.Attributes().Nice)
 	start := t.StartTime()
 	if s.of == 0 {
 		start = g.StartTime()

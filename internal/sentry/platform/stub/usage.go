@@ -1,6 +1,7 @@
 package stub
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 
@@ -9,23 +10,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usage reads a stub's /proc/PID/statm.
-func (s *Stubs) usage(pid int) platform.Usage {
+// readProc reads a file of a stub's /proc/PID into b, and returns what is
+// there; nothing if the sentry was given no way to see the host's /proc.
+func (s *Stubs) readProc(pid int, name string, b []byte) []byte {
 	if s.procFD < 0 {
-		return platform.Usage{}
+		return nil
 	}
-	fd, err := unix.Openat2(s.procFD, strconv.Itoa(pid)+"/statm", &unix.OpenHow{
+	fd, err := unix.Openat2(s.procFD, strconv.Itoa(pid)+name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return platform.Usage{}
+		return nil
 	}
 	defer unix.Close(fd)
+	n, _ := unix.Read(fd, b)
+	return b[:max(n, 0)]
+}
+
+// PeakRSS implements platform.PeakTeller by a stub's VmHWM.
+func (p *Process) PeakRSS() uint64 {
+	var b [4096]byte
+	var kib uint64
+	_, after, _ := bytes.Cut(p.stubs.readProc(p.pid, "/status", b[:]), []byte("\nVmHWM:"))
+	fmt.Sscan(string(after[:min(len(after), 32)]), &kib)
+	return kib << 10
+}
+
+// usage reads a stub's /proc/PID/statm.
+func (s *Stubs) usage(pid int) platform.Usage {
 	var b [128]byte
-	n, _ := unix.Read(fd, b[:])
 	var size, resident, shared uint64
-	fmt.Sscan(string(b[:max(n, 0)]), &size, &resident, &shared)
+	fmt.Sscan(string(s.readProc(pid, "/statm", b[:])), &size, &resident, &shared)
 	if shared > resident {
 		shared = resident
 	}
