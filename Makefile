@@ -38,7 +38,8 @@ guest: build
 	$(GO) test -count=1 -timeout 20m ./test/...
 
 docs:
-	$(GO) generate ./internal/sentry/syscalls
+	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
+	$(GO) run ./internal/tools/hostcalldoc > docs/hostcalls.md
 
 clean:
 	rm -rf bin

@@ -9,8 +9,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // The sentry's first descriptors, as package isolation/kernel lays them out.
@@ -97,6 +95,9 @@ func readDescription() (*Sandbox, error) {
 	if err := json.Unmarshal(data, box); err != nil {
 		return nil, fmt.Errorf("the sandbox's description is not what it should be: %w", err)
 	}
+	if err := box.check(); err != nil {
+		return nil, fmt.Errorf("the sandbox's description: %w", err)
+	}
 	return box, nil
 }
 
@@ -119,7 +120,3 @@ func (s *sandbox) obey(ctl *control) {
 		}
 	}
 }
-
-// hostSignals is how the host may end or stop the sentry itself: not at all.
-// Signals for the program come over the control socket.
-var hostSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
