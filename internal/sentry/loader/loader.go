@@ -110,7 +110,10 @@ func (i *Image) open() error {
 		i.prog.DecRef()
 		i.prog, name = f, interp
 	}
-	var err error
+	err := i.prog.DenyWrites()
+	if err != nil {
+		return err
+	}
 	if i.elf, err = parseELF(i.reader(i.prog), a.Max); err != nil {
 		return err
 	}

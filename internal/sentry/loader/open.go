@@ -8,7 +8,7 @@ import (
 
 // OpenExecutable opens a file for execve(2): a regular file that the caller
 // may execute, whether or not it may read it. EACCES if it is anything else or
-// its mount is noexec.
+// its mount is noexec, ETXTBSY if somebody has it open for writing.
 func OpenExecutable(c vfs.Caller, ns *vfs.MountNamespace, o vfs.Origin, name string, flags vfs.ResolveFlags) (*vfs.FileDescription, error) {
 	p, err := ns.Resolve(c, o, name, flags)
 	if err != nil {
@@ -58,6 +58,9 @@ func openPath(c vfs.Caller, p vfs.Path) (*vfs.FileDescription, error) {
 	}
 	if err := vfs.Access(c, p, unix.X_OK); err != nil {
 		return nil, err
+	}
+	if p.Written() {
+		return nil, unix.ETXTBSY
 	}
 	ino := p.Inode()
 	f, err := ino.Open(c, unix.O_RDONLY)

@@ -153,6 +153,9 @@ func Truncate(c Caller, p Path, size int64) error {
 		if err := permitted(c.Credentials(), p.Inode(), unix.W_OK); err != nil {
 			return err
 		}
+		if err := mayTruncate(p.Inode()); err != nil {
+			return err
+		}
 		return truncate(c, p.Inode(), size)
 	})
 }

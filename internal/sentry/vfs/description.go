@@ -31,6 +31,9 @@ type FileDescription struct {
 	// keeper says that the file keeps the offset itself (OffsetKeeper).
 	keeper bool
 
+	// counted is how the description counts among the writers of its file: 1,
+	// or -1 if it keeps them away.
+	counted atomic.Int32
 	// writes is the mount on which the description counts as a writer, if any.
 	writes *Mount
 
@@ -97,6 +100,9 @@ func (d *FileDescription) DecRef() {
 		d.notifyClose()
 	}
 	d.File.Release()
+	if n := d.counted.Load(); n != 0 {
+		uncountWriter(d.Inode, int(n))
+	}
 	if d.writes != nil {
 		d.writes.endWrite()
 	}

@@ -264,9 +264,25 @@ func openPath(c Caller, p Path, flags uint32, made bool) (*FileDescription, erro
 }
 
 // openInode makes the file and the description, and truncates.
-func openInode(c Caller, p Path, flags uint32, made bool) (*FileDescription, error) {
+func openInode(c Caller, p Path, flags uint32, made bool) (d *FileDescription, err error) {
 	ino := p.Inode()
-	if flags&unix.O_TRUNC != 0 && p.Dentry.kind == unix.S_IFREG && !made {
+	regular := p.Dentry.kind == unix.S_IFREG
+	if regular && flags&unix.O_ACCMODE != unix.O_RDONLY {
+		if err := countWriter(ino, 1); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err == nil {
+				d.counted.Store(1)
+			} else {
+				uncountWriter(ino, 1)
+			}
+		}()
+	}
+	if flags&unix.O_TRUNC != 0 && regular && !made {
+		if err := mayTruncate(ino); err != nil {
+			return nil, err
+		}
 		if err := truncate(c, ino, 0); err != nil {
 			return nil, err
 		}
