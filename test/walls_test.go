@@ -48,6 +48,11 @@ func children(pid string) (found []string) {
 	return found
 }
 
+func contents(pid, file string) string {
+	b, _ := os.ReadFile("/proc/" + pid + "/" + file)
+	return strings.TrimSpace(string(b))
+}
+
 // field returns a line of /proc/PID/status or limits, without its name.
 func field(t *testing.T, pid, file, name string) string {
 	t.Helper()
@@ -103,6 +108,9 @@ func TestWallsFromOutside(t *testing.T) {
 					if err != nil || theirs == ours {
 						t.Errorf("process %d is in the host's %s namespace (%v; %s)", i, ns, err, own)
 					}
+				}
+				if score, want := contents(pid, "oom_score_adj"), map[bool]string{true: "800", false: "1000"}[i == 0]; score != want {
+					t.Errorf("process %d: its OOM score is raised by %s, want %s", i, score, want)
 				}
 				if i == 0 {
 					// CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SYS_PTRACE

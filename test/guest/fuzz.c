@@ -3,6 +3,7 @@
 #include "guest.h"
 #include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -14,7 +15,7 @@
 #define CALLS 400
 #define LIFETIME_MS 400
 
-static uint64_t state;
+static __thread uint64_t state;
 
 static uint64_t any(void) {
 	state ^= state << 13;
@@ -152,12 +153,12 @@ static int hurts(long nr, int root) {
 	return 0;
 }
 
-static void calls(int root) {
-	signal(SIGPIPE, SIG_IGN);
-	prepare();
+static int is_root;
+
+static void calls(void) {
 	for (int i = 0; i < CALLS; i++) {
 		long nr = below(20) ? (long)below(470) : (long)any();
-		if (hurts(nr, root))
+		if (hurts(nr, is_root))
 			continue;
 		uint64_t a[6];
 		for (int j = 0; j < 6; j++)
@@ -172,6 +173,25 @@ static void calls(int root) {
 	}
 }
 
+static void *thread(void *seed) {
+	state = (uint64_t)seed | 1;
+	calls();
+	return NULL;
+}
+
+/* Every other child has threads that race for its descriptors and memory. */
+static void child(int root) {
+	is_root = root;
+	signal(SIGPIPE, SIG_IGN);
+	prepare();
+	for (int i = below(2) ? 3 : 0; i > 0; i--) {
+		pthread_t t;
+		pthread_create(&t, NULL, thread, (void *)any());
+	}
+	calls();
+	_exit(0);
+}
+
 static void fuzz(int root) {
 	const char *s = getenv("FUZZ_SEED"), *n = getenv("FUZZ_CHILDREN");
 	uint64_t seed = s ? strtoull(s, 0, 0) : (uint64_t)now_ns();
@@ -182,6 +202,9 @@ static void fuzz(int root) {
 	struct rlimit none = { 0, 0 }, some = { 1ul << 30, 1ul << 30 };
 	setrlimit(RLIMIT_CORE, &none);
 	setrlimit(RLIMIT_AS, &some);
+	struct rlimit few = { 20 << 20, 20 << 20 };
+	setrlimit(RLIMIT_FSIZE, &few);
+	signal(SIGXFSZ, SIG_IGN);
 	int null = OK(open("/dev/null", O_RDWR));
 	for (int i = 0; i < children; i++) {
 		pid_t k = OK(fork());
@@ -196,14 +219,11 @@ static void fuzz(int root) {
 			chdir(dir);
 			setpgid(0, 0);
 			if (!root) {
-				struct rlimit few = { 20 << 20, 20 << 20 };
-				setrlimit(RLIMIT_FSIZE, &few);
 				setgroups(0, NULL);
 				if (setgid(65534) || setuid(65534))
 					_exit(1);
 			}
-			calls(root);
-			_exit(0);
+			child(root);
 		}
 		/* it may have blocked all signals and gone to sleep for good */
 		siginfo_t ended = { 0 };

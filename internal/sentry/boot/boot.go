@@ -156,21 +156,30 @@ func hostLimit(name string) int {
 	return n
 }
 
-// startPlatform starts the platform. Stubs are the first to go when the host
-// runs out of memory: then a guest program dies, and not its kernel.
+// How readily the host ends a process when memory runs out, from 0 to 1000
+// (proc_pid_oom_score_adj(5)). Stubs are the first to go: then a guest program
+// dies, and not its kernel. But what fills memory may be files in memory,
+// which belong to no process; so the sentry comes next, before any process of
+// the host that has nothing to do with it.
+const (
+	stubOOMScore   = 1000
+	sentryOOMScore = 800
+)
+
+// startPlatform starts the platform.
 func startPlatform(name string, oom *os.File, options ...stub.Option) (platform.Platform, error) {
 	for _, p := range platforms {
 		if p.name != name {
 			continue
 		}
-		if err := setOOMScore(oom, 1000); err != nil {
+		if err := setOOMScore(oom, stubOOMScore); err != nil {
 			return nil, fmt.Errorf("setting the stubs' OOM score: %w", err)
 		}
 		pl, err := p.new(options...)
 		if err != nil {
 			return nil, fmt.Errorf("this host cannot intercept system calls by %s: %w", name, err)
 		}
-		if err := setOOMScore(oom, 0); err != nil {
+		if err := setOOMScore(oom, sentryOOMScore); err != nil {
 			pl.Close()
 			return nil, fmt.Errorf("setting the sentry's OOM score: %w", err)
 		}
