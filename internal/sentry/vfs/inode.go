@@ -98,7 +98,7 @@ type NoInode struct{}
 func (NoInode) SetAttr(SetAttr) error                       { return unix.EPERM }
 func (NoInode) Open(Caller, uint32) (File, error)           { return nil, unix.ENXIO }
 func (NoInode) Lookup(string) (Inode, error)                { return nil, unix.ENOTDIR }
-func (NoInode) Create(Owner, string, uint32) (Inode, error) { return nil, unix.EPERM }
+func (NoInode) Create(Owner, string, uint32) (Inode, error) { return nil, unix.EACCES }
 func (NoInode) Mkdir(Owner, string, uint32) (Inode, error)  { return nil, unix.EPERM }
 func (NoInode) Mknod(Owner, string, uint32, uint32, uint32) (Inode, error) {
 	return nil, unix.EPERM

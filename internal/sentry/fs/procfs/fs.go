@@ -85,6 +85,7 @@ func (fs *FS) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bool {
 // root is /proc: fixed entries, and a directory for each process.
 type root struct {
 	*genfs.Dir
+	noNewNames
 	fs *FS
 }
 

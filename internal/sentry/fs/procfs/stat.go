@@ -56,7 +56,13 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	own, shared, _, _ := t.PendingSets()
 	caught, ignored := signalSets(g)
 	threads := int64(len(g.Tasks()))
-	nice := int64(t.Attributes().Nice)
+	attrs := t.Attributes()
+	nice := int64(attrs.Nice)
+	// As Linux shows it: 20 + nice, or for the real-time policies below zero.
+	priority, realtime := 20+nice, int64(attrs.Priority)
+	if attrs.Policy == unix.SCHED_FIFO || attrs.Policy == unix.SCHED_RR {
+		priority = -1 - realtime
+	}
 	start := t.StartTime()
 	if s.of == 0 {
 		start = g.StartTime()
@@ -65,10 +71,14 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	if g.Zombie() {
 		exitCode = int64(g.Status())
 	}
-	// Addresses and the like are for those who may look only.
-	addr := func(v uint64) int64 { return int64(v) }
+	// Addresses and the like are for those who may look only. Others see
+	// where code is as 1, which tells a program from a kernel's thread.
+	code := [2]uint64{info.StartCode, info.EndCode}
 	if s.mayLook(c) != nil {
-		info, addr = mm.Info{}, func(uint64) int64 { return 0 }
+		info, exitCode = mm.Info{}, 0
+		if m != nil {
+			code = [2]uint64{1, 1}
+		}
 	}
 	wchan := int64(0)
 	if state(s, t) != 'R' {
@@ -85,7 +95,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 		0,          // flags
 		0, 0, 0, 0, // minflt cminflt majflt cmajflt
 		ticks(user), ticks(system), ticks(childUser), ticks(childSystem),
-		20 + nice, nice, max(threads, 1), 0,
+		priority, nice, max(threads, 1), 0,
 		ticks(start.Sub(k.BootTime())),
 		int64(total.Size), int64(use.RSS / pageSize),
 	} {
@@ -94,13 +104,14 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, g.Limits().Cur(unix.RLIMIT_RSS), 10)
 	for _, v := range [...]int64{
-		addr(info.StartCode), addr(info.EndCode), addr(info.StartStack), 0, 0,
+		int64(code[0]), int64(code[1]), int64(info.StartStack), 0, 0,
 		int64(own|shared) & (1<<31 - 1), int64(t.SignalMask()) & (1<<31 - 1),
 		int64(ignored) & (1<<31 - 1), int64(caught) & (1<<31 - 1),
 		wchan, 0, 0, int64(exitSignal(s, t)),
-		0, 0, 0, 0, 0, 0, // processor rt_priority policy delayacct guest cguest
-		addr(info.StartData), addr(info.EndData), addr(info.StartBrk),
-		addr(info.ArgStart), addr(info.ArgEnd), addr(info.EnvStart), addr(info.EnvEnd), exitCode,
+		0, realtime, int64(attrs.Policy), // processor rt_priority policy
+		0, 0, 0, // delayacct guest cguest
+		int64(info.StartData), int64(info.EndData), int64(info.StartBrk),
+		int64(info.ArgStart), int64(info.ArgEnd), int64(info.EnvStart), int64(info.EnvEnd), exitCode,
 	} {
 		b = strconv.AppendInt(append(b, ' '), v, 10)
 	}

@@ -106,7 +106,7 @@ func (e *taskEntry) in(thread bool) bool {
 
 // taskDir is the inode of /proc/PID, or of /proc/PID/task/TID.
 type taskDir struct {
-	vfs.NoInode
+	closedDir
 	subject
 	fs          *FS
 	ino, parent uint64
@@ -197,7 +197,7 @@ func (d *taskDir) List(_ vfs.Caller, after int64, emit func(int64, vfs.DirEntry)
 
 // subDir is what the directories in a process's directory have in common.
 type subDir struct {
-	vfs.NoInode
+	closedDir
 	subject
 	fs          *FS
 	ino, parent uint64
