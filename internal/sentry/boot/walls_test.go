@@ -28,6 +28,7 @@ const (
 	fdReport = 4 // instead of the control socket
 	fdRoot   = 5
 	fdBind   = 6
+	fdFile   = 10 // the directory of a file that is bound alone
 )
 
 const probeName = "coffer-probe"
@@ -166,6 +167,10 @@ func attempts(hostPID int) []attempt {
 		{"remove", unix.SYS_UNLINKAT, []any{fdRoot, "init", 0}, unix.EROFS},
 		{"change the mode", unix.SYS_FCHMODAT2, []any{fdRoot, "init", 0o777, 0}, unix.EROFS},
 		openat2("create in a writable bind", fdBind, "new", unix.O_WRONLY|unix.O_CREAT, 0),
+		openat2("write a bound file", fdFile, "file", unix.O_RDWR, 0),
+		openat2("read a bound file's neighbour", fdFile, "neighbour", unix.O_RDONLY, unix.ENOENT),
+		openat2("climb out from a bound file", fdFile, "../secret", unix.O_RDONLY, unix.ENOENT),
+		openat2("create beside a bound file", fdFile, "new", unix.O_WRONLY|unix.O_CREAT, unix.EROFS),
 		openat2("a device", fdBind, "device", unix.O_RDONLY, unix.EACCES),
 		no("make a device", unix.SYS_MKNODAT, fdBind, "null", unix.S_IFCHR|0o666, 0x103),
 
@@ -270,7 +275,11 @@ func probe() error {
 	}
 	box := &Sandbox{
 		Intercept: os.Getenv("INTERCEPT"), Hostname: "probe", Root: fdRoot, Args: []string{"/init"}, Cwd: "/",
-		Mounts: []Mount{{Path: "/bind", FD: fdBind, Write: true}}, Console: -1, Stdio: [3]int{7, 8, 9},
+		Mounts: []Mount{
+			{Path: "/bind", FD: fdBind, Write: true},
+			{Path: "/file", FD: fdFile, Name: "file", Write: true},
+		},
+		Console: -1, Stdio: [3]int{7, 8, 9},
 	}
 	refusal := unix.SECCOMP_RET_ERRNO | uint32(refused)
 	if os.Getenv("LAST") != "" {
@@ -301,14 +310,16 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"root", "bind"} {
+	for _, d := range []string{"root", "bind", "files"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	copyFile(t, exe, filepath.Join(dir, "root", "init"))
-	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("s3cret"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, f := range []string{"secret", "files/file", "files/neighbour"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("s3cret"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Symlink("..", filepath.Join(dir, "root", "up")); err != nil {
 		t.Fatal(err)
@@ -338,6 +349,7 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 	for range 3 {
 		open(os.DevNull, unix.O_RDWR)
 	}
+	open(filepath.Join(dir, "files"), unix.O_PATH)
 	var stderr strings.Builder
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{probeName}, Dir: "/",
