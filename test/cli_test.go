@@ -33,6 +33,9 @@ func TestDo(t *testing.T) {
 	write("junk", 0o755, "\x7fELF and no more")
 	write("script", 0o755, "#!/no/such/interpreter\n")
 	write("arm", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
+	mask := syscall.Umask(0)
+	syscall.Umask(mask)
+	umask := fmt.Sprintf("%04o\n", mask)
 	bind := "--bind=" + dir + ":/b"
 	for _, c := range []struct {
 		name   string
@@ -71,6 +74,7 @@ func TestDo(t *testing.T) {
 		{name: "environment", args: []string{"--env", "X=a b", "--", "sh", "-c", "echo \"$X\""}, stdout: "a b\n"},
 		{name: "cwd", args: []string{"--cwd", "/usr/bin", "--", "pwd"}, stdout: "/usr/bin\n"},
 		{name: "user", args: []string{"--user", "1234:55", "--", "sh", "-c", "id -u; id -g"}, stdout: "1234\n55\n"},
+		{name: "umask", args: []string{"--", "sh", "-c", "umask"}, stdout: umask},
 		{name: "pid 1", args: []string{"--", "sh", "-c", "echo $$"}, stdout: "1\n"},
 		{name: "own processes", args: []string{"--", "sh", "-c", "set -- /proc/[0-9]*; echo $#"}, stdout: "1\n"},
 		{name: "writes stay inside", args: []string{"--", "sh", "-c", "echo new >/etc/coffer-test && cat /etc/coffer-test && rm /etc/passwd && test ! -e /etc/passwd"}, stdout: "new\n"},

@@ -76,7 +76,7 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 func runDo(f doFlags, args []string) error {
 	cfg, err := f.config(args)
 	if err != nil {
-		return &exitError{exitUsage, err.Error()}
+		return refused(err)
 	}
 	defer closeAll(cfg)
 	var tty *terminal
@@ -99,7 +99,7 @@ func runDo(f doFlags, args []string) error {
 		if errors.As(err, &se) {
 			return &exitError{se.Code, se.Message}
 		}
-		return &exitError{exitUsage, err.Error()}
+		return refused(err)
 	}
 	if tty != nil {
 		tty.relay()
@@ -130,6 +130,14 @@ func runDo(f doFlags, args []string) error {
 		return &exitError{status.ExitStatus(), ""}
 	}
 	return nil
+}
+
+// refused is the end of a run that could not begin.
+func refused(err error) error {
+	if errors.Is(err, unix.EMFILE) {
+		err = fmt.Errorf("%w: raise the limit on open files (ulimit -n)", err)
+	}
+	return &exitError{exitUsage, err.Error()}
 }
 
 // config opens what the flags name.
@@ -164,6 +172,9 @@ func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
 	if st, err := cfg.Root.Stat(); err == nil && !st.IsDir() {
 		return cfg, fmt.Errorf("--rootfs %s is not a directory", f.rootfs)
 	}
+	if err := unix.Faccessat(unix.AT_FDCWD, root, unix.R_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return cfg, fmt.Errorf("--rootfs %s cannot be read by this user (%w): change its mode, or run coffer as its owner or as root", f.rootfs, err)
+	}
 	if err := f.directory(root, &cfg); err != nil {
 		return cfg, err
 	}
@@ -177,6 +188,7 @@ func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
 	if box.UID, box.GID, box.Groups, err = resolveUser(f.user, root); err != nil {
 		return cfg, err
 	}
+	box.Umask = umask()
 	for i, std := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
 		if cfg.Stdio[i], err = duplicate(std); err != nil {
 			return cfg, err

@@ -7,7 +7,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
+
+// umask returns this process's file mode creation mask, which can only be read
+// by setting it.
+func umask() uint32 {
+	mask := unix.Umask(0o077)
+	unix.Umask(mask)
+	return uint32(mask)
+}
 
 // resolveUser turns --user's USER[:GROUP] into IDs, with names from the root
 // file system's own /etc/passwd and /etc/group. "" is who runs coffer.

@@ -70,6 +70,9 @@ func (e *StartError) Error() string { return e.Message }
 // Start starts a sentry and its first program. On success the caller must
 // call Wait.
 func Start(c Config) (*Sandbox, error) {
+	if err := liftLimits(); err != nil {
+		return nil, err
+	}
 	desc := c.Sandbox
 	files := []*os.File{}
 	donate := func(f *os.File) int {
@@ -180,7 +183,11 @@ func (s *Sandbox) spawn() error {
 func explainSpawn(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("the host refuses to create the sentry's namespaces (%w): allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) or run as root", err)
+		return fmt.Errorf("the host refuses to create the sentry's namespaces (%w): allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) or run as root; a container must be let create them too, and in a chroot nobody may", err)
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("starting the sentry: %w: it takes a mounted /proc, and /dev/null", err)
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("starting the sentry: %w: raise the limit on processes (ulimit -u, or the cgroup's pids.max)", err)
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("the host's limit on namespaces is reached (%w): raise the sysctls user.max_user_namespaces and user.max_pid_namespaces", err)
 	case errors.Is(err, unix.EINVAL):

@@ -53,7 +53,7 @@ type sandbox struct {
 // the seccomp filter answers to calls that are not in its table.
 func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	unix.Umask(0) // hostfs gives files the modes that guests ask for
-	root := os.Geteuid() == 0
+	root := mapsOthers()
 	oom, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the sentry's OOM score: %w", err)

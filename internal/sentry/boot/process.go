@@ -48,7 +48,7 @@ func (s *sandbox) loadInit(box *Sandbox, mounts *vfs.MountNamespace) error {
 	}
 	s.init, err = s.kernel.CreateProcess(kernel.ProcessConfig{
 		Credentials: cred, FDs: fds, Comm: path.Base(box.Args[0]),
-		FS: kernel.NewFSContext(mounts, root, cwd, 0o022),
+		FS: kernel.NewFSContext(mounts, root, cwd, box.Umask),
 	})
 	if err != nil {
 		return fmt.Errorf("making the first process: %w", err)

@@ -25,6 +25,8 @@ type Sandbox struct {
 	UID    uint32
 	GID    uint32
 	Groups []uint32
+	// Umask is the first program's file mode creation mask.
+	Umask uint32
 
 	// Stdio are the first program's descriptors 0 to 2, if Console is -1.
 	Stdio [3]int
