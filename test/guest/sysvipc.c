@@ -39,6 +39,10 @@ TEST(shared_memory) {
 	OK(shmdt(p));
 	FAILS(shmctl(id, IPC_STAT, &ds), EINVAL);
 	FAILS(shmget(0x1234567, 1, 0600), ENOENT);
+	FILE *huge = fopen("/proc/sys/vm/nr_hugepages", "r");
+	int pages = 1;
+	if (huge && fscanf(huge, "%d", &pages) == 1 && !pages)
+		FAILS(shmget(IPC_PRIVATE, 2 << 20, IPC_CREAT | SHM_HUGETLB | 0600), ENOMEM);
 	CHECK(shmat(id, NULL, 0) == (void *)-1 && errno == EINVAL);
 }
 

@@ -15,6 +15,8 @@ const (
 	MaxSegment = 1 << 46
 	// shmDest in a mode says that the segment goes with its last user.
 	shmDest = 0o1000
+	// shmHugeTLB is SHM_HUGETLB, a flag of shmget(2).
+	shmHugeTLB = 0o4000
 )
 
 // Segments are the shared memory segments of a namespace.
@@ -55,6 +57,9 @@ func (r *Segments) Get(a Actor, key int32, size uint64, flags uint32) (int32, er
 	}, func() (*Segment, error) {
 		if size == 0 || size > MaxSegment {
 			return nil, unix.EINVAL
+		}
+		if flags&shmHugeTLB != 0 {
+			return nil, unix.ENOMEM // no huge pages are set aside
 		}
 		fd, err := unix.MemfdCreate("coffer-sysv", unix.MFD_CLOEXEC)
 		if err != nil {

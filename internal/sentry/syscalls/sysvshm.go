@@ -11,7 +11,7 @@ import (
 )
 
 var sysvshmRows = []Row{
-	partial(29, "shmget", sysShmget, "SHM_HUGETLB and SHM_NORESERVE have no effect",
+	partial(29, "shmget", sysShmget, "no huge pages are set aside (SHM_HUGETLB gives ENOMEM); SHM_NORESERVE has no effect",
 		P("key", Hex), P("size", Unsigned), PF("shmflg", Flags, ipcFlags)),
 	full(30, "shmat", sysShmat, P("shmid", Dec), P("shmaddr", Ptr), PF("shmflg", Flags, shmatFlags)),
 	partial(31, "shmctl", sysShmctl, "shm_nattch counts the parts of an attachment that mprotect(2) has split; SHM_LOCK locks nothing",
