@@ -162,7 +162,7 @@ func TestSentryCrash(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != 125 {
 				t.Errorf("exit status %d, want 125", code)
 			}
-			if !strings.Contains(stderr.String(), "coffer: the sentry ended before its program did") {
+			if !strings.Contains(stderr.String(), "coffer: the sentry ended before its program did") || !strings.Contains(stderr.String(), "bug in Coffer") {
 				t.Errorf("errors:\n%s", tail(stderr.String()))
 			}
 			nothingLeft(t)

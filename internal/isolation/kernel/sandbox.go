@@ -233,7 +233,19 @@ func (s *Sandbox) Wait() (unix.WaitStatus, error) {
 	if !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("the sentry broke off (%v): %w", s.exitErr, err)
 	}
-	return 0, fmt.Errorf("the sentry ended before its program did: %v", s.exitErr)
+	return 0, fmt.Errorf("the sentry ended before its program did: %v%s", s.exitErr, s.blame())
+}
+
+// crashed is the exit code of a Go program that has failed.
+const crashed = 2
+
+// blame says whose fault it is that the sentry ended, if that is known.
+func (s *Sandbox) blame() string {
+	var ee *exec.ExitError
+	if errors.As(s.exitErr, &ee) && ee.ExitCode() == crashed {
+		return "; this is a bug in Coffer: please report it with what it says above"
+	}
+	return ""
 }
 
 // reap waits for the sentry's end, but not for long: it has nothing to do any

@@ -1,0 +1,79 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	limitName  = "coffer-limit"
+	sleeperEnv = "COFFER_SLEEPER"
+	limitTest  = 40
+)
+
+// TestProcessLimit checks that the host holds a user of a sentry's namespaces
+// to RLIMIT_NPROC, of which a guest that has broken into its stub must not make
+// more.
+func TestProcessLimit(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, whose sentries have stubs of another user")
+	}
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{limitName}, Dir: "/", SysProcAttr: Namespaces()}
+	cmd.SysProcAttr.Pdeathsig = 0 // as in runProbe
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+		t.Skipf("this host does not let namespaces be made: %v", err)
+	}
+	var n int
+	if _, serr := fmt.Sscan(string(out), &n); err != nil || serr != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	// Each is a Go program of several threads.
+	if n < 1 || n > limitTest {
+		t.Errorf("%d processes could be made under a limit of %d", n, limitTest)
+	}
+}
+
+// fillLimit makes processes of the stubs' user until the host refuses, and
+// tells how many there are. They end with it.
+func fillLimit() error {
+	if err := lowerLimit(unix.RLIMIT_NPROC, limitTest); err != nil {
+		return err
+	}
+	for n := range 2 * limitTest {
+		in, _, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		cmd := &exec.Cmd{
+			Path: "/proc/self/exe", Args: []string{limitName}, Env: []string{sleeperEnv + "=1"}, Stdin: in,
+			SysProcAttr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stubUser, Gid: stubUser}},
+		}
+		if err := cmd.Start(); errors.Is(err, unix.EAGAIN) {
+			fmt.Println(n)
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return errors.New("there is no limit")
+}
+
+func TestMaxTasks(t *testing.T) {
+	for _, c := range []struct {
+		host []int
+		want int
+	}{
+		{nil, 32768}, {[]int{1 << 22, 1 << 20}, 32768}, {[]int{32768, 1 << 20}, 8192}, {[]int{1 << 22, 4000}, 1000}, {[]int{300}, 256},
+	} {
+		if got := maxTasks(c.host...); got != c.want {
+			t.Errorf("%v: %d, want %d", c.host, got, c.want)
+		}
+	}
+}
