@@ -52,7 +52,7 @@ df . >/dev/null && echo df; nproc >/dev/null && echo nproc; tac t; comm -12 <(so
 	{"findutils", []string{"find"}, `
 mkdir -p d/{1,2,3}/{x,y}; touch d/{1,2,3}/{x,y}/f{1..9}
 find d -type f | wc -l; find d -name 'f[5-9]' -delete; find d -type f | sort | xargs -n 5 echo
-find d -type d -empty | wc -l; find d -newer d/1 -prune | wc -l; find d -type f -print0 | xargs -0 -P 4 -n 1 basename | sort | uniq -c`},
+find d -type d -empty | wc -l; touch -d 2020-01-01 d/1; touch -d 2021-01-01 d/2; find d -maxdepth 1 -newer d/1 -name '[12]'; find d -type f -print0 | xargs -0 -P 4 -n 1 basename | sort | uniq -c`},
 	{"grep-sed-gawk", []string{"gawk", "sed", "grep"}, `
 seq 100 >n; grep -c 7 n; grep -E '^(1|2)5$' n; sed -n '10,12p;$p' n; sed -i 's/^1$/one/' n; head -1 n
 gawk 'BEGIN{srand(1)} {a[$1%7]+=$1} END {for (i=0;i<7;i++) print i, a[i]; "date -u -d @0 +%Y" | getline y; print y}' n
@@ -131,7 +131,7 @@ git checkout -q main && git merge -q -m merged b && git log --oneline | wc -l; g
 	{"go-program", nil, `
 /go-guest/goguest; echo "status $?"`},
 	{"procps", []string{"ps"}, `
-sleep 5 & ps -o comm= -p $! ; ps -o pid= -p $$ | wc -l; kill %1
+sleep 5 & sleep 0.3; ps -o comm= -p $! ; ps -o pid= -p $$ | wc -l; kill %1
 ps -e -o comm | grep -c bash >/dev/null && echo found; free >/dev/null && echo free; uptime >/dev/null && echo uptime
 top -b -n 1 | head -1 | grep -c '^top'; pgrep -x bash >/dev/null && echo pgrep`},
 	{"many-short-programs", nil, `
