@@ -75,9 +75,13 @@ func (t *Task) initAttributes() {
 func (t *Task) inheritAttributes(parent *Task) {
 	v := parent.Attributes()
 	if v.ResetOnFork {
-		v.Policy, v.Priority, v.ResetOnFork = unix.SCHED_NORMAL, 0, false
-		v.Runtime, v.Deadline, v.Period = 0, 0, 0
+		v.ResetOnFork = false
 		v.Nice = max(v.Nice, 0)
+		switch v.Policy {
+		case unix.SCHED_FIFO, unix.SCHED_RR, unix.SCHED_DEADLINE:
+			v.Policy, v.Priority, v.Nice = unix.SCHED_NORMAL, 0, 0
+			v.Runtime, v.Deadline, v.Period = 0, 0, 0
+		}
 	}
 	v.DefaultSlack = v.TimerSlack
 	t.attrs.v = v
