@@ -111,6 +111,13 @@ func Start(c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A sentry that does not listen must not keep coffer from listening to its user.
+	patience := unix.Timeval{Sec: 5}
+	if err := unix.SetsockoptTimeval(int(ours.Fd()), unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
+		ours.Close()
+		theirs.Close()
+		return nil, fmt.Errorf("preparing the control socket: %w", err)
+	}
 
 	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReaderSize(ours, lineMax), exited: make(chan struct{})}
 	if desc.Memory > 0 {
