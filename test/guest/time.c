@@ -225,13 +225,16 @@ TEST(robust_mutexes) {
 	pthread_mutexattr_setrobust(&at, PTHREAD_MUTEX_ROBUST);
 	pthread_mutexattr_setpshared(&at, PTHREAD_PROCESS_SHARED);
 	pthread_mutex_init(m, &at);
+	volatile int *locked = (int *)(m + 1);
 	pid_t k = OK(fork());
 	if (!k) {
 		pthread_mutex_lock(m);
+		*locked = 1;
 		sleep_ms(30);
 		_exit(0);
 	}
-	sleep_ms(10);
+	while (!*locked)
+		sleep_ms(1);
 	EQUAL(pthread_mutex_lock(m), EOWNERDEAD);
 	EQUAL(pthread_mutex_consistent(m), 0);
 	EQUAL(pthread_mutex_unlock(m), 0);

@@ -24,6 +24,8 @@ func (b *Sandbox) check() error {
 		return fmt.Errorf("the host name %.80q is none", b.Hostname)
 	case b.Memory < 0:
 		return fmt.Errorf("the memory limit %d is negative", b.Memory)
+	case b.Umask > 0o777:
+		return fmt.Errorf("%#o is no mask of permissions", b.Umask)
 	case len(b.Groups) > groupsMax:
 		return fmt.Errorf("%d groups are too many", len(b.Groups))
 	case len(b.Mounts) > mountsMax:

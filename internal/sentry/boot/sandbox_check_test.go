@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 		{"platform", "intercept", func(b *Sandbox) { b.Intercept = "magic" }},
 		{"long host name", "host name", func(b *Sandbox) { b.Hostname = strings.Repeat("x", 65) }},
 		{"negative memory", "negative", func(b *Sandbox) { b.Memory = -1 }},
+		{"umask", "mask", func(b *Sandbox) { b.Umask = 0o1777 }},
 		{"groups", "groups", func(b *Sandbox) { b.Groups = make([]uint32, 1<<17) }},
 		{"mounts", "mounts", func(b *Sandbox) { b.Mounts = make([]Mount, 2000) }},
 		{"no command", "command", func(b *Sandbox) { b.Args = nil }},
