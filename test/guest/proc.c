@@ -395,9 +395,11 @@ TEST(system_files) {
 	strcat(host, "\n");
 	SAME(file("/proc/sys/kernel/hostname"), host);
 	FAILS(open("/proc/nothing", O_RDONLY), ENOENT);
-	FAILS(open("/proc/new", O_CREAT | O_WRONLY, 0644), ENOENT);
-	FAILS(mkdir("/proc/new", 0755), ENOENT);
-	CHECK(unlink("/proc/stat") == -1 && errno == EPERM);
+	if (getuid() == 0) {
+		FAILS(open("/proc/new", O_CREAT | O_WRONLY, 0644), ENOENT);
+		FAILS(mkdir("/proc/new", 0755), ENOENT);
+		FAILS(unlink("/proc/stat"), EPERM);
+	}
 	struct stat st;
 	OK(stat("/proc/stat", &st));
 	EQUAL(st.st_mode, S_IFREG | 0444);

@@ -408,7 +408,7 @@ TEST(nice_of_threads) {
 }
 
 TEST(rusage_of_children) {
-	int s = IN_CHILD({ long long t = now_ns(); while (now_ns() - t < 60000000) {} });
+	int s = IN_CHILD(while (clock() < 30000) {}); /* CPU time: a busy host may give little */
 	EXITED_OK(s);
 	struct rusage r;
 	OK(getrusage(RUSAGE_CHILDREN, &r));

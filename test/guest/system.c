@@ -28,8 +28,8 @@ TEST(names_and_sizes) {
 	OK(sysinfo(&s));
 	CHECK(s.totalram > 0 && s.freeram <= s.totalram && s.procs > 0 && s.mem_unit > 0);
 	FAILS(gethostname(u.nodename, 1), ENAMETOOLONG);
-	FAILS(syscall(SYS_sethostname, "x", -1), EINVAL);
-	FAILS(syscall(SYS_sethostname, "x", 65), EINVAL);
+	FAILS(syscall(SYS_sethostname, "x", -1), getuid() ? EPERM : EINVAL);
+	FAILS(syscall(SYS_sethostname, "x", 65), getuid() ? EPERM : EINVAL);
 	unsigned cpu = -1, node = -1;
 	OK(syscall(SYS_getcpu, &cpu, &node, NULL));
 	CHECK(cpu < 4096 && node < 64);
@@ -112,8 +112,7 @@ TEST(scheduling) {
 	OK(sched_setaffinity(0, sizeof t, &t));
 	OK(sched_getaffinity(0, sizeof s, &s));
 	EQUAL(CPU_COUNT(&s), 1);
-	for (int i = 0; i < 100; i++)
-	{
+	for (int i = 0; i < 100; i++) {
 		unsigned at;
 		OK(syscall(SYS_getcpu, &at, NULL, NULL));
 		EQUAL(at, first);
