@@ -59,6 +59,7 @@ func TestDo(t *testing.T) {
 		{name: "truncated ELF", args: []string{bind, "--", "/b/junk"}, code: 126, stderr: "neither an x86-64 Linux program"},
 		{name: "wrong architecture", args: []string{bind, "--", "/b/arm"}, code: 126, stderr: "neither an x86-64 Linux program"},
 		{name: "missing interpreter", args: []string{bind, "--", "/b/script"}, code: 127, stderr: "interpreter"},
+		{name: "not found by a long name", args: []string{"--", strings.Repeat("x", 100000)}, code: 126, stderr: "xxxx"},
 		{name: "no command", args: nil, code: 125, stderr: "no command is given"},
 		{name: "unknown flag", args: []string{"--colour", "--", "true"}, code: 125, stderr: "--help"},
 		{name: "bad platform", args: []string{"--intercept", "magic", "--", "true"}, code: 125, stderr: "trap, ptrace"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"coffer/internal/sentry/boot"
 
@@ -28,8 +29,15 @@ func (s *Sandbox) awaitStart() error {
 		s.kill()
 		return &StartError{startCode(m.Code), m.Error}
 	}
+	if err == nil {
+		err = fmt.Errorf("it sent %q", m.Op)
+	}
+	if errors.Is(err, io.EOF) {
+		s.reap()
+		err = s.exitErr
+	}
 	s.kill()
-	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", s.exitErr)}
+	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", err)}
 }
 
 // next reads one event.

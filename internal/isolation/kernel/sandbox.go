@@ -73,6 +73,9 @@ func Start(c Config) (*Sandbox, error) {
 	if err := liftLimits(); err != nil {
 		return nil, err
 	}
+	if err := closeOnExec(); err != nil {
+		return nil, err
+	}
 	desc := c.Sandbox
 	files := []*os.File{}
 	donate := func(f *os.File) int {
@@ -136,9 +139,7 @@ func Start(c Config) (*Sandbox, error) {
 		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
 		SysProcAttr: boot.Namespaces(),
 	}
-	if err = closeOnExec(); err == nil {
-		err = s.spawn()
-	}
+	err = s.spawn()
 	theirs.Close() // or the sentry's end would not be seen
 	if err != nil {
 		ours.Close()

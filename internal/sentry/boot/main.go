@@ -24,7 +24,14 @@ type control struct {
 	r  *bufio.Reader
 }
 
+// errorMax bounds an error's text, which may quote what the user gave: who
+// reads it bounds its lines.
+const errorMax = 4 << 10
+
 func (c *control) send(m Message) {
+	if len(m.Error) > errorMax {
+		m.Error = m.Error[:errorMax] + "..."
+	}
 	line, err := json.Marshal(m)
 	if err != nil {
 		panic(err) // Message always marshals
