@@ -16,7 +16,7 @@ var cloneRows = []Row{
 	full(unix.SYS_FORK, "fork", sysFork),
 	full(unix.SYS_VFORK, "vfork", sysVfork),
 	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; set_tid is EPERM, CLONE_INTO_CGROUP is EINVAL",
-		P("cl_args", Ptr), P("size", Unsigned)),
+		P("cl_args", CloneArgs), P("size", Unsigned)),
 	partial(unix.SYS_UNSHARE, "unshare", sysUnshare, "new namespaces need privileges that no task has (EPERM)",
 		PF("flags", Flags, cloneFlags)),
 	partial(unix.SYS_SETNS, "setns", sysSetns, "there is one namespace of each kind: EPERM for them, EINVAL for other files",

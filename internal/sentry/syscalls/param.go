@@ -13,50 +13,59 @@ type Kind int
 
 // The kinds. "Out" kinds are rendered after the call, from what it wrote.
 const (
-	Dec           Kind = iota // signed decimal
-	Unsigned                  // unsigned decimal
-	Hex                       // 0x...
-	Ptr                       // address, NULL for 0
-	FD                        // descriptor, with its path
-	DirFD                     // descriptor or AT_FDCWD
-	PathStr                   // NUL-terminated path
-	Str                       // NUL-terminated string
-	Buf                       // bytes read by the call; the next argument is the length
-	OutBuf                    // bytes written by the call; the result is the length
-	Mode                      // octal
-	Flags                     // bit set named by Flags
-	Enum                      // one value named by Flags
-	Signal                    // signal number
-	SigSet                    // pointer to a 64-bit signal set
-	OutSigSet                 //
-	Timespec                  // pointer to struct timespec
-	OutTimespec               //
-	OutStat                   // pointer to struct stat
-	StrVec                    // argv, envp
-	Sockaddr                  // pointer to a socket address; the next argument is the length
-	IOVec                     // pointer to struct iovec; the next argument is the count
-	OutFDPair                 // int[2] of pipe2 and socketpair
-	Timeval                   // pointer to struct timeval
-	OutTimeval                //
-	Itimerspec                // pointer to struct itimerspec
-	OutItimerspec             //
-	Itimerval                 // pointer to struct itimerval
-	OutItimerval              //
-	RLimit                    // pointer to struct rlimit
-	OutRLimit                 //
-	OutInt                    // pointer to an int that the call writes
-	OutStr                    // NUL-terminated string written by the call
-	OutSockaddr               // socket address written; the next argument points to its length
-	PollFDs                   // array of struct pollfd; the next argument is the count
-	OutStatx                  // pointer to struct statx
-	Clock                     // clock ID
+	Dec            Kind = iota // signed decimal
+	Unsigned                   // unsigned decimal
+	Hex                        // 0x...
+	Ptr                        // address, NULL for 0
+	FD                         // descriptor, with its path
+	DirFD                      // descriptor or AT_FDCWD
+	PathStr                    // NUL-terminated path
+	Str                        // NUL-terminated string
+	Buf                        // bytes read by the call; the next argument is the length
+	OutBuf                     // bytes written by the call; the result is the length
+	Mode                       // octal
+	Flags                      // bit set named by Flags
+	Enum                       // one value named by Flags
+	Signal                     // signal number
+	SigSet                     // pointer to a 64-bit signal set
+	OutSigSet                  //
+	Timespec                   // pointer to struct timespec
+	OutTimespec                //
+	OutStat                    // pointer to struct stat
+	StrVec                     // argv, envp
+	Sockaddr                   // pointer to a socket address; the next argument is the length
+	IOVec                      // pointer to struct iovec; the next argument is the count
+	OutFDPair                  // int[2] of pipe2 and socketpair
+	Timeval                    // pointer to struct timeval
+	OutTimeval                 //
+	Itimerspec                 // pointer to struct itimerspec
+	OutItimerspec              //
+	Itimerval                  // pointer to struct itimerval
+	OutItimerval               //
+	RLimit                     // pointer to struct rlimit
+	OutRLimit                  //
+	OutInt                     // pointer to an int that the call writes
+	OutStr                     // NUL-terminated string written by the call
+	OutSockaddr                // socket address written; the next argument points to its length
+	PollFDs                    // array of struct pollfd; the next argument is the count
+	OutStatx                   // pointer to struct statx
+	OutWaitStatus              // pointer to a wait status
+	Sigaction                  // pointer to struct kernel_sigaction
+	OutSigaction               //
+	CloneArgs                  // pointer to struct clone_args
+	FcntlArg                   // fcntl(2)'s last; the argument before it is the command
+	OpenMode                   // octal, if the flags before it create a file
+	EpollEvent                 // pointer to struct epoll_event
+	OutEpollEvents             // array of struct epoll_event; the result is the count
+	Clock                      // clock ID
 )
 
 // isOut reports whether the kind is rendered after the call.
 func (k Kind) isOut() bool {
 	switch k {
 	case OutBuf, OutSigSet, OutTimespec, OutStat, OutFDPair, OutTimeval, OutItimerspec,
-		OutItimerval, OutRLimit, OutInt, OutStr, OutSockaddr, PollFDs, OutStatx:
+		OutItimerval, OutRLimit, OutInt, OutStr, OutSockaddr, PollFDs, OutStatx, OutWaitStatus,
+		OutSigaction, OutEpollEvents:
 		return true
 	}
 	return false

@@ -12,7 +12,7 @@ import (
 
 var signalRows = []Row{
 	full(unix.SYS_RT_SIGACTION, "rt_sigaction", sysRtSigaction,
-		P("signum", Signal), P("act", Ptr), P("oldact", Ptr), P("sigsetsize", Unsigned)),
+		P("signum", Signal), P("act", Sigaction), P("oldact", OutSigaction), P("sigsetsize", Unsigned)),
 	full(unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask", sysRtSigprocmask,
 		PF("how", Enum, maskHow), P("set", SigSet), P("oldset", OutSigSet), P("sigsetsize", Unsigned)),
 	full(unix.SYS_RT_SIGRETURN, "rt_sigreturn", sysRtSigreturn),

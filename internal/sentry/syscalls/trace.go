@@ -116,6 +116,10 @@ func (tb *Table) traced(tr *Tracer, t *kernel.Task, nr uint64, args kernel.Args)
 			r.args[i] = view.append(r.args[i][:0], &r.mem, p, i)
 		}
 	}
+	// What is shown as nothing is no argument of this call.
+	for r.n > 0 && len(r.args[r.n-1]) == 0 {
+		r.n--
+	}
 	switch tr.opt.Format {
 	case TraceJSON:
 		r.line = tb.appendJSON(r.line[:0], r, t)

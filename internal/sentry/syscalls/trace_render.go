@@ -82,6 +82,13 @@ func (g *guestView) append(b []byte, mem *[]byte, p Param, i int) []byte {
 			b = append(b, '0')
 		}
 		return strconv.AppendUint(b, v&0xffff, 8)
+	case OpenMode:
+		if flags := g.argument(i - 1); flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) == 0 {
+			return b // there is none
+		}
+		return g.append(b, mem, P(p.Name, Mode), i)
+	case FcntlArg:
+		return g.appendFcntlArg(b, mem, int32(g.argument(i-1)), v)
 	case Flags:
 		return p.Flags.append(b, v, true)
 	case Enum:
@@ -98,9 +105,9 @@ func (g *guestView) append(b []byte, mem *[]byte, p Param, i int) []byte {
 	return g.appendStruct(b, mem, p.Kind, v, i)
 }
 
-// argument returns argument i, or 0 beyond the last.
+// argument returns argument i, or 0 if there is none.
 func (g *guestView) argument(i int) uint64 {
-	if i < len(g.args) {
+	if i >= 0 && i < len(g.args) {
 		return g.args[i]
 	}
 	return 0

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
@@ -17,6 +18,8 @@ var structSizes = map[Kind]int{
 	Itimerspec: 32, OutItimerspec: 32, Itimerval: 32, OutItimerval: 32,
 	RLimit: 16, OutRLimit: 16,
 	OutStat: 144, OutStatx: 256, OutFDPair: 8, OutInt: 4,
+	OutWaitStatus: 4, Sigaction: abi.SigactionSize, OutSigaction: abi.SigactionSize,
+	CloneArgs: 64, EpollEvent: epollEventSize,
 }
 
 // appendStruct renders what argument i, a pointer of value addr, points to.
@@ -33,6 +36,8 @@ func (g *guestView) appendStruct(b []byte, mem *[]byte, kind Kind, addr uint64, 
 			return appendPtr(b, addr)
 		}
 		return g.appendSockaddr(b, mem, addr, uint64(native.Uint32(n)))
+	case OutEpollEvents:
+		return g.appendEpollEvents(b, mem, addr, uint64(g.result))
 	case PollFDs:
 		return g.appendPollFDs(b, mem, addr, g.argument(i+1))
 	}
@@ -65,6 +70,17 @@ func (g *guestView) appendStruct(b []byte, mem *[]byte, kind Kind, addr uint64, 
 		return appendStat(b, native.Uint32(s[24:]), native.Uint64(s[48:]))
 	case OutStatx:
 		return appendStat(b, uint32(native.Uint16(s[28:])), native.Uint64(s[40:]))
+	case OutWaitStatus:
+		if g.result == 0 {
+			return appendPtr(b, addr) // nothing was stored
+		}
+		return appendWaitStatus(b, native.Uint32(s))
+	case Sigaction, OutSigaction:
+		return appendSigaction(b, s)
+	case CloneArgs:
+		return appendCloneArgs(b, s)
+	case EpollEvent:
+		return appendEpollEvent(b, s)
 	case OutFDPair:
 		b = append(b, '[')
 		b = strconv.AppendInt(b, int64(int32(native.Uint32(s))), 10)
