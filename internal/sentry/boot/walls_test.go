@@ -378,7 +378,8 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 	if err != nil {
 		t.Error(err)
 	}
-	return b, stderr.String(), cmd.Wait()
+	err = cmd.Wait() // it also ends the copying to stderr
+	return b, stderr.String(), err
 }
 
 func copyFile(t *testing.T, from, to string) {
