@@ -100,9 +100,11 @@ func (f *FlagSet) append(b []byte, v uint64, bits bool) []byte {
 		return appendHex(b, v)
 	}
 	if !bits {
-		for _, n := range f.Names {
-			if n.Value == v {
-				return append(b, n.Name...)
+		for _, names := range [...][]FlagName{f.Names, f.Values} {
+			for _, n := range names {
+				if n.Value == v {
+					return append(b, n.Name...)
+				}
 			}
 		}
 		return appendHex(b, v)

@@ -98,6 +98,7 @@ func TestRenderArguments(t *testing.T) {
 		{"clone3", words(unix.CLONE_VM, 0, 0, 0, 17, 0x10, 0, 0), P("", CloneArgs), kernel.Args{base}, 0, false, "{flags=SIGCHLD|CLONE_VM, stack=0x10}"},
 		{"event", traceMemory("\x01\x00\x00\x80\x05\x00\x00\x00\x00\x00\x00\x00"), P("", EpollEvent), kernel.Args{base}, 0, false, "{events=EPOLLIN|EPOLLET, data=0x5}"},
 		{"events", traceMemory("\x04\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00"), P("", OutEpollEvents), kernel.Args{base}, 1, false, "[{events=EPOLLOUT, data=0x5}]"},
+		{"enumeration", nil, PF("", Enum, epollOps), kernel.Args{3}, 0, false, "EPOLL_CTL_MOD"},
 		{"unix address", traceMemory("\x01\x00/run/s\x00"), P("", Sockaddr), kernel.Args{base, 9}, 0, false, `{sa_family=AF_UNIX, sun_path="/run/s"}`},
 		{"abstract address", traceMemory("\x01\x00\x00ab"), P("", Sockaddr), kernel.Args{base, 5}, 0, false, `{sa_family=AF_UNIX, sun_path=@"ab"}`},
 		{"IPv4", traceMemory{2, 0, 0, 80, 127, 0, 0, 1}, P("", Sockaddr), kernel.Args{base, 8}, 0, false, "{sa_family=AF_INET, addr=127.0.0.1:80}"},
