@@ -337,6 +337,30 @@ func TestForkBombAndFullDisk(t *testing.T) {
 	nothingLeft(t)
 }
 
+// TestManyFiles has a guest make empty files until it may not: they take
+// memory of the sandbox's kernel, which must not run out of it.
+func TestManyFiles(t *testing.T) {
+	script := `
+import errno, os
+n = 0
+try:
+    for n in range(1 << 20):
+        if n % 1000 == 0:
+            d = '/tmp/%d' % n
+            os.mkdir(d)
+        os.close(os.open('%s/%d' % (d, n), os.O_CREAT))
+except OSError as e:
+    print(errno.errorcode[e.errno], n > 10000)
+`
+	r := run(t, 2*time.Minute, "/", "", coffer(t), "do", "--memory", "200M", "--", "python3", "-c", script)
+	if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
+		t.Skip("no memory cgroup can be made here: " + r.stderr)
+	}
+	if r.stdout != "ENOSPC True\n" {
+		t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
+	}
+}
+
 // TestRefusedHost runs coffer where user namespaces are forbidden.
 func TestRefusedHost(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -93,6 +94,10 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)", MaxTasks: tasks,
 	})
 	s.kernel.SetMemoryLimit(uint64(box.Memory))
+	if box.Memory > 0 {
+		// Collect garbage the harder the more of the limit the sentry takes.
+		debug.SetMemoryLimit(box.Memory / 2)
+	}
 	s.pts = devpts.New(s.kernel)
 	mounts, err := s.assembleFiles(box, procfs.New(procfs.Config{Kernel: s.kernel, CPUInfo: cpuInfo, Cmdline: "coffer"}))
 	if err != nil {

@@ -74,8 +74,8 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 		{"/sys/fs/cgroup", cgroup, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "cgroup2"},
 		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
 		{"/dev/pts", s.pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
-		{"/dev/shm", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
-		{"/tmp", tmpfs.New(tmpfs.Options{Size: size}), safe, "tmpfs"},
+		{"/dev/shm", inMemory(size), safe, "tmpfs"},
+		{"/tmp", inMemory(size), safe, "tmpfs"},
 	} {
 		if err := t.mount(m.path, m.fs, m.flags, m.name); err != nil {
 			return nil, fmt.Errorf("mounting %s: %w", m.path, err)
@@ -87,6 +87,13 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 		}
 	}
 	return t.ns, nil
+}
+
+// inMemory makes a file system of so many bytes, and of as many files as it
+// has pages, which is what Linux gives a machine of twice that memory: empty
+// files take memory too. 0 is tmpfs's own default.
+func inMemory(size int64) *tmpfs.FS {
+	return tmpfs.New(tmpfs.Options{Size: size, Inodes: size / 4096})
 }
 
 // memory is what /sys tells of the sandbox's memory, in bytes.
@@ -101,7 +108,7 @@ func overlay(fd int, size int64) (vfs.FileSystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	return overlayfs.New(tmpfs.New(tmpfs.Options{Size: size}), lower)
+	return overlayfs.New(inMemory(size), lower)
 }
 
 // bind shows a host directory or file at m.Path.
