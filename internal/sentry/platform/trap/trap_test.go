@@ -11,7 +11,7 @@ import (
 
 func newPlatform(tb testing.TB) platform.Platform {
 	tb.Helper()
-	p, err := New(stub.WithAnswerTick(20 * time.Millisecond))
+	p, err := New(stub.WithAnswerTick(100 * time.Millisecond))
 	if err != nil {
 		tb.Fatal(err)
 	}
