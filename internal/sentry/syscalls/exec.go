@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 
@@ -43,12 +44,12 @@ func guestExec(t *kernel.Task, dirfd int32, pathAddr, argvAddr, envpAddr uint64,
 	if err != nil {
 		return err
 	}
-	left := maxArgBytes
-	argv, err := copyInStrings(t, argvAddr, &left)
+	v := stringVectors{t: t, left: maxArgBytes}
+	argv, err := v.copyIn(argvAddr)
 	if err != nil {
 		return err
 	}
-	envp, err := copyInStrings(t, envpAddr, &left)
+	envp, err := v.copyIn(envpAddr)
 	if err != nil {
 		return err
 	}
@@ -63,30 +64,36 @@ const (
 	maxArgString = 32 * 4096
 )
 
-// copyInStrings reads a NULL-terminated vector of strings; a NULL vector is
-// empty. Each string takes its bytes and its pointer from left; E2BIG when
-// there is none left.
-func copyInStrings(t *kernel.Task, addr uint64, left *int) ([]string, error) {
+// stringVectors reads argv and envp. Their strings lie close to each other as
+// a rule, so it reads pages and takes the strings from them.
+type stringVectors struct {
+	t    *kernel.Task
+	left int    // how many bytes there may be yet
+	addr uint64 // where page was read
+	page []byte
+}
+
+// copyIn reads a NULL-terminated vector of strings; a NULL vector is empty.
+// Each string takes its bytes and its pointer from left; E2BIG when there is
+// none left.
+func (v *stringVectors) copyIn(addr uint64) ([]string, error) {
 	var list []string
 	if addr == 0 {
 		return nil, nil
 	}
 	var chunk [32 * 8]byte
 	for {
-		n, err := t.CopyIn(addr, chunk[:])
+		n, err := v.t.CopyIn(addr, chunk[:])
 		for i := 0; i+8 <= n; i += 8 {
 			p := binary.LittleEndian.Uint64(chunk[i:])
 			if p == 0 {
 				return list, nil
 			}
-			s, err := t.CopyInString(p, min(maxArgString, max(*left, 1)))
-			if err == unix.ENAMETOOLONG {
-				err = unix.E2BIG
-			}
+			s, err := v.str(p)
 			if err != nil {
 				return nil, err
 			}
-			if *left -= len(s) + 1 + 8; *left < 0 {
+			if v.left -= len(s) + 1 + 8; v.left < 0 {
 				return nil, unix.E2BIG
 			}
 			list = append(list, s)
@@ -96,6 +103,44 @@ func copyInStrings(t *kernel.Task, addr uint64, left *int) ([]string, error) {
 		}
 		addr += uint64(len(chunk))
 	}
+}
+
+// str reads one string.
+func (v *stringVectors) str(addr uint64) (string, error) {
+	var long []byte
+	for most := min(maxArgString, max(v.left, 1)); len(long) < most; {
+		part, err := v.at(addr)
+		if err != nil {
+			return "", err
+		}
+		part = part[:min(len(part), most-len(long))]
+		if i := bytes.IndexByte(part, 0); i >= 0 {
+			if long == nil {
+				return string(part[:i]), nil
+			}
+			return string(append(long, part[:i]...)), nil
+		}
+		long = append(long, part...)
+		addr += uint64(len(part))
+	}
+	return "", unix.E2BIG
+}
+
+// at returns what is in memory from addr to the end of its page.
+func (v *stringVectors) at(addr uint64) ([]byte, error) {
+	const size = 4096
+	if off := addr - v.addr; addr >= v.addr && off < uint64(len(v.page)) {
+		return v.page[off:], nil
+	}
+	if v.page == nil {
+		v.page = make([]byte, size)
+	}
+	v.addr, v.page = addr, v.page[:size-addr%size]
+	n, err := v.t.CopyIn(addr, v.page)
+	if v.page = v.page[:n]; n == 0 {
+		return nil, err
+	}
+	return v.page, nil
 }
 
 // Exec has t execute a program, as execve(2) does: for the first program of a
