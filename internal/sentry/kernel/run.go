@@ -100,7 +100,20 @@ func (t *Task) opFailed(err error) {
 		t.lost()
 		return
 	}
-	t.ctx.Regs().Rax = negative(t.mem.OpFailed(t.ctx, err))
+	var op *platform.OpError
+	errors.As(err, &op)
+	writes := op != nil
+	for ; op != nil; op = op.Next {
+		if op.Op.Kind != platform.OpWrite {
+			writes = false
+		} else if _, err := t.CopyOut(op.Op.Addr, []byte(op.Op.Data)); err != nil {
+			// No stack that grows was there either.
+			t.ctx.Regs().Rax = negative(unix.EFAULT)
+		}
+	}
+	if !writes {
+		t.ctx.Regs().Rax = negative(t.mem.OpFailed(t.ctx, err))
+	}
 }
 
 // lost ends the process because the host has ended its stub.

@@ -43,6 +43,11 @@ func (t *Task) CopyOut(addr uint64, src []byte) (int, error) {
 	return n + m, err
 }
 
+// CopyOutLate writes guest memory on the way back to the guest, which costs
+// nothing of its own: for what a call has to tell last. EFAULT at once if no
+// memory can be there; a failure on the way makes the call's result EFAULT.
+func (t *Task) CopyOutLate(addr uint64, src []byte) error { return t.ctx.CopyOutLate(addr, src) }
+
 // stringBuffers are for reading strings of unknown length.
 var stringBuffers = sync.Pool{New: func() any { return new([unix.PathMax]byte) }}
 
@@ -106,6 +111,18 @@ func (t *Task) CopyOutUint64(addr uint64, n uint64) error {
 	return err
 }
 
+// CopyOutUint32Late and CopyOutUint64Late are as CopyOutLate.
+func (t *Task) CopyOutUint32Late(addr uint64, n uint32) error {
+	v := t.scratch32()
+	*v = n
+	return t.CopyOutLate(addr, bytesOf(v))
+}
+
+func (t *Task) CopyOutUint64Late(addr uint64, n uint64) error {
+	t.scratch = n
+	return t.CopyOutLate(addr, bytesOf(&t.scratch))
+}
+
 func (t *Task) scratch32() *uint32 { return (*uint32)(unsafe.Pointer(&t.scratch)) }
 
 // bytesOf shows a number as the bytes that it has in memory, so that moving it
@@ -119,6 +136,11 @@ func bytesOf[T any](v *T) []byte {
 func CopyInStruct[T any](t *Task, addr uint64, v *T) error {
 	_, err := t.CopyIn(addr, bytesOf(v))
 	return err
+}
+
+// CopyOutStructLate is CopyOutStruct as CopyOutLate does it.
+func CopyOutStructLate[T any](t *Task, addr uint64, v *T) error {
+	return t.CopyOutLate(addr, bytesOf(v))
 }
 
 // CopyOutStruct writes v to guest memory. T must have Linux's layout, with no

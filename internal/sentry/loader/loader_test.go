@@ -290,8 +290,8 @@ func TestLoadIsOneBatch(t *testing.T) {
 	}
 	defer i.Close()
 	_, ctx, _ := loadImage(t, i, true)
-	if n := len(ctx.Space.Ops); n != 4 {
-		t.Errorf("%d operations for text, data, bss and stack", n)
+	if n := len(ctx.Space.Ops); n != 6 {
+		t.Errorf("%d operations for text, data, bss, stack, the end of data and the stack's contents", n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"coffer/internal/sentry/mm"
+	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
 )
@@ -122,10 +123,10 @@ func (l *load) stack(id Identity) (uint64, error) {
 		s.skip(uint64(binary.LittleEndian.Uint16(seed[16:])) % stackJitter)
 	}
 	s.align(16)
-	platform := s.pushString("x86_64")
+	machine := s.pushString("x86_64")
 	random := s.push(seed[:16])
 
-	aux := l.auxv(id, auxPointers{execfn: execfn, platform: platform, random: random})
+	aux := l.auxv(id, auxPointers{execfn: execfn, platform: machine, random: random})
 	words := make([]uint64, 0, 3+len(args)+len(env)+len(aux))
 	words = append(words, uint64(len(args)))
 	words = append(append(words, args...), 0)
@@ -140,17 +141,13 @@ func (l *load) stack(id Identity) (uint64, error) {
 	if err := l.mapStack(sp); err != nil {
 		return 0, err
 	}
+	var page [pageSize]byte
+	for _, z := range l.zeros {
+		l.write(z.addr, page[:z.length])
+	}
+	l.write(sp, s.buf[s.at:])
 	if err := l.ctx.Flush(); err != nil {
 		return 0, l.m.OpFailed(l.ctx, err)
-	}
-	for _, z := range l.zeros {
-		var page [pageSize]byte
-		if _, err := l.ctx.CopyOut(z.addr, page[:z.length]); err != nil {
-			return 0, err
-		}
-	}
-	if _, err := l.ctx.CopyOut(sp, s.buf[s.at:]); err != nil {
-		return 0, err
 	}
 	l.m.UpdateInfo(func(i *mm.Info) {
 		i.StartStack = sp
@@ -159,6 +156,15 @@ func (l *load) stack(id Identity) (uint64, error) {
 		i.Auxv = wordBytes(aux)
 	})
 	return sp, nil
+}
+
+// write queues the writing of guest memory behind its mapping.
+func (l *load) write(addr uint64, b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), platform.WriteMax)
+		l.ctx.Queue(platform.Op{Kind: platform.OpWrite, Addr: addr, Data: string(b[:n])})
+		addr, b = addr+uint64(n), b[n:]
+	}
 }
 
 // mapStack maps the stack from its top to somewhere below sp.

@@ -197,9 +197,12 @@ func (m *MemoryManager) OpFailed(ctx platform.Context, err error) unix.Errno {
 // call's failure may have on Linux.
 func (m *MemoryManager) repair(ctx platform.Context, err error) unix.Errno {
 	var op *platform.OpError
-	if errors.As(err, &op) && op.Op.Kind == platform.OpMmap {
-		m.removeRange(op.Op.Addr, op.Op.Addr+op.Op.Length)
-		ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: op.Op.Addr, Length: op.Op.Length})
+	errors.As(err, &op)
+	for ; op != nil; op = op.Next {
+		if op.Op.Kind == platform.OpMmap {
+			m.removeRange(op.Op.Addr, op.Op.Addr+op.Op.Length)
+			ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: op.Op.Addr, Length: op.Op.Length})
+		}
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {

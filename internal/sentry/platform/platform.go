@@ -92,6 +92,11 @@ type Context interface {
 	// own stub where that is cheaper.
 	CopyIn(addr uint64, dst []byte) (int, error)
 	CopyOut(addr uint64, src []byte) (int, error)
+	// CopyOutLate writes guest memory on the way back to guest code, so at no
+	// cost of its own: for what a call has to tell last. EFAULT at once if no
+	// guest memory can be there, else a failure is an EventOpFailed with an
+	// OpWrite. src may be changed after the call.
+	CopyOutLate(addr uint64, src []byte) error
 	// CompareAndSwap32 swaps atomically with regard to guest threads and
 	// returns the value found. EFAULT as usual.
 	CompareAndSwap32(addr uint64, old, new uint32) (uint32, error)
@@ -169,7 +174,13 @@ const (
 	OpMsync
 	OpMlock
 	OpMunlock
+	// OpWrite writes Data to guest memory, of WriteMax bytes at most, with the
+	// guest's own permissions. Its failure is EFAULT.
+	OpWrite
 )
+
+// WriteMax is the most that one OpWrite writes.
+const WriteMax = 4096
 
 // Op is one host operation on the stub's address space. Addresses and lengths
 // are page-aligned and within Limits; the mm package has checked them.
@@ -183,12 +194,15 @@ type Op struct {
 	NewAddr      uint64 // OpMremap
 	NewLength    uint64 // OpMremap
 	Advice       int32  // OpMadvise: unix.MADV_*
+	Data         string // OpWrite
 }
 
-// OpError is the failure of one operation.
+// OpError is the failure of one operation. Next is the failure of a later one
+// in the same batch, or nil.
 type OpError struct {
 	Op    Op
 	Errno error
+	Next  *OpError
 }
 
 func (e *OpError) Error() string { return "host memory operation failed: " + e.Errno.Error() }

@@ -119,6 +119,26 @@ func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) 
 	return done, err
 }
 
+// lateMax is up to which size a copy is left to the way back to the guest.
+const lateMax = 4096
+
+// copyOutLate is copyOut for a buffer that clampWritable has found to be good:
+// small copies are made on the way back to the guest.
+func (g *guestBuffer) copyOutLate(t *kernel.Task, src []byte) (done int, err error) {
+	if len(src) > lateMax {
+		return g.copyOut(t, src)
+	}
+	for err == nil && done < len(src) && g.total > 0 {
+		r := g.next()
+		n := int(min(uint64(len(src)-done), r.length))
+		if err = t.CopyOutLate(r.addr, src[done:done+n]); err == nil {
+			done += n
+			g.advance(n)
+		}
+	}
+	return done, err
+}
+
 // copyIn fills dst from the current place on and walks past what it took.
 func (g *guestBuffer) copyIn(t *kernel.Task, dst []byte) (done int, err error) {
 	for err == nil && done < len(dst) && g.total > 0 {

@@ -97,7 +97,7 @@ func prlimit(t *kernel.Task, g *kernel.ThreadGroup, resource uint32, newAddr, ol
 	if oldAddr == 0 {
 		return 0, nil
 	}
-	return 0, kernel.CopyOutStruct(t, oldAddr, &old)
+	return 0, kernel.CopyOutStructLate(t, oldAddr, &old)
 }
 
 // sysGetrusage is getrusage(2).
@@ -119,7 +119,7 @@ func sysGetrusage(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	default:
 		return 0, unix.EINVAL
 	}
-	return 0, kernel.CopyOutStruct(t, a[1], &ru)
+	return 0, kernel.CopyOutStructLate(t, a[1], &ru)
 }
 
 // maxRSS is the largest resident set so far, in KiB, the unit of ru_maxrss.

@@ -127,7 +127,7 @@ func poll(t *kernel.Task, addr, n uint64, deadline time.Time, once bool) (uintpt
 		binary.LittleEndian.PutUint16(raw[i*sizeofPollFD+6:], uint16(p.polled[i].got))
 	}
 	// One copy for all; the other fields are what the guest had there.
-	if _, err := t.CopyOut(addr, raw); err != nil {
+	if err := t.CopyOutLate(addr, raw); err != nil {
 		return 0, err
 	}
 	return uintptr(ready), nil

@@ -163,7 +163,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	var done uintptr
 	for {
 		if n > 0 {
-			m, fault := g.copyOut(t, step[:n])
+			m, fault := g.copyOutLate(t, step[:n])
 			done += uintptr(m)
 			if fault != nil {
 				// What the guest did not get was not read.

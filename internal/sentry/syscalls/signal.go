@@ -59,7 +59,7 @@ func sysRtSigaction(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 	}
 	if a[2] != 0 {
-		return 0, kernel.CopyOutStruct(t, a[2], &old)
+		return 0, kernel.CopyOutStructLate(t, a[2], &old)
 	}
 	return 0, nil
 }
@@ -87,7 +87,7 @@ func sysRtSigprocmask(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		t.SetSignalMask(set)
 	}
 	if a[2] != 0 {
-		return 0, t.CopyOutUint64(a[2], uint64(old))
+		return 0, t.CopyOutUint64Late(a[2], uint64(old))
 	}
 	return 0, nil
 }

@@ -86,8 +86,7 @@ func copyOutStat(t *kernel.Task, addr uint64, a *vfs.Attr) error {
 	buf := getBuffer(statSize)
 	defer buf.put()
 	putStat(buf.b, a)
-	_, err := t.CopyOut(addr, buf.b)
-	return err
+	return t.CopyOutLate(addr, buf.b)
 }
 
 // putStat fills in amd64's struct stat.
@@ -141,8 +140,7 @@ func sysStatx(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		binary.LittleEndian.PutUint64(buf.b[8:], unix.STATX_ATTR_MOUNT_ROOT)
 	}
 	binary.LittleEndian.PutUint64(buf.b[144:], uint64(p.Mount.ID()))
-	_, err = t.CopyOut(a[4], buf.b)
-	return 0, err
+	return 0, t.CopyOutLate(a[4], buf.b)
 }
 
 // putStatx fills in struct statx but for what belongs to the mount.
@@ -276,6 +274,5 @@ func copyOutStatfs(t *kernel.Task, addr uint64, p vfs.Path) error {
 	le.PutUint64(b[64:], uint64(s.NameLen))
 	le.PutUint64(b[72:], uint64(s.FragSize))
 	le.PutUint64(b[80:], uint64(s.Flags))
-	_, err = t.CopyOut(addr, b)
-	return err
+	return t.CopyOutLate(addr, b)
 }

@@ -55,8 +55,7 @@ func sysUname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	for i, s := range []string{abi.OSType, k.Hostname(), release, abi.OSVersion, abi.Machine, k.Domainname()} {
 		copy(buf[i*utsLen:(i+1)*utsLen-1], s)
 	}
-	_, err := t.CopyOut(a[0], buf)
-	return 0, err
+	return 0, t.CopyOutLate(a[0], buf)
 }
 
 // copyInHostname reads a name for sethostname(2) or setdomainname(2).

@@ -50,7 +50,7 @@ func sysWait4(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	if a[1] != 0 {
-		if err := t.CopyOutUint32(a[1], res.Wait); err != nil {
+		if err := t.CopyOutUint32Late(a[1], res.Wait); err != nil {
 			return 0, err
 		}
 	}
@@ -131,7 +131,7 @@ func copyOutWaitInfo(t *kernel.Task, addr uint64, res *kernel.WaitResult) error 
 	if res.PID != 0 {
 		info.Signo = int32(unix.SIGCHLD)
 	}
-	return kernel.CopyOutStruct(t, addr, &info)
+	return kernel.CopyOutStructLate(t, addr, &info)
 }
 
 func copyOutWaitUsage(t *kernel.Task, addr uint64, res *kernel.WaitResult) error {
@@ -142,5 +142,5 @@ func copyOutWaitUsage(t *kernel.Task, addr uint64, res *kernel.WaitResult) error
 		Utime: unix.NsecToTimeval(int64(res.User)),
 		Stime: unix.NsecToTimeval(int64(res.System)),
 	}
-	return kernel.CopyOutStruct(t, addr, &ru)
+	return kernel.CopyOutStructLate(t, addr, &ru)
 }

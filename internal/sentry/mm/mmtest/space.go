@@ -117,6 +117,10 @@ func (s *Space) Do(op platform.Op) error {
 	}
 	first, n := op.Addr/pageSize, op.Length/pageSize
 	switch op.Kind {
+	case platform.OpWrite:
+		if _, err := s.CopyOut(op.Addr, []byte(op.Data)); err != nil {
+			return &platform.OpError{Op: op, Errno: err}
+		}
 	case platform.OpMmap:
 		for i := range n {
 			p := &Page{Prot: op.Prot, FD: op.FD, Offset: op.Offset + i*pageSize, Shared: op.Flags&unix.MAP_SHARED != 0}
@@ -234,6 +238,12 @@ func (c *Context) CopyIn(addr uint64, dst []byte) (int, error) { return c.Space.
 
 // CopyOut writes to the Space.
 func (c *Context) CopyOut(addr uint64, src []byte) (int, error) { return c.Space.CopyOut(addr, src) }
+
+// CopyOutLate writes to the Space at once.
+func (c *Context) CopyOutLate(addr uint64, src []byte) error {
+	_, err := c.Space.CopyOut(addr, src)
+	return err
+}
 
 // CompareAndSwap32 is not there.
 func (c *Context) CompareAndSwap32(uint64, uint32, uint32) (uint32, error) { return 0, unix.ENOSYS }

@@ -105,12 +105,12 @@ func (t *Thread) forkInto(p *Process, parcel parcel) (int, error) {
 	}
 	t.enter()
 	defer t.leave()
-	t.add(opReceive)
+	r := t.add(opReceive)
 	o := t.add(opFork, forkFlags, p.stubs.base, slotsSize)
 	if !t.run() {
 		return 0, errGone
 	}
-	if _, err := t.result(0); err != nil {
+	if _, err := t.result(r); err != nil {
 		return 0, err
 	}
 	pid, err := t.result(o)

@@ -181,6 +181,7 @@ instub:
 	MOVQ	UC_TRAPNO(DX), AX
 	INCQ	AX
 	MOVQ	AX, page_fault(BX)
+	MOVQ	AX, page_failed(BX)
 	MOVQ	UC_CX(DX), R10
 	MOVQ	UC_FPSTATE(DX), CX
 	MOVL	$-1, AX
@@ -353,6 +354,10 @@ done:
 TEXT ·stubStore(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	$0, page_fixup(BX)
 	MOVQ	AX, op_result(R14)
+	CMPQ	AX, $-4095
+	JCS	good
+	MOVQ	AX, page_failed(BX)
+good:
 	ADDQ	$op__size, R14
 	DECL	R12
 	JEQ	last
@@ -366,6 +371,11 @@ TEXT ·stubDone(SB),NOSPLIT|NOFRAME,$0
 	MOVL	page_after(BX), AX
 	TESTL	AX, AX
 	JEQ	run
+	CMPL	AX, $const_afterCheck
+	JNE	post
+	CMPQ	page_failed(BX), $0
+	JEQ	run
+post:
 	MOVL	$const_eventOps, page_event(BX)
 	GOTO(·stubPost)
 run:

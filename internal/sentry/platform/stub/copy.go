@@ -158,6 +158,7 @@ func (p *Process) pokeProtected(addr uint64, src []byte) (int, error) {
 		return 0, unix.EBUSY
 	}
 	defer t.leave()
+	t.runLate()
 	return t.pokePage(addr, src, m.Prot)
 }
 

@@ -53,8 +53,9 @@ const stubAnywhere = ^uint32(1)
 
 // Values of page.after: what the stub does once it has run its operations.
 const (
-	afterRun  = 0 // resume the guest
-	afterPost = 1 // give the turn back
+	afterRun   = 0 // resume the guest
+	afterPost  = 1 // give the turn back
+	afterCheck = 2 // resume the guest, unless an operation failed
 )
 
 // Values of page.event: why the stub gave the turn back.
@@ -128,6 +129,7 @@ type page struct {
 	err    uint64
 	fixup  uint64 // where to go on if the operation in progress faults
 	fault  uint64 // trap number + 1 of an operation's fault
+	failed uint64 // an operation failed, by its result or a fault
 	fd     uint64
 	fd2    uint64
 

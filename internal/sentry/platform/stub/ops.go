@@ -43,15 +43,18 @@ func (t *Thread) Queue(o platform.Op) {
 
 // Flush implements platform.Context.
 func (t *Thread) Flush() error {
-	t.settle()
+	t.Settle()
 	return t.Failed()
 }
 
-// Failed returns the first failure of an operation since the last call, or
-// that the stub is gone.
+// Failed returns the failures of operations since the last call, or that the
+// stub is gone.
 func (t *Thread) Failed() error {
 	if t.opErr.Load() != nil {
-		if e := t.opErr.Swap(nil); e != nil {
+		t.proc.mu.Lock()
+		e := t.opErr.Swap(nil)
+		t.proc.mu.Unlock()
+		if e != nil {
 			return e
 		}
 	}
@@ -63,7 +66,18 @@ func (t *Thread) Failed() error {
 
 // fail records an operation's failure.
 func (t *Thread) fail(o platform.Op, err error) {
-	t.opErr.CompareAndSwap(nil, &platform.OpError{Op: o, Errno: err})
+	e := &platform.OpError{Op: o, Errno: err}
+	t.proc.mu.Lock()
+	defer t.proc.mu.Unlock()
+	last := t.opErr.Load()
+	if last == nil {
+		t.opErr.Store(e)
+		return
+	}
+	for last.Next != nil {
+		last = last.Next
+	}
+	last.Next = e
 }
 
 // settle runs what is queued for the address space, by whichever thread, or
@@ -78,8 +92,14 @@ func (t *Thread) settle() {
 	p.opMu.Unlock()
 }
 
-// Settle is settle for the platforms, before guest code runs.
-func (t *Thread) Settle() { t.settle() }
+// Settle is settle for the platforms, before guest code runs, with the batch.
+func (t *Thread) Settle() {
+	t.settle()
+	if t.nops > 0 {
+		t.enter()
+		t.leave()
+	}
+}
 
 // drainLocked runs the queue until it is empty. opMu is held.
 func (t *Thread) drainLocked() {
@@ -114,22 +134,12 @@ func (t *Thread) drainLocked() {
 // runSome runs as many operations as fit a batch and returns how many; 0 if
 // the stub is gone.
 func (t *Thread) runSome(queue []queuedOp) int {
-	var at [opsMax]int
 	n := 0
-	for n < len(queue) && t.nops <= opsMax-opSteps {
-		at[n] = t.addOp(&queue[n].op)
+	for n < len(queue) && t.addLate(queue[n]) {
 		n++
 	}
 	if !t.run() {
 		return 0
-	}
-	for i := range n {
-		if at[i] < 0 {
-			continue
-		}
-		if _, err := t.result(at[i]); err != nil {
-			queue[i].t.fail(queue[i].op, err)
-		}
 	}
 	return n
 }

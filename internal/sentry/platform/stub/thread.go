@@ -51,8 +51,13 @@ type Thread struct {
 	// rseq is the guest's registration of restartable sequences.
 	rseq rseqArea
 
+	// nops operations are in the batch. Those among them that no caller waits
+	// for are in late; used bytes of the window belong to them.
 	nops int
-	// opErr is the first failure of an operation that this thread queued.
+	late []lateOp
+	used int
+	// opErr are the failures of operations that this thread queued, the first
+	// first. Changed under Process.mu.
 	opErr atomic.Pointer[platform.OpError]
 
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
@@ -109,8 +114,14 @@ func (t *Thread) TID() int { return t.tid }
 // Gone reports whether the process has ended.
 func (t *Thread) Gone() bool { return t.proc.gone.Load() }
 
-// enter claims the thread for operations; leave ends it.
+// enter claims the thread for operations, with an empty batch; leave ends it.
 func (t *Thread) enter() {
+	t.claim()
+	t.runLate()
+}
+
+// claim is enter that leaves the batch as it is.
+func (t *Thread) claim() {
 	for n := 0; !t.state.CompareAndSwap(stateIdle, stateEntered); n++ {
 		pause(n)
 	}
@@ -149,12 +160,16 @@ func (t *Thread) add(nr uint64, args ...uint64) int {
 // run runs the batch. It returns false if the stub is gone.
 func (t *Thread) run() bool {
 	t.page.nops = uint32(t.nops)
-	t.page.fault = 0
+	t.page.fault, t.page.failed = 0, 0
 	t.nops = 0
 	if t.proc.gone.Load() {
 		return false
 	}
-	return t.Drive()
+	if !t.Drive() {
+		return false
+	}
+	t.finishLate()
+	return true
 }
 
 // RunBatch, for a Drive, says where a stub thread that is stopped must be put
@@ -240,6 +255,9 @@ func (t *Thread) driveShared() bool {
 // rip is where it goes on, which may not be what its registers say. With fast
 // it returns from a system call, by a jump: the flags in the registers are
 // those it came with.
+//
+// Operations that are queued run before, in the same turn. If one fails, no
+// guest code runs; Failed tells of it.
 func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	t.work()
 	sanitize(&t.regs)
@@ -250,11 +268,25 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 		t.page.fast = 1
 	}
 	t.syncBases()
-	t.page.nops = uint32(t.nops)
-	t.nops = 0
 	t.page.after = afterRun
+	if t.nops > 0 {
+		t.page.nops = uint32(t.nops)
+		t.page.fault, t.page.failed = 0, 0
+		t.page.after = afterCheck
+		t.nops = 0
+	}
 	t.handOver()
-	return t.await()
+	if !t.await() {
+		return false
+	}
+	if len(t.late) > 0 {
+		if t.page.event == eventOps {
+			t.finishLate()
+		} else {
+			t.late, t.used = t.late[:0], 0
+		}
+	}
+	return true
 }
 
 // Release implements platform.Context, for threads that wait on their page.

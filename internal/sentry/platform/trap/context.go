@@ -30,7 +30,7 @@ const flagTF = 0x100
 
 // Switch implements platform.Context.
 func (c *context) Switch() platform.Event {
-	c.Settle()
+	c.Prepare()
 	if err := c.Failed(); err != nil {
 		if c.Gone() {
 			return platform.Event{Kind: platform.EventGone, Err: err}
@@ -51,6 +51,9 @@ func (c *context) Switch() platform.Event {
 	c.StopGuest()
 	if !there {
 		return platform.Event{Kind: platform.EventGone, Err: c.Failed()}
+	}
+	if err := c.Failed(); err != nil && !c.Gone() {
+		return platform.Event{Kind: platform.EventOpFailed, Err: err}
 	}
 	ev := c.Event()
 	c.call.valid = ev.Kind == platform.EventSyscall

@@ -1,0 +1,129 @@
+package stub
+
+import (
+	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// A thread's batch may hold late operations: those that nobody waits for, so
+// that they run with whatever the stub does next, which is to resume the guest
+// as a rule. One turn of the stub does for all then.
+
+// lateOp is one of them, for the thread that is to hear of its failure.
+type lateOp struct {
+	queuedOp
+	at   int    // its index in the batch, or -1
+	data []byte // an OpWrite's, in the window
+}
+
+// lateReserve is how much of a batch late operations leave to others.
+const lateReserve = opSteps + 2
+
+// CopyOutLate implements platform.Context.
+func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
+	if len(src) == 0 {
+		return nil
+	}
+	if !t.inLimits(addr, len(src)) {
+		return unix.EFAULT
+	}
+	t.settle()
+	t.claim()
+	if len(src) > windowSize-t.used || t.nops > opsMax-lateReserve {
+		t.leave()
+		_, err := t.CopyOut(addr, src)
+		return err
+	}
+	copy(t.window()[t.used:], src)
+	t.addWrite(queuedOp{platform.Op{Kind: platform.OpWrite, Addr: addr}, t}, len(src))
+	t.leave()
+	return nil
+}
+
+// addWrite adds a copy of the window's next n bytes to guest memory to the
+// batch.
+func (t *Thread) addWrite(q queuedOp, n int) {
+	at := t.add(opCopyOut, q.op.Addr, uint64(n), windowOffset+uint64(t.used))
+	t.late = append(t.late, lateOp{q, at, t.window()[t.used:][:n]})
+	t.used += n
+}
+
+// addLate adds a queued operation to the batch. It reports false if there is
+// no room.
+func (t *Thread) addLate(q queuedOp) bool {
+	if t.nops > opsMax-lateReserve {
+		return false
+	}
+	if q.op.Kind == platform.OpWrite {
+		if len(q.op.Data) > windowSize-t.used {
+			return false
+		}
+		t.addWrite(q, copy(t.window()[t.used:], q.op.Data))
+		return true
+	}
+	t.late = append(t.late, lateOp{q, t.addOp(&q.op), nil})
+	return true
+}
+
+// runLate runs what is in the batch. The caller has claimed the thread.
+func (t *Thread) runLate() {
+	if t.nops > 0 {
+		t.run()
+	}
+}
+
+// finishLate tells of the late operations of a batch that failed.
+func (t *Thread) finishLate() {
+	if t.page.failed != 0 {
+		for _, l := range t.late {
+			if l.at < 0 {
+				continue
+			}
+			_, err := t.result(l.at)
+			if l.op.Kind == platform.OpWrite {
+				if t.page.ops[l.at].result == 0 {
+					continue
+				}
+				err = unix.EFAULT
+				l.op.Data = string(l.data)
+			}
+			if err != nil {
+				l.t.fail(l.op, err)
+			}
+		}
+	}
+	t.late, t.used = t.late[:0], 0
+}
+
+// Prepare readies what is queued for RunGuest to run: in its own turn if no
+// other thread could come in between, else now.
+func (t *Thread) Prepare() {
+	if t.proc.pending.Load() != 0 && !t.absorb() {
+		t.settle()
+	}
+}
+
+// absorb moves the queue to the batch, and reports false if it may not or
+// there is no room.
+func (t *Thread) absorb() bool {
+	p := t.proc
+	if p.lastGuest() != t {
+		return false
+	}
+	p.opMu.Lock()
+	defer p.opMu.Unlock()
+	t.claim()
+	defer t.leave()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done := 0
+	for done < len(p.queue) && t.addLate(p.queue[done]) {
+		done++
+	}
+	p.pending.Add(-int32(done))
+	n := copy(p.queue, p.queue[done:])
+	clear(p.queue[n:])
+	p.queue = p.queue[:n]
+	return n == 0
+}
