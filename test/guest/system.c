@@ -224,8 +224,15 @@ TEST(pidfds) {
 	FAILS(syscall(SYS_pidfd_open, k, 0x100), EINVAL);
 	FAILS(syscall(SYS_pidfd_open, -1, 0), EINVAL);
 	FAILS(syscall(SYS_pidfd_open, 0x3fffffff, 0), ESRCH);
-	char b[8];
+	char b[8], dir[32];
 	FAILS(read(p, b, 8), EINVAL);
+	/* a directory of /proc does too, but only for this */
+	snprintf(dir, sizeof dir, "/proc/%d", k);
+	int d = OK(open(dir, O_RDONLY | O_DIRECTORY));
+	OK(syscall(SYS_pidfd_send_signal, d, 0, NULL, 0));
+	FAILS(syscall(SYS_pidfd_getfd, d, 1, 0), EBADF);
+	d = OK(open("/proc/self/task", O_RDONLY | O_DIRECTORY));
+	FAILS(syscall(SYS_pidfd_send_signal, d, 0, NULL, 0), EBADF);
 	siginfo_t i;
 	memset(&i, 0, sizeof i);
 	OK(waitid(P_PIDFD, p, &i, WEXITED | WNOHANG));

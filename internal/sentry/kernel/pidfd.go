@@ -86,3 +86,11 @@ func PIDFDGroup(d *vfs.FileDescription) *ThreadGroup {
 	}
 	return nil
 }
+
+// ProcessDirectory is implemented by the inodes of /proc/PID, an open
+// descriptor of which pidfd_send_signal(2) takes for a pidfd.
+type ProcessDirectory interface {
+	// Process is the process that the directory shows, or nil if it shows a
+	// thread.
+	Process() *ThreadGroup
+}

@@ -208,6 +208,21 @@ func pidfdGroup(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) {
 	return g, nil
 }
 
+// signalTarget is pidfdGroup, for an open /proc/PID too.
+func signalTarget(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) {
+	d, err := t.File(fd)
+	if err != nil {
+		return nil, err
+	}
+	defer d.DecRef()
+	if p, ok := d.Inode.(kernel.ProcessDirectory); ok && d.Flags()&unix.O_PATH == 0 {
+		if g := p.Process(); g != nil {
+			return g, nil
+		}
+	}
+	return pidfdGroup(t, fd)
+}
+
 // Flags of pidfd_send_signal(2).
 const (
 	pidfdSignalThread      = 1
@@ -221,7 +236,7 @@ func sysPidfdSendSignal(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if flags&^uint32(known) != 0 || flags&(flags-1) != 0 {
 		return 0, unix.EINVAL
 	}
-	g, err := pidfdGroup(t, a.Int(0))
+	g, err := signalTarget(t, a.Int(0))
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"coffer/internal/sentry/fs/genfs"
+	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -116,6 +117,14 @@ type taskDir struct {
 
 func newTaskDir(fs *FS, parent uint64, s subject) *taskDir {
 	return &taskDir{subject: s, fs: fs, parent: parent, ino: genfs.Ino(parent, strconv.Itoa(int(s.id())))}
+}
+
+// Process implements kernel.ProcessDirectory.
+func (d *taskDir) Process() *kernel.ThreadGroup {
+	if d.asThread || d.of != 0 {
+		return nil
+	}
+	return d.group
 }
 
 // Attr implements vfs.Inode. The directory itself always shows the user, even
