@@ -139,10 +139,10 @@ func pause(n int) {
 
 func (t *Thread) leave() { t.state.Store(stateIdle) }
 
-// prompt reports whether the stub spins, so that an operation of its takes
-// less than a call to the host.
+// prompt reports whether the stub spins and will for a while, and has answered
+// soon of late, so that an operation of its takes less than a call to the host.
 func (t *Thread) prompt() bool {
-	return !t.traced && atomic.LoadUint32(&t.page.turn) == turnSentry
+	return !t.traced && t.stubFull && t.patience.full() && atomic.LoadUint32(&t.page.turn) == turnSentry
 }
 
 // add puts an operation into the batch and returns its index. The caller
