@@ -95,6 +95,7 @@ func (t *Task) stopHere() {
 		n := g.checkStoppedLocked()
 		g.mu.Unlock()
 		n.run(g)
+		t.rest()
 		t.clock.pause(t, modeStopped)
 		select {
 		case <-resume:

@@ -31,9 +31,7 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 		expired = t.timer.C
 		defer t.timer.Stop()
 	}
-	if t.ctx != nil {
-		t.ctx.Rest()
-	}
+	t.rest()
 	t.clock.pause(t, modeBlocked)
 	defer t.clock.resume(t)
 	for {
@@ -50,12 +48,17 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 	}
 }
 
-// BlockKillable sleeps until ch receives or is closed (nil), or the task is
-// killed (ERESTARTSYS): other signals wait, as for vfork(2).
-func (t *Task) BlockKillable(ch <-chan struct{}) error {
+// rest tells the platform that the task is about to sleep.
+func (t *Task) rest() {
 	if t.ctx != nil {
 		t.ctx.Rest()
 	}
+}
+
+// BlockKillable sleeps until ch receives or is closed (nil), or the task is
+// killed (ERESTARTSYS): other signals wait, as for vfork(2).
+func (t *Task) BlockKillable(ch <-chan struct{}) error {
+	t.rest()
 	t.clock.pause(t, modeUninterruptible)
 	defer t.clock.resume(t)
 	for {
