@@ -113,7 +113,9 @@ func (t *Task) kickLocked() {
 	case t.wake <- struct{}{}:
 	default:
 	}
-	if t.mode.Load() == modeGuest && t.ctx != nil {
+	// A task that must end is interrupted in the kernel too: it may wait for a
+	// stub that its guest has broken.
+	if t.ctx != nil && (t.killed || t.mode.Load() == modeGuest) {
 		t.ctx.Interrupt()
 	}
 }

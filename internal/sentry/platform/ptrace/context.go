@@ -177,6 +177,7 @@ func (c *context) drive() bool {
 	if c.tracer == 0 {
 		return c.DriveShared()
 	}
+	defer c.Overdue().Stop()
 	var regs abi.Regs
 	c.RunBatch(&regs)
 	if setRegs(c.TID(), &regs) != nil || !c.runStub(0) {

@@ -128,8 +128,9 @@ func (t *Thread) handOver() {
 }
 
 // await waits until the sentry has the turn. It returns false if the stub is
-// gone.
-func (t *Thread) await() bool {
+// gone. A stub that only runs operations has its time for that; one that runs
+// guest code has until it is interrupted.
+func (t *Thread) await(guest bool) bool {
 	s := t.proc.stubs
 	full, budget := s.budget(&t.patience)
 	result := spinVain
@@ -143,6 +144,9 @@ func (t *Thread) await() bool {
 		t.patience.learn(full, result == spinAnswered)
 	}
 	if result != spinAnswered {
+		if !guest {
+			defer t.Overdue().Stop()
+		}
 		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
 			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
 			futexWait(&t.page.turn, turnStub|turnSleep)

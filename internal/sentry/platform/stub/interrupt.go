@@ -16,6 +16,10 @@ const interruptSignal = unix.SIGURG
 const (
 	answerTick  = time.Second
 	answerTicks = 10
+	// operationTicks is how long a stub may take for operations that nobody
+	// is in a hurry for. The longest, such as writing a large mapping back,
+	// depend on the host's disks; but who waits for them may hold locks.
+	operationTicks = 60
 )
 
 // WithAnswerTick changes how long a stub has to answer an interrupt, for tests.
@@ -69,6 +73,12 @@ func (t *Thread) unanswered() {
 	case state == stateGuest:
 		t.kick()
 	}
+}
+
+// Overdue ends the stub's process unless the timer is stopped in the time that
+// operations may take.
+func (t *Thread) Overdue() *time.Timer {
+	return time.AfterFunc(t.proc.stubs.answerTick*operationTicks, t.proc.Kill)
 }
 
 // kick has the stub leave guest code.

@@ -246,7 +246,7 @@ func (t *Thread) call(nr uint64, args ...uint64) (uint64, error) {
 func (t *Thread) driveShared() bool {
 	t.page.after = afterPost
 	t.handOver()
-	return t.await()
+	return t.await(false)
 }
 
 // RunGuest resumes the guest with its registers and waits for what comes.
@@ -276,7 +276,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 		t.nops = 0
 	}
 	t.handOver()
-	if !t.await() {
+	if !t.await(true) {
 		return false
 	}
 	if len(t.late) > 0 {
