@@ -9,6 +9,9 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
+
+	"coffer/internal/sentry/kernel"
 )
 
 // The sentry's first descriptors, as package isolation/kernel lays them out.
@@ -85,10 +88,31 @@ func run(ctl *control) error {
 	s.init.Start()
 	ctl.send(Message{Op: "started"})
 	go s.obey(ctl)
-	status := s.kernel.Wait()
-	s.finishConsole()
+	status, clean := s.wait()
+	if clean {
+		s.finishConsole()
+	}
 	ctl.send(Message{Op: "exit", Status: int(status)})
 	return nil
+}
+
+// lastOrders is how long processes have to end once the first one has. They
+// need next to nothing, unless a guest has made very many or has left no
+// memory; the host ends them all with the sentry.
+const lastOrders = 5 * time.Second
+
+// wait waits for the first process to end, and for the others, which end with
+// it, as long as they may take. clean is false if some are left.
+func (s *sandbox) wait() (status kernel.ExitStatus, clean bool) {
+	ended := make(chan kernel.ExitStatus, 1)
+	go func() { ended <- s.kernel.Wait() }()
+	<-s.kernel.Done()
+	select {
+	case status = <-ended:
+		return status, true
+	case <-time.After(lastOrders):
+		return s.init.ThreadGroup().Status(), false
+	}
 }
 
 func readDescription() (*Sandbox, error) {
