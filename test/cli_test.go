@@ -324,8 +324,42 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestForkBombAndFullDisk have a guest take all that it can get.
-func TestForkBombAndFullDisk(t *testing.T) {
+// TestForkBomb ends a sandbox that is full of processes.
+func TestForkBomb(t *testing.T) {
+	for _, w := range walls[1:] {
+		t.Run(w.name, func(t *testing.T) {
+			args := append(append([]string{}, w.args...), "--memory", "300M", "--", "bash", "-c", ":(){ :|:& };:; sleep 100")
+			cmd := exec.Command(coffer(t), args...)
+			cmd.Dir = "/"
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			timer := time.AfterFunc(30*time.Second, func() {
+				t.Error("SIGTERM did not end it within 30 seconds")
+				cmd.Process.Kill()
+			})
+			defer timer.Stop()
+			cmd.Wait()
+			code := cmd.ProcessState.ExitCode()
+			if code == 125 && strings.Contains(errs.String(), "cgroup") {
+				t.Skip("no memory cgroup can be made here: " + errs.String())
+			}
+			if code != 128+int(syscall.SIGTERM) {
+				t.Errorf("exit status %d; errors:\n%s", code, tail(errs.String()))
+			}
+			nothingLeft(t)
+		})
+	}
+}
+
+// TestFullDisk has a guest write all that it can.
+func TestFullDisk(t *testing.T) {
 	r := run(t, 2*time.Minute, "/", "", coffer(t), "do", "--memory", "400M", "--", "sh", "-c",
 		"dd if=/dev/zero of=/big bs=1M count=2000 2>/dev/null; echo full $?; rm -f /big; echo still here")
 	if r.code == 125 && strings.Contains(r.stderr, "cgroup") {

@@ -64,7 +64,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks := maxTasks(hostLimit("pid_max"), hostLimit("threads-max"))
+	tasks := maxTasks(box.Memory, hostLimit("pid_max"), hostLimit("threads-max"))
 	proc, err := raiseWalls(box, root)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/fs/hostfs"
+	"coffer/internal/sentry/platform/stub"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,6 +120,7 @@ var stubCalls = []seccomp.Rule{
 	{Call: unix.SYS_WAIT4, Reason: "stubs that ended"},
 	{Call: unix.SYS_WAITID, Reason: "likewise"},
 	{Call: unix.SYS_KILL, Reason: "ends stubs"},
+	{Call: unix.SYS_SETPRIORITY, Args: []seccomp.Arg{seccomp.Equal(0, unix.PRIO_PROCESS), seccomp.Equal(2, stub.Humble)}, Reason: "puts the stubs of a crowd behind the sentry"},
 }
 
 // ptraceCalls are what the ptrace platform needs beside.

@@ -67,12 +67,14 @@ func fillLimit() error {
 
 func TestMaxTasks(t *testing.T) {
 	for _, c := range []struct {
-		host []int
-		want int
+		memory int64
+		host   []int
+		want   int
 	}{
-		{nil, 32768}, {[]int{1 << 22, 1 << 20}, 32768}, {[]int{32768, 1 << 20}, 8192}, {[]int{1 << 22, 4000}, 1000}, {[]int{300}, 256},
+		{0, nil, 32768}, {0, []int{1 << 22, 1 << 20}, 32768}, {0, []int{32768, 1 << 20}, 8192}, {0, []int{1 << 22, 4000}, 1000}, {0, []int{300}, 256},
+		{300 << 20, []int{32768}, 600}, {16 << 20, nil, 64}, {1 << 40, []int{32768}, 8192},
 	} {
-		if got := maxTasks(c.host...); got != c.want {
+		if got := maxTasks(c.memory, c.host...); got != c.want {
 			t.Errorf("%v: %d, want %d", c.host, got, c.want)
 		}
 	}

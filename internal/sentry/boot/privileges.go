@@ -18,7 +18,7 @@ import (
 // give no power over the host's kernel.
 var sentryCaps = []uint{
 	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_FSETID,
-	unix.CAP_KILL, unix.CAP_SYS_PTRACE,
+	unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_NICE,
 }
 
 // stubUser is the user that stubs run as if root starts them: nobody's. The
@@ -120,12 +120,22 @@ func stubIdentity(root bool) []stub.Option {
 	return []stub.Option{stub.WithUser(stubUser)}
 }
 
+// memoryPerTask is what a process takes at the least, of the guest's memory,
+// the host kernel's and the sentry's. A sandbox with a memory limit may have
+// as many as it can hold twice over, as Linux bounds threads by memory: then a
+// fork bomb is refused further processes before it starves the sentry.
+const memoryPerTask = 512 << 10
+
 // maxTasks is how many threads guests may have: at most a quarter of what the
-// host's own limits leave for everybody.
-func maxTasks(hostLimits ...int) int {
+// host's own limits leave for everybody, and what the memory limit, if it is
+// not 0, has room for.
+func maxTasks(memory int64, hostLimits ...int) int {
 	n := kernel.DefaultMaxTasks
 	for _, l := range hostLimits {
 		n = min(n, max(l/4, 256))
+	}
+	if memory > 0 {
+		n = min(n, int(max(memory/memoryPerTask, 64)))
 	}
 	return n
 }

@@ -435,7 +435,7 @@ func TestForbiddenRules(t *testing.T) {
 	// These have rules for some of their uses.
 	for _, nr := range []uint32{
 		unix.SYS_CLONE, unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_OPENAT2, unix.SYS_STATX, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT,
-		unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_SOCKETPAIR, unix.SYS_PRCTL, unix.SYS_IOCTL, unix.SYS_FCNTL,
+		unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_SOCKETPAIR, unix.SYS_PRCTL, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SETPRIORITY,
 	} {
 		forbidden[nr] = false
 		for _, r := range hostCalls("trap") {

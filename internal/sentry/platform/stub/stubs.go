@@ -150,8 +150,22 @@ func (s *Stubs) register(p *Process, pid int) error {
 	}
 	p.pid = pid
 	s.procs[pid] = p
+	if len(s.procs) > crowd {
+		// What it forks inherits this. If the host refuses, the sentry is slow
+		// to answer and no more.
+		unix.Setpriority(unix.PRIO_PROCESS, pid, Humble)
+	}
 	return nil
 }
+
+const (
+	// crowd is how many stubs there may be before further ones run with the
+	// least priority. Among hundreds that all want a processor the sentry
+	// would hardly get one: a fork bomb could not even be ended by SIGTERM.
+	crowd = 128
+	// Humble is the nice value of these.
+	Humble = 19
+)
 
 // startTemplate spawns the template from a thread of its own, which stays to
 // the end: the host ends the stubs when the thread that is their parent ends,
