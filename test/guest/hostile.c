@@ -57,6 +57,18 @@ TEST(generated_code) {
 	OK(mprotect(page, 4096, PROT_READ | PROT_EXEC));
 	for (int i = 0; i < 50; i++)
 		EQUAL(((long (*)(void))page)(), pid);
+	/* read by the kernel it is what was written, whatever a platform does to it */
+	unsigned char seen[sizeof code];
+	int p[2], mem = OK(open("/proc/self/mem", O_RDONLY));
+	OK(pipe(p));
+	for (size_t skip = 0; skip < sizeof code; skip++) {
+		size_t n = sizeof code - skip;
+		EQUAL(write(p[1], page + skip, n), n);
+		EQUAL(read(p[0], seen, n), n);
+		CHECK(!memcmp(seen, code + skip, n));
+		EQUAL(pread(mem, seen, n, (off_t)(page + skip)), n);
+		CHECK(!memcmp(seen, code + skip, n));
+	}
 	OK(mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC));
 	CHECK(!memcmp(page, code, sizeof code));
 	page[1] = 110; /* getppid */

@@ -18,7 +18,21 @@ type remoteIovec struct {
 
 // CopyIn implements platform.AddressSpace.
 func (p *Process) CopyIn(addr uint64, dst []byte) (int, error) {
+	n, err := p.CopyInRaw(addr, dst)
+	p.read(addr, dst[:n])
+	return n, err
+}
+
+// CopyInRaw is CopyIn that shows code as it is, rewritten.
+func (p *Process) CopyInRaw(addr uint64, dst []byte) (int, error) {
 	return p.transfer(unix.SYS_PROCESS_VM_READV, addr, dst)
+}
+
+// read makes what was read at addr what the guest put there.
+func (p *Process) read(addr uint64, b []byte) {
+	if p.OnRead != nil && len(b) > 0 {
+		p.OnRead(addr, b)
+	}
 }
 
 // CopyOut implements platform.AddressSpace.
@@ -70,6 +84,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 		}
 		done := t.copied(o, n)
 		copy(dst[:done], t.window())
+		t.proc.read(addr, dst[:done])
 		if done < n {
 			return done, unix.EFAULT
 		}

@@ -50,6 +50,9 @@ type Process struct {
 	// OnReset is what the platform does when another program is to be loaded.
 	// It is set before the process is used.
 	OnReset func()
+	// OnRead corrects what was read of guest memory at addr, if the platform
+	// has changed it behind the guest's back. It is set likewise.
+	OnRead func(addr uint64, b []byte)
 }
 
 // queuedOp is an operation with the thread that is to hear of its failure.

@@ -1,6 +1,8 @@
 package trap
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -47,9 +49,46 @@ type space struct {
 	resume map[uint64]uint64
 }
 
-// table finds trampolines. It is not changed once it is published, but for
-// its arenas' growth.
-type table struct{ arenas []arena }
+// table finds trampolines and rewritten code. It is not changed once it is
+// published, but for its arenas' growth.
+type table struct {
+	arenas []arena
+	// rewritten are all sites by address, also those that live no more.
+	rewritten []*site
+}
+
+// index makes t.rewritten.
+func (t *table) index() {
+	t.rewritten = nil
+	for _, a := range t.arenas {
+		t.rewritten = append(t.rewritten, a.sites...)
+	}
+	slices.SortFunc(t.rewritten, func(a, b *site) int { return cmp.Compare(a.Addr, b.Addr) })
+}
+
+// original makes of b, which was read at addr, what the guest's code is.
+func (s *space) original(addr uint64, b []byte) {
+	t := s.table.Load()
+	if t == nil {
+		return
+	}
+	// A site is shorter than a trampoline; so none that begins earlier ends
+	// behind addr.
+	first, _ := slices.BinarySearchFunc(t.rewritten, addr-min(addr, rewrite.Size), func(st *site, a uint64) int { return cmp.Compare(st.Addr, a) })
+	for _, st := range t.rewritten[first:] {
+		if st.Addr >= addr+uint64(len(b)) {
+			return
+		}
+		if !st.live.Load() {
+			continue
+		}
+		if st.Addr >= addr {
+			copy(b[st.Addr-addr:], st.Old)
+		} else if skip := addr - st.Addr; skip < uint64(len(st.Old)) {
+			copy(b, st.Old[skip:])
+		}
+	}
+}
 
 type arena struct {
 	start uint64
@@ -69,7 +108,7 @@ type site struct {
 
 func newSpace(p *stub.Process) *space {
 	s := &space{proc: p, counts: make(map[uint64]int), resume: make(map[uint64]uint64)}
-	p.OnReset = s.reset
+	p.OnReset, p.OnRead = s.reset, s.original
 	return s
 }
 
@@ -105,6 +144,7 @@ func (s *space) fork(p *stub.Process) *space {
 			}
 			c.arenas = append(c.arenas, d)
 		}
+		c.index()
 		n.table.Store(c)
 	}
 	return n
@@ -172,7 +212,7 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 	}
 	start := max(m.Start, addr-min(addr, rewrite.Before))
 	code := make([]byte, min(m.End, addr+rewrite.After)-start)
-	n, _ := s.proc.CopyIn(start, code)
+	n, _ := s.proc.CopyInRaw(start, code)
 	code = code[:n]
 
 	at, index, ok := s.room(t, addr, generation)
@@ -211,6 +251,7 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 	next := &table{arenas: append([]arena(nil), tab.arenas...)}
 	a := &next.arenas[index]
 	a.sites = append(a.sites, st)
+	next.index()
 	s.table.Store(next)
 	var err error
 	if whole {
@@ -261,7 +302,7 @@ func (s *space) room(t *stub.Thread, addr, generation uint64) (at uint64, index 
 	}
 	next := &table{}
 	if tab := s.table.Load(); tab != nil {
-		next.arenas = append(next.arenas, tab.arenas...)
+		*next = table{append(next.arenas, tab.arenas...), tab.rewritten}
 	}
 	next.arenas = append(next.arenas, arena{start: start})
 	s.table.Store(next)
