@@ -505,6 +505,9 @@ func FuzzIovec(f *testing.F) {
 
 // A small read and write allocate nothing.
 func TestNoAllocation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector, which is run with -short, makes pools forget at random")
+	}
 	p := newProcess(t)
 	f := uint64(p.open("/f", unix.O_RDWR|unix.O_CREAT))
 	p.want("write", 4096, nil, sysWrite, f, memBase, 4096)
