@@ -114,7 +114,7 @@ func TestWallsFromOutside(t *testing.T) {
 				}
 				if i == 0 {
 					// CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SYS_PTRACE
-					if caps := field(t, pid, "status", "CapPrm:"); caps != "000000000008003f" {
+					if caps := field(t, pid, "status", "CapPrm:"); caps != "000000000088003f" {
 						t.Errorf("the sentry's capabilities are %s", caps)
 					}
 					fds, _ := filepath.Glob("/proc/" + pid + "/fd/*")
