@@ -5,7 +5,6 @@ package test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,6 +129,6 @@ func report(t *testing.T, r result) {
 		}
 	}
 	if !seen || r.code != 0 && !strings.Contains(r.stdout, "FAIL") {
-		t.Error(fmt.Sprintf("exit status %d; output:\n%s%s", r.code, tail(r.stdout), tail(r.stderr)))
+		t.Errorf("exit status %d; output:\n%s%s", r.code, tail(r.stdout), tail(r.stderr))
 	}
 }

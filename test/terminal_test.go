@@ -114,7 +114,7 @@ func TestTerminal(t *testing.T) {
 	shell := []string{"bash", "--norc", "--noprofile", "-i"}
 	for _, w := range walls {
 		t.Run(w.name, func(t *testing.T) {
-			argv := shell
+			var argv []string
 			if w.args != nil {
 				argv = append(append([]string{coffer(t)}, w.args...), "--env", "PS1=ready> ", "--cwd", "/", "--")
 				argv = append(argv, shell...)

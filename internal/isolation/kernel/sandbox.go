@@ -210,9 +210,6 @@ func (s *Sandbox) send(m boot.Message) error {
 	return s.enc.Encode(m)
 }
 
-// PID is the sentry's process ID on the host.
-func (s *Sandbox) PID() int { return s.cmd.Process.Pid }
-
 // Signal sends a signal to the first program.
 func (s *Sandbox) Signal(sig int) error { return s.send(boot.Message{Op: "signal", Signal: sig}) }
 

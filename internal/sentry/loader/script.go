@@ -21,7 +21,7 @@ func parseScript(head []byte) (interp, arg string, err error) {
 	line := head[2 : len(head)-1]
 	if nl := bytes.IndexByte(head[2:], '\n'); nl >= 0 {
 		line = head[2 : 2+nl]
-	} else if name := bytes.TrimLeft(line, " \t"); len(name) == 0 || bytes.IndexAny(name, " \t\x00") < 0 {
+	} else if name := bytes.TrimLeft(line, " \t"); len(name) == 0 || !bytes.ContainsAny(name, " \t\x00") {
 		return "", "", unix.ENOEXEC
 	}
 	line = bytes.Trim(line, " \t")

@@ -13,8 +13,6 @@ import (
 // Where the stub's code is, which only the tests of attacks on it know.
 func stubText(p platform.Platform) uint64 { return p.Limits().Max + 512<<20 }
 
-const stubTextSize = 0x1000
-
 // checkGone checks what a context answers whose stub has ended.
 func checkGone(t *testing.T, g *Guest) {
 	t.Helper()
