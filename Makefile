@@ -23,19 +23,19 @@ deps:
 
 unit:
 	$(GO) vet ./...
-	$(GO) test ./cmd/... ./internal/...
+	@scripts/gotest ./cmd/... ./internal/...
 
 # The race detector needs cgo, with which a process cannot give up privileges
 # for all its threads, as boot does.
 race:
-	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./internal/... | grep -v /boot)
+	@CGO_ENABLED=1 scripts/gotest -race -short $$($(GO) list ./internal/... | grep -v /boot)
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 # Small C programs and real ones, natively first, then on every platform.
 guest: build
-	$(GO) test -count=1 -timeout 20m ./test/...
+	@scripts/gotest -count=1 -timeout 20m ./test/...
 
 docs:
 	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
