@@ -2,6 +2,7 @@
 #include "guest.h"
 #include <pthread.h>
 #include <setjmp.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
@@ -166,13 +167,50 @@ TEST(stack_grows) {
 
 TEST(mincore_tells_what_is_there) {
 	char *m = map(8192, PROT_READ | PROT_WRITE);
-	m[0] = 1;
-	unsigned char v[2];
+	madvise(m, 8192, MADV_NOHUGEPAGE); /* a huge page would bring both; EINVAL where there are none */
+	unsigned char v[3] = { 7, 7, 7 };
+	OK(mincore(m, 8192, v));
+	EQUAL(v[0] & 1, 0);
+	EQUAL(v[1] & 1, 0);
+	m[4096] = 1;
+	OK(mincore(m, 4097, v)); /* a part counts as a page */
+	EQUAL(v[0] & 1, 0);
+	EQUAL(v[1] & 1, 1);
+	EQUAL(v[2], 7);
+	OK(madvise(m + 4096, 4096, MADV_DONTNEED));
+	OK(mincore(m + 4096, 4096, v));
+	EQUAL(v[0] & 1, 0);
+	OK(mlock(m, 4096));
 	OK(mincore(m, 8192, v));
 	EQUAL(v[0] & 1, 1);
+	EQUAL(v[1] & 1, 0);
+	OK(munlock(m, 4096));
+	OK(mincore((void *)getauxval(AT_SYSINFO_EHDR), 4096, v));
 	FAILS(mincore(m + 1, 4096, v), EINVAL);
+	FAILS(mincore(m, 4096, (unsigned char *)-1), EFAULT);
+	FAILS(mincore(m, 4096, (unsigned char *)8), EFAULT);
 	OK(munmap(m + 4096, 4096));
+	v[0] = 0;
 	FAILS(mincore(m, 8192, v), ENOMEM);
+	char *f = mmap(0, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	CHECK(f != MAP_FAILED);
+	OK(mincore(f, 8192, v));
+	EQUAL(v[0] & 1, 0);
+}
+
+TEST(mincore_of_much) {
+	/* more than a page of answers, with something near the end */
+	size_t n = 10000;
+	char *m = mmap(0, n * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(m != MAP_FAILED);
+	madvise(m, n * 4096, MADV_NOHUGEPAGE);
+	m[9998 * 4096] = 1;
+	unsigned char *v = malloc(n);
+	memset(v, 7, n);
+	OK(mincore(m, n * 4096, v));
+	for (size_t i = 0; i < n; i++)
+		EQUAL(v[i] & 1, i == 9998);
+	free(v);
 }
 
 TEST(address_space_limit) {

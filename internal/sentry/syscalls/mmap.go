@@ -21,7 +21,7 @@ var mmapRows = []Row{
 	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Ptr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
 		PF("flags", Flags, mmapFlags)),
 	full(26, "msync", sysMsync, P("addr", Ptr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
-	partial(27, "mincore", sysMincore, "every mapped page counts as resident", P("addr", Ptr), P("length", Unsigned), P("vec", Ptr)),
+	partial(27, "mincore", sysMincore, "locked memory counts as resident, though the host may swap it", P("addr", Ptr), P("length", Unsigned), P("vec", Ptr)),
 }
 
 var protFlags = &FlagSet{Names: []FlagName{
@@ -132,23 +132,24 @@ func sysMincore(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if addr > mm.TaskSize || length > mm.TaskSize-addr {
 		return 0, unix.ENOMEM
 	}
-	var resident [mm.PageSize]byte
-	for i := range resident {
-		resident[i] = 1
+	pages := (length + mm.PageMask) / mm.PageSize
+	if vec > mm.TaskSize || pages > mm.TaskSize-vec {
+		return 0, unix.EFAULT
 	}
-	end := addr + (length+mm.PageMask)&^mm.PageMask
-	// In steps of a page of vec, so that a hole is found after what lies
-	// before it was answered.
-	for addr < end {
-		n := min(end-addr, mm.PageSize*mm.PageSize)
-		if !t.MM().Mapped(addr, addr+n) {
-			return 0, unix.ENOMEM
-		}
-		if _, err := t.CopyOut(vec, resident[:n/mm.PageSize]); err != nil {
+	// In steps of a page of vec, and to the first hole: what lies before it is
+	// answered.
+	resident := make([]byte, min(pages, mm.PageSize))
+	for pages > 0 {
+		n, err := t.MM().Resident(t.Context(), addr, resident[:min(pages, mm.PageSize)])
+		if err != nil {
 			return 0, err
 		}
-		addr += n
-		vec += n / mm.PageSize
+		if _, err := t.CopyOut(vec, resident[:n]); err != nil {
+			return 0, err
+		}
+		pages -= uint64(n)
+		vec += uint64(n)
+		addr += uint64(n) * mm.PageSize
 	}
 	return 0, nil
 }

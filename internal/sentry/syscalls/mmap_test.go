@@ -64,12 +64,20 @@ func TestMmapFiles(t *testing.T) {
 func TestMincore(t *testing.T) {
 	p := newProcess(t)
 	vec := uint64(memBase)
-	p.want("mapped", 0, nil, sysMincore, memBase, 3*mm.PageSize, vec)
-	if got := p.get(vec, 3); string(got) != "\x01\x01\x01" {
+	p.put(vec, []byte{7, 7, 7, 7})
+	p.put(memBase+2*mm.PageSize, []byte{7})
+	p.want("mapped", 0, nil, sysMincore, memBase, 2*mm.PageSize+1, vec)
+	if got := p.get(vec, 4); string(got) != "\x01\x00\x01\x07" {
 		t.Errorf("mincore says %v", got)
 	}
+	p.want("nothing", 0, nil, sysMincore, memBase, 0, vec)
 	p.want("unaligned", 0, unix.EINVAL, sysMincore, memBase+1, mm.PageSize, vec)
+	p.put(vec, []byte{7, 7})
 	p.want("hole", 0, unix.ENOMEM, sysMincore, readOnly, 2*mm.PageSize, vec)
+	if got := p.get(vec, 2); string(got) != "\x00\x07" {
+		t.Errorf("before a hole mincore says %v", got)
+	}
+	p.want("vector beyond user space", 0, unix.EFAULT, sysMincore, nowhere, mm.PageSize, ^uint64(0))
 	p.want("huge", 0, unix.ENOMEM, sysMincore, memBase, ^uint64(0), vec)
 	p.want("bad vector", 0, unix.EFAULT, sysMincore, memBase, mm.PageSize, nowhere)
 }

@@ -245,6 +245,21 @@ func (c *Context) CopyOutLate(addr uint64, src []byte) error {
 	return err
 }
 
+// Resident implements platform.Residency: a page of zeros is not in memory.
+func (c *Context) Resident(addr uint64, vec []byte) error {
+	for i := range vec {
+		p := c.Space.Pages[addr/pageSize+uint64(i)]
+		if p == nil {
+			return unix.ENOMEM
+		}
+		vec[i] = 0
+		if p.Data != [pageSize]byte{} {
+			vec[i] = 1
+		}
+	}
+	return nil
+}
+
 // CompareAndSwap32 is not there.
 func (c *Context) CompareAndSwap32(uint64, uint32, uint32) (uint32, error) { return 0, unix.ENOSYS }
 

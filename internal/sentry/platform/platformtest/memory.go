@@ -259,3 +259,41 @@ func testMapFile(t *testing.T, p platform.Platform) {
 		t.Error(err)
 	}
 }
+
+// testResident: pages that were touched are in memory, others are not, and
+// what is queued counts.
+func testResident(t *testing.T, p platform.Platform) {
+	g := NewGuest(t, p, exit60)
+	defer g.Done()
+	host, ok := g.Ctx.(platform.Residency)
+	if !ok {
+		t.Skip("the platform cannot tell")
+	}
+	const addr, pages = 0x10000000, 9000
+	for range 2 {
+		g.Map(addr, pages*0x1000, unix.PROT_READ|unix.PROT_WRITE)
+		g.Ctx.Queue(platform.Op{Kind: platform.OpMadvise, Addr: addr, Length: pages * 0x1000, Advice: unix.MADV_NOHUGEPAGE})
+		touched := map[int]bool{1: true, 4096: true, 8999: true}
+		for i := range touched {
+			if _, err := g.Ctx.CopyOut(addr+uint64(i)*0x1000, []byte{1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		vec := bytes.Repeat([]byte{7}, pages)
+		if err := host.Resident(addr, vec); err != nil {
+			t.Fatal(err)
+		}
+		for i, b := range vec {
+			if (b == 1) != touched[i] || b > 1 {
+				t.Errorf("page %d: %d", i, b)
+			}
+		}
+		g.Ctx.Regs().Rip = CodeAddr
+		g.Syscall(60)
+	}
+	for _, bad := range []uint64{addr + 1, addr + (pages-1)*0x1000, 0x12345000, p.Limits().Max, ^uint64(0xfff)} {
+		if err := host.Resident(bad, make([]byte, 2)); err == nil {
+			t.Errorf("%#x: no error", bad)
+		}
+	}
+}

@@ -56,6 +56,7 @@ var tests = []test{
 	{"CompareAndSwap", testCompareAndSwap},
 	{"Copy", testCopy},
 	{"CopyLimits", testCopyLimits},
+	{"Resident", testResident},
 	{"Poke", testPoke},
 	{"Ops", testOps},
 	{"OpsMany", testOpsMany},

@@ -47,6 +47,7 @@ var allowedCalls = []struct {
 	{unix.SYS_MSYNC, nil, "guest mappings"},
 	{unix.SYS_MLOCK, nil, "guest mappings"},
 	{unix.SYS_MUNLOCK, nil, "guest mappings"},
+	{unix.SYS_MINCORE, nil, "which guest pages are in memory"},
 	{unix.SYS_RECVMSG, &argCheck{0, []uint32{0}}, "receive a descriptor to map"},
 	{unix.SYS_CLOSE, nil, "close it"},
 	{unix.SYS_CLOSE_RANGE, nil, "close what a fork inherited"},

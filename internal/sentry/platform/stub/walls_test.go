@@ -41,6 +41,7 @@ var passing = map[uint64][]uint64{
 	unix.SYS_MSYNC:       {guestData, PageSize, unix.MS_ASYNC},
 	unix.SYS_MLOCK:       {guestData, PageSize},
 	unix.SYS_MUNLOCK:     {guestData, PageSize},
+	unix.SYS_MINCORE:     {guestData, PageSize, guestData},
 	unix.SYS_RECVMSG:     {0, 0, unix.MSG_DONTWAIT},
 	unix.SYS_CLOSE:       {77},
 	unix.SYS_CLOSE_RANGE: {1, 0xffffffff, 0},
