@@ -30,6 +30,7 @@ func TestDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("plain", 0o644, "text")
+	write("lines", 0o644, "123\n")
 	write("junk", 0o755, "\x7fELF and no more")
 	write("script", 0o755, "#!/no/such/interpreter\n")
 	write("arm", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
@@ -70,6 +71,13 @@ func TestDo(t *testing.T) {
 		{name: "bad cwd", args: []string{"--cwd", "/no/such", "--", "true"}, code: 125, stderr: "--cwd"},
 		{name: "bad filter", args: []string{"--trace", "--trace-filter", "opne", "--", "true"}, code: 125, stderr: "open"},
 		{name: "filter without trace", args: []string{"--trace-filter", "open", "--", "true"}, code: 125, stderr: "needs --trace"},
+		{name: "empty memory", args: []string{"--memory", "", "--", "true"}, code: 125, stderr: "--memory has an empty value"},
+		{name: "empty user", args: []string{"--user=", "--", "true"}, code: 125, stderr: "--user has an empty value"},
+		{name: "no user", args: []string{"--user", "4294967295", "--", "true"}, code: 125, stderr: "not a user or group ID"},
+		{name: "empty command", args: []string{"--", ""}, code: 127, stderr: "empty word"},
+		{name: "missing interpreter in PATH", args: []string{bind, "--env", "PATH=/b", "--", "script"}, code: 127, stderr: "interpreter is missing"},
+		{name: "full trace", args: []string{"--trace=/dev/full", "--", "true"}, stderr: "the trace is incomplete"},
+		{name: "trace of results", args: []string{bind, "--trace", "--trace-filter", "read", "--", "sh", "-c", "read x </b/lines"}, stderr: `"3", 1) = 1`},
 		{name: "host name", args: []string{"--hostname", "box", "--", "uname", "-n"}, stdout: "box\n"},
 		{name: "kernel", args: []string{"--", "uname", "-sm"}, stdout: "Linux x86_64\n"},
 		{name: "environment", args: []string{"--env", "X=a b", "--", "sh", "-c", "echo \"$X\""}, stdout: "a b\n"},

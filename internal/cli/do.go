@@ -44,15 +44,27 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 		Example: `  coffer do -- make test
   coffer do --bind .:/src:rw --cwd /src -- make
   coffer do --memory 512M -- python3 untrusted.py
-  coffer do --trace --trace-filter file -- ls
+  coffer do --trace --trace-filter @file -- ls
   coffer do --rootfs ./alpine --user nobody -- sh`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &exitError{exitUsage, "no command is given: coffer do [flags] -- CMD [ARG...]"}
 			}
+			if args[0] == "" {
+				return &exitError{exitNotFound, "the command is an empty word"}
+			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return runDo(f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			// An empty value is an unset shell variable as a rule. It must not
+			// quietly stand for a weaker default.
+			for _, name := range []string{"rootfs", "cwd", "user", "memory", "trace", "trace-filter"} {
+				if fl := c.Flags().Lookup(name); fl.Changed && fl.Value.String() == "" {
+					return &exitError{exitUsage, fmt.Sprintf("--%s has an empty value: give one, or leave the flag out", name)}
+				}
+			}
+			return runDo(f, args)
+		},
 	}
 	fl := c.Flags()
 	fl.SetInterspersed(false) // CMD's own flags are CMD's
@@ -61,12 +73,12 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 	fl.StringVar(&f.rootfs, "rootfs", "/", "the directory to use as root file system")
 	fl.StringVar(&f.cwd, "cwd", "", "the working directory in the sandbox (default: the present one, or / with --rootfs)")
 	fl.StringArrayVar(&f.env, "env", nil, "set a variable, NAME=VALUE, or pass NAME on (repeatable)")
-	fl.StringVar(&f.user, "user", "", "run as USER[:GROUP], names or numbers (default: the present user)")
+	fl.StringVar(&f.user, "user", "", "run as USER[:GROUP], names or numbers; a number that /etc/passwd lacks has group 0 (default: the present user)")
 	fl.StringVar(&f.hostname, "hostname", "coffer", "the sandbox's host name")
 	fl.StringVar(&f.memory, "memory", "", "limit the sandbox's memory, for example 512M or 2G")
-	fl.StringVar(&f.trace, "trace", "", "write each system call to standard error, or to FILE (JSON lines if it ends in .json or .jsonl)")
+	fl.StringVar(&f.trace, "trace", "", "write each system call to standard error, or with --trace=FILE to a file (JSON lines if it ends in .json or .jsonl)")
 	fl.Lookup("trace").NoOptDefVal = "-"
-	fl.StringVar(&f.traceFilter, "trace-filter", "", "trace only these: names and families such as open,file,!read,error")
+	fl.StringVar(&f.traceFilter, "trace-filter", "", "trace only these: calls and groups such as openat,@file,!read,error")
 	c.RegisterFlagCompletionFunc("intercept", cobra.FixedCompletions([]string{"trap", "ptrace"}, cobra.ShellCompDirectiveNoFileComp))
 	c.MarkFlagDirname("rootfs")
 	return c
@@ -80,7 +92,7 @@ func runDo(f doFlags, args []string) error {
 	}
 	defer closeAll(cfg)
 	var tty *terminal
-	if term.IsTerminal(0) && term.IsTerminal(1) {
+	if term.IsTerminal(0) && term.IsTerminal(1) && inForeground() {
 		if tty, err = newTerminal(); err != nil {
 			return &exitError{exitUsage, err.Error()}
 		}

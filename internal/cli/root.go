@@ -77,6 +77,7 @@ the host's kernel never sees them.`,
 		Example: `  coffer do -- ls -l /          a program in a sandbox
   coffer do -- bash             an interactive shell
   coffer check                  what this host can run`,
+		Version:       Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

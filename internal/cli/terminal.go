@@ -8,6 +8,7 @@ import (
 
 	"coffer/internal/isolation/kernel"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -27,6 +28,13 @@ func newTerminal() (*terminal, error) {
 		return nil, err
 	}
 	return &terminal{ours: ours, theirs: theirs, output: make(chan struct{})}, nil
+}
+
+// inForeground reports whether coffer may use its terminal: a background job of
+// a shell would be stopped by setting its modes.
+func inForeground() bool {
+	pgrp, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
 }
 
 // relay puts the user's terminal into raw mode and passes bytes both ways.

@@ -33,6 +33,11 @@ func resolveUser(spec, root string) (uid, gid uint32, groups []uint32, err error
 		return uint32(os.Geteuid()), uint32(os.Getegid()), groups, nil
 	}
 	name, group, hasGroup := strings.Cut(spec, ":")
+	for _, id := range []string{name, group} {
+		if n, err := strconv.ParseUint(id, 10, 64); err == nil && n >= 1<<32-1 {
+			return 0, 0, nil, fmt.Errorf("--user %s: %s is not a user or group ID: the largest is %d", spec, id, uint32(1<<32-2))
+		}
+	}
 	passwd := filepath.Join(root, "etc/passwd")
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		uid = uint32(n)

@@ -203,8 +203,24 @@ func startTrace(table *syscalls.Table, t *Trace) error {
 	if t.JSON {
 		opt.Format = syscalls.TraceJSON
 	}
-	table.SetTracer(syscalls.NewTracer(os.NewFile(uintptr(t.FD), "trace"), opt))
+	table.SetTracer(syscalls.NewTracer(&traceFile{f: os.NewFile(uintptr(t.FD), "trace")}, opt))
 	return nil
+}
+
+// traceFile says once, on coffer's standard error, that it cannot be written.
+// The Tracer makes one Write at a time.
+type traceFile struct {
+	f      *os.File
+	failed bool
+}
+
+func (t *traceFile) Write(line []byte) (int, error) {
+	n, err := t.f.Write(line)
+	if err != nil && !t.failed {
+		t.failed = true
+		fmt.Fprintln(os.Stderr, "coffer: the trace is incomplete:", err)
+	}
+	return n, err
 }
 
 // CheckTraceFilter tells what is wrong with a trace filter.

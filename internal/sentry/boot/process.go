@@ -117,7 +117,11 @@ func (s *sandbox) standardStreams(box *Sandbox, fds *vfs.FDTable) error {
 func (s *sandbox) exec(box *Sandbox) error {
 	name := box.Args[0]
 	if strings.Contains(name, "/") {
-		return explainExec(name, syscalls.Exec(s.init, name, box.Args, box.Env))
+		err := syscalls.Exec(s.init, name, box.Args, box.Env)
+		if errors.Is(err, unix.ENOENT) && s.exists(name) {
+			err = errInterpreter
+		}
+		return explainExec(name, err)
 	}
 	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	for _, e := range box.Env {
@@ -134,6 +138,8 @@ func (s *sandbox) exec(box *Sandbox) error {
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, unix.ENOENT) && s.exists(path.Join(dir, name)):
+			found = errInterpreter // unless a later directory has one that can be run
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		case errors.Is(err, unix.EACCES):
 			found = err // unless a later directory has one that can be run
@@ -147,18 +153,38 @@ func (s *sandbox) exec(box *Sandbox) error {
 	return explainExec(name, found)
 }
 
+// errInterpreter says that a program is there, and what it needs is not.
+var errInterpreter = errors.New("missing interpreter")
+
+// exists reports whether there is a file of that name.
+func (s *sandbox) exists(name string) bool {
+	fs := s.init.FS()
+	root, cwd := fs.Root(), fs.Cwd()
+	defer root.DecRef()
+	defer cwd.DecRef()
+	p, err := fs.Mounts().Resolve(s.init, vfs.Origin{Root: root, Start: cwd}, name, 0)
+	if err == nil {
+		p.DecRef()
+	}
+	return err == nil
+}
+
 // explainExec says in words why a program cannot be run.
 func explainExec(name string, err error) error {
 	code, why := exitNotExecutable, ""
 	switch {
 	case err == nil:
 		return nil
+	case err == errInterpreter:
+		code, why = exitNotFound, "its interpreter is missing in the sandbox: what its first line names, or its dynamic loader"
 	case errors.Is(err, unix.ENOENT):
-		code, why = exitNotFound, "no such file, or its interpreter is missing, in the sandbox"
+		code, why = exitNotFound, "there is no such file in the sandbox"
 	case errors.Is(err, unix.ENOTDIR):
 		code, why = exitNotFound, "a part of the path is not a directory"
 	case errors.Is(err, unix.EACCES):
-		why = "it is not executable for this user: see its permissions (chmod +x)"
+		why = "it is a directory, or not executable for this user (chmod +x)"
+	case errors.Is(err, unix.EFAULT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EIO):
+		why = "it is a damaged program: its file is shorter than it says, or contradicts itself"
 	case errors.Is(err, unix.ENOEXEC):
 		why = "it is neither an x86-64 Linux program nor a script that begins with #!"
 	case errors.Is(err, unix.ELIBBAD):

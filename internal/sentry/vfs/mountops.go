@@ -1,6 +1,9 @@
 package vfs
 
 import (
+	"cmp"
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -307,6 +310,7 @@ func (ns *MountNamespace) Mounts(root Path) []MountInfo {
 	mountMu.RLock()
 	var mounts []*Mount
 	ns.root.each(func(m *Mount) { mounts = append(mounts, m) })
+	slices.SortFunc(mounts, func(a, b *Mount) int { return cmp.Compare(a.id, b.id) })
 	out := make([]MountInfo, 0, len(mounts))
 	for _, m := range mounts {
 		i := MountInfo{ID: m.id, ParentID: m.id, Flags: m.Flags(), Type: m.super.fs.Name(), Source: m.source}
