@@ -176,6 +176,81 @@ TEST(futex_requeue) {
 		pthread_join(t[i], NULL);
 }
 
+static volatile int pi_lock, inside;
+static void *waits_for_pi(void *a) {
+	EQUAL(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, NULL, &pi_lock, 0), 0);
+	EQUAL(pi_lock & FUTEX_TID_MASK, gettid());
+	EQUAL(inside++, 0);
+	sleep_ms(2);
+	passed++;
+	inside--;
+	OK(futex(&pi_lock, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+	return a;
+}
+
+TEST(futex_requeue_pi) {
+	for (int held = 0; held < 2; held++) {
+		pthread_t t[4];
+		gate = passed = 0;
+		for (int i = 0; i < 4; i++)
+			pthread_create(&t[i], NULL, waits_for_pi, NULL);
+		sleep_ms(30);
+		/* Only the call that goes with theirs moves them, and only to where they said. */
+		static volatile int other;
+		FAILS(futex(&gate, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0), EINVAL);
+		FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &other, 0), EINVAL);
+		FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)10, &other, 0), EINVAL);
+		FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)10, &pi_lock, 5), EAGAIN);
+		FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 2, (void *)10, &pi_lock, 0), EINVAL);
+		FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)-1, &pi_lock, 0), EINVAL);
+		if (held)
+			OK(futex(&pi_lock, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+		EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)1, &pi_lock, 0), 2);
+		EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)10, &pi_lock, 0), 2);
+		EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)10, &pi_lock, 0), 0);
+		if (held) {
+			sleep_ms(10);
+			EQUAL(passed, 0);
+			OK(futex(&pi_lock, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+		}
+		for (int i = 0; i < 4; i++)
+			pthread_join(t[i], NULL);
+		EQUAL(passed, 4);
+		EQUAL(pi_lock, 0);
+	}
+}
+
+static void *is_interrupted(void *a) {
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, NULL, &pi_lock, 0), EAGAIN);
+	return a;
+}
+static void nothing(int s) { (void)s; }
+
+TEST(futex_wait_requeue_pi_fails) {
+	struct timespec past = { 0, 1 };
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 1, NULL, &pi_lock, 0), EAGAIN);
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, NULL, &gate, 0), EINVAL);
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &past, &pi_lock, 0), ETIMEDOUT);
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE | FUTEX_CLOCK_REALTIME, 0, &past, &pi_lock, 0), ETIMEDOUT);
+	FAILS(futex(&gate, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, NULL, (int *)1, 0), EINVAL);
+	FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &gate, 0), EINVAL);
+	EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &pi_lock, 0), 0);
+	EQUAL(pi_lock, 0);
+	/* After a signal the call is made again, but not once it was moved. */
+	struct sigaction sa = { .sa_handler = nothing };
+	sigaction(SIGUSR1, &sa, NULL);
+	pthread_t t;
+	OK(futex(&pi_lock, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+	pthread_create(&t, NULL, is_interrupted, NULL);
+	sleep_ms(20);
+	pthread_kill(t, SIGUSR1);
+	sleep_ms(20);
+	EQUAL(futex(&gate, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &pi_lock, 0), 1);
+	pthread_kill(t, SIGUSR1);
+	pthread_join(t, NULL);
+	OK(futex(&pi_lock, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+}
+
 TEST(futex_between_processes) {
 	volatile int *m = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t k = OK(fork());

@@ -49,6 +49,11 @@ type futexWaiter struct {
 	// ch has capacity one and receives before bucket becomes nil.
 	ch chan struct{}
 
+	// A waiter that FutexRequeuePI is to move: toPI is set, and target is the
+	// PI futex.
+	toPI   bool
+	target futexKey
+
 	// A waiter for a priority-inheritance futex: pi is set, and piOwner is the
 	// task that it waits for, nil once that one has died.
 	pi      bool
@@ -147,23 +152,31 @@ func (w *futexWaiter) signal() {
 	}
 }
 
-// dequeue takes w out of its queue. It returns false if a waker was first.
-func (w *futexWaiter) dequeue() bool {
+// lockBucket locks the bucket that w is queued in, nil if in none.
+func (w *futexWaiter) lockBucket() *futexBucket {
 	for {
 		b := w.bucket.Load()
 		if b == nil {
-			return false
+			return nil
 		}
 		b.mu.Lock()
-		if w.bucket.Load() != b { // requeued or woken meanwhile
-			b.mu.Unlock()
-			continue
+		if w.bucket.Load() == b {
+			return b
 		}
-		b.unlink(w)
-		w.bucket.Store(nil)
-		b.mu.Unlock()
-		return true
+		b.mu.Unlock() // requeued or woken meanwhile
 	}
+}
+
+// dequeue takes w out of its queue. It returns false if a waker was first.
+func (w *futexWaiter) dequeue() bool {
+	b := w.lockBucket()
+	if b == nil {
+		return false
+	}
+	b.unlink(w)
+	w.bucket.Store(nil)
+	b.mu.Unlock()
+	return true
 }
 
 // drain takes the token that a waker may have left. w is in no queue.
@@ -227,7 +240,7 @@ func (t *Task) ownWaiter() *futexWaiter {
 		w.ch = make(chan struct{}, 1)
 		w.task = t
 	}
-	w.pi, w.piOwner = false, nil
+	w.pi, w.piOwner, w.toPI = false, nil, false
 	return w
 }
 
@@ -275,7 +288,8 @@ func (t *Task) futexQueue(w *futexWaiter, key futexKey, addr uint64, val uint32)
 }
 
 // FutexWake wakes at most n waiters whose bit sets meet bitset, and returns
-// how many. EINVAL if one of them waits for a PI futex.
+// how many. EINVAL if one of them waits for a PI futex,
+// or to be moved to one.
 func (t *Task) FutexWake(addr uint64, n int, shared bool, bitset uint32) (int, error) {
 	if bitset == 0 {
 		return 0, unix.EINVAL
@@ -300,7 +314,7 @@ func (b *futexBucket) wakeKey(key futexKey, n int, bitset uint32) (int, error) {
 	for w := b.head; w != nil && woken < n; {
 		next := w.next
 		if w.key == key && w.bitset&bitset != 0 {
-			if w.pi {
+			if w.pi || w.toPI {
 				return woken, unix.EINVAL
 			}
 			b.wake(w)
@@ -341,7 +355,7 @@ func (t *Task) FutexRequeue(addr uint64, shared bool, addr2 uint64, shared2 bool
 		next := w.next
 		if w.key == k1 {
 			switch {
-			case w.pi:
+			case w.pi || w.toPI:
 				return woken, moved, unix.EINVAL
 			case woken < nrWake:
 				b1.wake(w)

@@ -45,7 +45,7 @@ func (t *Task) FutexLockPI(addr uint64, shared, try bool, deadline time.Time) er
 		if done || err != nil {
 			return err
 		}
-		return t.lockPIWait(b, w, addr, deadline)
+		return t.lockPIWait(w, addr, deadline)
 	}
 	return abi.ERESTARTNOINTR
 }
@@ -53,67 +53,96 @@ func (t *Task) FutexLockPI(addr uint64, shared, try bool, deadline time.Time) er
 // lockPIQueue takes the futex (done), or queues w behind its owner. again says
 // that the word or the owner is just changing. The lock is held.
 func (t *Task) lockPIQueue(b *futexBucket, w *futexWaiter, addr uint64, try bool) (done, again bool, err error) {
+	waiters := &t.k.futexes.piWaiters
+	waiters.Add(1)
+	claim, owner, err := t.claimPI(b, w.key, addr, t, try, false)
+	if claim == piWait {
+		w.piOwner = owner
+		b.push(w)
+		return false, false, nil
+	}
+	waiters.Add(-1)
+	return claim == piTaken, claim == piAgain, err
+}
+
+// What claimPI came to.
+type piClaim int
+
+const (
+	piFailed piClaim = iota
+	piTaken          // the task owns the futex
+	piWait           // it must wait for the owner
+	piAgain          // the word or the owner is just changing
+)
+
+// claimPI takes the PI futex at addr for a task, or finds whom that one is to
+// wait for, nil if the owner has died and the first waiter is about to take the
+// futex. With try it fails with EAGAIN instead. contended says that others are
+// going to wait for the task. The lock is held, and piWaiters counts the task
+// already: the owner's exit sets its state before it looks for waiters, so one
+// of us sees the other.
+func (t *Task) claimPI(b *futexBucket, key futexKey, addr uint64, task *Task, try, contended bool) (piClaim, *Task, error) {
 	val, err := t.futexLoad(addr)
 	if err != nil {
-		return false, false, err
+		return piFailed, nil, err
 	}
-	tid := t.futexTID()
-	if val&futexTIDMask == tid {
-		return false, false, unix.EDEADLK
+	if val&futexTIDMask == task.futexTID() {
+		return piFailed, nil, unix.EDEADLK
 	}
-	first := b.first(w.key)
+	first := b.first(key)
 	if first != nil && !first.pi {
-		return false, false, unix.EINVAL
+		return piFailed, nil, unix.EINVAL
 	}
 	if val&futexTIDMask == 0 {
-		now, err := t.takePI(b, w.key, addr, val)
-		return now, !now, err
+		switch now, err := t.takePI(b, key, addr, val, task, contended); {
+		case err != nil:
+			return piFailed, nil, err
+		case now:
+			return piTaken, nil, nil
+		}
+		return piAgain, nil, nil
 	}
 	if try {
-		return false, false, unix.EAGAIN
+		return piFailed, nil, unix.EAGAIN
 	}
 	if val&futexWaitersBit == 0 {
-		found, err := t.ctx.CompareAndSwap32(addr, val, val|futexWaitersBit)
-		if err != nil || found != val {
-			return false, err == nil, err
+		switch found, err := t.ctx.CompareAndSwap32(addr, val, val|futexWaitersBit); {
+		case err != nil:
+			return piFailed, nil, err
+		case found != val:
+			return piAgain, nil, nil
 		}
 	}
 	// Those that wait already know who owns it, even if the owner is dead and
 	// the first of them has not run yet.
-	var owner *Task
 	if first != nil {
-		owner = first.piOwner
-	} else if owner = t.k.Task(int32(val & futexTIDMask)); owner == nil {
-		return false, false, unix.ESRCH
+		return piWait, first.piOwner, nil
 	}
-	w.piOwner = owner
-	b.push(w)
-	t.k.futexes.piWaiters.Add(1)
-	// The owner's exit sets its state before it looks for waiters, so one of
-	// us sees the other.
-	if owner != nil && first == nil {
-		if state := owner.futex.exiting.Load(); state != futexAlive {
-			b.unlink(w)
-			w.bucket.Store(nil)
-			t.k.futexes.piWaiters.Add(-1)
-			if state == futexDead {
-				return false, false, unix.ESRCH
-			}
-			return false, true, nil
-		}
+	owner := t.k.Task(int32(val & futexTIDMask))
+	if owner == nil {
+		return piFailed, nil, unix.ESRCH
 	}
-	return false, false, nil
+	switch owner.futex.exiting.Load() {
+	case futexDead:
+		return piFailed, nil, unix.ESRCH
+	case futexExiting:
+		return piAgain, nil, nil
+	}
+	return piWait, owner, nil
 }
 
-// takePI makes the caller the owner of a futex that has none or a dead one. It
+// takePI makes a task the owner of a futex that has none or a dead one. It
 // returns false if the word changed. The lock is held.
-func (t *Task) takePI(b *futexBucket, key futexKey, addr uint64, val uint32) (bool, error) {
-	mine := t.futexTID() | val&futexOwnerDiedBit
+func (t *Task) takePI(b *futexBucket, key futexKey, addr uint64, val uint32, task *Task, contended bool) (bool, error) {
+	mine := task.futexTID() | val&futexOwnerDiedBit
 	if val&futexTIDMask != 0 {
 		mine |= futexOwnerDiedBit
 	}
+	if contended {
+		mine |= futexWaitersBit
+	}
 	for w := b.head; w != nil; w = w.next {
-		if w.key == key && w.task != t {
+		if w.key == key && w.task != task {
 			mine |= futexWaitersBit
 		}
 	}
@@ -121,46 +150,52 @@ func (t *Task) takePI(b *futexBucket, key futexKey, addr uint64, val uint32) (bo
 	if err != nil || found != val {
 		return false, err
 	}
-	b.setPIOwner(key, t)
+	b.setPIOwner(key, task)
 	return true, nil
 }
 
 // lockPIWait waits until the futex is handed over, or its owner has died.
-func (t *Task) lockPIWait(b *futexBucket, w *futexWaiter, addr uint64, deadline time.Time) error {
+func (t *Task) lockPIWait(w *futexWaiter, addr uint64, deadline time.Time) error {
 	defer t.k.futexes.piWaiters.Add(-1)
 	for {
 		err := t.Block(w.ch, deadline)
-		if w.bucket.Load() == nil {
+		b := w.lockBucket()
+		if b == nil { // handed over
 			w.drain()
 			return nil
 		}
-		b.mu.Lock()
-		if w.bucket.Load() == nil { // handed over while we took the lock
-			b.mu.Unlock()
-			w.drain()
-			return nil
+		done, err := t.lockPIWoken(b, w, addr, err)
+		b.mu.Unlock()
+		if !done {
+			continue
 		}
-		if err == nil {
-			var done bool
-			if done, err = t.inheritPI(b, w, addr); !done && err == nil {
-				b.mu.Unlock()
-				continue
-			}
-		} else if err == abi.ERESTARTSYS {
+		if err == abi.ERESTARTSYS {
 			err = abi.ERESTARTNOINTR
 		}
-		b.unlink(w)
-		w.bucket.Store(nil)
-		if w.piOwner == nil {
-			// We may have been told to take the futex of a dead owner.
-			if next := b.first(w.key); next != nil {
-				next.signal()
-			}
-		}
-		b.mu.Unlock()
-		w.drain()
 		return err
 	}
+}
+
+// lockPIWoken takes the futex for a waiter that was woken but not given it, if
+// its owner died. err is what the waiter was woken with: it ends the wait. The
+// lock is held.
+func (t *Task) lockPIWoken(b *futexBucket, w *futexWaiter, addr uint64, err error) (bool, error) {
+	if err == nil {
+		var done bool
+		if done, err = t.inheritPI(b, w, addr); !done && err == nil {
+			return false, nil
+		}
+	}
+	b.unlink(w)
+	w.bucket.Store(nil)
+	w.drain()
+	if w.piOwner == nil {
+		// We may have been told to take the futex of a dead owner.
+		if next := b.first(w.key); next != nil {
+			next.signal()
+		}
+	}
+	return true, err
 }
 
 // inheritPI takes the futex for w if its owner died. The lock is held.
@@ -173,7 +208,7 @@ func (t *Task) inheritPI(b *futexBucket, w *futexWaiter, addr uint64) (bool, err
 		if val&futexTIDMask != 0 && w.piOwner != nil {
 			return false, nil // another was first
 		}
-		if done, err := t.takePI(b, w.key, addr, val); done || err != nil {
+		if done, err := t.takePI(b, w.key, addr, val, t, false); done || err != nil {
 			return done, err
 		}
 	}

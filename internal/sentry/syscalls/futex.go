@@ -12,7 +12,7 @@ import (
 
 var futexRows = []Row{
 	partial(202, "futex", sysFutex,
-		"FUTEX_FD, FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI return ENOSYS; PI futexes go to waiters in the order in which they came",
+		"FUTEX_FD returns ENOSYS, as on Linux; PI futexes go to waiters in the order in which they came",
 		P("uaddr", Ptr), PF("op", Flags, futexOps), P("val", Dec), P("timeout", Ptr), P("uaddr2", Ptr), P("val3", Hex)),
 	full(273, "set_robust_list", sysSetRobustList, P("head", Ptr), P("len", Unsigned)),
 	full(274, "get_robust_list", sysGetRobustList, P("pid", Dec), P("head_ptr", Ptr), P("len_ptr", Ptr)),
@@ -51,7 +51,7 @@ func sysFutex(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	clock := int32(unix.CLOCK_MONOTONIC)
 	if op&abi.FUTEX_CLOCK_REALTIME != 0 {
 		clock = unix.CLOCK_REALTIME
-		if cmd != abi.FUTEX_WAIT_BITSET && cmd != abi.FUTEX_LOCK_PI2 {
+		if cmd != abi.FUTEX_WAIT_BITSET && cmd != abi.FUTEX_LOCK_PI2 && cmd != abi.FUTEX_WAIT_REQUEUE_PI {
 			return 0, unix.ENOSYS
 		}
 	}
@@ -99,6 +99,15 @@ func sysFutex(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, t.FutexLockPI(addr, shared, true, time.Time{})
 	case abi.FUTEX_UNLOCK_PI:
 		return 0, t.FutexUnlockPI(addr, shared)
+	case abi.FUTEX_WAIT_REQUEUE_PI:
+		deadline, err := futexTimeout(t, timeout, clock, true)
+		if err != nil {
+			return 0, err
+		}
+		return 0, t.FutexWaitRequeuePI(addr, val, addr2, shared, deadline)
+	case abi.FUTEX_CMP_REQUEUE_PI:
+		n, err := t.FutexRequeuePI(addr, addr2, shared, int(int32(val)), int(int32(timeout)), val3)
+		return uintptr(n), err
 	}
 	return 0, unix.ENOSYS
 }
