@@ -74,7 +74,7 @@ func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
 
 // CopyIn implements platform.Context.
 func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
-	t.settle()
+	t.Settle() // late results too: a tracer reads what a call has written
 	if n := len(dst); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
 		t.enter()
 		defer t.leave()
@@ -95,7 +95,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 
 // CopyOut implements platform.Context.
 func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
-	t.settle()
+	t.Settle() // what was written before it must not come after it
 	if n := len(src); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
 		t.enter()
 		defer t.leave()
