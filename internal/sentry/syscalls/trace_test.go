@@ -131,14 +131,51 @@ func TestRenderErrors(t *testing.T) {
 }
 
 func TestJSONString(t *testing.T) {
-	for _, s := range []string{"", "plain", "\"\\\n\t\x00\x7f", "ü€😀", "\xff\xfe"} {
+	tests := []struct{ in, want string }{
+		{"", ""},
+		{"plain", "plain"},
+		{"\"\\\n\t\x00\x7f", "\"\\\n\t\x00\x7f"},
+		{"ü€😀\ufffd", "ü€😀\ufffd"},
+		{"\xff\xfe", `\xff\xfe`},
+		{"cut \xe2\x82", `cut \xe2\x82`},
+	}
+	for _, tt := range tests {
 		var got string
-		if err := json.Unmarshal(appendJSONString(nil, []byte(s)), &got); err != nil {
-			t.Errorf("%q: %v", s, err)
-			continue
+		if err := json.Unmarshal(appendJSONString(nil, []byte(tt.in)), &got); err != nil {
+			t.Errorf("%q: %v", tt.in, err)
+		} else if got != tt.want {
+			t.Errorf("%q becomes %q, want %q", tt.in, got, tt.want)
 		}
-		if want := string([]rune(s)); got != want {
-			t.Errorf("%q becomes %q", s, got)
+	}
+}
+
+func TestJSONArguments(t *testing.T) {
+	tests := []struct {
+		kind       Kind
+		text, want string
+	}{
+		{Dec, "-5", `"x":-5`},
+		{Unsigned, "18446744073709551615", `"x":18446744073709551615`},
+		{FD, "-1", `"x":-1`},
+		{FD, "3</etc/x>", `"x":3,"x_path":"/etc/x"`},
+		{FD, `3</a<b>\"\xc3\xbc>`, `"x":3,"x_path":"/a<b>\"ü"`},
+		{DirFD, "AT_FDCWD", `"x":"AT_FDCWD"`},
+		{DirFD, "4</>", `"x":4,"x_path":"/"`},
+		{PathStr, `"/etc/x"`, `"x":"/etc/x"`},
+		{PathStr, "NULL", `"x":null`},
+		{PathStr, `"NULL"`, `"x":"NULL"`},
+		{PathStr, "0x5", `"x":"0x5"`},
+		{Str, `""`, `"x":""`},
+		{Buf, `"a\n\t\r\"\\\x00\xff"...`, `"x":"a\u000a\u0009\u000d\"\\\u0000\\xff..."`},
+		{Buf, `"\\x41"`, `"x":"\\x41"`},
+		{OutBuf, "0x1000", `"x":"0x1000"`},
+		{Flags, "O_RDONLY", `"x":"O_RDONLY"`},
+		{StrVec, `["sh"]`, `"x":"[\"sh\"]"`},
+	}
+	for _, tt := range tests {
+		var mem []byte
+		if got := string(appendJSONArgument(nil, &mem, P("x", tt.kind), []byte(tt.text))); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.text, got, tt.want)
 		}
 	}
 }
@@ -158,6 +195,9 @@ func FuzzRender(f *testing.F) {
 		optional := k == OpenMode || k == FcntlArg // what precedes may say that there is none
 		if len(out) == 0 && !optional || len(out) > 64<<10 {
 			t.Errorf("%d bytes", len(out))
+		}
+		if line := appendJSONArgument([]byte{'{'}, &scratch, P("x", k), out); !json.Valid(append(line, '}')) {
+			t.Errorf("not JSON: %s", line)
 		}
 	})
 }
