@@ -181,3 +181,20 @@ func TestTerminal(t *testing.T) {
 		})
 	}
 }
+
+// TestBackgroundJob runs coffer as a background job of a shell, which the
+// shell's terminal would stop if coffer set its modes.
+func TestBackgroundJob(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not installed")
+	}
+	for _, w := range walls[1:] {
+		t.Run(w.name, func(t *testing.T) {
+			job := coffer(t) + " " + strings.Join(w.args, " ") + " --cwd / -- sh -c 'sleep 0.3; echo from the job' & wait $!; echo status $?"
+			m, cmd := openTerminal(t, "bash", "--norc", "--noprofile", "-ic", job)
+			m.expect("from the job")
+			m.expect("status 0")
+			cmd.Wait()
+		})
+	}
+}
