@@ -31,7 +31,8 @@ type control struct {
 // reads it bounds its lines.
 const errorMax = 4 << 10
 
-func (c *control) send(m Message) {
+// send writes an event. Who started the sentry may be gone.
+func (c *control) send(m Message) error {
 	if len(m.Error) > errorMax {
 		m.Error = m.Error[:errorMax] + "..."
 	}
@@ -41,7 +42,8 @@ func (c *control) send(m Message) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.f.Write(append(line, '\n')) // who started the sentry may be gone
+	_, err = c.f.Write(append(line, '\n'))
+	return err
 }
 
 // receive returns the next command. io.EOF says that the starter is gone.
@@ -66,7 +68,9 @@ func Main() int {
 		if errors.As(err, &pe) {
 			code = pe.code
 		}
-		ctl.send(Message{Op: "error", Error: err.Error(), Code: code})
+		if ctl.send(Message{Op: "error", Error: err.Error(), Code: code}) != nil {
+			fmt.Fprintln(os.Stderr, "coffer sentry is for coffer itself to start:", err)
+		}
 		return 1
 	}
 	return 0
