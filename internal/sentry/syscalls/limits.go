@@ -13,7 +13,7 @@ var limitRows = []Row{
 	partial(302, "prlimit64", sysPrlimit, limitCaveat,
 		P("pid", Dec), PF("resource", Enum, rlimitNames), P("new_limit", RLimit), P("old_limit", OutRLimit)),
 	partial(98, "getrusage", sysGetrusage, "the times, and the largest size of the resident set; the other counts are 0",
-		PF("who", Enum, rusageNames), P("usage", Ptr)),
+		PF("who", Enum, rusageNames), P("usage", OutRusage)),
 }
 
 const limitCaveat = "kept for all resources; RSS, RTPRIO, RTTIME, NICE, MSGQUEUE and LOCKS have no effect"

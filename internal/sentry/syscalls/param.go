@@ -57,6 +57,15 @@ const (
 	OpenMode                   // octal, if the flags before it create a file
 	EpollEvent                 // pointer to struct epoll_event
 	OutEpollEvents             // array of struct epoll_event; the result is the count
+	OutUtsname                 // pointer to struct utsname
+	OutSysinfo                 // pointer to struct sysinfo
+	OutTms                     // pointer to struct tms
+	OutStatfs                  // pointer to struct statfs
+	OutRusage                  // pointer to struct rusage
+	OutWaitRusage              // the same, written if the result is not 0
+	OptionName                 // socket option; Flags are SOL_SOCKET's, and the argument before it is the level
+	Option                     // socket option's value; the next argument is the length
+	OutOption                  // the same, written by the call; the next argument points to its length
 	Clock                      // clock ID
 )
 
@@ -65,7 +74,8 @@ func (k Kind) isOut() bool {
 	switch k {
 	case OutBuf, OutSigSet, OutTimespec, OutStat, OutFDPair, OutTimeval, OutItimerspec,
 		OutItimerval, OutRLimit, OutInt, OutStr, OutSockaddr, PollFDs, OutStatx, OutWaitStatus,
-		OutSigaction, OutEpollEvents:
+		OutSigaction, OutEpollEvents, OutUtsname, OutSysinfo, OutTms, OutStatfs, OutRusage,
+		OutWaitRusage, OutOption:
 		return true
 	}
 	return false

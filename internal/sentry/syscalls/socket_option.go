@@ -8,13 +8,16 @@ import (
 
 var socketOptionRows = []Row{
 	partial(54, "setsockopt", sysSetsockopt, "options that have no effect on a local socket are only remembered; SO_ATTACH_FILTER and its like are ENOPROTOOPT",
-		P("sockfd", FD), PF("level", Enum, socketLevels), PF("optname", Enum, socketOptions), P("optval", Ptr), P("optlen", Dec)),
+		P("sockfd", FD), PF("level", Enum, socketLevels), PF("optname", OptionName, socketOptions), P("optval", Option), P("optlen", Dec)),
 	partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC, SO_PEERPIDFD and SO_MEMINFO are ENOPROTOOPT",
-		P("sockfd", FD), PF("level", Enum, socketLevels), PF("optname", Enum, socketOptions), P("optval", Ptr), P("optlen", Ptr)),
+		P("sockfd", FD), PF("level", Enum, socketLevels), PF("optname", OptionName, socketOptions), P("optval", OutOption), P("optlen", OutInt)),
 }
 
 var (
-	socketLevels  = &FlagSet{Values: []FlagName{{unix.SOL_SOCKET, "SOL_SOCKET"}}}
+	socketLevels = &FlagSet{Values: []FlagName{
+		{unix.SOL_SOCKET, "SOL_SOCKET"}, {unix.IPPROTO_IP, "SOL_IP"}, {unix.IPPROTO_TCP, "SOL_TCP"},
+		{unix.IPPROTO_UDP, "SOL_UDP"}, {unix.IPPROTO_IPV6, "SOL_IPV6"}, {unix.SOL_NETLINK, "SOL_NETLINK"},
+	}}
 	socketOptions = &FlagSet{Values: []FlagName{
 		{unix.SO_DEBUG, "SO_DEBUG"}, {unix.SO_REUSEADDR, "SO_REUSEADDR"}, {unix.SO_TYPE, "SO_TYPE"},
 		{unix.SO_ERROR, "SO_ERROR"}, {unix.SO_DONTROUTE, "SO_DONTROUTE"}, {unix.SO_BROADCAST, "SO_BROADCAST"},
@@ -26,6 +29,12 @@ var (
 		{unix.SO_PEERSEC, "SO_PEERSEC"}, {unix.SO_SNDBUFFORCE, "SO_SNDBUFFORCE"}, {unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE"},
 		{unix.SO_PROTOCOL, "SO_PROTOCOL"}, {unix.SO_DOMAIN, "SO_DOMAIN"}, {unix.SO_COOKIE, "SO_COOKIE"},
 		{unix.SO_PEERGROUPS, "SO_PEERGROUPS"}, {unix.SO_PEERPIDFD, "SO_PEERPIDFD"},
+	}}
+	tcpOptions = &FlagSet{Values: []FlagName{
+		{unix.TCP_NODELAY, "TCP_NODELAY"}, {unix.TCP_MAXSEG, "TCP_MAXSEG"}, {unix.TCP_CORK, "TCP_CORK"},
+		{unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}, {unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}, {unix.TCP_KEEPCNT, "TCP_KEEPCNT"},
+		{unix.TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"}, {unix.TCP_INFO, "TCP_INFO"}, {unix.TCP_QUICKACK, "TCP_QUICKACK"},
+		{unix.TCP_CONGESTION, "TCP_CONGESTION"}, {unix.TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"}, {unix.TCP_FASTOPEN, "TCP_FASTOPEN"},
 	}}
 )
 

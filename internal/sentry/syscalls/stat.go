@@ -15,15 +15,28 @@ var statRows = []Row{
 	full(5, "fstat", sysFstat, P("fd", FD), P("buf", OutStat)),
 	full(6, "lstat", sysLstat, P("path", PathStr), P("buf", OutStat)),
 	full(21, "access", sysAccess, P("path", PathStr), PF("mode", Flags, accessNames)),
-	full(137, "statfs", sysStatfs, P("path", PathStr), P("buf", Ptr)),
-	full(138, "fstatfs", sysFstatfs, P("fd", FD), P("buf", Ptr)),
+	full(137, "statfs", sysStatfs, P("path", PathStr), P("buf", OutStatfs)),
+	full(138, "fstatfs", sysFstatfs, P("fd", FD), P("buf", OutStatfs)),
 	full(262, "newfstatat", sysNewfstatat, P("dirfd", DirFD), P("path", PathStr), P("buf", OutStat), PF("flags", Flags, atFlagNames)),
 	full(269, "faccessat", sysFaccessat, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames)),
-	full(332, "statx", sysStatx, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, atFlagNames), P("mask", Hex), P("buf", OutStatx)),
+	full(332, "statx", sysStatx, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, atFlagNames), PF("mask", Flags, statxMasks), P("buf", OutStatx)),
 	full(439, "faccessat2", sysFaccessat2, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames), PF("flags", Flags, accessFlags)),
 }
 
-var accessNames = &FlagSet{Names: []FlagName{{unix.R_OK, "R_OK"}, {unix.W_OK, "W_OK"}, {unix.X_OK, "X_OK"}}}
+var accessNames = &FlagSet{
+	Mask: unix.R_OK | unix.W_OK | unix.X_OK, Values: []FlagName{{unix.F_OK, "F_OK"}}, // all bits clear
+	Names: []FlagName{{unix.R_OK, "R_OK"}, {unix.W_OK, "W_OK"}, {unix.X_OK, "X_OK"}},
+}
+
+var statxMasks = &FlagSet{Names: []FlagName{
+	{unix.STATX_ALL, "STATX_ALL"}, {unix.STATX_BASIC_STATS, "STATX_BASIC_STATS"},
+	{unix.STATX_TYPE, "STATX_TYPE"}, {unix.STATX_MODE, "STATX_MODE"}, {unix.STATX_NLINK, "STATX_NLINK"},
+	{unix.STATX_UID, "STATX_UID"}, {unix.STATX_GID, "STATX_GID"}, {unix.STATX_ATIME, "STATX_ATIME"},
+	{unix.STATX_MTIME, "STATX_MTIME"}, {unix.STATX_CTIME, "STATX_CTIME"}, {unix.STATX_INO, "STATX_INO"},
+	{unix.STATX_SIZE, "STATX_SIZE"}, {unix.STATX_BLOCKS, "STATX_BLOCKS"}, {unix.STATX_BTIME, "STATX_BTIME"},
+	{unix.STATX_MNT_ID, "STATX_MNT_ID"}, {unix.STATX_DIOALIGN, "STATX_DIOALIGN"},
+	{unix.STATX_MNT_ID_UNIQUE, "STATX_MNT_ID_UNIQUE"},
+}}
 
 var accessFlags = &FlagSet{Names: []FlagName{
 	{unix.AT_EACCESS, "AT_EACCESS"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}, {unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"},

@@ -11,9 +11,9 @@ import (
 )
 
 var systemRows = []Row{
-	full(63, "uname", sysUname, P("buf", Ptr)),
-	partial(99, "sysinfo", sysSysinfo, "memory is the host's within the sandbox's limit", P("info", Ptr)),
-	full(100, "times", sysTimes, P("buf", Ptr)),
+	full(63, "uname", sysUname, P("buf", OutUtsname)),
+	partial(99, "sysinfo", sysSysinfo, "memory is the host's within the sandbox's limit", P("info", OutSysinfo)),
+	full(100, "times", sysTimes, P("buf", OutTms)),
 	partial(103, "syslog", sysSyslog, "the log is empty", P("type", Dec), P("buf", Ptr), P("len", Dec)),
 	partial(135, "personality", sysPersonality, "kept; of its bits only ADDR_NO_RANDOMIZE has an effect, at the next execve",
 		P("persona", Hex)),

@@ -27,7 +27,7 @@ func TestTable(t *testing.T) {
 			if p.Name == "" {
 				t.Errorf("%s: parameter %d has no name", r.Name, i)
 			}
-			if (p.Kind == Buf || p.Kind == IOVec || p.Kind == Sockaddr || p.Kind == OutSockaddr || p.Kind == PollFDs) && i+1 >= len(r.Params) {
+			if (p.Kind == Buf || p.Kind == IOVec || p.Kind == Sockaddr || p.Kind == OutSockaddr || p.Kind == Option || p.Kind == OutOption || p.Kind == PollFDs) && i+1 >= len(r.Params) {
 				t.Errorf("%s: parameter %s needs a length after it", r.Name, p.Name)
 			}
 		}

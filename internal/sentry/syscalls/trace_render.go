@@ -93,6 +93,14 @@ func (g *guestView) append(b []byte, mem *[]byte, p Param, i int) []byte {
 		return p.Flags.append(b, v, true)
 	case Enum:
 		return p.Flags.append(b, uint64(uint32(v)), false)
+	case OptionName:
+		switch g.argument(i - 1) {
+		case unix.SOL_SOCKET:
+			return p.Flags.append(b, uint64(uint32(v)), false)
+		case unix.IPPROTO_TCP:
+			return tcpOptions.append(b, uint64(uint32(v)), false)
+		}
+		return strconv.AppendInt(b, signed(v), 10)
 	case Signal:
 		return appendSignal(b, int32(v))
 	case Clock:

@@ -20,6 +20,7 @@ var structSizes = map[Kind]int{
 	OutStat: 144, OutStatx: 256, OutFDPair: 8, OutInt: 4,
 	OutWaitStatus: 4, Sigaction: abi.SigactionSize, OutSigaction: abi.SigactionSize,
 	CloneArgs: 64, EpollEvent: epollEventSize,
+	OutUtsname: 6 * utsLen, OutSysinfo: 112, OutTms: 32, OutStatfs: 120, OutRusage: 144, OutWaitRusage: 144,
 }
 
 // appendStruct renders what argument i, a pointer of value addr, points to.
@@ -38,6 +39,14 @@ func (g *guestView) appendStruct(b []byte, mem *[]byte, kind Kind, addr uint64, 
 		return g.appendSockaddr(b, mem, addr, uint64(native.Uint32(n)))
 	case OutEpollEvents:
 		return g.appendEpollEvents(b, mem, addr, uint64(g.result))
+	case Option:
+		return g.appendOption(b, mem, addr, g.argument(i+1))
+	case OutOption:
+		n := g.read(mem, g.argument(i+1), 4)
+		if len(n) < 4 {
+			return appendPtr(b, addr)
+		}
+		return g.appendOption(b, mem, addr, uint64(native.Uint32(n)))
 	case PollFDs:
 		return g.appendPollFDs(b, mem, addr, g.argument(i+1))
 	}
@@ -75,6 +84,21 @@ func (g *guestView) appendStruct(b []byte, mem *[]byte, kind Kind, addr uint64, 
 			return appendPtr(b, addr) // nothing was stored
 		}
 		return appendWaitStatus(b, native.Uint32(s))
+	case OutUtsname:
+		return appendUtsname(b, s)
+	case OutSysinfo:
+		return append(appendFields(append(b, '{'), s, sysinfoFields), ", ...}"...)
+	case OutTms:
+		return append(appendFields(append(b, '{'), s, tmsFields), '}')
+	case OutStatfs:
+		return appendStatfs(b, s)
+	case OutWaitRusage:
+		if g.result == 0 {
+			return appendPtr(b, addr) // nothing was stored
+		}
+		return appendRusage(b, s)
+	case OutRusage:
+		return appendRusage(b, s)
 	case Sigaction, OutSigaction:
 		return appendSigaction(b, s)
 	case CloneArgs:
@@ -88,9 +112,7 @@ func (g *guestView) appendStruct(b []byte, mem *[]byte, kind Kind, addr uint64, 
 		b = strconv.AppendInt(b, int64(int32(native.Uint32(s[4:]))), 10)
 		return append(b, ']')
 	default: // OutInt
-		b = append(b, '[')
-		b = strconv.AppendInt(b, int64(int32(native.Uint32(s))), 10)
-		return append(b, ']')
+		return appendInt(b, s)
 	}
 }
 

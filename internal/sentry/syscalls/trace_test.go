@@ -37,6 +37,15 @@ func words(w ...uint64) traceMemory {
 	return m
 }
 
+// utsname makes memory of struct utsname.
+func utsname(names ...string) traceMemory {
+	m := make(traceMemory, len(names)*utsLen)
+	for i, name := range names {
+		copy(m[i*utsLen:], name)
+	}
+	return m
+}
+
 func TestRenderArguments(t *testing.T) {
 	openFlags := &FlagSet{
 		Mask: 3, Values: []FlagName{{0, "O_RDONLY"}, {1, "O_WRONLY"}, {2, "O_RDWR"}},
@@ -102,6 +111,25 @@ func TestRenderArguments(t *testing.T) {
 		{"unix address", traceMemory("\x01\x00/run/s\x00"), P("", Sockaddr), kernel.Args{base, 9}, 0, false, `{sa_family=AF_UNIX, sun_path="/run/s"}`},
 		{"abstract address", traceMemory("\x01\x00\x00ab"), P("", Sockaddr), kernel.Args{base, 5}, 0, false, `{sa_family=AF_UNIX, sun_path=@"ab"}`},
 		{"IPv4", traceMemory{2, 0, 0, 80, 127, 0, 0, 1}, P("", Sockaddr), kernel.Args{base, 8}, 0, false, "{sa_family=AF_INET, addr=127.0.0.1:80}"},
+		{"uname", utsname("Linux", "box", "6.1", "#1", "x86_64", "(none)"), P("", OutUtsname), kernel.Args{base}, 0, false,
+			`{sysname="Linux", nodename="box", release="6.1", version="#1", machine="x86_64", ...}`},
+		{"uname of a call that failed", nil, P("", OutUtsname), kernel.Args{base}, 0, true, "0x1000"},
+		{"sysinfo", words(9, 0, 0, 0, 1<<30, 1<<20, 0, 0, 7, 6, 5, 0, 0, 1), P("", OutSysinfo), kernel.Args{base}, 0, false,
+			"{uptime=9, totalram=1073741824, freeram=1048576, totalswap=7, freeswap=6, procs=5, mem_unit=1, ...}"},
+		{"times", words(1, 2, 3, 4), P("", OutTms), kernel.Args{base}, 0, false, "{tms_utime=1, tms_stime=2, tms_cutime=3, tms_cstime=4}"},
+		{"statfs", words(0xef53, 4096, 10, 5, 4, 100, 50, 0, 255, 4096, 0, 0, 0, 0, 0), P("", OutStatfs), kernel.Args{base}, 0, false,
+			"{f_type=0xef53, f_bsize=4096, f_blocks=10, f_bfree=5, f_bavail=4, f_files=100, f_ffree=50, f_namelen=255, ...}"},
+		{"usage", words(append([]uint64{1, 2, 3, 4, 5}, make([]uint64, 13)...)...), P("", OutRusage), kernel.Args{base}, 0, false,
+			"{ru_utime={tv_sec=1, tv_usec=2}, ru_stime={tv_sec=3, tv_usec=4}, ru_maxrss=5, ...}"},
+		{"usage of no child", words(make([]uint64, 18)...), P("", OutWaitRusage), kernel.Args{base}, 0, false, "0x1000"},
+		{"access, exists", nil, PF("", Flags, accessNames), kernel.Args{0}, 0, false, "F_OK"},
+		{"access", nil, PF("", Flags, accessNames), kernel.Args{5}, 0, false, "R_OK|X_OK"},
+		{"statx mask", nil, PF("", Flags, statxMasks), kernel.Args{0x17ff}, 0, false, "STATX_BASIC_STATS|STATX_MNT_ID"},
+		{"option", traceMemory{1, 0, 0, 0}, P("", Option), kernel.Args{base, 4}, 0, false, "[1]"},
+		{"longer option", traceMemory("eth0\x00"), P("", Option), kernel.Args{base, 5}, 0, false, `"eth0\x00"`},
+		{"option that can't be read", nil, P("", Option), kernel.Args{base, 4}, 0, false, "0x1000"},
+		{"option got", traceMemory{4, 0, 0, 0, 7, 0, 0, 0}, P("", OutOption), kernel.Args{base + 4, base}, 0, false, "[7]"},
+		{"option without a length", traceMemory{4}, P("", OutOption), kernel.Args{base, base}, 0, false, "0x1000"},
 		{"short address", traceMemory{2}, P("", Sockaddr), kernel.Args{base, 1}, 0, false, "0x1000"},
 	}
 	for _, tt := range tests {
@@ -109,6 +137,24 @@ func TestRenderArguments(t *testing.T) {
 		var mem []byte
 		if got := string(g.append(nil, &mem, tt.param, 0)); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestRenderOptionName checks that the level says whose options the numbers are.
+func TestRenderOptionName(t *testing.T) {
+	for _, tt := range []struct {
+		level, name uint64
+		want        string
+	}{
+		{unix.SOL_SOCKET, 2, "SO_REUSEADDR"},
+		{unix.IPPROTO_TCP, 1, "TCP_NODELAY"},
+		{unix.IPPROTO_IP, 2, "2"},
+	} {
+		g := guestView{args: kernel.Args{0, tt.level, tt.name}}
+		var mem []byte
+		if got := string(g.append(nil, &mem, PF("optname", OptionName, socketOptions), 2)); got != tt.want {
+			t.Errorf("option %d of level %d is %s, want %s", tt.name, tt.level, got, tt.want)
 		}
 	}
 }
