@@ -6,6 +6,7 @@ package seccomp
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"unsafe"
 
@@ -123,6 +124,10 @@ func callBody(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 // Install puts the filter on all threads of the calling process, for good.
 // no_new_privs is set first.
 func Install(prog []unix.SockFilter) error {
+	// no_new_privs is the thread's. The filter's installation gives it to the
+	// others, but asks that the calling one has it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
