@@ -78,13 +78,14 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 			s.close()
 		}
 	}()
-	if s.platform, err = startPlatform(box.Intercept, oom, append(stubIdentity(root), stub.WithProc(proc))...); err != nil {
+	table := syscalls.New()
+	options := append(stubIdentity(root), stub.WithProc(proc), stub.WithFetches(table.Fetches()))
+	if s.platform, err = startPlatform(box.Intercept, oom, options...); err != nil {
 		return nil, err
 	}
 	if err := settle(root); err != nil {
 		return nil, err
 	}
-	table := syscalls.New()
 	if box.Trace != nil {
 		if err := startTrace(table, box.Trace); err != nil {
 			return nil, err

@@ -5,12 +5,16 @@ import (
 	"encoding/binary"
 	"fmt"
 	"unsafe"
+
+	"coffer/internal/sentry/platform"
 )
 
 // The pieces of code_amd64.s, in order. They are never called from Go.
 func stubText()
 func stubHandler()
 func stubEntry()
+func stubFetch()
+func stubUnfetched()
 func stubPost()
 func stubWait()
 func stubGo()
@@ -46,8 +50,8 @@ func findCode() (code, error) {
 			return code{}, fmt.Errorf("the stub's code is not in one piece in this binary (%#x is outside of [%#x, %#x)): it was linked in an unknown way", p, text, end)
 		}
 	}
-	if end-text > textSize {
-		return code{}, fmt.Errorf("the stub's code takes %d bytes, more than its page", end-text)
+	if end-text > fetchOffset {
+		return code{}, fmt.Errorf("the stub's code takes %d bytes, more than the %d of its page that it may", end-text, fetchOffset)
 	}
 	return code{
 		text: text, size: end - text,
@@ -55,9 +59,14 @@ func findCode() (code, error) {
 	}, nil
 }
 
-// copyFor returns the code as it goes into stubs whose slots are at base.
-func (c code) copyFor(base uint64) []byte {
-	b := bytes.Clone(unsafe.Slice((*byte)(funcAddr(c.text)), c.size))
+// copyFor returns the code as it goes into stubs whose slots are at base, with
+// the table behind it.
+func (c code) copyFor(base uint64, fetches *[fetchCalls]platform.Fetch) []byte {
+	b := make([]byte, textSize)
+	copy(b, unsafe.Slice((*byte)(funcAddr(c.text)), c.size))
+	for nr, f := range fetches {
+		binary.LittleEndian.PutUint16(b[fetchOffset+2*nr:], encodeFetch(f))
+	}
 	mark := binary.LittleEndian.AppendUint32(nil, baseMark)
 	if bytes.Count(b, mark) != 1 {
 		panic("stub: the code does not hold its mark once")

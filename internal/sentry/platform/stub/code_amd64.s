@@ -265,10 +265,59 @@ TEXT ·stubEntry(SB),NOSPLIT|NOFRAME,$0
 	RDFSBASEQ	AX
 	MOVQ	AX, (page_regs+R_FS)(BX)
 	MOVL	$const_eventCall, page_event(BX)
-	GOTO(·stubPost)
+	GOTO(·stubFetch)
 notours:
 	LEAQ	-2(CX), R11
 	JMP	R11
+
+// stubFetch copies what a system call will want to read first of guest memory
+// to the page, so that the sentry need not ask for it. The table of what that is
+// lies behind the code; see platform.Fetch.
+TEXT ·stubFetch(SB),NOSPLIT|NOFRAME,$0
+	MOVL	$0, page_fetched(BX)
+	MOVQ	(page_regs+R_AX)(BX), AX
+	CMPQ	AX, $const_fetchCalls
+	JCC	post
+	LEAQ	·stubText(SB), R11
+	MOVWLZX	const_fetchOffset(R11)(AX*2), CX
+	TESTL	CX, CX
+	JEQ	post
+	MOVL	CX, DX
+	ANDL	$const_fetchRegister, DX
+	MOVQ	page_regs(BX)(DX*8), SI
+	MOVL	CX, DX
+	SHRL	$const_fetchShift, CX
+	CMPQ	SI, $const_minAddr
+	JCS	post
+	TESTL	$const_fetchCounted, DX
+	JEQ	fixed
+	MOVQ	(page_regs+R_DX)(BX), DX
+	CMPQ	DX, CX
+	JHI	post
+	MOVL	DX, CX
+fixed:
+	// The next page may not be there.
+	MOVL	SI, DX
+	ORL	$~4095, DX
+	NEGL	DX
+	CMPL	CX, DX
+	CMOVLHI	DX, CX
+	MOVL	CX, DX
+	MOVQ	SI, page_fetchedAt(BX)
+	LEAQ	·stubUnfetched(SB), AX
+	MOVQ	AX, page_fixup(BX)
+	LEAQ	page_fetch(BX), DI
+	CLD
+	REP
+	MOVSB
+	MOVQ	$0, page_fixup(BX)
+	MOVL	DX, page_fetched(BX)
+post:
+	GOTO(·stubPost)
+
+// stubUnfetched is where stubFetch goes on if that memory is not there.
+TEXT ·stubUnfetched(SB),NOSPLIT|NOFRAME,$0
+	GOTO(·stubPost)
 
 // stubPost gives the turn to the sentry, or to the tracer, and waits for its own.
 TEXT ·stubPost(SB),NOSPLIT|NOFRAME,$0

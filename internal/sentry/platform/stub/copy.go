@@ -74,6 +74,10 @@ func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
 
 // CopyIn implements platform.Context.
 func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
+	if len(dst) > 0 && t.copyFetched(addr, dst) {
+		t.proc.read(addr, dst)
+		return len(dst), nil
+	}
 	t.Settle() // late results too: a tracer reads what a call has written
 	if n := len(dst); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
 		t.enter()
@@ -95,6 +99,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 
 // CopyOut implements platform.Context.
 func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
+	t.forgetFetched()
 	t.Settle() // what was written before it must not come after it
 	if n := len(src); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
 		t.enter()

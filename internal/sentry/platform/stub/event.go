@@ -52,6 +52,7 @@ func (t *Thread) Event() platform.Event {
 	regs.Ds, regs.Es, regs.Fs, regs.Gs = 0, 0, 0, 0
 	regs.Orig_rax = ^uint64(0)
 	if kind == eventCall {
+		t.takeFetched()
 		regs.Orig_rax = regs.Rax
 		regs.Rax = ^uint64(unix.ENOSYS) + 1
 		return platform.Event{Kind: platform.EventSyscall}

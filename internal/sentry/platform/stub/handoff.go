@@ -96,6 +96,7 @@ func (t *Thread) Rest() {
 		t.proc.stubs.working.Add(-1)
 	}
 	t.stubTold = false
+	t.forgetFetched()
 	atomic.StoreUint32(&t.page.spin, 0)
 }
 

@@ -28,6 +28,7 @@ func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
 	if !t.inLimits(addr, len(src)) {
 		return unix.EFAULT
 	}
+	t.forgetFetched()
 	t.settle()
 	t.claim()
 	if len(src) > windowSize-t.used || t.nops > opsMax-lateReserve {

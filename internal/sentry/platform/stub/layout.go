@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/platform"
 )
 
 // Sizes of the stub region.
@@ -132,6 +133,12 @@ type page struct {
 	failed uint64 // an operation failed, by its result or a fault
 	fd     uint64
 	fd2    uint64
+
+	// What stubFetch read at fetchedAt: fetched bytes.
+	fetched   uint32
+	_         uint32
+	fetchedAt uint64
+	fetch     [platform.FetchMax]byte
 
 	// The guest's registers, either way.
 	regs abi.Regs

@@ -12,6 +12,7 @@ const opSteps = 3
 // Queue implements platform.Context. A descriptor to map is passed to the
 // stub at once, so the caller may close it.
 func (t *Thread) Queue(o platform.Op) {
+	t.forgetFetched()
 	p := t.proc
 	for {
 		p.mu.Lock()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/sentry/platform"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -153,8 +155,14 @@ func TestCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b := c.copyFor(bases[0]); len(b) != int(c.size) {
-		t.Errorf("%d bytes, want %d", len(b), c.size)
+	var fetches [fetchCalls]platform.Fetch
+	fetches[1] = platform.Fetch{Arg: 1, Max: 128, Counted: true}
+	b := c.copyFor(bases[0], &fetches)
+	if len(b) != textSize {
+		t.Errorf("%d bytes, want %d", len(b), textSize)
+	}
+	if e := binary.LittleEndian.Uint16(b[fetchOffset+2:]); e != 128<<8|0x40|13 {
+		t.Errorf("entry %#x", e)
 	}
 	for _, b := range bases {
 		if b%slotsSize != 0 || b>>32 != (b+slotsSize+textSize)>>32 {

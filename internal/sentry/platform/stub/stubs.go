@@ -41,6 +41,7 @@ type Stubs struct {
 	limits   platform.Limits
 	fp       fpFormat
 	fsgsbase bool
+	fetches  [fetchCalls]platform.Fetch // of WithFetches
 	spin     spinning
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.
@@ -223,9 +224,9 @@ func (s *Stubs) spawn(parcel parcel) int64 {
 		return -int64(unix.EINVAL)
 	}
 	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-	image := s.code.copyFor(s.base)
+	image := s.code.copyFor(s.base, &s.fetches)
 	return spawn(&spawnArgs{
-		code: &image[0], size: s.code.size,
+		code: &image[0], size: uintptr(len(image)),
 		text: uintptr(s.text), slots: uintptr(s.base),
 		start: uintptr(s.text) + s.code.start,
 		memfd: uintptr(parcel.memfd),

@@ -60,6 +60,8 @@ type Thread struct {
 	// first. Changed under Process.mu.
 	opErr atomic.Pointer[platform.OpError]
 
+	fetched fetched
+
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
 	// stub was told at the last hand-over, if stubTold.
 	patience, stubPatience patience
@@ -159,6 +161,7 @@ func (t *Thread) add(nr uint64, args ...uint64) int {
 
 // run runs the batch. It returns false if the stub is gone.
 func (t *Thread) run() bool {
+	t.forgetFetched()
 	t.page.nops = uint32(t.nops)
 	t.page.fault, t.page.failed = 0, 0
 	t.nops = 0
@@ -260,6 +263,7 @@ func (t *Thread) driveShared() bool {
 // guest code runs; Failed tells of it.
 func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	t.work()
+	t.forgetFetched()
 	sanitize(&t.regs)
 	t.page.regs = t.regs
 	t.page.regs.Rip = rip

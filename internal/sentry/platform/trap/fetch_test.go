@@ -1,0 +1,104 @@
+package trap
+
+import (
+	"testing"
+
+	"coffer/internal/sentry/platform"
+	. "coffer/internal/sentry/platform/platformtest"
+	"coffer/internal/sentry/platform/stub"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestFetch has a guest make calls whose first bytes come along. That they did
+// shows in that a change of the memory meanwhile is not seen, once.
+func TestFetch(t *testing.T) {
+	const counted, path, other = 1, 2, 3
+	p, err := New(stub.WithFetches(map[uint64]platform.Fetch{
+		counted: {Arg: 1, Max: 100, Counted: true},
+		path:    {Arg: 0, Max: platform.FetchMax},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	// mov %r12,%rax; syscall; test %eax,%eax; jmp back
+	g, c := rewritable(t, p, Asm(pad, "\x4c\x89\xe0", Syscall, "\x85\xc0\x90\x90\x90", "\xeb\xf4"))
+	defer g.Done()
+	const end = DataAddr + DataSize
+	next := func(nr, arg0, arg1, arg2 uint64) {
+		t.Helper()
+		r := c.Regs()
+		r.R12, r.Rdi, r.Rsi, r.Rdx = nr, arg0, arg1, arg2
+		g.Syscall(nr)
+	}
+	c.Regs().R12 = other
+	g.Syscall(other)
+	for n := 0; c.Trapped(); n++ {
+		if n == 100 {
+			t.Skip("this host's CPU does not let calls be rewritten")
+		}
+		next(other, 0, 0, 0)
+	}
+	write := func(addr uint64, s string) {
+		t.Helper()
+		if _, err := g.AS.CopyOut(addr, []byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(addr uint64, n int, want string) {
+		t.Helper()
+		b := make([]byte, n)
+		if _, err := c.CopyIn(addr, b); err != nil || string(b) != want {
+			t.Errorf("%d bytes at %#x: %q, %v, want %q", n, addr, b, err, want)
+		}
+	}
+	for _, tt := range []struct {
+		name           string
+		nr, arg0, arg1 uint64
+		arg2           uint64
+		addr           uint64
+		n              int
+		comes          bool
+		before         func()
+	}{
+		{name: "counted", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, comes: true},
+		{name: "a part", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr + 1, n: 3, comes: true},
+		{name: "more than came", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 6},
+		{name: "before it", nr: counted, arg1: DataAddr + 8, arg2: 5, addr: DataAddr + 7, n: 2},
+		{name: "more than the call allows", nr: counted, arg1: DataAddr, arg2: 101, addr: DataAddr, n: 5},
+		{name: "none", nr: counted, arg1: DataAddr, addr: DataAddr, n: 1},
+		{name: "a path", nr: path, arg0: DataAddr, addr: DataAddr, n: 128, comes: true},
+		{name: "a path at the end of memory", nr: path, arg0: end - 3, addr: end - 3, n: 3, comes: true},
+		{name: "another call", nr: other, arg0: DataAddr, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5},
+		{name: "after a wait", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: c.Rest},
+		{name: "after a write", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: func() { c.CopyOut(DataAddr+64, []byte("x")) }},
+		{name: "after a late write", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: func() { c.CopyOutLate(DataAddr+64, []byte("x")) }},
+		{name: "after a swap", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: func() { c.CompareAndSwap32(DataAddr+64, 0, 1) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			was := string(make([]byte, tt.n))
+			is := was[1:] + "!"
+			write(tt.addr, was)
+			next(tt.nr, tt.arg0, tt.arg1, tt.arg2)
+			write(tt.addr, is)
+			if tt.before != nil {
+				tt.before()
+			}
+			if tt.comes {
+				read(tt.addr, tt.n, was)
+			}
+			read(tt.addr, tt.n, is)
+		})
+	}
+	for name, addr := range map[string]uint64{"unmapped": end, "not canonical": 1 << 63, "null": 0, "the stub's": p.Limits().Max} {
+		next(path, addr, 0, 0)
+		if n, err := c.CopyIn(addr, make([]byte, 1)); n != 0 || err != unix.EFAULT {
+			t.Errorf("%s: %d, %v", name, n, err)
+		}
+	}
+	next(counted, 0, DataAddr, 5)
+	if c.Trapped() {
+		t.Error("a bad address undid the rewriting")
+	}
+}

@@ -1,0 +1,49 @@
+package syscalls
+
+import "coffer/internal/sentry/platform"
+
+// fetchSizes are how many bytes at most a call reads at first of an argument
+// of that kind. Arrays are brought along if they are short.
+var fetchSizes = map[Kind]int{
+	PathStr:    platform.FetchMax,
+	Str:        platform.FetchMax,
+	Buf:        platform.FetchMax,
+	SigSet:     8,
+	Timespec:   16,
+	Timeval:    16,
+	Itimerspec: 32,
+	Itimerval:  32,
+	RLimit:     16,
+	Sockaddr:   platform.FetchMax,
+	IOVec:      platform.FetchMax,
+	PollFDs:    platform.FetchMax,
+	Sigaction:  32,
+	EpollEvent: 12, // packed
+}
+
+// Fetches tells, by the calls' numbers, what each reads first of guest memory.
+func (t *Table) Fetches() map[uint64]platform.Fetch {
+	fetches := make(map[uint64]platform.Fetch)
+	for _, r := range t.rows {
+		if r == nil || r.Support == Missing {
+			continue
+		}
+		for i, p := range r.Params {
+			if p.Kind == Ptr || p.Kind.isOut() && fetchSizes[p.Kind] == 0 {
+				// What the call reads first, or whether it looks at what
+				// follows at all, isn't known: futex(2)'s operations differ.
+				break
+			}
+			size := fetchSizes[p.Kind]
+			if size == 0 {
+				continue
+			}
+			counted := p.Kind == Buf
+			if !counted || i == 1 {
+				fetches[r.Number] = platform.Fetch{Arg: i, Max: size, Counted: counted}
+			}
+			break
+		}
+	}
+	return fetches
+}
