@@ -82,6 +82,8 @@ func TestDo(t *testing.T) {
 		{name: "kernel", args: []string{"--", "uname", "-sm"}, stdout: "Linux x86_64\n"},
 		{name: "environment", args: []string{"--env", "X=a b", "--", "sh", "-c", "echo \"$X\""}, stdout: "a b\n"},
 		{name: "cwd", args: []string{"--cwd", "/usr/bin", "--", "pwd"}, stdout: "/usr/bin\n"},
+		{name: "cwd in the environment", args: []string{"--cwd", "/usr/bin", "--", "printenv", "PWD"}, stdout: "/usr/bin\n"},
+		{name: "PWD of the user's", args: []string{"--cwd", "/usr/bin", "--env", "PWD=/x", "--", "printenv", "PWD"}, stdout: "/x\n"},
 		{name: "user", args: []string{"--user", "1234:55", "--", "sh", "-c", "id -u; id -g"}, stdout: "1234\n55\n"},
 		{name: "umask", args: []string{"--", "sh", "-c", "umask"}, stdout: umask},
 		{name: "pid 1", args: []string{"--", "sh", "-c", "echo $$"}, stdout: "1\n"},

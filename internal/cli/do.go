@@ -86,6 +86,9 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 
 // runDo runs one command and returns its exit code as an exitError.
 func runDo(f doFlags, args []string) error {
+	if err := boot.CheckHost(); err != nil {
+		return &exitError{exitUsage, err.Error()}
+	}
 	cfg, err := f.config(args)
 	if err != nil {
 		return refused(err)
@@ -171,9 +174,6 @@ func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
 	if box.Memory, err = parseMemory(f.memory); err != nil {
 		return cfg, err
 	}
-	if box.Env, err = environment(os.Environ(), f.env); err != nil {
-		return cfg, err
-	}
 	root, err := filepath.Abs(f.rootfs)
 	if err != nil {
 		return cfg, err
@@ -188,6 +188,14 @@ func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
 		return cfg, fmt.Errorf("--rootfs %s cannot be read by this user (%w): change its mode, or run coffer as its owner or as root", f.rootfs, err)
 	}
 	if err := f.directory(root, &cfg); err != nil {
+		return cfg, err
+	}
+	changes := f.env
+	if wd, err := os.Getwd(); err != nil || wd != box.Cwd {
+		// The shell's PWD would be wrong, and programs believe it.
+		changes = append([]string{"PWD=" + box.Cwd}, changes...)
+	}
+	if box.Env, err = environment(os.Environ(), changes); err != nil {
 		return cfg, err
 	}
 	for _, b := range f.binds {
