@@ -80,6 +80,9 @@ func kvmNote() string {
 
 // tryKernel runs this very binary in a sandbox, as `coffer version`.
 func tryKernel(intercept string) error {
+	if err := boot.CheckHost(); err != nil {
+		return err
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding coffer's own binary: %w", err)

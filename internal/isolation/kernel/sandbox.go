@@ -201,7 +201,7 @@ func explainSpawn(err error) error {
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("the host's kernel lacks a namespace that the sentry needs (%w): user, pid, mount, network, ipc and uts namespaces must be compiled in", err)
 	}
-	return fmt.Errorf("starting the sentry: %w", err)
+	return boot.Advise(fmt.Errorf("starting the sentry: %w", err))
 }
 
 func (s *Sandbox) send(m boot.Message) error {

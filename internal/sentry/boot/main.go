@@ -86,7 +86,7 @@ func run(ctl *control) error {
 	}
 	s, err := boot(box, endsSentry)
 	if err != nil {
-		return err
+		return Advise(err)
 	}
 	defer s.close()
 	s.init.Start()

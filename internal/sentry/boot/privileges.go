@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -44,7 +45,12 @@ const (
 // good and for all threads. Those that only starting the stubs takes are left,
 // for settle to drop. A sentry that root did not start keeps none.
 func dropPrivileges(root bool) error {
-	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, secureBits, 0); err != nil {
+	err := allThreads(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, secureBits, 0)
+	if err == unix.ENOTSUP {
+		// Go's answer if threads may exist that it does not know of.
+		return errors.New("this coffer was built with cgo, and cannot give up its privileges: build it with CGO_ENABLED=0, as make build does")
+	}
+	if err != nil {
 		return fmt.Errorf("setting the secure bits: %w", err)
 	}
 	for c := uint(0); c <= unix.CAP_LAST_CAP; c++ {

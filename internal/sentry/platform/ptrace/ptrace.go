@@ -12,6 +12,8 @@
 package ptrace
 
 import (
+	"fmt"
+
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/platform/stub"
 )
@@ -27,7 +29,30 @@ func New(options ...stub.Option) (platform.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ptrace{s}, nil
+	p := &ptrace{s}
+	if err := p.try(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// try traces a thread that is then given up: a host that forbids it says so
+// here, and not when the first program is to run.
+func (p *ptrace) try() error {
+	first, err := p.stubs.NewThread()
+	if err != nil {
+		return fmt.Errorf("making a stub process to trace: %w", err)
+	}
+	_, c, err := firstContext(first)
+	if err != nil {
+		return fmt.Errorf("making a stub thread to trace: %w", err)
+	}
+	defer c.Release()
+	if err := c.(*context).seize(); err != nil {
+		return fmt.Errorf("tracing a stub thread: %w", err)
+	}
+	return nil
 }
 
 func (*ptrace) Name() string              { return Name }

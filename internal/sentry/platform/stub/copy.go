@@ -51,25 +51,35 @@ func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
 		return 0, unix.EFAULT
 	}
 	n := int(min(uint64(len(b)), limits.Max-addr))
-	done := 0
-	for done < n {
-		local := unix.Iovec{Base: &b[done], Len: uint64(n - done)}
-		remote := remoteIovec{addr + uint64(done), uint64(n - done)}
-		r, _, e := syscall.Syscall6(nr, uintptr(p.pid), uintptr(unsafe.Pointer(&local)), 1,
-			uintptr(unsafe.Pointer(&remote)), 1, 0)
-		if e == syscall.EINTR {
-			continue
-		}
-		if e != 0 || r == 0 {
-			// ESRCH when the stub is gone: its memory is not there either.
-			return done, unix.EFAULT
-		}
-		done += int(r)
-	}
-	if n < len(b) {
-		return n, unix.EFAULT
+	done, err := p.copyRemote(nr, addr, b[:n])
+	if err != nil || n < len(b) {
+		// ESRCH when the stub is gone: its memory is not there either.
+		return done, unix.EFAULT
 	}
 	return n, nil
+}
+
+// copyRemote copies all of b, which is not empty, from or to an address that is
+// not checked. It returns how much it copied, and the host's errno if that is
+// not all.
+func (p *Process) copyRemote(nr uintptr, addr uint64, b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		local := unix.Iovec{Base: &b[done], Len: uint64(len(b) - done)}
+		remote := remoteIovec{addr + uint64(done), uint64(len(b) - done)}
+		r, _, e := syscall.Syscall6(nr, uintptr(p.pid), uintptr(unsafe.Pointer(&local)), 1,
+			uintptr(unsafe.Pointer(&remote)), 1, 0)
+		switch {
+		case e == syscall.EINTR:
+		case e != 0:
+			return done, e
+		case r == 0:
+			return done, unix.EFAULT
+		default:
+			done += int(r)
+		}
+	}
+	return done, nil
 }
 
 // CopyIn implements platform.Context.

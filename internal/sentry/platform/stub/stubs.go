@@ -99,9 +99,27 @@ func New(options ...Option) (*Stubs, error) {
 		s.Close()
 		return nil, fmt.Errorf("setting up the first stub process: %w", err)
 	}
+	if err := s.tryCopies(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	s.spin = newSpinning(cycles()-c0, time.Since(t0))
 	s.pool = newPool(s)
 	return s, nil
+}
+
+// tryCopies reads and writes a word of the template's memory as guest memory is
+// read and written. A host can forbid it (Yama's ptrace_scope is one way), and
+// then guests would get EFAULT from calls that have nothing wrong.
+func (s *Stubs) tryCopies() error {
+	word := make([]byte, 8)
+	addr := s.template.slotAddr() + windowOffset
+	for _, nr := range []uintptr{unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV} {
+		if _, err := s.template.proc.copyRemote(nr, addr, word); err != nil {
+			return fmt.Errorf("reaching the memory of the first stub process (%w); the sysctl kernel.yama.ptrace_scope must be 0 or 1, or 2 for root", err)
+		}
+	}
+	return nil
 }
 
 // Limits are the guest's.
