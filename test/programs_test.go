@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// programs are real programs and what they do. Each script runs in a fresh
+// program is a real program and what it does. The script runs in a fresh
 // directory, by bash, natively and behind each wall, and must print the same
 // and end alike.
-var programs = []struct {
+type program struct {
 	name   string
 	needs  []string
 	script string
-}{
+}
+
+var programs = []program{
 	{"dash", []string{"dash"}, `
 cat >s.sh <<'X'
 set -eu
@@ -142,28 +144,32 @@ for i in $(seq 32); do (/bin/echo $i) & done | sort -n | tail -1; wait; echo don
 func TestPrograms(t *testing.T) {
 	guest := goGuest(t)
 	for _, p := range programs {
-		t.Run(p.name, func(t *testing.T) {
-			for _, n := range append(p.needs, "bash") {
-				if _, err := exec.LookPath(n); err != nil {
-					t.Skipf("%s is not installed", n)
-				}
-			}
-			script := "export LC_ALL=C TZ=UTC; d=$(mktemp -d) && cd $d || exit 99\n" + p.script + "\nr=$?; cd /; rm -rf $d; exit $r\n"
-			script = strings.ReplaceAll(script, "/go-guest/", guest+"/")
-			want := run(t, time.Minute, "/", "", "bash", "-c", script)
-			if want.code == 99 || want.stdout == "" {
-				t.Fatalf("natively it failed, exit status %d:\n%s", want.code, want.stderr)
-			}
-			for _, w := range walls[1:] {
-				t.Run(w.name, func(t *testing.T) {
-					argv := append([]string{coffer(t)}, w.args...)
-					argv = append(argv, "--cwd", "/", "--bind", guest, "--", "bash", "-c", script)
-					got := run(t, 2*time.Minute, "/", "", argv...)
-					if got.stdout != want.stdout || got.code != want.code {
-						t.Errorf("exit status %d, natively %d; output:\n%s\nnatively:\n%s\nstandard error:\n%s",
-							got.code, want.code, tail(got.stdout), tail(want.stdout), tail(got.stderr))
-					}
-				})
+		p.script = strings.ReplaceAll(p.script, "/go-guest/", guest+"/")
+		t.Run(p.name, func(t *testing.T) { p.test(t, "--bind", guest) })
+	}
+}
+
+// test runs the program natively, and with these flags behind each wall.
+func (p program) test(t *testing.T, flags ...string) {
+	for _, n := range append(p.needs, "bash") {
+		if _, err := exec.LookPath(n); err != nil {
+			t.Skipf("%s is not installed", n)
+		}
+	}
+	script := "export LC_ALL=C TZ=UTC; d=$(mktemp -d) && cd $d || exit 99\n" + p.script + "\nr=$?; cd /; rm -rf $d; exit $r\n"
+	want := run(t, 2*time.Minute, "/", "", "bash", "-c", script)
+	if want.code == 99 || want.stdout == "" {
+		t.Fatalf("natively it failed, exit status %d:\n%s", want.code, want.stderr)
+	}
+	for _, w := range walls[1:] {
+		t.Run(w.name, func(t *testing.T) {
+			argv := append([]string{coffer(t)}, w.args...)
+			argv = append(append(argv, "--cwd", "/"), flags...)
+			argv = append(argv, "--", "bash", "-c", script)
+			got := run(t, 4*time.Minute, "/", "", argv...)
+			if got.stdout != want.stdout || got.code != want.code {
+				t.Errorf("exit status %d, natively %d; output:\n%s\nnatively:\n%s\nstandard error:\n%s",
+					got.code, want.code, tail(got.stdout), tail(want.stdout), tail(got.stderr))
 			}
 		})
 	}
