@@ -9,7 +9,11 @@
  *	}
  *
  * Each TEST runs in a process of its own, with a time limit, in a fresh
- * directory below /tmp. An argument runs only the tests whose name has it.
+ * directory below /tmp, and inherits next to nothing of whoever started the
+ * program. An argument runs only the tests whose name has it.
+ *
+ * A busy host may keep a process from running for seconds. So time that passes
+ * says nothing of what others have done: await_sleep does, or a pipe.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -27,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -126,19 +131,70 @@ __attribute__((unused)) static long long now_ns(void) {
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-#define GUEST_TIME_LIMIT 30
+/* await_sleep waits until a process or thread sleeps in a call, or is no more. */
+__attribute__((unused)) static void await_sleep(pid_t tid) {
+	char path[40], stat[256];
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+	for (;; sleep_ms(1)) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+		close(fd);
+		if (n <= 0)
+			return;
+		stat[n] = 0;
+		char *state = strrchr(stat, ')');
+		if (state && strchr("SZX", state[2]))
+			return;
+	}
+}
+
+/* signal_when_asleep has a child send a signal to this thread once it sleeps,
+ * which it must do next, and returns the child's number. */
+__attribute__((unused)) static pid_t signal_when_asleep(int sig) {
+	pid_t pid = getpid(), tid = (pid_t)syscall(SYS_gettid), k = (pid_t)OK(fork());
+	if (k)
+		return k;
+	await_sleep(tid);
+	syscall(SYS_tgkill, pid, tid, sig);
+	_exit(0);
+}
+
+/* The longest that a test may take, in seconds, on the slowest host. */
+#define GUEST_TIME_LIMIT 120
+
+/* guest_reset makes this process independent of what it inherits. */
+static void guest_reset(void) {
+	struct rlimit r;
+	sigset_t none;
+	int fd;
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	umask(022);
+	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3) {}
+	syscall(SYS_close_range, 3, ~0u, 0);
+	if (getrlimit(RLIMIT_STACK, &r) == 0) {
+		r.rlim_cur = r.rlim_max < 8 << 20 ? r.rlim_max : 8 << 20;
+		setrlimit(RLIMIT_STACK, &r);
+	}
+	if (getrlimit(RLIMIT_CORE, &r) == 0) {
+		r.rlim_cur = 0;
+		setrlimit(RLIMIT_CORE, &r);
+	}
+}
 
 int main(int argc, char **argv) {
 	const char *only = argc > 1 ? argv[1] : "";
 	int failed = 0, ran = 0;
+	guest_reset();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (struct guest_test *t = guest_tests; t; t = t->next) {
 		if (!strstr(t->name, only))
 			continue;
 		ran++;
-		char dir[64];
-		snprintf(dir, sizeof dir, "/tmp/guest.%d.%d", (int)getpid(), ran);
-		if (mkdir(dir, 0777) || chmod(dir, 0777)) {
+		char dir[] = "/tmp/guest.XXXXXX";
+		if (!mkdtemp(dir) || chmod(dir, 0777)) {
 			printf("FAIL %s: cannot make %s: %s\n", t->name, dir, strerror(errno));
 			return 1;
 		}

@@ -494,7 +494,7 @@ TEST(who_may_signal_whom) {
 		for (;;)
 			pause();
 	}
-	sleep_ms(30);
+	await_sleep(k);
 	/* the sender's real or effective ID must be the target's real or saved one */
 	static const struct { int r, e, may; } t[] = { { 1001, 5, 1 }, { 5, 1001, 1 }, { 1002, 5, 0 }, { 5, 1002, 0 }, { 1003, 5, 1 }, { 5, 6, 0 } };
 	for (unsigned i = 0; i < sizeof t / sizeof *t; i++)

@@ -285,7 +285,7 @@ TEST(vm_readv_of_a_child) {
 		for (;;)
 			pause();
 	}
-	sleep_ms(30);
+	await_sleep(k);
 	int got = 0;
 	struct iovec l = { &got, sizeof got }, r = { (void *)&x, sizeof x };
 	EQUAL(process_vm_readv(k, &l, 1, &r, 1, 0), sizeof got);

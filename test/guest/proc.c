@@ -91,7 +91,7 @@ TEST(status_fields) {
 	CHECK(atoi(STATUS("VmRSS")) > 0 && atoi(STATUS("VmSize")) >= atoi(STATUS("VmRSS")));
 	CHECK(strtol(STATUS("FDSize"), NULL, 10) >= 64);
 	EQUAL(atoi(STATUS("Seccomp")), prctl(PR_GET_SECCOMP));
-	CHECK(STATUS("Cpus_allowed_list")[0] == '0');
+	CHECK(strspn(STATUS("Cpus_allowed_list"), "0123456789") > 0);
 }
 
 TEST(stat_fields) {
@@ -129,7 +129,7 @@ TEST(stat_fields) {
 	pid_t k = OK(fork());
 	if (!k)
 		pause();
-	sleep_ms(20);
+	await_sleep(k);
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/stat", k);
 	EQUAL(stat_field(path, 3), 'S');
@@ -333,9 +333,9 @@ TEST(tasks) {
 }
 
 TEST(limits_file) {
-	struct rlimit r = { 123, 456 };
+	struct rlimit r = { 23, 45 };
 	OK(setrlimit(RLIMIT_NOFILE, &r));
-	CHECK(strstr(file("/proc/self/limits"), "Max open files            123                  456                  files     \n"));
+	CHECK(strstr(file("/proc/self/limits"), "Max open files            23                   45                   files     \n"));
 	CHECK(!strncmp(text, "Limit                     Soft Limit           Hard Limit           Units     \n", 79));
 }
 
@@ -361,7 +361,7 @@ TEST(mountinfo) {
 		proc += !strcmp(at, "/proc") && !strcmp(type, "proc");
 	}
 	CHECK(root >= 1);
-	EQUAL(proc, 1);
+	CHECK(proc >= 1); /* a host may have mounted it twice */
 	struct statfs sf;
 	OK(statfs("/proc", &sf));
 	EQUAL(sf.f_type, PROC_SUPER_MAGIC);
@@ -422,7 +422,7 @@ TEST(who_may_look) {
 		for (;;)
 			pause();
 	}
-	sleep_ms(20);
+	await_sleep(k);
 	EXITED_OK(IN_CHILD({
 		OK(setgid(1001));
 		OK(setuid(1001));

@@ -51,11 +51,16 @@ TEST(semaphores) {
 	union semun { int val; unsigned short *array; } u = { .val = 1 };
 	OK(semctl(id, 0, SETVAL, u));
 	struct sembuf down = { 0, -1, SEM_UNDO }, up = { 1, 1, 0 }, wait1 = { 1, -1, 0 };
+	int p[2];
+	OK(pipe(p));
 	pid_t k = OK(fork());
 	if (!k) {
+		char c;
+		close(p[1]);
 		OK(semop(id, &down, 1));
 		OK(semop(id, &up, 1));
-		sleep_ms(30);
+		EQUAL(read(p[0], &c, 1), 0);
+		await_sleep(getppid());
 		_exit(0); /* gives semaphore 0 back */
 	}
 	OK(semop(id, &wait1, 1));
@@ -65,6 +70,7 @@ TEST(semaphores) {
 	struct timespec ts = { 0, 1000000 };
 	FAILS(semtimedop(id, &wait1, 1, &ts), EAGAIN);
 	down.sem_flg = 0;
+	close(p[1]);
 	OK(semop(id, &down, 1)); /* waits for the child's end */
 	OK(waitpid(k, NULL, 0));
 	k = OK(fork());

@@ -26,13 +26,39 @@ static int pair(void) {
 
 static void put(int fd, const char *s) { EQUAL(write(fd, s, strlen(s)), strlen(s)); }
 
+/* What a terminal's one end writes may take a while to the other, which the
+ * host's kernel does in a thread of its own. PATIENCE is in milliseconds. */
+#define PATIENCE 60000
+
+/* UNTIL waits for a condition. */
+#define UNTIL(cond)                                                              \
+	do {                                                                   \
+		for (int i_ = 0; i_ < PATIENCE && !(cond); i_++)               \
+			sleep_ms(1);                                           \
+		CHECK(cond);                                                   \
+	} while (0)
+
+/* pending returns how much there is to read. */
+static int pending(int fd) {
+	int n = -1;
+	OK(ioctl(fd, FIONREAD, &n));
+	return n;
+}
+
+/* polled returns what poll(2) says about a descriptor now. */
+static int polled(int fd, int events) {
+	struct pollfd p = { .fd = fd, .events = events };
+	OK(poll(&p, 1, 0));
+	return p.revents;
+}
+
 /* READS reads what is there and compares. */
 #define READS(from, want)                                                        \
 	do {                                                                   \
 		char b_[512];                                                  \
 		struct pollfd p_ = { .fd = from, .events = POLLIN };           \
 		size_t have_ = 0, n_ = strlen(want);                           \
-		while (have_ < n_ && poll(&p_, 1, 2000) == 1) {                \
+		while (have_ < n_ && poll(&p_, 1, PATIENCE) == 1) {                \
 			ssize_t r_ = read(from, b_ + have_, sizeof b_ - 1 - have_); \
 			if (r_ <= 0)                                           \
 				break;                                         \
@@ -135,11 +161,9 @@ TEST(lines) {
 	put(ptmx, "\004");
 	EQUAL(read(s, b, 16), 0);
 	READS(ptmx, "tail");
-	int n = -1;
 	put(ptmx, "12345\n");
-	OK(poll(&(struct pollfd){ .fd = s, .events = POLLIN }, 1, 1000));
-	OK(ioctl(s, FIONREAD, &n));
-	EQUAL(n, 6);
+	OK(poll(&(struct pollfd){ .fd = s, .events = POLLIN }, 1, PATIENCE));
+	EQUAL(pending(s), 6);
 	OK(tcflush(s, TCIFLUSH));
 	NOTHING(s);
 }
@@ -179,7 +203,7 @@ TEST(raw) {
 	OK(wait(NULL));
 	/* a change back to lines turns what is there into one */
 	put(ptmx, "part");
-	sleep_ms(20);
+	UNTIL(pending(s) == 4);
 	t.c_lflag |= ICANON;
 	set(s, t);
 	READS(s, "part");
@@ -204,10 +228,10 @@ TEST(output) {
 	t = get(s);
 	put(ptmx, "\023");
 	OK(fcntl(s, F_SETFL, O_NONBLOCK));
-	sleep_ms(10);
+	UNTIL(!(polled(s, POLLOUT) & POLLOUT));
 	FAILS(write(s, "x", 1), EAGAIN);
 	put(ptmx, "\021");
-	sleep_ms(10);
+	UNTIL(polled(s, POLLOUT) & POLLOUT);
 	put(s, "y");
 	READS(ptmx, "Y");
 }
@@ -225,7 +249,7 @@ TEST(packet_mode) {
 	CHECK(!memcmp(b + 1, "data", 4));
 	OK(tcflush(s, TCIFLUSH));
 	struct pollfd p = { .fd = ptmx, .events = POLLIN | POLLPRI };
-	EQUAL(poll(&p, 1, 1000), 1);
+	EQUAL(poll(&p, 1, PATIENCE), 1);
 	CHECK(p.revents & POLLPRI);
 	EQUAL(read(ptmx, b, 16), 1);
 	EQUAL(b[0], TIOCPKT_FLUSHREAD);
@@ -238,7 +262,7 @@ TEST(hang_up_and_ends) {
 	put(s, "left");
 	close(ptmx);
 	struct pollfd p = { .fd = s, .events = POLLIN | POLLOUT };
-	EQUAL(poll(&p, 1, 1000), 1);
+	EQUAL(poll(&p, 1, PATIENCE), 1);
 	CHECK(p.revents & POLLHUP);
 	EQUAL(read(s, b, 16), 0);
 	FAILS(write(s, "x", 1), EIO);
@@ -250,7 +274,7 @@ TEST(hang_up_and_ends) {
 	close(s);
 	READS(ptmx, "bye");
 	p.fd = ptmx;
-	EQUAL(poll(&p, 1, 1000), 1);
+	EQUAL(poll(&p, 1, PATIENCE), 1);
 	CHECK(p.revents & POLLHUP);
 	FAILS(read(ptmx, b, 16), EIO);
 	s = OK(open(slave_name, O_RDWR | O_NOCTTY));
@@ -279,8 +303,7 @@ TEST(signals_from_keys) {
 			char k[] = { 'x', t[i].key, 0 };
 			got = 0;
 			put(ptmx, k);
-			for (int j = 0; j < 200 && !got; j++)
-				sleep_ms(5);
+			UNTIL(got);
 			EQUAL(got, t[i].sig);
 		}
 		NOTHING(s); /* the signal flushed the x */
@@ -289,8 +312,7 @@ TEST(signals_from_keys) {
 		struct winsize w = { 10, 20, 0, 0 };
 		got = 0;
 		OK(ioctl(ptmx, TIOCSWINSZ, &w));
-		for (int j = 0; j < 200 && !got; j++)
-			sleep_ms(5);
+		UNTIL(got);
 		EQUAL(got, SIGWINCH);
 		got = 0;
 		OK(ioctl(ptmx, TIOCSWINSZ, &w)); /* no change, no signal */
@@ -435,8 +457,7 @@ TEST(hang_up_signals) {
 		close(ptmx);
 		signal(SIGHUP, note);
 		put(s, "r");
-		for (int i = 0; i < 400 && !got; i++)
-			sleep_ms(5);
+		UNTIL(got);
 		EQUAL(got, SIGHUP);
 		char b[4];
 		EQUAL(read(s, b, 4), 0);
@@ -458,8 +479,7 @@ TEST(hang_up_signals) {
 		if (!fg) {
 			signal(SIGHUP, note);
 			put(s, "r");
-			for (int i = 0; i < 400 && !got; i++)
-				sleep_ms(5);
+			UNTIL(got);
 			write(p[1], got == SIGHUP ? "y" : "n", 1);
 			_exit(0);
 		}
@@ -475,17 +495,17 @@ TEST(hang_up_signals) {
 TEST(poll_of_a_terminal) {
 	int s = pair();
 	struct pollfd p[2] = { { .fd = s, .events = POLLIN | POLLOUT }, { .fd = ptmx, .events = POLLIN | POLLOUT } };
-	EQUAL(poll(p, 2, 100), 2);
+	EQUAL(poll(p, 2, 0), 2);
 	EQUAL(p[0].revents, POLLOUT);
 	EQUAL(p[1].revents, POLLOUT);
 	put(ptmx, "abc");
-	sleep_ms(10);
-	EQUAL(poll(p, 2, 100), 2);
+	UNTIL(pending(ptmx) == 3); /* the echo */
+	EQUAL(poll(p, 2, 0), 2);
 	EQUAL(p[0].revents, POLLOUT);
 	EQUAL(p[1].revents, POLLIN | POLLOUT);
 	put(ptmx, "\n");
-	sleep_ms(10);
-	EQUAL(poll(p, 2, 100), 2);
+	UNTIL(polled(s, POLLIN) & POLLIN);
+	EQUAL(poll(p, 2, 0), 2);
 	EQUAL(p[0].revents, POLLIN | POLLOUT);
 	/* writes fill up and go on */
 	OK(fcntl(s, F_SETFL, O_NONBLOCK));
@@ -498,14 +518,14 @@ TEST(poll_of_a_terminal) {
 	CHECK(!(p[0].revents & POLLOUT));
 	OK(fcntl(ptmx, F_SETFL, O_NONBLOCK));
 	ssize_t total = 0;
-	for (int i = 0; i < 100 && total < n; i++) {
+	for (int i = 0; i < PATIENCE && total < n; i++) {
 		ssize_t r = read(ptmx, big, sizeof big);
 		if (r > 0)
 			total += r;
 		else
-			sleep_ms(5);
+			sleep_ms(1);
 	}
 	CHECK(total >= n);
-	EQUAL(poll(p, 1, 1000), 1);
+	EQUAL(poll(p, 1, PATIENCE), 1);
 	CHECK(p[0].revents & POLLOUT);
 }
