@@ -99,7 +99,7 @@ func tryKernel(intercept string) error {
 	defer root.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("starting the sentry takes /dev/null: %w", err)
 	}
 	defer null.Close()
 	box, err := kernel.Start(kernel.Config{

@@ -77,10 +77,40 @@ var needed = []struct {
 // self stands for the caller's process ID, which is also its first thread's.
 const self = none - 1
 
-// CheckHost finds a host call that a sandbox needs and this host refuses. It
-// is for who starts a sentry, before anything else: a seccomp filter is
-// inherited, and what Go's runtime needs is used here for the first time.
+// least are limits with which a sandbox starts as a rule, and then its programs
+// cannot be run, or Go's runtime crashes for want of a thread.
+var least = []struct {
+	resource int
+	what     string
+	flag     string // ulimit's
+	number   uint64
+}{
+	{unix.RLIMIT_NOFILE, "open files", "-n", 128},
+	{unix.RLIMIT_NPROC, "processes", "-u", 64},
+}
+
+// CheckHost finds what a sandbox needs and this host does not give: a host
+// call, descriptors or processes. It is for who starts a sentry, before
+// anything else: limits and seccomp filters are inherited, and what Go's runtime
+// needs is used here for the first time.
 func CheckHost() error {
+	if err := checkCalls(); err != nil {
+		return err
+	}
+	for _, m := range least {
+		var l unix.Rlimit
+		if err := unix.Getrlimit(m.resource, &l); err != nil {
+			return fmt.Errorf("reading the limit on %s: %w", m.what, err)
+		}
+		if l.Cur < m.number {
+			return fmt.Errorf("the limit on %s is %d, and a sandbox needs at least %d: raise it (ulimit %s)", m.what, l.Cur, m.number, m.flag)
+		}
+	}
+	return nil
+}
+
+// checkCalls looks for needed calls that the host refuses.
+func checkCalls() error {
 	pid := uintptr(unix.Getpid())
 	for _, n := range needed {
 		for i, a := range n.args {
