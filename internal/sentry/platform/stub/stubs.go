@@ -26,6 +26,25 @@ func WithProc(fd int) Option { return func(s *Stubs) { s.procFD = fd } }
 // CAP_SYS_PTRACE).
 func WithUser(id uint32) Option { return func(s *Stubs) { s.user = int64(id) } }
 
+// WithoutFSGSBASE has the stubs do as on a CPU that lacks the instructions for
+// segment bases, or a virtual machine that hides them: for tests.
+func WithoutFSGSBASE() Option { return func(s *Stubs) { s.fsgsbase = false } }
+
+// hasFSGSBASE reports whether programs may use RDFSBASE and its kin.
+func hasFSGSBASE() bool {
+	const hwcap2, hwcap2FSGSBASE = 26, 2 // AT_HWCAP2 of getauxval(3)
+	aux, err := unix.Auxv()
+	if err != nil {
+		return false
+	}
+	for _, a := range aux {
+		if a[0] == hwcap2 {
+			return a[1]&hwcap2FSGSBASE != 0
+		}
+	}
+	return false
+}
+
 // Stubs makes and keeps stub processes.
 type Stubs struct {
 	procFD int   // of WithProc, or -1
@@ -70,15 +89,9 @@ func New(options ...Option) (*Stubs, error) {
 		return nil, err
 	}
 	s := &Stubs{procFD: -1, user: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
+	s.fsgsbase = hasFSGSBASE()
 	for _, o := range options {
 		o(s)
-	}
-	if aux, err := unix.Auxv(); err == nil {
-		for _, a := range aux {
-			if a[0] == 26 && a[1]&2 != 0 { // AT_HWCAP2, HWCAP2_FSGSBASE
-				s.fsgsbase = true
-			}
-		}
 	}
 	sp, haveSpecial := findSpecial()
 	for _, b := range bases {
