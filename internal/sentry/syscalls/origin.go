@@ -68,14 +68,32 @@ func resolve(t *kernel.Task, dirfd int32, path string, flags vfs.ResolveFlags) (
 // resolveAt reads a path from guest memory and walks it. at are AT_* flags:
 // AT_EMPTY_PATH (with which the address may be NULL), AT_SYMLINK_NOFOLLOW.
 func resolveAt(t *kernel.Task, dirfd int32, addr uint64, at uint32) (vfs.Path, error) {
-	var path string
-	if addr != 0 || at&unix.AT_EMPTY_PATH == 0 {
-		var err error
-		if path, err = t.CopyInPath(addr); err != nil {
-			return vfs.Path{}, err
-		}
+	path, err := pathAt(t, addr, at)
+	if err != nil {
+		return vfs.Path{}, err
 	}
 	return resolve(t, dirfd, path, resolveFlags(at))
+}
+
+// resolveAttrAt is resolveAt and brings the attributes too.
+func resolveAttrAt(t *kernel.Task, dirfd int32, addr uint64, at uint32) (vfs.Path, vfs.Attr, error) {
+	path, err := pathAt(t, addr, at)
+	if err != nil {
+		return vfs.Path{}, vfs.Attr{}, err
+	}
+	o, err := originOf(t, dirfd, path)
+	if err != nil {
+		return vfs.Path{}, vfs.Attr{}, err
+	}
+	defer o.release()
+	return o.ns.ResolveAttr(t, o.Origin, path, resolveFlags(at))
+}
+
+func pathAt(t *kernel.Task, addr uint64, at uint32) (string, error) {
+	if addr == 0 && at&unix.AT_EMPTY_PATH != 0 {
+		return "", nil
+	}
+	return t.CopyInPath(addr)
 }
 
 func resolveFlags(at uint32) vfs.ResolveFlags {

@@ -66,15 +66,11 @@ func sysNewfstatat(t *kernel.Task, a kernel.Args) (uintptr, error) {
 }
 
 func statAt(t *kernel.Task, dirfd int32, path, buf uint64, flags uint32) (uintptr, error) {
-	p, err := resolveAt(t, dirfd, path, flags)
+	p, attr, err := resolveAttrAt(t, dirfd, path, flags)
 	if err != nil {
 		return 0, err
 	}
-	attr, err := p.Attr()
 	p.DecRef()
-	if err != nil {
-		return 0, err
-	}
 	return 0, copyOutStat(t, buf, &attr)
 }
 
@@ -137,15 +133,11 @@ func sysStatx(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		flags&statxSyncType == statxSyncType || mask&unix.STATX__RESERVED != 0 {
 		return 0, unix.EINVAL
 	}
-	p, err := resolveAt(t, a.Int(0), a[1], flags)
+	p, attr, err := resolveAttrAt(t, a.Int(0), a[1], flags)
 	if err != nil {
 		return 0, err
 	}
 	defer p.DecRef()
-	attr, err := p.Attr()
-	if err != nil {
-		return 0, err
-	}
 	buf := getBuffer(statxSize)
 	defer buf.put()
 	putStatx(buf.b, &attr)

@@ -26,6 +26,21 @@ type Revalidator interface {
 	Revalidate(dir Inode, name string, child Inode) bool
 }
 
+// Confirmer is implemented by a Revalidator that can tell of a path of several
+// names as fast as of one. The walk then goes on by what the cache holds, and
+// has only the end confirmed. Its inodes implement Permissioner and AttrKeeper.
+type Confirmer interface {
+	Revalidator
+	// Passable reports whether what is remembered of a directory's permissions
+	// will do for a walk that only comes by. It is called with locks held.
+	Passable(dir Inode) bool
+	// Confirm reports whether path, from directory base on, still leads to
+	// child in directory parent (nil: to nothing), as the cache has it. The path
+	// has no ".." in it, and the cache knows all names on the way as those of
+	// directories. If not, the walk takes one step after the other.
+	Confirm(base Inode, path string, parent, child Inode) bool
+}
+
 // Inode is one object of a file system. Its methods are safe for use by
 // several tasks at once. Permission, read-only mounts, name length, sticky
 // directories and the kind of the parent have been checked by vfs before a

@@ -121,6 +121,9 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 			return nil, unix.EISDIR
 		}
 		made, err := w.enterOrCreate(name, flags, mode)
+		if err == errStale {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +160,9 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 // enterOrCreate makes the position what name leads to, creating a regular
 // file if there is nothing.
 func (w *walk) enterOrCreate(name string, flags, mode uint32) (made bool, err error) {
-	_, err = w.enter(name, false)
+	if _, err = w.enter(name, false); err == nil {
+		err = w.confirm()
+	}
 	if err != unix.ENOENT {
 		return false, err
 	}

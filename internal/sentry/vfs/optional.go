@@ -23,6 +23,14 @@ type Permissioner interface {
 	Permissions() (mode, uid, gid uint32)
 }
 
+// AttrKeeper is implemented by an Inode of a Revalidator that remembers the
+// attributes that Lookup, Revalidate or Confirm have learned. Who has just had
+// one of these called need not ask again. ok is false if the object was
+// changed since.
+type AttrKeeper interface {
+	KeptAttr() (a Attr, ok bool)
+}
+
 // Identifier is implemented by an Inode several of which may stand for one
 // object; locks, sockets and watches are kept by what Identity returns, a
 // comparable value. All others are identified by the Inode itself.

@@ -14,6 +14,7 @@ const maxCached = 16384
 type super struct {
 	fs          FileSystem
 	revalidates Revalidator // nil if names change through vfs only
+	confirms    Confirmer   // nil if it can't
 	root        *Dentry
 
 	// renameMu orders renames between two directories, so that the tree does
@@ -47,6 +48,7 @@ func superOf(fs FileSystem) (*super, error) {
 	}
 	s := &super{fs: fs}
 	s.revalidates, _ = fs.(Revalidator)
+	s.confirms, _ = fs.(Confirmer)
 	root, err := newDentry(s, nil, "", fs.Root())
 	if err != nil {
 		return nil, err

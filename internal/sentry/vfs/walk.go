@@ -16,33 +16,6 @@ const (
 	maxPath = unix.PathMax - 1
 )
 
-// Origin says from where a path is walked: Root is the task's root
-// directory, Start where a relative path begins (cwd or a dirfd's path). The
-// caller holds both for as long as the walk takes.
-type Origin struct{ Root, Start Path }
-
-// ResolveFlags say how a path is walked, beside openat2(2)'s RESOLVE_* in the
-// upper half.
-type ResolveFlags uint64
-
-const (
-	// NoFollowLast returns a final symbolic link itself.
-	NoFollowLast ResolveFlags = 1 << iota
-	// WantDirectory makes anything but a directory ENOTDIR.
-	WantDirectory
-	// EmptyPath allows "" for Start itself (AT_EMPTY_PATH).
-	EmptyPath
-	// ResolveShift is where openat2(2)'s RESOLVE_* bits begin.
-	ResolveShift = 32
-
-	noXDev       ResolveFlags = unix.RESOLVE_NO_XDEV << ResolveShift
-	noMagicLinks ResolveFlags = unix.RESOLVE_NO_MAGICLINKS << ResolveShift
-	noSymlinks   ResolveFlags = unix.RESOLVE_NO_SYMLINKS << ResolveShift
-	beneath      ResolveFlags = unix.RESOLVE_BENEATH << ResolveShift
-	inRoot       ResolveFlags = unix.RESOLVE_IN_ROOT << ResolveShift
-	cachedOnly   ResolveFlags = 0x20 << ResolveShift // RESOLVE_CACHED
-)
-
 // walk is one walk of a path.
 //
 // The position is mnt and d. While super is not nil its mu is held for
@@ -61,6 +34,14 @@ type walk struct {
 	// dir says that a trailing slash wants the result to be a directory.
 	dir   bool
 	links int
+	// at is what rest, and atDir what dir was before the present component.
+	at    string
+	atDir bool
+	// strict says that nothing is presumed any more.
+	strict      bool
+	presumption presumption
+	// fresh says that the file system was asked about the position by this walk.
+	fresh bool
 
 	mnt    *Mount
 	d      *Dentry
@@ -162,6 +143,22 @@ func (w *walk) take() Path {
 
 // search checks that the position is a directory that may be searched.
 func (w *walk) search() error {
+	if w.presumed() && !w.d.super.confirms.Passable(w.d.inode) {
+		if err := w.confirm(); err != nil {
+			return err
+		}
+	}
+	err := w.maySearch()
+	if err != nil && w.presumed() {
+		if err := w.confirm(); err != nil {
+			return err
+		}
+		err = w.maySearch()
+	}
+	return err
+}
+
+func (w *walk) maySearch() error {
 	if !w.d.isDir() {
 		return unix.ENOTDIR
 	}
@@ -182,12 +179,23 @@ func (w *walk) search() error {
 // the position is the end already, and may be "." or "..".
 func (w *walk) last() (string, error) {
 	for {
+		name, err := w.presumeLast()
+		if w.confirm() == nil && err != errStale {
+			return name, err
+		}
+	}
+}
+
+// presumeLast is last without having the way confirmed.
+func (w *walk) presumeLast() (string, error) {
+	for {
 		for len(w.rest) > 0 && w.rest[0] == '/' {
 			w.rest = w.rest[1:]
 		}
 		if w.rest == "" {
 			return "", nil
 		}
+		w.at, w.atDir = w.rest, w.dir
 		name, rest := w.rest, ""
 		if i := strings.IndexByte(w.rest, '/'); i >= 0 {
 			name, rest = w.rest[:i], w.rest[i:]
@@ -239,7 +247,20 @@ func onlySlashes(s string) bool {
 // link and wantLink, the link becomes the position, for follow, and link is
 // true. Otherwise the position becomes what the name leads to, with what is
 // mounted there.
+//
+// The step may be a presumption. errStale if one turned out to be wrong.
 func (w *walk) enter(name string, wantLink bool) (link bool, err error) {
+	w.fresh = false
+	if w.d.super.confirms != nil && !w.strict && w.flags&cachedOnly == 0 {
+		ok, err := w.presume(name)
+		link := ok && wantLink && w.d.kind == unix.S_IFLNK
+		if err == nil && link {
+			err = w.confirm()
+		}
+		if ok || err != nil {
+			return link && err == nil, err
+		}
+	}
 	w.lock()
 	var child *Dentry
 	if w.super.revalidates == nil {
@@ -259,6 +280,7 @@ func (w *walk) enter(name string, wantLink bool) (link bool, err error) {
 		}
 		w.mnt.incRef()
 		w.moveTo(Path{w.mnt, child})
+		w.fresh = child.super.revalidates != nil && child.mounted.Load() == 0
 	} else {
 		if child.inode == nil {
 			return false, unix.ENOENT
@@ -287,11 +309,16 @@ func (w *walk) cross() error {
 		}
 		m.root.IncRef()
 		w.moveTo(Path{m, m.root})
+		w.fresh = false
 	}
 }
 
 // up goes to the parent directory, not beyond the root.
 func (w *walk) up() error {
+	if err := w.confirm(); err != nil {
+		return err
+	}
+	w.fresh = false
 	for {
 		if w.d == w.root.Dentry && w.mnt == w.root.Mount {
 			if w.flags&beneath != 0 {
@@ -337,6 +364,7 @@ func (w *walk) up() error {
 // target is put before the rest of the path, and the position goes back to
 // the link's directory.
 func (w *walk) follow() error {
+	w.fresh = false
 	if w.links++; w.links > maxSymlinks || w.flags&noSymlinks != 0 {
 		return unix.ELOOP
 	}
@@ -418,28 +446,12 @@ func (w *walk) mayFollow() error {
 // finish walks to the end of the path.
 func (w *walk) finish() error {
 	for {
-		name, err := w.last()
+		more, err := w.finishStep()
+		if w.confirm() != nil || err == errStale || err == nil && more {
+			continue
+		}
 		if err != nil {
 			return err
-		}
-		switch name {
-		case "", ".":
-		case "..":
-			if err := w.up(); err != nil {
-				return err
-			}
-		default:
-			follow := w.flags&NoFollowLast == 0 || w.dir
-			link, err := w.enter(name, follow)
-			if err != nil {
-				return err
-			}
-			if link {
-				if err := w.follow(); err != nil {
-					return err
-				}
-				continue
-			}
 		}
 		if (w.dir || w.flags&WantDirectory != 0) && !w.d.isDir() {
 			return unix.ENOTDIR
@@ -448,15 +460,22 @@ func (w *walk) finish() error {
 	}
 }
 
-// Resolve walks a path; the caller drops the result's reference.
-func (ns *MountNamespace) Resolve(c Caller, o Origin, path string, flags ResolveFlags) (Path, error) {
-	var w walk
-	if err := w.begin(c, o, path, flags); err != nil {
-		return Path{}, err
+// finishStep walks to what the last component leads to. more says that this
+// was a symbolic link, which was followed.
+func (w *walk) finishStep() (more bool, err error) {
+	name, err := w.presumeLast()
+	if err != nil {
+		return false, err
 	}
-	defer w.end()
-	if err := w.finish(); err != nil {
-		return Path{}, err
+	switch name {
+	case "", ".":
+		return false, nil
+	case "..":
+		return false, w.up()
 	}
-	return w.take(), nil
+	link, err := w.enter(name, w.flags&NoFollowLast == 0 || w.dir)
+	if err != nil || !link {
+		return false, err
+	}
+	return true, w.follow()
 }

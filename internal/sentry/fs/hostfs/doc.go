@@ -4,7 +4,8 @@
 // descriptor of its top directory. From there on the host's tree is walked
 // one component at a time with openat2(2) under RESOLVE_BENEATH,
 // RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS; no path of the host is ever
-// opened, neither at first nor again. The calls themselves are behind the
+// opened, neither at first nor again. (Whole paths serve to confirm that what is
+// known already is still so: see Confirm.) The calls themselves are behind the
 // interface Host, so that another process can make them.
 //
 // An inode remembers where it was last seen (its parent and name) and who it

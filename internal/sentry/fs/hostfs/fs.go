@@ -113,6 +113,7 @@ func (fs *FileSystem) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bo
 		return false
 	}
 	defer fs.dirs.release(h)
+	asked := fs.now()
 	st, err := fs.host.Stat(Dir(h.fd), name)
 	if child == nil {
 		return err == unix.ENOENT
@@ -122,7 +123,7 @@ func (fs *FileSystem) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bo
 		return false
 	}
 	fs.place(c, d, name)
-	c.remember(&st)
+	c.remember(&st, asked)
 	return true
 }
 

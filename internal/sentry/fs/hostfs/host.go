@@ -25,15 +25,22 @@ type Host interface {
 	// Stat returns all that the host knows of a name, or of dir itself if name
 	// is empty. (By value: a pointer through an interface would allocate.)
 	Stat(dir Dir, name string) (unix.Statx_t, error)
+	// StatPath is Stat of a path of several names below dir, none of them "..";
+	// ENAMETOOLONG if it is long. The directories on the way may have become
+	// symbolic links and are followed then, out of the tree too. So the result
+	// serves for one thing only: to see that the path leads to what it led to
+	// before, which the caller recognizes.
+	StatPath(dir Dir, path string) (unix.Statx_t, error)
 	// Statfs tells about the file system that a name is on, or dir itself if
 	// name is empty.
 	Statfs(dir Dir, name string) (unix.Statfs_t, error)
 	// Readlink returns the target of a symbolic link.
 	Readlink(dir Dir, name string) (string, error)
 	// Open opens a regular file, or with an empty name dir itself for
-	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. It must not
-	// block on a FIFO, nor open a device: ENXIO. The caller owns the
-	// descriptor, and learns what was opened.
+	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. The caller
+	// has looked lately and seen a regular file; what has taken its place since
+	// is opened without waiting, at most, and refused with ENXIO. The caller
+	// owns the descriptor, and learns what was opened.
 	Open(dir Dir, name string, flags int) (int, unix.Statx_t, error)
 
 	// Create makes a regular file, opened O_RDWR. EEXIST if the name is taken.

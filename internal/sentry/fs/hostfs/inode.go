@@ -32,9 +32,12 @@ type inode struct {
 	barred atomic.Bool
 
 	mu sync.Mutex
-	// attr is what the host said at attrTime, if that is not 0.
-	attr     vfs.Attr
-	attrTime time.Duration
+	// attr is what the host was asked for at attrTime, if that is not 0; mode
+	// and owner are good since modeTime, if that is not 0. What was asked for
+	// before notBefore is out of date.
+	attr               vfs.Attr
+	attrTime, modeTime time.Duration
+	notBefore          time.Duration
 	// target is a symbolic link's, once it was read. It cannot change.
 	target string
 	// fifo is what connects a FIFO's ends, once it was opened.
@@ -53,11 +56,19 @@ func (n *inode) Attr() (vfs.Attr, error) {
 		}
 		n.mu.Unlock()
 	}
+	asked := n.fs.now()
 	st, err := n.stat()
 	if err != nil {
 		return vfs.Attr{}, err
 	}
-	return n.remember(&st), nil
+	return n.remember(&st, asked), nil
+}
+
+// KeptAttr implements vfs.AttrKeeper.
+func (n *inode) KeptAttr() (vfs.Attr, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attr, n.attrTime != 0
 }
 
 // Permissions implements vfs.Permissioner. In a tree that changes by itself
@@ -66,7 +77,7 @@ func (n *inode) Attr() (vfs.Attr, error) {
 func (n *inode) Permissions() (mode, uid, gid uint32) {
 	if !n.fs.opts.Stable {
 		n.mu.Lock()
-		a, known := &n.attr, n.attrTime != 0
+		a, known := &n.attr, n.modeTime != 0
 		mode, uid, gid = a.Mode, a.UID, a.GID
 		n.mu.Unlock()
 		if known {
@@ -80,11 +91,14 @@ func (n *inode) Permissions() (mode, uid, gid uint32) {
 	return a.Mode, a.UID, a.GID
 }
 
-// remember keeps what the host said.
-func (n *inode) remember(st *unix.Statx_t) vfs.Attr {
+// remember keeps what the host said when it was asked at a time that the
+// caller took before, unless something newer is known.
+func (n *inode) remember(st *unix.Statx_t, asked time.Duration) vfs.Attr {
 	a := attrOf(st)
 	n.mu.Lock()
-	n.attr, n.attrTime = a, n.fs.now()
+	if asked >= n.notBefore {
+		n.attr, n.attrTime, n.modeTime, n.notBefore = a, asked, asked, asked
+	}
 	n.mu.Unlock()
 	return a
 }
@@ -92,8 +106,30 @@ func (n *inode) remember(st *unix.Statx_t) vfs.Attr {
 // changed makes the next Attr ask the host.
 func (n *inode) changed() {
 	n.mu.Lock()
-	n.attrTime = 0
+	n.changedLocked()
 	n.mu.Unlock()
+}
+
+func (n *inode) changedLocked() { n.attrTime, n.notBefore = 0, n.fs.now() }
+
+// changedMode is changed where it is mode or owner, too.
+func (n *inode) changedMode() {
+	n.mu.Lock()
+	n.changedLocked()
+	n.modeTime = 0
+	n.mu.Unlock()
+}
+
+// trusted is how long a mode and an owner will do that nobody has the host's
+// word on now: those of the directories on a path, and those of a file that is
+// about to be opened and looked at.
+const trusted = time.Second
+
+// seenLately reports whether the host showed the inode a short while ago.
+func (n *inode) seenLately() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.modeTime != 0 && n.fs.now()-n.modeTime < trusted
 }
 
 // written notes that c wrote to the file. The host takes set-ID bits away from
@@ -102,7 +138,7 @@ func (n *inode) changed() {
 func (n *inode) written(c vfs.Caller) {
 	n.mu.Lock()
 	mode := n.attr.Mode
-	n.attrTime = 0
+	n.changedLocked()
 	n.mu.Unlock()
 	if m := vfs.WritePrivileges(c, mode); m != mode {
 		n.SetAttr(vfs.SetAttr{Which: vfs.SetMode, Mode: m & 07777})
@@ -174,6 +210,15 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 		return nil, err
 	}
 	defer n.fs.dirs.release(h)
+	// To open a device may do things by itself.
+	if !n.seenLately() {
+		if st, err := n.fs.host.Stat(Dir(h.fd), name); err != nil {
+			return nil, err
+		} else if identify(&st) != n.id {
+			return nil, unix.ESTALE
+		}
+	}
+	asked := n.fs.now()
 	fd, st, err := n.fs.host.Open(Dir(h.fd), name, access)
 	if err != nil {
 		return nil, err
@@ -182,7 +227,7 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 		unix.Close(fd)
 		return nil, unix.ESTALE
 	}
-	n.remember(&st)
+	n.remember(&st, asked)
 	return n.fs.files.put(slot, fd), nil
 }
 
@@ -191,7 +236,7 @@ func (n *inode) SetAttr(a vfs.SetAttr) error {
 	if n.barred.Load() {
 		return unix.EACCES
 	}
-	defer n.changed()
+	defer n.changedMode()
 	if a.Which&vfs.SetSize != 0 {
 		if err := n.truncate(a.Size); err != nil {
 			return err

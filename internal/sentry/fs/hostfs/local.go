@@ -97,12 +97,34 @@ func (l *local) Stat(dir Dir, name string) (st unix.Statx_t, err error) {
 	if err := c.set(name); err != nil {
 		return st, err
 	}
-	err = statx(int(dir), &c, &st)
+	err = statx(int(dir), &c[0], &st)
 	return st, err
 }
 
-// statx is statx(2) without following links; an empty name is fd itself.
-func statx(fd int, name *cname, st *unix.Statx_t) error {
+// statPathMax bounds StatPath's path, with its NUL.
+const statPathMax = 512
+
+func (l *local) StatPath(dir Dir, path string) (st unix.Statx_t, err error) {
+	var c [statPathMax]byte
+	switch {
+	case len(path) >= len(c):
+		return st, unix.ENAMETOOLONG
+	case path == "" || path[0] == '/' || strings.IndexByte(path, 0) >= 0:
+		return st, unix.EINVAL
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if name == ".." {
+			return st, unix.EINVAL
+		}
+	}
+	copy(c[:], path)
+	err = statx(int(dir), &c[0], &st)
+	return st, err
+}
+
+// statx is statx(2) without following a final link; an empty name, ended by a
+// NUL as every other, is fd itself.
+func statx(fd int, name *byte, st *unix.Statx_t) error {
 	for {
 		_, _, e := unix.Syscall6(unix.SYS_STATX, uintptr(fd), uintptr(unsafe.Pointer(name)),
 			unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT,
@@ -119,8 +141,8 @@ func statx(fd int, name *cname, st *unix.Statx_t) error {
 
 // fstat is statx(2) of a descriptor.
 func fstat(fd int, st *unix.Statx_t) error {
-	var c cname
-	return statx(fd, &c, st)
+	var empty byte
+	return statx(fd, &empty, st)
 }
 
 func (l *local) Statfs(dir Dir, name string) (st unix.Statfs_t, err error) {
@@ -153,8 +175,8 @@ func (l *local) Readlink(dir Dir, name string) (string, error) {
 func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, err error) {
 	if name == "" {
 		fd, err = openat2(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	} else {
-		fd, err = l.openFile(dir, name, flags&unix.O_ACCMODE)
+	} else if err = checkName(name); err == nil {
+		fd, err = openat2(dir, name, flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	}
 	if err != nil {
 		return -1, st, err
@@ -168,28 +190,6 @@ func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, 
 		return -1, st, err
 	}
 	return fd, st, nil
-}
-
-func (l *local) openFile(dir Dir, name string, access int) (int, error) {
-	if err := checkName(name); err != nil {
-		return -1, err
-	}
-	// Opening a device can do things by itself, so look first. What is put
-	// in the name's place after the look is opened without waiting and closed.
-	st, err := l.Stat(dir, name)
-	if err != nil {
-		return -1, err
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-	case unix.S_IFDIR:
-		return -1, unix.EISDIR
-	case unix.S_IFLNK:
-		return -1, unix.ELOOP
-	default:
-		return -1, unix.ENXIO
-	}
-	return openat2(dir, name, access|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 func (l *local) Create(dir Dir, name string, mode uint32) (int, error) {
@@ -283,10 +283,14 @@ func (l *local) Chmod(dir Dir, name string, mode uint32) error {
 // chmodOpen is Chmod on hosts without fchmodat2, where fchmodat(2) would
 // follow a symbolic link that takes the name's place.
 func (l *local) chmodOpen(dir Dir, name string, mode uint32) error {
-	fd, _, err := l.Open(dir, name, unix.O_RDONLY)
-	if err == unix.EISDIR {
-		fd, err = openat2(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	st, err := l.Stat(dir, name)
+	if err != nil {
+		return err
 	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return unix.ENXIO
+	}
+	fd, _, err := l.Open(dir, name, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}

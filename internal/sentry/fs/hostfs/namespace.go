@@ -28,23 +28,18 @@ func (n *inode) Lookup(name string) (vfs.Inode, error) {
 
 // find looks up a name with n's handle.
 func (n *inode) find(h *descriptor, name string) (*inode, error) {
+	asked := n.fs.now()
 	st, err := n.fs.host.Stat(Dir(h.fd), name)
 	if err != nil {
 		return nil, err
 	}
-	child := n.seen(&st, name)
+	child := n.fs.table.intern(n.fs, identify(&st), uint32(st.Mode))
+	n.fs.place(child, n, name)
+	child.remember(&st, asked)
 	if n.crosses(child) {
 		n.bar(h, name, child)
 	}
 	return child, nil
-}
-
-// seen returns the inode that the host showed under name in n.
-func (n *inode) seen(st *unix.Statx_t, name string) *inode {
-	child := n.fs.table.intern(n.fs, identify(st), uint32(st.Mode))
-	n.fs.place(child, n, name)
-	child.remember(st)
-	return child
 }
 
 // make runs a host call that makes name in n, and returns the new inode after
@@ -76,9 +71,12 @@ func (n *inode) make(o vfs.Owner, name string, mode uint32, call func(dir Dir) e
 // sentry that runs without privileges cannot make files for others; they stay
 // its own then, as files made by its user are.
 func (n *inode) own(o vfs.Owner, mode uint32) error {
-	a, err := n.Attr()
-	if err != nil {
-		return err
+	a, kept := n.KeptAttr() // make has just asked
+	if !kept {
+		var err error
+		if a, err = n.Attr(); err != nil {
+			return err
+		}
 	}
 	var set vfs.SetAttr
 	if a.UID != o.UID || a.GID != o.GID {
