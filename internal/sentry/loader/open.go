@@ -33,14 +33,14 @@ func Executable(c vfs.Caller, d *vfs.FileDescription) (*vfs.FileDescription, err
 		return f, err
 	}
 	// A file without a path, such as memfd_create(2)'s.
-	a, err := d.Inode.Attr()
+	a, err := d.Attr(c)
 	if err != nil {
 		return nil, err
 	}
 	if a.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, unix.EACCES
 	}
-	if err := vfs.Permitted(c.Credentials(), d.Inode, unix.X_OK); err != nil {
+	if err := vfs.Permitted(c, d.Inode, unix.X_OK); err != nil {
 		return nil, err
 	}
 	d.IncRef()
@@ -65,6 +65,10 @@ func openPath(c vfs.Caller, p vfs.Path) (*vfs.FileDescription, error) {
 	ino := p.Inode()
 	f, err := ino.Open(c, unix.O_RDONLY)
 	if err != nil {
+		return nil, err
+	}
+	if err := vfs.PrepareMap(c, f, false); err != nil {
+		f.Release()
 		return nil, err
 	}
 	return vfs.NewDescription(f, ino, p, unix.O_RDONLY), nil

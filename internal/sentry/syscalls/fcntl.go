@@ -11,7 +11,7 @@ var fcntlRows = []Row{
 	full(32, "dup", sysDup, P("fd", FD)).returns(FD),
 	full(33, "dup2", sysDup2, P("fd", FD), P("newfd", Dec)).returns(FD),
 	partial(72, "fcntl", sysFcntl, "no leases and no F_NOTIFY; SIGIO is sent by terminals, pipes and sockets only",
-		P("fd", FD), PF("cmd", Enum, fcntlNames), P("arg", FcntlArg)),
+		P("fd", FD), PF("cmd", Enum, fcntlNames), PD("arg", fcntlArg)),
 	full(73, "flock", sysFlock, P("fd", FD), PF("operation", Flags, flockNames)),
 	full(292, "dup3", sysDup3, P("fd", FD), P("newfd", Dec), PF("flags", Flags, openFlags)).returns(FD),
 }
@@ -204,7 +204,7 @@ func fcntlFile(t *kernel.Task, d *vfs.FileDescription, cmd int32, arg uint64) (u
 
 func setStatusFlags(t *kernel.Task, d *vfs.FileDescription, flags uint32) error {
 	if flags&unix.O_NOATIME != 0 && d.Flags()&unix.O_NOATIME == 0 && d.Inode != nil {
-		a, err := d.Inode.Attr()
+		a, err := d.Attr(t)
 		if err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func recordLock(t *kernel.Task, d *vfs.FileDescription, cmd int32, addr uint64, 
 			if d.Inode == nil {
 				return 0, nil
 			}
-			a, err := d.Inode.Attr()
+			a, err := d.Attr(t)
 			return a.Size, err
 		}
 		return 0, unix.EINVAL

@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"time"
+
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
@@ -8,8 +10,8 @@ import (
 )
 
 var ioctlRows = []Row{
-	partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets and the generic ones",
-		P("fd", FD), PF("request", Enum, ioctlNames), P("arg", Hex)),
+	partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, seccomp listeners and the generic ones",
+		P("fd", FD), PF("request", Enum, ioctlNames), PD("arg", ioctlArg)),
 }
 
 // The ioctls that mean the same for every file (asm-generic/ioctls.h,
@@ -40,6 +42,8 @@ var ioctlNames = &FlagSet{Names: []FlagName{
 	{unix.TIOCNOTTY, "TIOCNOTTY"}, {unix.TIOCOUTQ, "TIOCOUTQ"}, {unix.TIOCSTI, "TIOCSTI"},
 	{unix.TIOCGPTN, "TIOCGPTN"}, {unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"},
 	{unix.TIOCPKT, "TIOCPKT"}, {unix.TIOCEXCL, "TIOCEXCL"}, {unix.TIOCNXCL, "TIOCNXCL"},
+	{unix.SECCOMP_IOCTL_NOTIF_RECV, "SECCOMP_IOCTL_NOTIF_RECV"}, {unix.SECCOMP_IOCTL_NOTIF_SEND, "SECCOMP_IOCTL_NOTIF_SEND"},
+	{0x40082102, "SECCOMP_IOCTL_NOTIF_ID_VALID"}, {0x40182103, "SECCOMP_IOCTL_NOTIF_ADDFD"},
 	{unix.SIOCGIFCONF, "SIOCGIFCONF"}, {unix.SIOCGIFFLAGS, "SIOCGIFFLAGS"}, {unix.SIOCGIFINDEX, "SIOCGIFINDEX"},
 }}
 
@@ -63,9 +67,26 @@ func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, setFlagByIoctl(t, d, arg, unix.O_ASYNC)
 	}
 	n, err := d.File.Ioctl(t, cmd, arg)
+	if err == unix.EAGAIN {
+		n, err = waitIoctl(t, d.File, cmd, arg)
+	}
 	if err == unix.ENOTTY {
 		return fileIoctl(t, d, cmd, arg)
 	}
+	return n, err
+}
+
+// waitIoctl makes a request that said EAGAIN again once that makes sense, if it
+// is one that waits.
+func waitIoctl(t *kernel.Task, f vfs.File, cmd uint32, arg uint64) (n uintptr, err error) {
+	b, ok := f.(vfs.BlockingController)
+	if !ok || b.IoctlWaits(cmd) == 0 {
+		return 0, unix.EAGAIN
+	}
+	err = waitFor(t, f, b.IoctlWaits(cmd), time.Time{}, func() error {
+		n, err = f.Ioctl(t, cmd, arg)
+		return err
+	})
 	return n, err
 }
 
@@ -90,7 +111,7 @@ func fileIoctl(t *kernel.Task, d *vfs.FileDescription, cmd uint32, arg uint64) (
 	default:
 		return 0, unix.ENOTTY
 	}
-	attr, err := d.Inode.Attr()
+	attr, err := d.Attr(t)
 	if err != nil {
 		return 0, err
 	}

@@ -3,25 +3,26 @@ package syscalls
 import (
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/mm"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 )
 
 var mmapRows = []Row{
 	partial(9, "mmap", sysMmap, "no huge pages are set aside (MAP_HUGETLB gives ENOMEM); MAP_SYNC is not supported",
-		P("addr", Ptr), P("length", Unsigned), PF("prot", Flags, protFlags), PF("flags", Flags, mmapFlags), P("fd", FD),
+		P("addr", Addr), P("length", Unsigned), PF("prot", Flags, protFlags), PF("flags", Flags, mmapFlags), P("fd", FD),
 		P("offset", Hex)).returns(Hex),
-	full(10, "mprotect", sysMprotect, P("addr", Ptr), P("len", Unsigned), PF("prot", Flags, protFlags)),
-	partial(11, "munmap", sysMunmap, "[vdso] and [vvar] stay", P("addr", Ptr), P("length", Unsigned)),
-	full(12, "brk", sysBrk, P("addr", Ptr)).returns(Hex),
-	full(25, "mremap", sysMremap, P("old_address", Ptr), P("old_size", Unsigned), P("new_size", Unsigned),
-		PF("flags", Flags, mremapFlags), P("new_address", Ptr)).returns(Hex),
+	full(10, "mprotect", sysMprotect, P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags)),
+	partial(11, "munmap", sysMunmap, "[vdso] and [vvar] stay", P("addr", Addr), P("length", Unsigned)),
+	full(12, "brk", sysBrk, P("addr", Addr)).returns(Hex),
+	full(25, "mremap", sysMremap, P("old_address", Addr), P("old_size", Unsigned), P("new_size", Unsigned),
+		PF("flags", Flags, mremapFlags), P("new_address", Addr)).returns(Hex),
 	partial(28, "madvise", sysMadvise, "no KSM and no hardware poisoning; MADV_COLD and MADV_PAGEOUT do nothing",
-		P("addr", Ptr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
-	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Ptr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
+		P("addr", Addr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
+	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Addr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
 		PF("flags", Flags, mmapFlags)),
-	full(26, "msync", sysMsync, P("addr", Ptr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
-	partial(27, "mincore", sysMincore, "locked memory counts as resident, though the host may swap it", P("addr", Ptr), P("length", Unsigned), P("vec", Ptr)),
+	full(26, "msync", sysMsync, P("addr", Addr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
+	partial(27, "mincore", sysMincore, "locked memory counts as resident, though the host may swap it", P("addr", Addr), P("length", Unsigned), P("vec", OutPages).counts(-1)),
 }
 
 var protFlags = &FlagSet{Names: []FlagName{
@@ -29,8 +30,11 @@ var protFlags = &FlagSet{Names: []FlagName{
 	{unix.PROT_GROWSDOWN, "PROT_GROWSDOWN"}, {unix.PROT_GROWSUP, "PROT_GROWSUP"},
 }}
 
+// mapType masks out how changes of a mapping are shared (MAP_TYPE).
+const mapType = 0xf
+
 var mmapFlags = &FlagSet{
-	Mask: 0xf,
+	Mask: mapType,
 	Values: []FlagName{
 		{unix.MAP_SHARED, "MAP_SHARED"}, {unix.MAP_PRIVATE, "MAP_PRIVATE"}, {unix.MAP_SHARED_VALIDATE, "MAP_SHARED_VALIDATE"},
 		{8, "MAP_DROPPABLE"},
@@ -81,6 +85,9 @@ func sysMmap(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		defer f.DecRef()
 		if f.Flags()&unix.O_PATH != 0 {
 			return 0, unix.EBADF
+		}
+		if err := vfs.PrepareMap(t, f.File, args.Flags&mapType != unix.MAP_PRIVATE); err != nil {
+			return 0, err
 		}
 		args.File = f
 	} else {

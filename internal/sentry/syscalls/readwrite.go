@@ -17,12 +17,12 @@ var readWriteRows = []Row{
 	full(8, "lseek", sysLseek, P("fd", FD), P("offset", Dec), PF("whence", Enum, whenceNames)),
 	full(17, "pread64", sysPread64, P("fd", FD), P("buf", OutBuf), P("count", Unsigned), P("offset", Dec)),
 	full(18, "pwrite64", sysPwrite64, P("fd", FD), P("buf", Buf), P("count", Unsigned), P("offset", Dec)),
-	full(19, "readv", sysReadv, P("fd", FD), P("iov", Ptr), P("iovcnt", Dec)),
+	full(19, "readv", sysReadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec)),
 	full(20, "writev", sysWritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec)),
-	full(295, "preadv", sysPreadv, P("fd", FD), P("iov", Ptr), P("iovcnt", Dec), P("offset", Dec)),
+	full(295, "preadv", sysPreadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec)),
 	full(296, "pwritev", sysPwritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec)),
 	partial(327, "preadv2", sysPreadv2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
-		P("fd", FD), P("iov", Ptr), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
+		P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
 	partial(328, "pwritev2", sysPwritev2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
 		P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
 }
@@ -168,7 +168,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			if fault != nil {
 				// What the guest did not get was not read.
 				if x.atPosition && seekable(x.d) {
-					x.d.Seek(int64(m-n), unix.SEEK_CUR)
+					x.d.Seek(t, int64(m-n), unix.SEEK_CUR)
 				}
 				err = fault
 			}
@@ -445,6 +445,6 @@ func sysLseek(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if whence := a.Uint(2); whence > unix.SEEK_HOLE {
 		return 0, unix.EINVAL
 	}
-	off, err := d.Seek(int64(a[1]), int(a.Uint(2)))
+	off, err := d.Seek(t, int64(a[1]), int(a.Uint(2)))
 	return uintptr(off), err
 }

@@ -10,8 +10,8 @@ import (
 )
 
 var sendfileRows = []Row{
-	full(40, "sendfile", sysSendfile, P("out_fd", FD), P("in_fd", FD), P("offset", Ptr), P("count", Unsigned)),
-	full(326, "copy_file_range", sysCopyFileRange, P("fd_in", FD), P("off_in", Ptr), P("fd_out", FD), P("off_out", Ptr),
+	full(40, "sendfile", sysSendfile, P("out_fd", FD), P("in_fd", FD), P("offset", InOutOff), P("count", Unsigned)),
+	full(326, "copy_file_range", sysCopyFileRange, P("fd_in", FD), P("off_in", InOutOff), P("fd_out", FD), P("off_out", InOutOff),
 		P("size", Unsigned), P("flags", Hex)),
 }
 
@@ -84,7 +84,7 @@ func (p *filePair) copyThrough(t *kernel.Task, count uint64) (done uint64, err e
 	}
 	if p.in.atPosition {
 		if done > 0 {
-			p.in.d.Seek(pos, unix.SEEK_SET)
+			p.in.d.Seek(t, pos, unix.SEEK_SET)
 		}
 	} else {
 		p.in.off = pos
@@ -130,7 +130,7 @@ func sysCopyFileRange(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, unix.EBADF
 	}
 	for _, d := range []*vfs.FileDescription{p.in.d, p.out.d} {
-		if err := mustBeRegular(d, unix.EINVAL); err != nil {
+		if err := mustBeRegular(t, d, unix.EINVAL); err != nil {
 			return 0, err
 		}
 	}
@@ -156,8 +156,8 @@ func sysCopyFileRange(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // mustBeRegular returns EISDIR for a directory, and other for anything else
 // but a regular file.
-func mustBeRegular(d *vfs.FileDescription, other error) error {
-	attr, err := d.Inode.Attr()
+func mustBeRegular(t *kernel.Task, d *vfs.FileDescription, other error) error {
+	attr, err := d.Attr(t)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func sysFstat(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if d.Inode == nil {
 		return 0, unix.EBADF
 	}
-	attr, err := d.Inode.Attr()
+	attr, err := d.Attr(t)
 	if err != nil {
 		return 0, err
 	}
@@ -261,7 +261,7 @@ func sysFstatfs(t *kernel.Task, a kernel.Args) (uintptr, error) {
 }
 
 func copyOutStatfs(t *kernel.Task, addr uint64, p vfs.Path) error {
-	s, err := p.StatFS()
+	s, err := p.StatFS(t)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func fsync(t *kernel.Task, fd int32, dataOnly bool) error {
 		return err
 	}
 	defer d.DecRef()
-	return d.File.Fsync(dataOnly)
+	return vfs.FileFor(t, d.File).Fsync(dataOnly)
 }
 
 func sysSync(*kernel.Task, kernel.Args) (uintptr, error) { return 0, nil }
@@ -84,7 +84,7 @@ func sysSyncfs(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	defer d.DecRef()
 	// A file that has nothing to write back is no error here.
-	if err := d.File.Fsync(false); err != nil && err != unix.EINVAL {
+	if err := vfs.FileFor(t, d.File).Fsync(false); err != nil && err != unix.EINVAL {
 		return 0, err
 	}
 	return 0, nil
@@ -107,7 +107,7 @@ func sysSyncFileRange(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if a.Uint(3) == 0 {
 		return 0, nil
 	}
-	return 0, d.File.Fsync(true)
+	return 0, vfs.FileFor(t, d.File).Fsync(true)
 }
 
 func sysFallocate(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -130,7 +130,7 @@ func sysFallocate(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if !d.CanWrite() {
 		return 0, unix.EBADF
 	}
-	attr, err := d.Inode.Attr()
+	attr, err := d.Attr(t)
 	if err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func sysFallocate(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		t.Signal(kernel.KernelSignal(unix.SIGXFSZ))
 		return 0, unix.EFBIG
 	}
-	return 0, d.File.Fallocate(mode, off, n)
+	return 0, vfs.FileFor(t, d.File).Fallocate(mode, off, n)
 }
 
 func sysFadvise64(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -177,7 +177,7 @@ func sysReadahead(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if !d.CanRead() {
 		return 0, unix.EBADF
 	}
-	if mustBeRegular(d, unix.EINVAL) != nil {
+	if mustBeRegular(t, d, unix.EINVAL) != nil {
 		return 0, unix.EINVAL
 	}
 	return 0, nil

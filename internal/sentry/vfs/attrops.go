@@ -35,7 +35,7 @@ func (p Path) change(mask uint32, f func() error) error {
 func Chmod(c Caller, p Path, mode uint32) error {
 	return p.change(unix.IN_ATTRIB, func() error {
 		cred := c.Credentials()
-		_, uid, gid, err := ownership(p.Inode())
+		_, uid, gid, err := ownership(c, p.Inode())
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func Chmod(c Caller, p Path, mode uint32) error {
 		if !cred.InGroup(gid) && !cred.Can(unix.CAP_FSETID) {
 			mode &^= unix.S_ISGID
 		}
-		return p.Inode().SetAttr(SetAttr{Which: SetMode, Mode: mode})
+		return InodeFor(c, p.Inode()).SetAttr(SetAttr{Which: SetMode, Mode: mode})
 	})
 }
 
@@ -58,7 +58,7 @@ func Chown(c Caller, p Path, uid, gid uint32) error {
 	const keep = ^uint32(0)
 	return p.change(unix.IN_ATTRIB, func() error {
 		cred := c.Credentials()
-		mode, ouid, ogid, err := ownership(p.Inode())
+		mode, ouid, ogid, err := ownership(c, p.Inode())
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func Chown(c Caller, p Path, uid, gid uint32) error {
 				s.Which, s.Mode = s.Which|SetMode, m&0o7777
 			}
 		}
-		return p.Inode().SetAttr(s)
+		return InodeFor(c, p.Inode()).SetAttr(s)
 	})
 }
 
@@ -110,14 +110,14 @@ func WritePrivileges(c Caller, mode uint32) uint32 {
 func Utimes(c Caller, p Path, atime, mtime *Time, now bool) error {
 	return p.change(unix.IN_ATTRIB, func() error {
 		cred := c.Credentials()
-		_, uid, _, err := ownership(p.Inode())
+		_, uid, _, err := ownership(c, p.Inode())
 		if err != nil {
 			return err
 		}
 		s := SetAttr{}
 		if now {
 			if !owns(cred, uid) {
-				if err := permitted(cred, p.Inode(), unix.W_OK); err != nil {
+				if err := permitted(c, p.Inode(), unix.W_OK); err != nil {
 					return err
 				}
 			}
@@ -135,7 +135,7 @@ func Utimes(c Caller, p Path, atime, mtime *Time, now bool) error {
 		if s.Which == 0 {
 			return nil
 		}
-		return p.Inode().SetAttr(s)
+		return InodeFor(c, p.Inode()).SetAttr(s)
 	})
 }
 
@@ -150,7 +150,7 @@ func Truncate(c Caller, p Path, size int64) error {
 		return unix.EINVAL
 	}
 	return p.change(unix.IN_MODIFY, func() error {
-		if err := permitted(c.Credentials(), p.Inode(), unix.W_OK); err != nil {
+		if err := permitted(c, p.Inode(), unix.W_OK); err != nil {
 			return err
 		}
 		if err := mayTruncate(p.Inode()); err != nil {
@@ -182,7 +182,7 @@ func (d *FileDescription) Truncate(c Caller, size int64) error {
 // beyond RLIMIT_FSIZE.
 func truncate(c Caller, ino Inode, size int64) error {
 	if limit := c.FSLimit(); size > 0 && uint64(size) > limit {
-		a, err := ino.Attr()
+		a, err := InodeFor(c, ino).Attr()
 		if err != nil {
 			return err
 		}
@@ -191,12 +191,12 @@ func truncate(c Caller, ino Inode, size int64) error {
 		}
 	}
 	s := SetAttr{Which: SetSize, Size: size}
-	mode, _, _, err := ownership(ino)
+	mode, _, _, err := ownership(c, ino)
 	if err != nil {
 		return err
 	}
 	if m := WritePrivileges(c, mode); m != mode {
 		s.Which, s.Mode = s.Which|SetMode, m&0o7777
 	}
-	return ino.SetAttr(s)
+	return InodeFor(c, ino).SetAttr(s)
 }

@@ -130,7 +130,7 @@ func (d *Dentry) find(name string) *Dentry {
 // child returns the dentry of a name in directory d with a reference, from
 // the cache or from the file system; ENOENT if the name does not exist. d.ops
 // is held, for reading at least.
-func (d *Dentry) child(name string) (*Dentry, error) {
+func (d *Dentry) child(by Caller, name string) (*Dentry, error) {
 	s := d.super
 	s.mu.RLock()
 	c := d.find(name)
@@ -138,7 +138,7 @@ func (d *Dentry) child(name string) (*Dentry, error) {
 		c.IncRef()
 	}
 	s.mu.RUnlock()
-	if c != nil && c.valid(d) {
+	if c != nil && c.valid(by, d) {
 		if c.inode == nil {
 			c.DecRef()
 			return nil, unix.ENOENT
@@ -152,7 +152,7 @@ func (d *Dentry) child(name string) (*Dentry, error) {
 	if d.unlinked.Load() {
 		return nil, unix.ENOENT
 	}
-	ino, err := d.inode.Lookup(name)
+	ino, err := InodeFor(by, d.inode).Lookup(name)
 	if err == unix.ENOENT {
 		ino = nil
 	} else if err != nil {
@@ -163,9 +163,9 @@ func (d *Dentry) child(name string) (*Dentry, error) {
 
 // valid asks a file system whose names change by themselves whether the cache
 // is still right about c, a child of d.
-func (c *Dentry) valid(d *Dentry) bool {
+func (c *Dentry) valid(by Caller, d *Dentry) bool {
 	r := d.super.revalidates
-	return r == nil || c.mounted.Load() > 0 || r.Revalidate(d.inode, c.name, c.inode)
+	return r == nil || c.mounted.Load() > 0 || r.Revalidate(InodeFor(by, d.inode), c.name, c.inode)
 }
 
 // forget takes d out of the cache because it is no longer right.

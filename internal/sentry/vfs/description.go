@@ -218,10 +218,10 @@ func (d *FileDescription) Pwrite(c Caller, p []byte, off int64) (int, error) {
 }
 
 // Seek moves the offset, as lseek(2).
-func (d *FileDescription) Seek(off int64, whence int) (int64, error) {
+func (d *FileDescription) Seek(c Caller, off int64, whence int) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, err := d.File.Seek(whence, off, d.offset)
+	n, err := FileFor(c, d.File).Seek(whence, off, d.offset)
 	if err == nil {
 		d.offset = n
 	}

@@ -47,7 +47,7 @@ func (ns *MountNamespace) make(c Caller, o Origin, path string, dir bool, create
 	}
 	d := at.dir.Dentry
 	d.ops.Lock()
-	old, err := d.child(at.name)
+	old, err := d.child(c, at.name)
 	if err == nil {
 		d.ops.Unlock()
 		old.DecRef()
@@ -80,7 +80,7 @@ func (at place) create(c Caller, create func(at place) (Inode, error)) (*Dentry,
 	if at.dir.Mount.ReadOnly() {
 		return nil, unix.EROFS
 	}
-	if err := mayCreate(c.Credentials(), at.dir); err != nil {
+	if err := mayCreate(c, at.dir); err != nil {
 		return nil, err
 	}
 	ino, err := create(at)
@@ -99,7 +99,7 @@ func (ns *MountNamespace) MkdirAt(c Caller, o Origin, path string, mode uint32) 
 		if err != nil {
 			return nil, err
 		}
-		return dir.Mkdir(owner, at.name, mode&^unix.S_IFMT)
+		return InodeFor(c, dir).Mkdir(owner, at.name, mode&^unix.S_IFMT)
 	})
 }
 
@@ -129,9 +129,9 @@ func (ns *MountNamespace) MknodAt(c Caller, o Origin, path string, mode, major, 
 			return nil, err
 		}
 		if mode&unix.S_IFMT == unix.S_IFREG {
-			return dir.Create(owner, at.name, mode&^unix.S_IFMT)
+			return InodeFor(c, dir).Create(owner, at.name, mode&^unix.S_IFMT)
 		}
-		return dir.Mknod(owner, at.name, mode, major, minor)
+		return InodeFor(c, dir).Mknod(owner, at.name, mode, major, minor)
 	})
 }
 
@@ -149,7 +149,7 @@ func (ns *MountNamespace) SymlinkAt(c Caller, target string, o Origin, path stri
 		if err != nil {
 			return nil, err
 		}
-		return dir.Symlink(owner, at.name, target)
+		return InodeFor(c, dir).Symlink(owner, at.name, target)
 	})
 }
 
@@ -172,7 +172,7 @@ func (ns *MountNamespace) LinkAt(c Caller, old Path, o Origin, path string) erro
 		if a.Nlink == 0 && !old.Dentry.linkable.Load() {
 			return nil, unix.ENOENT
 		}
-		return old.Inode(), at.dir.Inode().Link(at.name, old.Inode())
+		return old.Inode(), InodeFor(c, at.dir.Inode()).Link(at.name, old.Inode())
 	})
 	if err == nil {
 		notify(old.Inode(), Event{Mask: unix.IN_ATTRIB})
@@ -184,13 +184,13 @@ func (ns *MountNamespace) LinkAt(c Caller, old Path, o Origin, path string) erro
 // link it only if it is a plain one that he may read and write.
 func mayLink(c Caller, old Path) error {
 	cred := c.Credentials()
-	mode, uid, _, err := ownership(old.Inode())
+	mode, uid, _, err := ownership(c, old.Inode())
 	if err != nil || owns(cred, uid) {
 		return err
 	}
 	if mode&unix.S_IFMT != unix.S_IFREG || mode&unix.S_ISUID != 0 ||
 		mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010 ||
-		permitted(cred, old.Inode(), unix.R_OK|unix.W_OK) != nil {
+		permitted(c, old.Inode(), unix.R_OK|unix.W_OK) != nil {
 		return unix.EPERM
 	}
 	return nil
@@ -232,7 +232,7 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 	d.ops.Lock()
 	if dir.Mount.ReadOnly() {
 		// The name's absence is told first.
-		victim, err := d.child(name)
+		victim, err := d.child(c, name)
 		d.ops.Unlock()
 		if err != nil {
 			return err
@@ -240,7 +240,7 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 		victim.DecRef()
 		return unix.EROFS
 	}
-	victim, err := d.child(name)
+	victim, err := d.child(c, name)
 	if err != nil {
 		d.ops.Unlock()
 		return err
@@ -264,11 +264,11 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 
 // removeChild removes victim from directory d, whose ops lock is held.
 func (d *Dentry) removeChild(c Caller, name string, victim *Dentry, wantDir bool) error {
-	if err := mayDelete(c.Credentials(), d, victim, wantDir); err != nil {
+	if err := mayDelete(c, d, victim, wantDir); err != nil {
 		return err
 	}
 	if !wantDir {
-		if err := d.inode.Unlink(name, victim.inode); err != nil {
+		if err := InodeFor(c, d.inode).Unlink(name, victim.inode); err != nil {
 			return err
 		}
 		victim.removed()
@@ -277,7 +277,7 @@ func (d *Dentry) removeChild(c Caller, name string, victim *Dentry, wantDir bool
 	// Nobody may make anything in the directory any more.
 	victim.ops.Lock()
 	defer victim.ops.Unlock()
-	if err := d.inode.Rmdir(name, victim.inode); err != nil {
+	if err := InodeFor(c, d.inode).Rmdir(name, victim.inode); err != nil {
 		return err
 	}
 	victim.removed()

@@ -62,7 +62,7 @@ func (ns *MountNamespace) OpenAt(c Caller, o Origin, path string, how OpenHow) (
 	if flags&unix.O_PATH == 0 && w.d.kind == unix.S_IFLNK {
 		return nil, unix.ELOOP // only O_NOFOLLOW leads here
 	}
-	return openPath(c, w.take(), flags, false)
+	return openPath(c, w.take(), flags, false, nil)
 }
 
 // openTmpfile makes a file without a name in the directory at the path.
@@ -75,7 +75,7 @@ func (w *walk) openTmpfile(flags, mode uint32) (*FileDescription, error) {
 	if dir.Mount.ReadOnly() {
 		return nil, unix.EROFS
 	}
-	if err := mayCreate(w.cred, dir); err != nil {
+	if err := mayCreate(w.c, dir); err != nil {
 		return nil, err
 	}
 	maker, ok := dir.Inode().(TmpfileMaker)
@@ -101,7 +101,7 @@ func (w *walk) openTmpfile(flags, mode uint32) (*FileDescription, error) {
 	}
 	d.linkable.Store(flags&unix.O_EXCL == 0)
 	w.mnt.incRef()
-	return openPath(w.c, Path{w.mnt, d}, flags, true)
+	return openPath(w.c, Path{w.mnt, d}, flags, true, nil)
 }
 
 // openCreate opens the file at the path, and makes it if it is not there.
@@ -120,7 +120,7 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 		if w.dir {
 			return nil, unix.EISDIR
 		}
-		made, err := w.enterOrCreate(name, flags, mode)
+		made, opened, err := w.enterOrCreate(name, flags, mode)
 		if err == errStale {
 			continue
 		}
@@ -138,7 +138,7 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 				return nil, err
 			}
 			if w.rest == "" { // a magic link has led to the object itself
-				return openPath(w.c, w.take(), flags, false)
+				return openPath(w.c, w.take(), flags, false, nil)
 			}
 			continue
 		}
@@ -153,24 +153,25 @@ func (w *walk) openCreate(flags, mode uint32) (*FileDescription, error) {
 				return nil, err
 			}
 		}
-		return openPath(w.c, w.take(), flags, made)
+		return openPath(w.c, w.take(), flags, made, opened)
 	}
 }
 
 // enterOrCreate makes the position what name leads to, creating a regular
-// file if there is nothing.
-func (w *walk) enterOrCreate(name string, flags, mode uint32) (made bool, err error) {
+// file if there is nothing. opened is its File if the file system opens what it
+// creates.
+func (w *walk) enterOrCreate(name string, flags, mode uint32) (made bool, opened File, err error) {
 	if _, err = w.enter(name, false); err == nil {
 		err = w.confirm()
 	}
 	if err != unix.ENOENT {
-		return false, err
+		return false, nil, err
 	}
 	w.settle()
 	dir := Path{w.mnt, w.d}
 	d := dir.Dentry
 	d.ops.Lock()
-	child, err := d.child(name)
+	child, err := d.child(w.c, name)
 	if err == unix.ENOENT {
 		made = true
 		child, err = place{dir: dir, name: name}.create(w.c, func(at place) (Inode, error) {
@@ -178,19 +179,28 @@ func (w *walk) enterOrCreate(name string, flags, mode uint32) (made bool, err er
 			if err != nil {
 				return nil, err
 			}
-			return d.inode.Create(owner, name, mode&^unix.S_IFMT)
+			dir := InodeFor(w.c, d.inode)
+			if o, ok := dir.(OpenCreator); ok {
+				var ino Inode
+				ino, opened, err = o.CreateOpen(owner, name, mode&^unix.S_IFMT, fileFlags(flags))
+				return ino, err
+			}
+			return dir.Create(owner, name, mode&^unix.S_IFMT)
 		})
 	}
 	d.ops.Unlock()
 	if err != nil {
-		return false, err
+		if opened != nil {
+			opened.Release()
+		}
+		return false, nil, err
 	}
 	if made {
 		notify(d.inode, Event{Mask: unix.IN_CREATE, Name: name})
 	}
 	w.mnt.incRef()
 	w.moveTo(Path{w.mnt, child}.top())
-	return made, nil
+	return made, opened, nil
 }
 
 // protected applies protected_regular and protected_fifos (proc(5)) at level
@@ -208,11 +218,11 @@ func (w *walk) protected() error {
 	if dir == nil {
 		return nil
 	}
-	mode, duid, _, err := ownership(dir.inode)
+	mode, duid, _, err := ownership(w.c, dir.inode)
 	if err != nil || mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
 		return err
 	}
-	_, uid, _, err := ownership(w.d.inode)
+	_, uid, _, err := ownership(w.c, w.d.inode)
 	if err != nil || uid == duid || uid == w.cred.FSUID {
 		return err
 	}
@@ -227,12 +237,20 @@ func (ns *MountNamespace) Open(c Caller, p Path, flags uint32) (*FileDescription
 		p.DecRef()
 		return nil, unix.ENOTDIR
 	}
-	return openPath(c, p, flags, false)
+	return openPath(c, p, flags, false, nil)
 }
 
 // openPath opens the object at p, whose references it takes over. made says
-// that the object was made by this open, which is then allowed anything.
-func openPath(c Caller, p Path, flags uint32, made bool) (*FileDescription, error) {
+// that the object was made by this open, which is then allowed anything; opened
+// is its File, if there is one already.
+func openPath(c Caller, p Path, flags uint32, made bool, opened File) (d *FileDescription, err error) {
+	if opened != nil {
+		defer func() {
+			if err != nil {
+				opened.Release()
+			}
+		}()
+	}
 	if flags&unix.O_PATH != 0 {
 		return NewDescription(pathFile{}, p.Inode(), p, flags), nil
 	}
@@ -249,7 +267,7 @@ func openPath(c Caller, p Path, flags uint32, made bool) (*FileDescription, erro
 			return nil, err
 		}
 	}
-	d, err := openInode(c, p, flags, made)
+	d, err = openInode(c, p, flags, made, opened)
 	if err != nil {
 		if writes || flags&unix.O_TRUNC != 0 && !special(p.Dentry.kind) {
 			p.Mount.endWrite()
@@ -269,7 +287,7 @@ func openPath(c Caller, p Path, flags uint32, made bool) (*FileDescription, erro
 }
 
 // openInode makes the file and the description, and truncates.
-func openInode(c Caller, p Path, flags uint32, made bool) (d *FileDescription, err error) {
+func openInode(c Caller, p Path, flags uint32, made bool, opened File) (d *FileDescription, err error) {
 	ino := p.Inode()
 	regular := p.Dentry.kind == unix.S_IFREG
 	if regular && flags&unix.O_ACCMODE != unix.O_RDONLY {
@@ -295,7 +313,10 @@ func openInode(c Caller, p Path, flags uint32, made bool) (d *FileDescription, e
 			p.notify(unix.IN_MODIFY)
 		}
 	}
-	fflags := flags &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_TRUNC)
+	if opened != nil {
+		return NewDescription(opened, ino, p, flags), nil
+	}
+	fflags := fileFlags(flags)
 	if p.Mount.Flags()&unix.MS_NOATIME != 0 || p.IsDir() && p.Mount.Flags()&unix.MS_NODIRATIME != 0 {
 		fflags |= unix.O_NOATIME
 	}
@@ -304,6 +325,11 @@ func openInode(c Caller, p Path, flags uint32, made bool) (d *FileDescription, e
 		return nil, err
 	}
 	return NewDescription(f, ino, p, flags), nil
+}
+
+// fileFlags are the flags of open(2) that a file system sees.
+func fileFlags(flags uint32) uint32 {
+	return flags &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_TRUNC)
 }
 
 // openFile opens an inode, or the driver of a device.
@@ -344,11 +370,11 @@ func mayOpen(c Caller, p Path, flags uint32) error {
 	if acc&unix.W_OK != 0 && p.Mount.ReadOnly() && !special(p.Dentry.kind) {
 		return unix.EROFS
 	}
-	if err := permitted(cred, ino, acc); err != nil {
+	if err := permitted(c, ino, acc); err != nil {
 		return err
 	}
 	if flags&unix.O_NOATIME != 0 {
-		_, uid, _, err := ownership(ino)
+		_, uid, _, err := ownership(c, ino)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,5 @@
 package vfs
 
-import "coffer/internal/sentry/auth"
-
 // Path is a place in the mount tree. A Path is counted: what returns one
 // hands over a reference, which DecRef gives up.
 type Path struct {
@@ -47,6 +45,6 @@ func (p Path) Deleted() bool { return p.Dentry.dead.Load() }
 
 // Permitted checks an inode against mask (unix.R_OK, W_OK, X_OK) by mode bits
 // and capabilities. EACCES if it is refused.
-func Permitted(cred *auth.Credentials, ino Inode, mask uint32) error {
-	return permitted(cred, ino, mask)
+func Permitted(c Caller, ino Inode, mask uint32) error {
+	return permitted(c, ino, mask)
 }

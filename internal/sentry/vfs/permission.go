@@ -7,30 +7,33 @@ import (
 )
 
 // ownership returns mode, with the file type, and owner of an inode.
-func ownership(ino Inode) (mode, uid, gid uint32, err error) {
+func ownership(c Caller, ino Inode) (mode, uid, gid uint32, err error) {
 	if p, ok := ino.(Permissioner); ok {
 		mode, uid, gid = p.Permissions()
 		return mode, uid, gid, nil
 	}
-	a, err := ino.Attr()
+	a, err := InodeFor(c, ino).Attr()
 	return a.Mode, a.UID, a.GID, err
 }
 
 // permitted checks an inode against mask (unix.R_OK, W_OK, X_OK), as
 // path_resolution(7), "Permissions", tells. EACCES if it is refused.
-func permitted(cred *auth.Credentials, ino Inode, mask uint32) error {
+func permitted(c Caller, ino Inode, mask uint32) error {
+	cred := c.Credentials()
+	ino = InodeFor(c, ino)
 	if a, ok := ino.(Accesser); ok {
 		return a.Access(cred, mask)
 	}
-	mode, uid, gid, err := ownership(ino)
+	mode, uid, gid, err := ownership(c, ino)
 	if err != nil {
 		return err
 	}
-	return modeAllows(cred, mode, uid, gid, mask)
+	return ModeAllows(cred, mode, uid, gid, mask)
 }
 
-// modeAllows is permitted for known mode and owner.
-func modeAllows(cred *auth.Credentials, mode, uid, gid, mask uint32) error {
+// ModeAllows checks a known mode, with the file type, and owner against mask
+// (unix.R_OK, W_OK, X_OK), as path_resolution(7) tells. EACCES if it is refused.
+func ModeAllows(cred *auth.Credentials, mode, uid, gid, mask uint32) error {
 	bits := mode
 	switch {
 	case cred.FSUID == uid:
@@ -69,7 +72,13 @@ func Access(c Caller, p Path, mask uint32) error {
 	if mask == 0 {
 		return nil
 	}
-	return permitted(c.Credentials(), p.Dentry.inode, mask)
+	if err := permitted(c, p.Dentry.inode, mask); err != nil {
+		return err
+	}
+	if a, ok := InodeFor(c, p.Dentry.inode).(AccessAsker); ok {
+		return a.AskAccess(mask)
+	}
+	return nil
 }
 
 // special reports whether writing to an object does not write to its file
@@ -83,25 +92,26 @@ func special(kind uint32) bool {
 }
 
 // mayCreate checks that the caller may make a name in directory p.
-func mayCreate(cred *auth.Credentials, p Path) error {
+func mayCreate(c Caller, p Path) error {
 	if p.Dentry.unlinked.Load() {
 		return unix.ENOENT
 	}
-	return permitted(cred, p.Dentry.inode, unix.W_OK|unix.X_OK)
+	return permitted(c, p.Dentry.inode, unix.W_OK|unix.X_OK)
 }
 
 // mayDelete checks that the caller may remove victim, a name in directory
 // dir: with wantDir a directory, without it anything else.
-func mayDelete(cred *auth.Credentials, dir, victim *Dentry, wantDir bool) error {
-	if err := permitted(cred, dir.inode, unix.W_OK|unix.X_OK); err != nil {
+func mayDelete(c Caller, dir, victim *Dentry, wantDir bool) error {
+	cred := c.Credentials()
+	if err := permitted(c, dir.inode, unix.W_OK|unix.X_OK); err != nil {
 		return err
 	}
-	mode, uid, _, err := ownership(dir.inode)
+	mode, uid, _, err := ownership(c, dir.inode)
 	if err != nil {
 		return err
 	}
 	if mode&unix.S_ISVTX != 0 && !owns(cred, uid) {
-		_, uid, _, err := ownership(victim.inode)
+		_, uid, _, err := ownership(c, victim.inode)
 		if err != nil {
 			return err
 		}
@@ -126,7 +136,7 @@ func mayDelete(cred *auth.Credentials, dir, victim *Dentry, wantDir bool) error 
 func ownerIn(c Caller, dir Inode, mode uint32) (Owner, uint32, error) {
 	cred := c.Credentials()
 	o := Owner{cred.FSUID, cred.FSGID}
-	dmode, _, dgid, err := ownership(dir)
+	dmode, _, dgid, err := ownership(c, dir)
 	if err != nil {
 		return o, mode, err
 	}

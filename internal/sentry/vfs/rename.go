@@ -92,10 +92,10 @@ func (r renamed) release() {
 // rename checks and does a rename; both directories are locked.
 func rename(c Caller, from, to place, flags uint32) (r renamed, err error) {
 	fd, td := from.dir.Dentry, to.dir.Dentry
-	if r.source, err = fd.child(from.name); err != nil {
+	if r.source, err = fd.child(c, from.name); err != nil {
 		return r, err
 	}
-	r.target, err = td.child(to.name)
+	r.target, err = td.child(c, to.name)
 	if err != nil && err != unix.ENOENT {
 		return r, err
 	}
@@ -128,7 +128,7 @@ func rename(c Caller, from, to place, flags uint32) (r renamed, err error) {
 		r.target.ops.Lock()
 		defer r.target.ops.Unlock()
 	}
-	if err := fd.inode.Rename(from.name, td.inode, to.name, flags); err != nil {
+	if err := InodeFor(c, fd.inode).Rename(from.name, td.inode, to.name, flags); err != nil {
 		return r, err
 	}
 	r.move(fd, td, from.name, to.name, exchange)
@@ -155,21 +155,20 @@ func checkLoop(r renamed, fd, td *Dentry, exchange bool) error {
 
 // mayRename checks permissions and kinds.
 func mayRename(c Caller, from, to place, r renamed, exchange bool) error {
-	cred := c.Credentials()
-	if err := mayDelete(cred, from.dir.Dentry, r.source, r.source.isDir()); err != nil {
+	if err := mayDelete(c, from.dir.Dentry, r.source, r.source.isDir()); err != nil {
 		return err
 	}
 	switch {
 	case r.target == nil:
-		if err := mayCreate(cred, to.dir); err != nil {
+		if err := mayCreate(c, to.dir); err != nil {
 			return err
 		}
 	case exchange:
-		if err := mayDelete(cred, to.dir.Dentry, r.target, r.target.isDir()); err != nil {
+		if err := mayDelete(c, to.dir.Dentry, r.target, r.target.isDir()); err != nil {
 			return err
 		}
 	default:
-		if err := mayDelete(cred, to.dir.Dentry, r.target, r.source.isDir()); err != nil {
+		if err := mayDelete(c, to.dir.Dentry, r.target, r.source.isDir()); err != nil {
 			return err
 		}
 	}
@@ -178,12 +177,12 @@ func mayRename(c Caller, from, to place, r renamed, exchange bool) error {
 	}
 	// A directory that moves gets another "..", which is a write to it.
 	if r.source.isDir() {
-		if err := permitted(cred, r.source.inode, unix.W_OK); err != nil {
+		if err := permitted(c, r.source.inode, unix.W_OK); err != nil {
 			return err
 		}
 	}
 	if exchange && r.target.isDir() {
-		return permitted(cred, r.target.inode, unix.W_OK)
+		return permitted(c, r.target.inode, unix.W_OK)
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (ns *MountNamespace) ResolveAttr(c Caller, o Origin, path string, flags Res
 			return p, a, nil
 		}
 	}
-	a, err := p.Attr()
+	a, err := InodeFor(c, p.Inode()).Attr()
 	if err != nil {
 		p.DecRef()
 		return Path{}, Attr{}, err

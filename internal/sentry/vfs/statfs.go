@@ -14,8 +14,12 @@ const stValid = 0x20
 // StatFS answers statfs(2): what the file system tells, with the mount's
 // flags. Objects without a name belong to the file systems that Linux has for
 // their kinds.
-func (p Path) StatFS() (StatFS, error) {
-	s, err := p.Mount.super.fs.StatFS()
+func (p Path) StatFS(c Caller) (s StatFS, err error) {
+	if f, ok := p.Mount.super.fs.(ServedFileSystem); ok {
+		s, err = f.StatFSFor(c)
+	} else {
+		s, err = p.Mount.super.fs.StatFS()
+	}
 	if err != nil {
 		return s, err
 	}

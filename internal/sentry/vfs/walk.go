@@ -168,11 +168,11 @@ func (w *walk) maySearch() error {
 		if mode&0o111 == 0o111 {
 			return nil
 		}
-		return modeAllows(w.cred, mode, uid, gid, unix.X_OK)
+		return ModeAllows(w.cred, mode, uid, gid, unix.X_OK)
 	}
 	// The file system may have to ask elsewhere: not under the lock.
 	w.settle()
-	return permitted(w.cred, ino, unix.X_OK)
+	return permitted(w.c, ino, unix.X_OK)
 }
 
 // last walks all components but the last, and returns that one. It is "" if
@@ -273,7 +273,7 @@ func (w *walk) enter(name string, wantLink bool) (link bool, err error) {
 		w.settle()
 		d := w.d
 		d.ops.RLock()
-		child, err = d.child(name)
+		child, err = d.child(w.c, name)
 		d.ops.RUnlock()
 		if err != nil {
 			return false, err
@@ -432,11 +432,11 @@ func (w *walk) mayFollow() error {
 	if dir == nil {
 		return nil
 	}
-	mode, duid, _, err := ownership(dir.inode)
+	mode, duid, _, err := ownership(w.c, dir.inode)
 	if err != nil || mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
 		return err
 	}
-	_, uid, _, err := ownership(w.d.inode)
+	_, uid, _, err := ownership(w.c, w.d.inode)
 	if err != nil || uid == w.cred.FSUID || uid == duid {
 		return err
 	}

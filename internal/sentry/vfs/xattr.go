@@ -37,7 +37,7 @@ func mayXattr(c Caller, p Path, name string, write bool) error {
 			}
 			return unix.ENODATA
 		}
-		mode, uid, _, err := ownership(p.Inode())
+		mode, uid, _, err := ownership(c, p.Inode())
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func mayXattr(c Caller, p Path, name string, write bool) error {
 	if write {
 		mask = unix.W_OK
 	}
-	return permitted(cred, p.Inode(), mask)
+	return permitted(c, p.Inode(), mask)
 }
 
 // GetXattr returns an extended attribute's value; ENODATA if there is none.
@@ -57,7 +57,7 @@ func GetXattr(c Caller, p Path, name string) ([]byte, error) {
 	if err := mayXattr(c, p, name, false); err != nil {
 		return nil, err
 	}
-	return p.Inode().GetXattr(name)
+	return InodeFor(c, p.Inode()).GetXattr(name)
 }
 
 // SetXattr sets an extended attribute; flags are XATTR_CREATE or
@@ -67,7 +67,7 @@ func SetXattr(c Caller, p Path, name string, value []byte, flags uint32) error {
 		if err := mayXattr(c, p, name, true); err != nil {
 			return err
 		}
-		return p.Inode().SetXattr(name, value, flags)
+		return InodeFor(c, p.Inode()).SetXattr(name, value, flags)
 	})
 }
 
@@ -77,14 +77,14 @@ func RemoveXattr(c Caller, p Path, name string) error {
 		if err := mayXattr(c, p, name, true); err != nil {
 			return err
 		}
-		return p.Inode().RemoveXattr(name)
+		return InodeFor(c, p.Inode()).RemoveXattr(name)
 	})
 }
 
 // ListXattr returns the names of the extended attributes that the caller may
 // know of.
 func ListXattr(c Caller, p Path) ([]string, error) {
-	names, err := p.Inode().ListXattr()
+	names, err := InodeFor(c, p.Inode()).ListXattr()
 	if err != nil || c.Credentials().Can(unix.CAP_SYS_ADMIN) {
 		return names, err
 	}
