@@ -1,0 +1,139 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// goPackages are those of Go's standard packages whose tests ask a kernel for
+// what it promises.
+var goPackages = []string{
+	"compress/bzip2", "compress/flate", "compress/gzip", "compress/lzw", "compress/zlib",
+	"io", "io/fs", "io/ioutil", "os", "os/exec", "os/signal", "os/user", "path", "path/filepath",
+	"sort", "strings", "sync", "sync/atomic", "syscall", "time",
+}
+
+// differs are the tests that end otherwise in a sandbox than on the host, by
+// the beginning of their names, and why.
+var differs = map[string]string{
+	"compress/gzip Example_compressingReader": "needs a network",
+	"os TestGetPollFDAndNetwork/tcp4":         "needs a network",
+	"os TestLargeCopyViaNetwork":              "needs a network",
+	"os TestSendFile":                         "needs a network",
+	"os TestSpliceFile":                       "needs a network",
+	"os/exec TestExtraFilesRace":              "needs a network",
+	"syscall TestExecPtrace":                  "needs ptrace(2)",
+	"syscall TestAmbientCapsUserns":           "needs namespaces",
+	"syscall TestClone":                       "needs namespaces",
+	"syscall TestEmptyCredGroups":             "needs namespaces",
+	"syscall TestGroupCleanupUserNamespace":   "needs namespaces",
+	"syscall TestPidFDWithUserNS":             "needs namespaces",
+	"syscall TestUnshare":                     "needs namespaces",
+}
+
+// TestGoStandard runs the tests of Go's standard packages natively and behind
+// each wall: what passes natively must pass there, but for what differs by name.
+// Some of these tests measure time and fail now and then on a busy host, so a
+// second try counts too.
+func TestGoStandard(t *testing.T) {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := filepath.Join(strings.TrimSpace(string(root)), "src")
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range goPackages {
+		t.Run(p, func(t *testing.T) {
+			here := filepath.Join(src, p)
+			if _, err := os.Stat(here); err != nil {
+				t.Skipf("this Go has no sources: %v", err)
+			}
+			program := filepath.Join(dir, strings.ReplaceAll(p, "/", "_")+".test")
+			cmd := exec.Command("go", "test", "-c", "-o", program, p)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("building the tests of %s: %v\n%s", p, err, out)
+			}
+			args := []string{program, "-test.v", "-test.short"}
+			want := goResults(run(t, 3*time.Minute, here, "", args...).stdout)
+			if len(want) == 0 {
+				t.Fatal("natively no test ran")
+			}
+			for _, w := range walls[1:] {
+				t.Run(w.name, func(t *testing.T) {
+					argv := append(append([]string{coffer(t)}, w.args...), "--cwd", here, "--bind", dir, "--")
+					var failed []string
+					var output string
+					for range 2 {
+						output = run(t, 6*time.Minute, "/", "", append(argv, args...)...).stdout
+						if failed = failures(p, want, goResults(output)); len(failed) == 0 {
+							return
+						}
+					}
+					for _, name := range failed {
+						t.Errorf("%s passes only natively:\n%s", name, about(output, name))
+					}
+				})
+			}
+		})
+	}
+}
+
+// expected says why a test may end otherwise than natively, or "".
+func expected(name string) string {
+	for prefix, why := range differs {
+		if strings.HasPrefix(name, prefix) {
+			return why
+		}
+	}
+	return ""
+}
+
+// goResults are the tests' ends in the output of go test -v: PASS, FAIL or SKIP.
+func goResults(output string) map[string]string {
+	results := make(map[string]string)
+	for line := range strings.Lines(output) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "--- "); ok {
+			if end, name, ok := strings.Cut(rest, ": "); ok {
+				name, _, _ = strings.Cut(name, " (")
+				results[name] = end
+			}
+		}
+	}
+	return results
+}
+
+// failures lists the tests of package p that passed natively and did not pass
+// now, though they should.
+func failures(p string, want, got map[string]string) (names []string) {
+	for name, w := range want {
+		if w == "PASS" && got[name] != "PASS" && expected(p+" "+name) == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// about is what the output says on a test.
+func about(output, test string) string {
+	var b strings.Builder
+	on := false
+	for line := range strings.Lines(output) {
+		if strings.HasPrefix(line, "=== ") {
+			on = strings.HasSuffix(strings.TrimSpace(line), " "+test)
+		} else if on {
+			fmt.Fprint(&b, line)
+		}
+	}
+	return tail(b.String())
+}
