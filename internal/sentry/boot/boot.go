@@ -15,6 +15,7 @@ import (
 	"coffer/internal/sentry/platform/ptrace"
 	"coffer/internal/sentry/platform/stub"
 	"coffer/internal/sentry/platform/trap"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/syscalls"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +96,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)", MaxTasks: tasks,
 	})
 	s.kernel.SetMemoryLimit(uint64(box.Memory))
+	shmem.Sandbox.SetLimit(shmem.Share(s.kernel.MemoryInfo().Total))
 	if box.Memory > 0 {
 		// Collect garbage the harder the more of the limit the sentry takes.
 		debug.SetMemoryLimit(box.Memory / 2)

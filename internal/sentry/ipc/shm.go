@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,8 @@ const (
 	shmDest = 0o1000
 	// shmHugeTLB is SHM_HUGETLB, a flag of shmget(2).
 	shmHugeTLB = 0o4000
+	// shmNoReserve is SHM_NORESERVE.
+	shmNoReserve = 0o10000
 )
 
 // Segments are the shared memory segments of a namespace.
@@ -28,6 +31,8 @@ type Segment struct {
 	size   uint64
 	fd     int
 	ino    *anon.Inode
+	// reserved is what it takes of the sandbox's account, in bytes.
+	reserved int64
 
 	mu                  sync.Mutex
 	p                   Perm
@@ -61,18 +66,36 @@ func (r *Segments) Get(a Actor, key int32, size uint64, flags uint32) (int32, er
 		if flags&shmHugeTLB != 0 {
 			return nil, unix.ENOMEM // no huge pages are set aside
 		}
-		fd, err := unix.MemfdCreate("coffer-sysv", unix.MFD_CLOEXEC)
+		fd, reserved, err := newSegmentMemory(int64((size+4095)&^4095), flags&shmNoReserve == 0)
 		if err != nil {
-			return nil, unix.ENOSPC
-		}
-		if err := unix.Ftruncate(fd, int64((size+4095)&^4095)); err != nil {
-			unix.Close(fd)
-			return nil, unix.ENOMEM
+			return nil, err
 		}
 		ino := anon.New(fmt.Sprintf("/SYSV%08x", uint32(key)), unix.S_IFREG|0o777, anon.AnonDev, a.Creds)
-		return &Segment{parent: r, size: size, fd: fd, ino: ino, p: newPerm(a, key, flags), cpid: a.PID,
+		return &Segment{parent: r, size: size, fd: fd, ino: ino, reserved: reserved, p: newPerm(a, key, flags), cpid: a.PID,
 			ctime: now(), uses: map[*vfs.FileDescription]struct{}{}}, nil
 	})
+}
+
+// newSegmentMemory makes a memfd of so many bytes and, as Linux does without
+// SHM_NORESERVE, reserves all of them. ENOMEM if the sandbox may not have as
+// much; ENOSPC if the host has no descriptor left.
+func newSegmentMemory(size int64, reserve bool) (fd int, reserved int64, err error) {
+	if reserve {
+		if !shmem.Sandbox.Charge(size) {
+			return -1, 0, unix.ENOMEM
+		}
+		reserved = size
+	}
+	if fd, err = unix.MemfdCreate("coffer-sysv", unix.MFD_CLOEXEC); err != nil {
+		shmem.Sandbox.Uncharge(reserved)
+		return -1, 0, unix.ENOSPC
+	}
+	if err := unix.Ftruncate(fd, size); err != nil {
+		unix.Close(fd)
+		shmem.Sandbox.Uncharge(reserved)
+		return -1, 0, unix.ENOMEM
+	}
+	return fd, reserved, nil
 }
 
 // Find returns the segment with an ID.
@@ -170,6 +193,7 @@ func (s *Segment) endIfUnused() {
 	if end {
 		s.parent.remove(s)
 		unix.Close(s.fd)
+		shmem.Sandbox.Uncharge(s.reserved)
 	}
 }
 

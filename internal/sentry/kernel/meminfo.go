@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"coffer/internal/sentry/mm"
+	"coffer/internal/sentry/shmem"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,7 +10,9 @@ import (
 // MemoryInfo is what the guest is told of the machine's memory, in bytes.
 type MemoryInfo struct {
 	Total, Free, Buffers uint64
-	SwapTotal, SwapFree  uint64
+	// Shared is what files in memory and System V shared memory take.
+	Shared              uint64
+	SwapTotal, SwapFree uint64
 	// Loads are the load averages times 65536.
 	Loads [3]uint64
 }
@@ -36,6 +39,7 @@ func (k *Kernel) MemoryInfo() MemoryInfo {
 		m.Free = min(m.Free, limit)
 		m.Buffers, m.SwapTotal, m.SwapFree = 0, 0, 0
 	}
+	m.Shared = uint64(max(0, shmem.Sandbox.Used()))
 	return m
 }
 

@@ -149,24 +149,24 @@ func filesystems(_ vfs.Caller, b []byte) ([]byte, error) {
 }
 
 // memory is the sandbox's memory: how much there is, how much is not in use,
-// and what processes take, in bytes.
-func (fs *FS) memory() (total, free, used uint64) {
+// what processes take, and what belongs to none of them, in bytes.
+func (fs *FS) memory() (total, free, used, shared uint64) {
 	anon := fs.k.MemoryUsed()
 	i := fs.k.MemoryInfo()
-	return i.Total, min(i.Free+i.Buffers, sub(i.Total, anon)), anon
+	return i.Total, min(i.Free+i.Buffers, sub(i.Total, anon+i.Shared)), anon, i.Shared
 }
 
 func (fs *FS) meminfo(_ vfs.Caller, b []byte) ([]byte, error) {
-	total, free, anon := fs.memory()
+	total, free, anon, shared := fs.memory()
 	for _, v := range [...]struct {
 		name  string
 		bytes uint64
 	}{
 		{"MemTotal", total}, {"MemFree", free}, {"MemAvailable", free}, {"Buffers", 0},
-		{"Cached", 0}, {"SwapCached", 0}, {"Active", anon}, {"Inactive", 0},
+		{"Cached", shared}, {"SwapCached", 0}, {"Active", anon}, {"Inactive", 0},
 		{"Active(anon)", anon}, {"Inactive(anon)", 0}, {"Active(file)", 0}, {"Inactive(file)", 0},
 		{"Unevictable", 0}, {"Mlocked", 0}, {"SwapTotal", 0}, {"SwapFree", 0}, {"Dirty", 0}, {"Writeback", 0},
-		{"AnonPages", anon}, {"Mapped", 0}, {"Shmem", 0}, {"KReclaimable", 0}, {"Slab", 0},
+		{"AnonPages", anon}, {"Mapped", 0}, {"Shmem", shared}, {"KReclaimable", 0}, {"Slab", 0},
 		{"SReclaimable", 0}, {"SUnreclaim", 0}, {"KernelStack", 0}, {"PageTables", 0},
 		{"CommitLimit", total}, {"Committed_AS", anon}, {"VmallocTotal", 34359738367 << 10},
 		{"VmallocUsed", 0}, {"VmallocChunk", 0}, {"AnonHugePages", 0},
@@ -179,7 +179,7 @@ func (fs *FS) meminfo(_ vfs.Caller, b []byte) ([]byte, error) {
 }
 
 func (fs *FS) vmstat(_ vfs.Caller, b []byte) ([]byte, error) {
-	_, free, anon := fs.memory()
-	return fmt.Appendf(b, "nr_free_pages %d\nnr_anon_pages %d\nnr_mapped 0\nnr_file_pages 0\nnr_dirty 0\nnr_writeback 0\nnr_shmem 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n",
-		free/pageSize, anon/pageSize), nil
+	_, free, anon, shared := fs.memory()
+	return fmt.Appendf(b, "nr_free_pages %d\nnr_anon_pages %d\nnr_mapped 0\nnr_file_pages %d\nnr_dirty 0\nnr_writeback 0\nnr_shmem %d\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n",
+		free/pageSize, anon/pageSize, shared/pageSize, shared/pageSize), nil
 }

@@ -35,7 +35,7 @@ func (f *file) DecRef() { f.decRef(f) }
 func (f *file) free() {
 	f.data.free()
 	if f.nameless.CompareAndSwap(true, false) {
-		f.fs.inodes.Add(-1)
+		f.fs.unchargeInode()
 	}
 }
 

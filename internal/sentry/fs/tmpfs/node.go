@@ -77,7 +77,7 @@ func (n *node) end(i inode) {
 // unlinked drops one link of i and frees what is then unused. fs.mu is held.
 func unlinked(i inode, links uint32) {
 	n := i.base()
-	n.fs.inodes.Add(-1)
+	n.fs.unchargeInode()
 	n.touch(changed)
 	if n.nlink.Add(-links) == 0 && n.refs.Load() == 0 {
 		n.end(i)

@@ -5,7 +5,8 @@
 // heapMax, or is mapped, moves to a host memfd of its own, because mmap(2)
 // needs a descriptor and because large contents should not weigh on the
 // garbage collector. Memory and inodes are counted against the limits of the
-// mount, and memfds against a budget of the whole process.
+// mount and of the sandbox (package shmem), and memfds against a budget of the
+// process.
 //
 // Lock order: FS.mu (names and link counts), contents.mu, node.mu.
 package tmpfs
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,9 @@ const (
 	// direntSize is what a directory's size counts for each entry, as Linux
 	// does.
 	direntSize = 20
+	// inodeSize is about what an inode and its name take of the sentry's heap,
+	// as the sandbox's account has it.
+	inodeSize = 1024
 )
 
 // Options are those of a mount. Zero values stand for the defaults.
@@ -51,6 +56,8 @@ type FS struct {
 	lastIno atomic.Uint64
 	pages   atomic.Int64
 	inodes  atomic.Int64
+	// account is the sandbox's: pages and inodes are counted there too.
+	account *shmem.Account
 
 	// mu guards the entries of all directories, their parents, and all link
 	// counts.
@@ -59,12 +66,14 @@ type FS struct {
 
 // New returns an empty file system.
 func New(o Options) *FS {
-	fs := &FS{dev: vfs.AnonymousDevice(), opts: o}
+	fs := &FS{dev: vfs.AnonymousDevice(), opts: o, account: &shmem.Sandbox}
 	fs.setLimits()
 	if o.Mode == 0 {
 		o.Mode = 0o1777
 	}
+	// A mount must not fail for want of a kilobyte, nor be free.
 	fs.inodes.Add(1)
+	fs.account.Uncharge(-inodeSize)
 	fs.root = fs.newDir(vfs.Owner{UID: o.UID, GID: o.GID}, o.Mode)
 	fs.root.parent = fs.root
 	return fs
@@ -109,7 +118,7 @@ func (fs *FS) StatFS() (vfs.StatFS, error) {
 	s := vfs.StatFS{Type: superMagic, BlockSize: pageSize, FragSize: pageSize, NameLen: unix.NAME_MAX}
 	if fs.opts.Size >= 0 {
 		s.Blocks = uint64(fs.maxPages)
-		s.Free = uint64(max(0, fs.maxPages-fs.pages.Load()))
+		s.Free = uint64(max(0, min(fs.maxPages-fs.pages.Load(), fs.account.Room()/pageSize)))
 		s.Available = s.Free
 	}
 	if fs.opts.Inodes >= 0 {
@@ -125,9 +134,10 @@ func (fs *FS) Release() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.root.releaseAll()
+	fs.account.Uncharge(fs.inodes.Swap(0) * inodeSize)
 }
 
-// charge takes n pages of the limit; false if there are not that many.
+// charge takes n pages of the limits; false if there are not that many.
 func (fs *FS) charge(n int64) bool {
 	for {
 		used := fs.pages.Load()
@@ -135,20 +145,38 @@ func (fs *FS) charge(n int64) bool {
 			return false
 		}
 		if fs.pages.CompareAndSwap(used, used+n) {
-			return true
+			break
 		}
 	}
+	if !fs.account.Charge(n * pageSize) {
+		fs.pages.Add(-n)
+		return false
+	}
+	return true
 }
 
-// uncharge gives pages back. A negative n takes some beyond the limit: for
+// uncharge gives pages back. A negative n takes some beyond the limits: for
 // what the host has allocated through a mapping already.
-func (fs *FS) uncharge(n int64) { fs.pages.Add(-n) }
+func (fs *FS) uncharge(n int64) {
+	fs.pages.Add(-n)
+	fs.account.Uncharge(n * pageSize)
+}
 
-// chargeInode takes one inode, or one name, of the limit.
+// chargeInode takes one inode, or one name, of the limits.
 func (fs *FS) chargeInode() error {
 	if fs.inodes.Add(1) > fs.maxInodes {
 		fs.inodes.Add(-1)
 		return unix.ENOSPC
 	}
+	if !fs.account.Charge(inodeSize) {
+		fs.inodes.Add(-1)
+		return unix.ENOSPC
+	}
 	return nil
+}
+
+// unchargeInode gives one back.
+func (fs *FS) unchargeInode() {
+	fs.inodes.Add(-1)
+	fs.account.Uncharge(inodeSize)
 }
