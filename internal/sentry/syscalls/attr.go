@@ -15,12 +15,12 @@ var attrRows = []Row{
 	full(92, "chown", sysChown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
 	full(93, "fchown", sysFchown, P("fd", FD), P("uid", Dec), P("gid", Dec)),
 	full(94, "lchown", sysLchown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
-	full(132, "utime", sysUtime, P("path", PathStr), P("times", Ptr)),
-	full(235, "utimes", sysUtimes, P("path", PathStr), P("times", Ptr)),
+	full(132, "utime", sysUtime, P("path", PathStr), P("times", Utimbuf)),
+	full(235, "utimes", sysUtimes, P("path", PathStr), P("times", Timevals)),
 	full(260, "fchownat", sysFchownat, P("dirfd", DirFD), P("path", PathStr), P("uid", Dec), P("gid", Dec), PF("flags", Flags, atFlagNames)),
-	full(261, "futimesat", sysFutimesat, P("dirfd", DirFD), P("path", PathStr), P("times", Ptr)),
+	full(261, "futimesat", sysFutimesat, P("dirfd", DirFD), P("path", PathStr), P("times", Timevals)),
 	full(268, "fchmodat", sysFchmodat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode)),
-	full(280, "utimensat", sysUtimensat, P("dirfd", DirFD), P("path", PathStr), P("times", Ptr), PF("flags", Flags, atFlagNames)),
+	full(280, "utimensat", sysUtimensat, P("dirfd", DirFD), P("path", PathStr), P("times", Timespecs), PF("flags", Flags, atFlagNames)),
 	full(452, "fchmodat2", sysFchmodat2, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode), PF("flags", Flags, atFlagNames)),
 }
 

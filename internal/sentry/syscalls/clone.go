@@ -12,7 +12,7 @@ const cloneCaveat = "new namespaces need privileges that no task has (EPERM); CL
 
 var cloneRows = []Row{
 	partial(unix.SYS_CLONE, "clone", sysClone, cloneCaveat,
-		PF("flags", Flags, cloneFlags), P("stack", Ptr), P("parent_tid", Ptr), P("child_tid", Ptr), P("tls", Ptr)),
+		PF("flags", Flags, cloneFlags), P("stack", Addr), P("parent_tid", OutTID), P("child_tid", Addr), P("tls", Addr)),
 	full(unix.SYS_FORK, "fork", sysFork),
 	full(unix.SYS_VFORK, "vfork", sysVfork),
 	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; set_tid is EPERM, CLONE_INTO_CGROUP is EINVAL",

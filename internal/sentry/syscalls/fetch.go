@@ -16,6 +16,8 @@ var fetchSizes = map[Kind]int{
 	RLimit:     16,
 	Sockaddr:   platform.FetchMax,
 	IOVec:      platform.FetchMax,
+	OutIOVec:   platform.FetchMax,
+	RangeVec:   platform.FetchMax,
 	PollFDs:    platform.FetchMax,
 	Sigaction:  32,
 	EpollEvent: 12, // packed
@@ -29,12 +31,12 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 			continue
 		}
 		for i, p := range r.Params {
-			if p.Kind == Ptr || p.Kind.isOut() && fetchSizes[p.Kind] == 0 {
+			size := fetchSizes[p.Kind]
+			if p.Depends != nil || size == 0 && p.Kind.isPointer() {
 				// What the call reads first, or whether it looks at what
 				// follows at all, isn't known: futex(2)'s operations differ.
 				break
 			}
-			size := fetchSizes[p.Kind]
 			if size == 0 {
 				continue
 			}

@@ -10,8 +10,8 @@ import (
 )
 
 var getdentsRows = []Row{
-	full(78, "getdents", sysGetdents, P("fd", FD), P("dirp", Ptr), P("count", Unsigned)),
-	full(217, "getdents64", sysGetdents64, P("fd", FD), P("dirp", Ptr), P("count", Unsigned)),
+	full(78, "getdents", sysGetdents, P("fd", FD), P("dirp", OutDirents), P("count", Unsigned)),
+	full(217, "getdents64", sysGetdents64, P("fd", FD), P("dirp", OutDirents64), P("count", Unsigned)),
 }
 
 // maxDents bounds the buffer that one call fills.

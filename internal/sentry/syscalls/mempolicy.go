@@ -13,13 +13,13 @@ import (
 const nodeCaveat = "there is one memory node; policies are checked and change nothing"
 
 var mempolicyRows = []Row{
-	partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Ptr), P("len", Unsigned), PF("mode", Enum, policyModes),
-		P("nodemask", Ptr), P("maxnode", Unsigned), P("flags", Hex)),
-	partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Enum, policyModes), P("nodemask", Ptr), P("maxnode", Unsigned)),
-	partial(239, "get_mempolicy", sysGetMempolicy, nodeCaveat, P("mode", OutInt), P("nodemask", Ptr), P("maxnode", Unsigned),
-		P("addr", Ptr), P("flags", Hex)),
-	partial(256, "migrate_pages", sysMigratePages, nodeCaveat, P("pid", Dec), P("maxnode", Unsigned), P("old_nodes", Ptr), P("new_nodes", Ptr)),
-	partial(450, "set_mempolicy_home_node", sysSetHomeNode, nodeCaveat, P("start", Ptr), P("len", Unsigned), P("home_node", Unsigned), P("flags", Hex)),
+	partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Addr), P("len", Unsigned), PF("mode", Enum, policyModes),
+		P("nodemask", NodeSet), P("maxnode", Unsigned), P("flags", Hex)),
+	partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Enum, policyModes), P("nodemask", NodeSet), P("maxnode", Unsigned)),
+	partial(239, "get_mempolicy", sysGetMempolicy, nodeCaveat, P("mode", OutInt), P("nodemask", OutNodeSet), P("maxnode", Unsigned),
+		P("addr", Addr), P("flags", Hex)),
+	partial(256, "migrate_pages", sysMigratePages, nodeCaveat, P("pid", Dec), P("maxnode", Unsigned), P("old_nodes", NodeSet).counts(-1), P("new_nodes", NodeSet).counts(-2)),
+	partial(450, "set_mempolicy_home_node", sysSetHomeNode, nodeCaveat, P("start", Addr), P("len", Unsigned), P("home_node", Unsigned), P("flags", Hex)),
 }
 
 // Policies, mbind(2).

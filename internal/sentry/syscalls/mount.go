@@ -10,7 +10,7 @@ import (
 var mountRows = []Row{
 	partial(155, "pivot_root", sysPivotRoot, "only the root of the mount namespace can be pivoted", P("new_root", PathStr), P("put_old", PathStr)),
 	partial(165, "mount", sysMount, "propagation is private: MS_SHARED, MS_SLAVE and MS_UNBINDABLE are taken without effect",
-		P("source", Str), P("target", PathStr), P("type", Str), PF("flags", Flags, mountFlags), P("data", Ptr)),
+		P("source", Str), P("target", PathStr), P("type", Str), PF("flags", Flags, mountFlags), P("data", Str)),
 	full(166, "umount2", sysUmount2, P("target", PathStr), PF("flags", Flags, umountFlags)),
 }
 

@@ -11,7 +11,7 @@ const pkeyCaveat = "there are no protection keys, as on a processor without them
 
 var pkeyRows = []Row{
 	partial(329, "pkey_mprotect", sysPkeyMprotect, pkeyCaveat,
-		P("addr", Ptr), P("len", Unsigned), PF("prot", Flags, protFlags), P("pkey", Dec)),
+		P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags), P("pkey", Dec)),
 	partial(330, "pkey_alloc", sysPkeyAlloc, pkeyCaveat, P("flags", Hex), P("access_rights", Hex)),
 	partial(331, "pkey_free", sysPkeyFree, pkeyCaveat, P("pkey", Dec)),
 }

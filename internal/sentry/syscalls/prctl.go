@@ -11,9 +11,9 @@ import (
 var prctlRows = []Row{
 	partial(157, "prctl", sysPrctl,
 		"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SECCOMP and PR_SET_SYSCALL_USER_DISPATCH are EINVAL as without those features; speculation controls are not there",
-		PF("option", Enum, prctlNames), P("arg2", Hex), P("arg3", Hex), P("arg4", Hex), P("arg5", Hex)),
+		PF("option", Enum, prctlNames), PD("arg2", prctlArg(1)), PD("arg3", prctlArg(2)), PD("arg4", prctlArg(3)), PD("arg5", prctlArg(4))),
 	partial(158, "arch_prctl", sysArchPrctl, "FS and GS bases and CPUID; shadow stacks and AMX permission are EINVAL",
-		PF("op", Enum, archPrctlNames), P("addr", Ptr)),
+		PF("op", Enum, archPrctlNames), PD("addr", archPrctlArg)),
 }
 
 var prctlNames = &FlagSet{Names: []FlagName{

@@ -15,7 +15,7 @@ var processRows = []Row{
 	full(unix.SYS_SETPGID, "setpgid", sysSetpgid, P("pid", Dec), P("pgid", Dec)),
 	full(unix.SYS_GETPGID, "getpgid", sysGetpgid, P("pid", Dec)),
 	full(unix.SYS_GETPGRP, "getpgrp", sysGetpgrp),
-	full(unix.SYS_SET_TID_ADDRESS, "set_tid_address", sysSetTidAddress, P("tidptr", Ptr)),
+	full(unix.SYS_SET_TID_ADDRESS, "set_tid_address", sysSetTidAddress, P("tidptr", Addr)),
 }
 
 func sysGetpid(t *kernel.Task, _ kernel.Args) (uintptr, error) { return uintptr(t.PID()), nil }

@@ -11,10 +11,10 @@ import (
 )
 
 var processVMRows = []Row{
-	full(310, "process_vm_readv", sysProcessVMReadv, P("pid", Dec), P("local_iov", IOVec), P("liovcnt", Unsigned),
-		P("remote_iov", Ptr), P("riovcnt", Unsigned), P("flags", Hex)),
+	full(310, "process_vm_readv", sysProcessVMReadv, P("pid", Dec), P("local_iov", OutIOVec), P("liovcnt", Unsigned),
+		P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
 	full(311, "process_vm_writev", sysProcessVMWritev, P("pid", Dec), P("local_iov", IOVec), P("liovcnt", Unsigned),
-		P("remote_iov", Ptr), P("riovcnt", Unsigned), P("flags", Hex)),
+		P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
 }
 
 // span is a struct iovec.

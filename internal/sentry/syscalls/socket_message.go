@@ -15,11 +15,11 @@ var socketMessageRows = []Row{
 	full(44, "sendto", sysSendto, P("sockfd", FD), P("buf", Buf), P("len", Unsigned), PF("flags", Flags, msgFlags),
 		P("dest_addr", Sockaddr), P("addrlen", Dec)),
 	full(45, "recvfrom", sysRecvfrom, P("sockfd", FD), P("buf", OutBuf), P("len", Unsigned), PF("flags", Flags, msgFlags),
-		P("src_addr", OutSockaddr), P("addrlen", OutInt)),
-	partial(46, "sendmsg", sysSendmsg, msgCaveat, P("sockfd", FD), P("msg", Ptr), PF("flags", Flags, msgFlags)),
-	partial(47, "recvmsg", sysRecvmsg, msgCaveat, P("sockfd", FD), P("msg", Ptr), PF("flags", Flags, msgFlags)),
-	partial(307, "sendmmsg", sysSendmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Ptr), P("vlen", Unsigned), PF("flags", Flags, msgFlags)),
-	partial(299, "recvmmsg", sysRecvmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Ptr), P("vlen", Unsigned), PF("flags", Flags, msgFlags),
+		P("src_addr", OutSockaddr), P("addrlen", InOutInt)),
+	partial(46, "sendmsg", sysSendmsg, msgCaveat, P("sockfd", FD), P("msg", Msghdr), PF("flags", Flags, msgFlags)),
+	partial(47, "recvmsg", sysRecvmsg, msgCaveat, P("sockfd", FD), P("msg", OutMsghdr), PF("flags", Flags, msgFlags)),
+	partial(307, "sendmmsg", sysSendmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Mmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags)),
+	partial(299, "recvmmsg", sysRecvmmsg, msgCaveat, P("sockfd", FD), P("msgvec", OutMmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags),
 		P("timeout", Timespec)),
 }
 

@@ -15,9 +15,9 @@ const semCaveat = "CLONE_SYSVSEM changes nothing: the threads of a process share
 
 var sysvsemRows = []Row{
 	full(64, "semget", sysSemget, P("key", Hex), P("nsems", Dec), PF("semflg", Flags, ipcFlags)),
-	partial(65, "semop", sysSemop, semCaveat, P("semid", Dec), P("sops", Ptr), P("nsops", Unsigned)),
-	full(66, "semctl", sysSemctl, P("semid", Dec), P("semnum", Dec), PF("cmd", Enum, semCommands), P("arg", Hex)),
-	partial(220, "semtimedop", sysSemtimedop, semCaveat, P("semid", Dec), P("sops", Ptr), P("nsops", Unsigned), P("timeout", Timespec)),
+	partial(65, "semop", sysSemop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned)),
+	full(66, "semctl", sysSemctl, P("semid", Dec), P("semnum", Dec), PF("cmd", Enum, semCommands), PD("arg", semArg)),
+	partial(220, "semtimedop", sysSemtimedop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned), P("timeout", Timespec)),
 }
 
 const (

@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strconv"
@@ -64,10 +65,11 @@ func (tb *Table) SetTracer(tr *Tracer) { tb.tracer.Store(tr) }
 
 // record is one call as it is traced. Records are pooled.
 type record struct {
-	row  *Row // nil for numbers without a name
-	nr   uint64
-	args [6][]byte
-	n    int // how many args
+	row    *Row // nil for numbers without a name
+	nr     uint64
+	params [6]Param // what the arguments are in this call
+	args   [6][]byte
+	n      int // how many args
 
 	start    time.Time
 	duration time.Duration
@@ -98,7 +100,8 @@ func (tb *Table) traced(tr *Tracer, t *kernel.Task, nr uint64, args kernel.Args)
 	// The memory of a program that calls execve is another afterwards.
 	view := guestView{t: t, from: t, max: tr.opt.MaxString, args: args}
 	for i := range r.n {
-		if p := r.param(i); !p.Kind.isOut() {
+		r.params[i] = r.param(i).resolve(args)
+		if p := r.params[i]; !p.Kind.isOut() {
 			r.args[i] = view.append(r.args[i][:0], &r.mem, p, i)
 		}
 	}
@@ -110,10 +113,17 @@ func (tb *Table) traced(tr *Tracer, t *kernel.Task, nr uint64, args kernel.Args)
 	if tr.opt.Filter.errorsOnly && (err == nil || isRestart(err)) {
 		return result, err
 	}
-	view.result, view.failed = result, err != nil
+	view.returned, view.result, view.failed = true, result, err != nil
 	for i := range r.n {
-		if p := r.param(i); p.Kind.isOut() {
+		switch p := r.params[i]; {
+		case p.Kind.isOut():
 			r.args[i] = view.append(r.args[i][:0], &r.mem, p, i)
+		case p.Kind.isInOut() && err == nil:
+			// What the call changed: "[28] => [2]".
+			r.line = view.append(r.line[:0], &r.mem, p, i)
+			if !bytes.Equal(r.line, r.args[i]) {
+				r.args[i] = append(append(r.args[i], " => "...), r.line...)
+			}
 		}
 	}
 	// What is shown as nothing is no argument of this call.
@@ -132,7 +142,7 @@ func (tb *Table) traced(tr *Tracer, t *kernel.Task, nr uint64, args kernel.Args)
 	return result, err
 }
 
-// param returns how argument i is rendered: in hex if nothing is known.
+// param returns the row's parameter i: in hex if nothing is known.
 func (r *record) param(i int) Param {
 	if r.row == nil || i >= len(r.row.Params) {
 		return Param{Kind: Hex}

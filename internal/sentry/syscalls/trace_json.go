@@ -39,7 +39,7 @@ func (tb *Table) appendJSON(b []byte, r *record, t *kernel.Task) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		p := r.param(i)
+		p := r.params[i]
 		if p.Name == "" {
 			p.Name = "a" + strconv.Itoa(i)
 		}

@@ -3,14 +3,32 @@ package syscalls
 import (
 	"strconv"
 
-	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/kernel"
 
 	"golang.org/x/sys/unix"
 )
 
-// appendWaitStatus renders what wait4(2) tells of a child, as the macros of
-// wait(2) take it apart.
-func appendWaitStatus(b []byte, s uint32) []byte {
+// appendWaitStatus renders what wait4(2) tells of a child.
+func (g *guestView) appendWaitStatus(b []byte, mem *[]byte, addr, _ uint64) []byte {
+	s := g.read(mem, addr, 4)
+	if len(s) < 4 || g.result == 0 { // nothing was stored
+		return appendPtr(b, addr)
+	}
+	return appendStatus(b, native.Uint32(s))
+}
+
+// appendWaitRusage renders what wait4(2) tells of a child's usage.
+func (g *guestView) appendWaitRusage(b []byte, mem *[]byte, addr, _ uint64) []byte {
+	size := layouts[OutRusage].size
+	s := g.read(mem, addr, size)
+	if len(s) < size || g.result == 0 { // nothing was stored
+		return appendPtr(b, addr)
+	}
+	return appendRusage(b, s)
+}
+
+// appendStatus renders a wait status as the macros of wait(2) take it apart.
+func appendStatus(b []byte, s uint32) []byte {
 	sig := int32(s & 0x7f)
 	switch {
 	case s == 0xffff:
@@ -31,36 +49,17 @@ func appendWaitStatus(b []byte, s uint32) []byte {
 	return append(b, "}]"...)
 }
 
-var sigactionFlags = &FlagSet{Names: []FlagName{
-	{abi.SA_NOCLDSTOP, "SA_NOCLDSTOP"}, {abi.SA_NOCLDWAIT, "SA_NOCLDWAIT"}, {abi.SA_SIGINFO, "SA_SIGINFO"},
-	{abi.SA_ONSTACK, "SA_ONSTACK"}, {abi.SA_RESTART, "SA_RESTART"}, {abi.SA_NODEFER, "SA_NODEFER"},
-	{abi.SA_RESETHAND, "SA_RESETHAND"}, {abi.SA_RESTORER, "SA_RESTORER"},
-}}
-
-// appendSigaction renders struct kernel_sigaction.
-func appendSigaction(b, s []byte) []byte {
-	b = append(b, "{sa_handler="...)
-	switch h := native.Uint64(s); h {
-	case abi.SIG_DFL:
-		b = append(b, "SIG_DFL"...)
-	case abi.SIG_IGN:
-		b = append(b, "SIG_IGN"...)
-	default:
-		b = appendHex(b, h)
+// appendCloneArgs renders struct clone_args of n bytes, but for what is 0.
+func (g *guestView) appendCloneArgs(b []byte, mem *[]byte, addr, n uint64) []byte {
+	fields := [...]string{1: "pidfd", 2: "child_tid", 3: "parent_tid", 5: "stack", 6: "stack_size", 7: "tls", "set_tid", "set_tid_size", "cgroup"}
+	size := int(min(max(n, clone3MinSize), uint64(8*len(fields))))
+	s := g.read(mem, addr, size)
+	if len(s) < size {
+		return appendPtr(b, addr)
 	}
-	b = append(b, ", sa_mask="...)
-	b = appendSigSet(b, native.Uint64(s[24:]))
-	b = append(b, ", sa_flags="...)
-	b = sigactionFlags.append(b, native.Uint64(s[8:]), true)
-	return append(b, '}')
-}
-
-// appendCloneArgs renders the first version of struct clone_args, but for what
-// is 0.
-func appendCloneArgs(b, s []byte) []byte {
 	b = append(b, "{flags="...)
 	b = cloneFlags.append(b, native.Uint64(s)|native.Uint64(s[32:])&0xff, true)
-	for i, name := range [...]string{1: "pidfd", 2: "child_tid", 3: "parent_tid", 5: "stack", 6: "stack_size", 7: "tls"} {
+	for i, name := range fields[:size/8] {
 		if v := native.Uint64(s[8*i:]); name != "" && v != 0 {
 			b = append(append(append(b, ", "...), name...), '=')
 			b = appendHex(b, v)
@@ -69,86 +68,91 @@ func appendCloneArgs(b, s []byte) []byte {
 	return append(b, '}')
 }
 
-var fdFlags = &FlagSet{Names: []FlagName{{unix.FD_CLOEXEC, "FD_CLOEXEC"}}}
-
-var lockTypes = &FlagSet{Names: []FlagName{
-	{unix.F_RDLCK, "F_RDLCK"}, {unix.F_WRLCK, "F_WRLCK"}, {unix.F_UNLCK, "F_UNLCK"},
-}}
-
-// appendFcntlArg renders fcntl(2)'s last argument, which the command before it
-// explains; nothing where there is none.
-func (g *guestView) appendFcntlArg(b []byte, mem *[]byte, cmd int32, v uint64) []byte {
-	switch cmd {
-	case unix.F_GETFD, unix.F_GETFL, unix.F_GETOWN, unix.F_GETPIPE_SZ, unix.F_GET_SEALS, unix.F_GETSIG, unix.F_GETLEASE:
-		return b
-	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_SETOWN, unix.F_SETPIPE_SZ:
-		return strconv.AppendInt(b, signed(v), 10)
-	case unix.F_SETFD:
-		return fdFlags.append(b, v, true)
-	case unix.F_SETFL:
-		return openFlags.append(b, v, true)
-	case unix.F_SETSIG:
-		return appendSignal(b, int32(v))
-	case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
-		s := g.read(mem, v, 32)
-		if len(s) < 32 {
-			return appendPtr(b, v)
-		}
-		b = append(b, "{l_type="...)
-		b = lockTypes.append(b, uint64(native.Uint16(s)), false)
-		b = append(b, ", l_whence="...)
-		b = strconv.AppendUint(b, uint64(native.Uint16(s[2:])), 10)
-		b = append(b, ", l_start="...)
-		b = strconv.AppendInt(b, int64(native.Uint64(s[8:])), 10)
-		b = append(b, ", l_len="...)
-		b = strconv.AppendInt(b, int64(native.Uint64(s[16:])), 10)
-		return append(b, '}')
+// appendTID renders what clone(2) stored at its third argument, if its flags
+// ask for that.
+func (g *guestView) appendTID(b []byte, mem *[]byte, addr, _ uint64) []byte {
+	s := g.read(mem, addr, 4)
+	if len(s) < 4 || g.args[0]&(unix.CLONE_PARENT_SETTID|unix.CLONE_PIDFD) == 0 {
+		return appendPtr(b, addr)
 	}
-	return appendHex(b, v)
+	return appendInt(b, s)
 }
 
-var epollEventNames = &FlagSet{Names: append(epollNames(), []FlagName{
-	{unix.EPOLLEXCLUSIVE, "EPOLLEXCLUSIVE"}, {unix.EPOLLWAKEUP, "EPOLLWAKEUP"},
-	{unix.EPOLLONESHOT, "EPOLLONESHOT"}, {unix.EPOLLET, "EPOLLET"},
-}...)}
+// appendIDs renders n user or group IDs.
+func (g *guestView) appendIDs(b []byte, mem *[]byte, addr, n uint64) []byte {
+	return g.appendArray(b, mem, addr, n, 4, func(b, s []byte) []byte {
+		return strconv.AppendUint(b, uint64(native.Uint32(s)), 10)
+	})
+}
 
-// appendEpollEvent renders struct epoll_event.
-func appendEpollEvent(b, s []byte) []byte {
-	b = append(b, "{events="...)
-	b = epollEventNames.append(b, uint64(native.Uint32(s)), true)
-	b = append(b, ", data="...)
-	b = appendHex(b, native.Uint64(s[4:]))
+var capHeaderLayout = layout{size: 8, fields: []field{
+	{name: "version", size: 4, kind: Enum, flags: &FlagSet{Names: []FlagName{
+		{0x19980330, "_LINUX_CAPABILITY_VERSION_1"}, {0x20071026, "_LINUX_CAPABILITY_VERSION_2"},
+		{capVersion3, "_LINUX_CAPABILITY_VERSION_3"},
+	}}},
+	{name: "pid", offset: 4, size: 4},
+}}
+
+// appendCapData renders the capability sets of capset(2), of 32 bits if the
+// version in the header says so and of 64 else.
+func (g *guestView) appendCapData(b []byte, mem *[]byte, addr, header uint64) []byte {
+	parts := 0
+	if h := g.read(mem, header, 4); len(h) == 4 {
+		parts = capVersions[native.Uint32(h)]
+	}
+	const size = 12 // of struct __user_cap_data_struct
+	s := g.read(mem, addr, parts*size)
+	if parts == 0 || len(s) < parts*size {
+		return appendPtr(b, addr)
+	}
+	for i, name := range [...]string{"{effective=", ", permitted=", ", inheritable="} {
+		v := uint64(native.Uint32(s[4*i:]))
+		if parts == 2 {
+			v |= uint64(native.Uint32(s[size+4*i:])) << 32
+		}
+		b = append(b, name...)
+		b = appendHex(b, v)
+	}
 	return append(b, '}')
 }
 
-// epollEventSize is the size of struct epoll_event, which is packed.
-const epollEventSize = 12
+var robustListLayout = layout{size: 24, fields: []field{
+	{name: "list", size: 8, kind: Addr}, {name: "futex_offset", offset: 8, size: 8},
+	{name: "list_op_pending", offset: 16, size: 8, kind: Addr},
+}}
 
-// appendEpollEvents renders the n events that epoll_wait(2) stored.
-func (g *guestView) appendEpollEvents(b []byte, mem *[]byte, addr, n uint64) []byte {
-	start := len(b)
-	b = append(b, '[')
-	for i := range min(n, maxTraceVec) {
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		s := g.read(mem, addr+i*epollEventSize, epollEventSize)
-		if len(s) < epollEventSize {
-			return appendPtr(b[:start], addr)
-		}
-		b = appendEpollEvent(b, s)
-	}
-	if n > maxTraceVec {
-		b = append(b, ", ..."...)
-	}
-	return append(b, ']')
+var rseqLayout = layout{size: 32, more: true, fields: []field{
+	{name: "cpu_id_start", size: 4}, {name: "cpu_id", offset: 4, size: 4},
+	{name: "rseq_cs", offset: 8, size: 8, kind: Addr}, {name: "flags", offset: 16, size: 4, kind: Hex},
+}}
+
+// futexWaitLayout is that of struct futex_waitv.
+var futexWaitLayout = layout{size: 24, fields: []field{
+	{name: "val", size: 8, kind: Hex}, {name: "uaddr", offset: 8, size: 8, kind: Addr},
+	{name: "flags", offset: 16, size: 4, kind: Hex},
+}}
+
+// appendFutexWaiters renders n struct futex_waitv.
+func (g *guestView) appendFutexWaiters(b []byte, mem *[]byte, addr, n uint64) []byte {
+	return g.appendArray(b, mem, addr, uint64(uint32(n)), futexWaitLayout.size, futexWaitLayout.append)
 }
 
-// epollNames are poll(2)'s names as epoll has them.
-func epollNames() []FlagName {
-	names := make([]FlagName, 0, len(pollEvents.Names)+4)
-	for _, n := range pollEvents.Names {
-		names = append(names, FlagName{n.Value, "E" + n.Name})
+// appendFutexPair renders the two struct futex_waitv of futex_requeue(2).
+func (g *guestView) appendFutexPair(b []byte, mem *[]byte, addr, _ uint64) []byte {
+	return g.appendFutexWaiters(b, mem, addr, 2)
+}
+
+func appendRLimit(b, s []byte) []byte {
+	b = append(b, "{rlim_cur="...)
+	b = appendLimit(b, native.Uint64(s))
+	b = append(b, ", rlim_max="...)
+	b = appendLimit(b, native.Uint64(s[8:]))
+	return append(b, '}')
+}
+
+func appendLimit(b []byte, v uint64) []byte {
+	if v == kernel.Infinity {
+		return append(b, "RLIM64_INFINITY"...)
 	}
-	return names
+	return strconv.AppendUint(b, v, 10)
 }

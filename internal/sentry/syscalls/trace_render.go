@@ -1,10 +1,12 @@
 package syscalls
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strconv"
 
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +19,10 @@ type guestView struct {
 	max  int // bytes of a string or buffer
 	args kernel.Args
 
-	result uintptr
-	failed bool
+	// Of a call that has returned:
+	returned bool
+	result   uintptr
+	failed   bool
 }
 
 // memory is guest memory; a Task is one.
@@ -28,89 +32,42 @@ type memory interface {
 
 const (
 	maxTracePath  = unix.PathMax
-	maxTraceVec   = 16 // elements of argv, iovec, pollfd
+	maxTraceVec   = 16       // elements of argv, iovec, pollfd
+	maxTraceArray = 16 << 10 // about so many bytes of a rendered array
 	maxTraceStr   = 4 << 10
 	traceCopyStep = 256 // a string is read in steps of so many bytes
 )
 
 var native = binary.NativeEndian
 
-func appendHex(b []byte, v uint64) []byte {
-	b = append(b, "0x"...)
-	return strconv.AppendUint(b, v, 16)
-}
-
-func appendPtr(b []byte, v uint64) []byte {
-	if v == 0 {
-		return append(b, "NULL"...)
-	}
-	return appendHex(b, v)
-}
-
 // append renders argument i. mem is scratch space.
 func (g *guestView) append(b []byte, mem *[]byte, p Param, i int) []byte {
 	v := g.args[i]
-	if p.Kind.isOut() && g.failed && p.Kind != PollFDs {
-		return appendPtr(b, v)
-	}
-	switch p.Kind {
-	case Dec:
-		return strconv.AppendInt(b, signed(v), 10)
-	case Unsigned:
-		return strconv.AppendUint(b, v, 10)
-	case Hex:
-		return appendHex(b, v)
-	case FD:
+	switch {
+	case p.Kind.isPointer():
+		return g.appendPointer(b, mem, p, i)
+	case p.Kind == DirFD && int32(v) == unix.AT_FDCWD:
+		return append(b, "AT_FDCWD"...)
+	case p.Kind == FD || p.Kind == DirFD:
 		return appendFD(b, g.t, int32(v))
-	case DirFD:
-		if int32(v) == unix.AT_FDCWD {
-			return append(b, "AT_FDCWD"...)
-		}
-		return appendFD(b, g.t, int32(v))
-	case PathStr:
-		return g.appendString(b, mem, v, maxTracePath)
-	case Str:
-		return g.appendString(b, mem, v, g.max)
-	case OutStr:
-		return g.appendString(b, mem, v, maxTraceStr)
-	case Buf:
-		return g.appendBuffer(b, mem, v, g.argument(i+1))
-	case OutBuf:
-		return g.appendBuffer(b, mem, v, uint64(g.result))
-	case Mode:
-		if v&0xffff != 0 {
-			b = append(b, '0')
-		}
-		return strconv.AppendUint(b, v&0xffff, 8)
-	case OpenMode:
-		if flags := g.argument(i - 1); flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) == 0 {
-			return b // there is none
-		}
-		return g.append(b, mem, P(p.Name, Mode), i)
-	case FcntlArg:
-		return g.appendFcntlArg(b, mem, int32(g.argument(i-1)), v)
-	case Flags:
-		return p.Flags.append(b, v, true)
-	case Enum:
-		return p.Flags.append(b, uint64(uint32(v)), false)
-	case OptionName:
-		switch g.argument(i - 1) {
-		case unix.SOL_SOCKET:
-			return p.Flags.append(b, uint64(uint32(v)), false)
-		case unix.IPPROTO_TCP:
-			return tcpOptions.append(b, uint64(uint32(v)), false)
-		}
-		return strconv.AppendInt(b, signed(v), 10)
-	case Signal:
-		return appendSignal(b, int32(v))
-	case Clock:
-		return appendClock(b, int32(v))
-	case StrVec:
-		return g.appendStrings(b, mem, v)
-	case IOVec:
-		return g.appendIOVec(b, mem, v, g.argument(i+1))
 	}
-	return g.appendStruct(b, mem, p.Kind, v, i)
+	return appendValue(b, p.Kind, p.Flags, v)
+}
+
+// appendPointer renders what argument i points to.
+func (g *guestView) appendPointer(b []byte, mem *[]byte, p Param, i int) []byte {
+	addr := g.args[i]
+	if addr == 0 || p.Kind == Addr || p.Kind.isOut() && g.failed && p.Kind != PollFDs {
+		return appendPtr(b, addr)
+	}
+	if l, ok := layouts[p.Kind]; ok {
+		s := g.read(mem, addr, l.size)
+		if len(s) < l.size {
+			return appendPtr(b, addr)
+		}
+		return l.append(b, s)
+	}
+	return pointers[p.Kind](g, b, mem, addr, g.argument(i+cmp.Or(p.Count, 1)))
 }
 
 // argument returns argument i, or 0 if there is none.
@@ -119,15 +76,6 @@ func (g *guestView) argument(i int) uint64 {
 		return g.args[i]
 	}
 	return 0
-}
-
-// signed takes a register as the number that was probably meant: C ints come
-// without sign extension.
-func signed(v uint64) int64 {
-	if v>>32 == 0 {
-		return int64(int32(v))
-	}
-	return int64(v)
 }
 
 // read copies n bytes of guest memory into scratch space; fewer if the rest
@@ -212,10 +160,7 @@ func appendEscaped(b []byte, c byte) []byte {
 }
 
 // appendStrings renders argv or envp.
-func (g *guestView) appendStrings(b []byte, mem *[]byte, addr uint64) []byte {
-	if addr == 0 {
-		return append(b, "NULL"...)
-	}
+func (g *guestView) appendStrings(b []byte, mem *[]byte, addr, _ uint64) []byte {
 	start := len(b)
 	b = append(b, '[')
 	for i := range maxTraceVec {
@@ -233,6 +178,28 @@ func (g *guestView) appendStrings(b []byte, mem *[]byte, addr uint64) []byte {
 		b = g.appendString(b, mem, ptr, g.max)
 	}
 	return append(b, ", ...]"...)
+}
+
+// appendArray renders an array of n elements of size bytes, the first ones.
+// element may use the scratch space when it has taken its bytes.
+func (g *guestView) appendArray(b []byte, mem *[]byte, addr, n uint64, size int, element func(b, s []byte) []byte) []byte {
+	start := len(b)
+	b = append(b, '[')
+	for i := range n {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		if i == maxTraceVec || len(b)-start > maxTraceArray {
+			b = append(b, "..."...)
+			break
+		}
+		s := g.read(mem, addr+i*uint64(size), size)
+		if len(s) < size {
+			return appendPtr(b[:start], addr)
+		}
+		b = element(b, s)
+	}
+	return append(b, ']')
 }
 
 // appendFD renders a descriptor and, if it is open, what it is.
@@ -257,34 +224,20 @@ func appendFD(b []byte, t *kernel.Task, fd int32) []byte {
 	return append(b, '>')
 }
 
-func appendSignal(b []byte, n int32) []byte {
-	if n >= 34 && n <= 64 {
-		b = append(b, "SIGRT_"...)
-		return strconv.AppendInt(b, int64(n-32), 10)
+// fileName is what /proc/PID/fd would show for a description.
+func fileName(t *kernel.Task, f *vfs.FileDescription) string {
+	if f.Path.Valid() {
+		fs := t.FS()
+		if fs == nil || fs.Mounts() == nil {
+			return ""
+		}
+		root := fs.Root()
+		defer root.DecRef()
+		name, _ := fs.Mounts().PathName(root, f.Path)
+		return name
 	}
-	if name := unix.SignalName(unix.Signal(n)); name != "" {
-		return append(b, name...)
+	if n, ok := f.Inode.(vfs.LinkNamer); ok {
+		return n.LinkName()
 	}
-	return strconv.AppendInt(b, int64(n), 10)
-}
-
-var clockNames = &FlagSet{Names: []FlagName{
-	{unix.CLOCK_REALTIME, "CLOCK_REALTIME"},
-	{unix.CLOCK_MONOTONIC, "CLOCK_MONOTONIC"},
-	{unix.CLOCK_PROCESS_CPUTIME_ID, "CLOCK_PROCESS_CPUTIME_ID"},
-	{unix.CLOCK_THREAD_CPUTIME_ID, "CLOCK_THREAD_CPUTIME_ID"},
-	{unix.CLOCK_MONOTONIC_RAW, "CLOCK_MONOTONIC_RAW"},
-	{unix.CLOCK_REALTIME_COARSE, "CLOCK_REALTIME_COARSE"},
-	{unix.CLOCK_MONOTONIC_COARSE, "CLOCK_MONOTONIC_COARSE"},
-	{unix.CLOCK_BOOTTIME, "CLOCK_BOOTTIME"},
-	{unix.CLOCK_REALTIME_ALARM, "CLOCK_REALTIME_ALARM"},
-	{unix.CLOCK_BOOTTIME_ALARM, "CLOCK_BOOTTIME_ALARM"},
-	{unix.CLOCK_TAI, "CLOCK_TAI"},
-}}
-
-func appendClock(b []byte, id int32) []byte {
-	if id < 0 {
-		return strconv.AppendInt(b, int64(id), 10)
-	}
-	return clockNames.append(b, uint64(id), false)
+	return ""
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"coffer/internal/sentry/abi"
@@ -65,7 +67,7 @@ func TestRenderArguments(t *testing.T) {
 		{"int", nil, P("", Dec), kernel.Args{0xffffffff}, 0, false, "-1"},
 		{"long", nil, P("", Dec), kernel.Args{^uint64(4)}, 0, false, "-5"},
 		{"unsigned", nil, P("", Unsigned), kernel.Args{7}, 0, false, "7"},
-		{"null", nil, P("", Ptr), kernel.Args{}, 0, false, "NULL"},
+		{"null", nil, P("", Addr), kernel.Args{}, 0, false, "NULL"},
 		{"at fdcwd", nil, P("", DirFD), kernel.Args{0xffffff9c}, 0, false, "AT_FDCWD"},
 		{"mode", nil, P("", Mode), kernel.Args{0o644}, 0, false, "0644"},
 		{"flags", nil, PF("", Flags, openFlags), kernel.Args{0x41}, 0, false, "O_WRONLY|O_CREAT"},
@@ -95,6 +97,7 @@ func TestRenderArguments(t *testing.T) {
 		{"pair", traceMemory{3, 0, 0, 0, 4, 0, 0, 0}, P("", OutFDPair), kernel.Args{base}, 0, false, "[3, 4]"},
 		{"vector", words(0x77, 5, 0, 0), P("", IOVec), kernel.Args{base, 2}, 0, false,
 			"[{iov_base=0x77, iov_len=5}, {iov_base=NULL, iov_len=0}]"},
+		{"vector with bytes", append(words(base+16, 2), "hello"...), P("", IOVec), kernel.Args{base, 1}, 0, false, `[{iov_base="he", iov_len=2}]`},
 		{"vector that can't be read", words(1), P("", IOVec), kernel.Args{base, 1 << 60}, 0, false, "0x1000"},
 		{"argv", append(words(base+16, 0), "sh\x00"...), P("", StrVec), kernel.Args{base}, 0, false, `["sh"]`},
 		{"poll", traceMemory{3, 0, 0, 0, 1, 0, 1, 0}, P("", PollFDs), kernel.Args{base, 1}, 1, false,
@@ -141,20 +144,53 @@ func TestRenderArguments(t *testing.T) {
 	}
 }
 
-// TestRenderOptionName checks that the level says whose options the numbers are.
-func TestRenderOptionName(t *testing.T) {
+// TestResolve checks what arguments are that others explain.
+func TestResolve(t *testing.T) {
+	const lock = "{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=5, l_len=6"
+	mem := append(words(1, 5, 6, 7, 0), "name\x00"...)
+	const name = base + 40
+	rows := New().Rows()
 	for _, tt := range []struct {
-		level, name uint64
-		want        string
+		call   string
+		args   kernel.Args
+		result uintptr
+		want   string // all arguments; those that are nothing are left out
 	}{
-		{unix.SOL_SOCKET, 2, "SO_REUSEADDR"},
-		{unix.IPPROTO_TCP, 1, "TCP_NODELAY"},
-		{unix.IPPROTO_IP, 2, "2"},
+		{"open", kernel.Args{name, unix.O_WRONLY, 0o600}, 3, `"name", O_WRONLY`},
+		{"open", kernel.Args{name, unix.O_WRONLY | unix.O_CREAT, 0o600}, 3, `"name", O_WRONLY|O_CREAT, 0600`},
+		{"openat", kernel.Args{^uint64(99), name, unix.O_TMPFILE | unix.O_RDWR, 0o600}, 3, `AT_FDCWD, "name", O_RDWR|O_TMPFILE, 0600`},
+		{"getsockopt", kernel.Args{1, unix.SOL_SOCKET, unix.SO_REUSEADDR}, 0, "1, SOL_SOCKET, SO_REUSEADDR, NULL, NULL"},
+		{"setsockopt", kernel.Args{1, unix.IPPROTO_TCP, unix.TCP_NODELAY, base, 4}, 0, "1, SOL_TCP, TCP_NODELAY, [1], 4"},
+		{"setsockopt", kernel.Args{1, unix.IPPROTO_IP, 2}, 0, "1, SOL_IP, 2, NULL, 0"},
+		{"fcntl", kernel.Args{1, unix.F_GETFD, 99}, 0, "1, F_GETFD"},
+		{"fcntl", kernel.Args{1, unix.F_SETFD, 1}, 0, "1, F_SETFD, FD_CLOEXEC"},
+		{"fcntl", kernel.Args{1, unix.F_SETLK, base}, 0, "1, F_SETLK, " + lock + "}"},
+		{"fcntl", kernel.Args{1, unix.F_GETLK, base}, 0, "1, F_GETLK, " + lock + ", l_pid=7}"},
+		{"ioctl", kernel.Args{1, unix.TIOCGWINSZ, base}, 0, "1, TIOCGWINSZ, {ws_row=1, ws_col=0, ws_xpixel=0, ws_ypixel=0}"},
+		{"ioctl", kernel.Args{1, fioclex, 99}, 0, "1, FIOCLEX"},
+		{"ioctl", kernel.Args{1, 0x1234, base}, 0, "1, 0x1234, 0x1000"},
+		{"prctl", kernel.Args{unix.PR_SET_NAME, name}, 0, `PR_SET_NAME, "name"`},
+		{"prctl", kernel.Args{unix.PR_SET_PDEATHSIG, 9}, 0, "PR_SET_PDEATHSIG, SIGKILL"},
+		{"arch_prctl", kernel.Args{archGetFS, base}, 0, "ARCH_GET_FS, [0x1]"},
+		{"arch_prctl", kernel.Args{archSetFS, base}, 0, "ARCH_SET_FS, 0x1000"},
+		{"semctl", kernel.Args{1, 2, semSetval, 7}, 0, "1, 2, SETVAL, 7"},
+		{"semctl", kernel.Args{1, 0, ipcRmid, 7}, 0, "1, 0, IPC_RMID"},
+		{"semctl", kernel.Args{1, 0, semGetall, base}, 0, "1, 0, GETALL, 0x1000"},
+		{"futex", kernel.Args{base, abi.FUTEX_WAKE | abi.FUTEX_PRIVATE_FLAG, 1, 99, 99, 99}, 1, "0x1000, FUTEX_WAKE|FUTEX_PRIVATE_FLAG, 1"},
+		{"futex", kernel.Args{base, abi.FUTEX_WAIT, 1, base, 99, 99}, 0, "0x1000, FUTEX_WAIT, 1, {tv_sec=1, tv_nsec=5}"},
+		{"futex", kernel.Args{base, abi.FUTEX_CMP_REQUEUE, 1, 2, base, 3}, 0, "0x1000, FUTEX_CMP_REQUEUE, 1, 2, 0x1000, 0x3"},
 	} {
-		g := guestView{args: kernel.Args{0, tt.level, tt.name}}
-		var mem []byte
-		if got := string(g.append(nil, &mem, PF("optname", OptionName, socketOptions), 2)); got != tt.want {
-			t.Errorf("option %d of level %d is %s, want %s", tt.name, tt.level, got, tt.want)
+		row := rows[slices.IndexFunc(rows, func(r *Row) bool { return r.Name == tt.call })]
+		g := guestView{from: traceMemory(mem), max: DefaultTraceString, args: tt.args, returned: true, result: tt.result}
+		var scratch []byte
+		var got []string
+		for i, p := range row.Params {
+			if s := g.append(nil, &scratch, p.resolve(tt.args), i); len(s) > 0 {
+				got = append(got, string(s))
+			}
+		}
+		if s := strings.Join(got, ", "); s != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.call, s, tt.want)
 		}
 	}
 }
@@ -231,19 +267,25 @@ func FuzzRender(f *testing.F) {
 	f.Add([]byte("\x01\x00/run\x00"), uint64(base), uint64(3), uint8(Sockaddr))
 	f.Add([]byte{1, 2, 3}, uint64(base+1), ^uint64(0), uint8(IOVec))
 	f.Add([]byte("0123456789ab"), uint64(base), uint64(2), uint8(OutEpollEvents))
-	f.Add([]byte("0"), uint64(base), uint64(0), uint8(OpenMode))
+	f.Add(make([]byte, 64), uint64(base), uint64(1), uint8(OutMmsghdrs))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x18\x00\x04a\x00\x00\x00\x00"), uint64(base), uint64(24), uint8(OutDirents64))
 	f.Add([]byte("x"), ^uint64(7), ^uint64(0), uint8(StrVec))
 	f.Fuzz(func(t *testing.T, mem []byte, addr, length uint64, kind uint8) {
-		g := guestView{from: traceMemory(mem), max: DefaultTraceString, args: kernel.Args{addr, length, length}, result: uintptr(length)}
-		var scratch []byte
-		k := Kind(kind % uint8(Clock+1))
-		out := g.append(nil, &scratch, P("x", k), 0)
-		optional := k == OpenMode || k == FcntlArg // what precedes may say that there is none
-		if len(out) == 0 && !optional || len(out) > 64<<10 {
-			t.Errorf("%d bytes", len(out))
-		}
-		if line := appendJSONArgument([]byte{'{'}, &scratch, P("x", k), out); !json.Valid(append(line, '}')) {
-			t.Errorf("not JSON: %s", line)
+		args := kernel.Args{addr, length, length, length, length, length}
+		k := Kind(kind % uint8(numKinds))
+		for _, returned := range [...]bool{false, true} {
+			g := guestView{from: traceMemory(mem), max: DefaultTraceString, args: args, returned: returned, result: uintptr(length)}
+			var scratch []byte
+			out := g.append(nil, &scratch, P("x", k), 0)
+			if len(out) == 0 && k != None || len(out) > 64<<10 {
+				t.Errorf("%d bytes", len(out))
+			}
+			if len(out) == 0 {
+				continue
+			}
+			if line := appendJSONArgument([]byte{'{'}, &scratch, P("x", k), out); !json.Valid(append(line, '}')) {
+				t.Errorf("not JSON: %s", line)
+			}
 		}
 	})
 }

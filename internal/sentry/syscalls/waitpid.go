@@ -10,7 +10,7 @@ var waitRows = []Row{
 	full(unix.SYS_WAIT4, "wait4", sysWait4,
 		P("pid", Dec), P("wstatus", OutWaitStatus), PF("options", Flags, waitFlags), P("rusage", OutWaitRusage)),
 	full(unix.SYS_WAITID, "waitid", sysWaitid,
-		PF("idtype", Enum, waitTypes), P("id", Dec), P("infop", Ptr), PF("options", Flags, waitFlags), P("rusage", Ptr)),
+		PF("idtype", Enum, waitTypes), P("id", Dec), P("infop", OutSiginfo), PF("options", Flags, waitFlags), P("rusage", OutRusage)),
 }
 
 var waitFlags = &FlagSet{Names: []FlagName{
