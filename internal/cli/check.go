@@ -87,7 +87,7 @@ func tryKernel(intercept string) error {
 	if err != nil {
 		return fmt.Errorf("finding coffer's own binary: %w", err)
 	}
-	bind, self, err := openBind(exe + ":/tmp/coffer")
+	bind, self, err := openMount(exe, "/tmp/coffer", false)
 	if err != nil {
 		return err
 	}

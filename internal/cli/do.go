@@ -69,7 +69,7 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 	fl := c.Flags()
 	fl.SetInterspersed(false) // CMD's own flags are CMD's
 	fl.StringVar(&f.intercept, "intercept", "trap", "how system calls are intercepted: trap or ptrace")
-	fl.StringArrayVar(&f.binds, "bind", nil, "show a host file or directory in the sandbox: HOST[:GUEST][:ro|rw] (ro by default; repeatable)")
+	fl.StringArrayVar(&f.binds, "bind", nil, "show a host file or directory in the sandbox: HOST[:GUEST][:ro|rw] (ro by default, \\: for a colon in a path; repeatable)")
 	fl.StringVar(&f.rootfs, "rootfs", "/", "the directory to use as root file system")
 	fl.StringVar(&f.cwd, "cwd", "", "the working directory in the sandbox (default: the present one, or / with --rootfs)")
 	fl.StringArrayVar(&f.env, "env", nil, "set a variable, NAME=VALUE, or pass NAME on (repeatable)")

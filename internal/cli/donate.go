@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,15 @@ func openBind(spec string) (m boot.Mount, f *os.File, err error) {
 	if err != nil {
 		return m, nil, err
 	}
+	if m, f, err = openMount(host, guest, write); err != nil {
+		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
+	}
+	return m, f, nil
+}
+
+// openMount opens a directory or regular file of the host that is to be shown
+// at guest, or at its own path if that is empty.
+func openMount(host, guest string, write bool) (m boot.Mount, f *os.File, err error) {
 	abs, err := filepath.Abs(host)
 	if err != nil {
 		return m, nil, err
@@ -50,7 +60,7 @@ func openBind(spec string) (m boot.Mount, f *os.File, err error) {
 	}
 	real, err := filepath.EvalSymlinks(abs)
 	if err != nil {
-		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
+		return m, nil, err
 	}
 	m = boot.Mount{Path: guest, Write: write}
 	st, err := os.Stat(real)
@@ -66,31 +76,58 @@ func openBind(spec string) (m boot.Mount, f *os.File, err error) {
 	default:
 		err = fmt.Errorf("%s is neither a directory nor a regular file", abs)
 	}
-	if err != nil {
-		return m, nil, fmt.Errorf("--bind %s: %w", spec, err)
-	}
-	return m, f, nil
+	return m, f, err
 }
 
+// splitBind splits at colons. A backslash before a colon or another backslash
+// makes it a part of a path.
+func splitBind(spec string) []string {
+	parts, part := []string{}, []byte{}
+	for i := 0; i < len(spec); i++ {
+		switch c := spec[i]; {
+		case c == '\\' && i+1 < len(spec) && (spec[i+1] == ':' || spec[i+1] == '\\'):
+			i++
+			part = append(part, spec[i])
+		case c == ':':
+			parts, part = append(parts, string(part)), nil
+		default:
+			part = append(part, c)
+		}
+	}
+	return append(parts, string(part))
+}
+
+// kernels are where programs expect what only the sandbox's own kernel can give.
+var kernels = []string{"/proc", "/dev"}
+
 func parseBind(spec string) (host, guest string, write bool, err error) {
-	parts := strings.Split(spec, ":")
+	parts := splitBind(spec)
 	if n := len(parts); n > 1 && (parts[n-1] == "ro" || parts[n-1] == "rw") {
 		write = parts[n-1] == "rw"
 		parts = parts[:n-1]
 	}
 	switch {
 	case len(parts) > 2:
-		return "", "", false, fmt.Errorf("--bind %q has too many colons: it is HOST[:GUEST][:ro|rw]", spec)
+		return "", "", false, fmt.Errorf("--bind %q has too many colons: it is HOST[:GUEST][:ro|rw], and \\: stands for a colon in a path", spec)
 	case parts[0] == "":
 		return "", "", false, fmt.Errorf("--bind %q names no host path: it is HOST[:GUEST][:ro|rw]", spec)
 	case len(parts) == 2:
 		if !filepath.IsAbs(parts[1]) {
-			return "", "", false, fmt.Errorf("--bind %q: the path in the sandbox, %q, is not absolute (or was meant as ro or rw)", spec, parts[1])
+			return "", "", false, fmt.Errorf("--bind %q: the path in the sandbox, %q, is not absolute (or was meant as ro or rw; \\: stands for a colon in a path)", spec, parts[1])
 		}
 		guest = filepath.Clean(parts[1])
 		if guest == "/" {
 			return "", "", false, fmt.Errorf("--bind %q: / is the root file system; use --rootfs for another one", spec)
 		}
+	}
+	at := guest
+	if at == "" {
+		if at, err = filepath.Abs(parts[0]); err != nil {
+			return "", "", false, err
+		}
+	}
+	if slices.Contains(kernels, at) {
+		return "", "", false, fmt.Errorf("--bind %q would hide the sandbox's own %s, which programs need: bind it to another place, such as /mnt", spec, at)
 	}
 	return parts[0], guest, write, nil
 }

@@ -81,8 +81,16 @@ the host's kernel never sees them.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.CompletionOptions.DisableDefaultCmd = false
 	root.AddCommand(newDo(), newCheck(), newVersion())
+	onlySubcommands(root)
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			onlySubcommands(c)
+		}
+	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
 	})

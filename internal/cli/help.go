@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// newHelp is `coffer help`, which unlike cobra's fails for what there is not.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show what a command does and which flags it has",
+		Example: "  coffer help do",
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			about, _, err := c.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return subcommands(about), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			about := c.Root()
+			for _, name := range args {
+				next, rest, err := about.Find([]string{name})
+				if err != nil || len(rest) > 0 || next == about {
+					return unknownCommand(about, name)
+				}
+				about = next
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// onlySubcommands makes c a command that does nothing but to hold others: it
+// shows its help alone, and an error that names them for what it does not have.
+func onlySubcommands(c *cobra.Command) {
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(c, args[0])
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+}
+
+// unknownCommand is the error for a word that is none of a command's own.
+func unknownCommand(c *cobra.Command, word string) error {
+	names := subcommands(c)
+	if len(names) == 0 {
+		return &exitError{exitUsage, fmt.Sprintf("%q has no command %q, nor any other", c.CommandPath(), word)}
+	}
+	return &exitError{exitUsage, fmt.Sprintf("%q has no command %q: it is one of %s", c.CommandPath(), word, strings.Join(names, ", "))}
+}
+
+// subcommands names a command's own that are for users.
+func subcommands(c *cobra.Command) []string {
+	var names []string
+	for _, s := range c.Commands() {
+		if !s.Hidden {
+			names = append(names, s.Name())
+		}
+	}
+	return names
+}

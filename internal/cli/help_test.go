@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// TestCommands tells what becomes of words that are no commands.
+func TestCommands(t *testing.T) {
+	const top, shells = "one of check, completion, do, help, version", "one of bash, fish, powershell, zsh"
+	for _, c := range []struct {
+		args  []string
+		error string // works if it is empty
+	}{
+		{nil, ""}, {[]string{"help"}, ""}, {[]string{"help", "do"}, ""}, {[]string{"help", "completion", "bash"}, ""},
+		{[]string{"completion"}, ""}, {[]string{"completion", "zsh"}, ""}, {[]string{"do", "--help"}, ""},
+		{[]string{"bogus"}, `no command "bogus": it is ` + top},
+		{[]string{"help", "bogus"}, `no command "bogus": it is ` + top},
+		{[]string{"help", "do", "more"}, `"coffer do" has no command "more"`},
+		{[]string{"completion", "foo"}, `no command "foo": it is ` + shells},
+		{[]string{"help", "completion", "foo"}, `no command "foo": it is ` + shells},
+		{[]string{"completion", "bash", "more"}, `unknown command "more"`},
+		{[]string{"version", "more"}, `unknown command "more"`},
+	} {
+		root := newRoot()
+		root.SetArgs(append([]string{}, c.args...))
+		root.SetOut(io.Discard)
+		err := root.Execute()
+		if c.error == "" {
+			if err != nil {
+				t.Errorf("%q: %v", c.args, err)
+			}
+			continue
+		}
+		var ee *exitError
+		if err == nil || !strings.Contains(err.Error(), c.error) || errors.As(err, &ee) && ee.code != exitUsage {
+			t.Errorf("%q: %v, want one with %q", c.args, err, c.error)
+		}
+	}
+}
