@@ -7,7 +7,7 @@ GO ?= go
 # one is reported as a failure by go test.
 FUZZTIME ?= 20000x
 
-.PHONY: build run test unit race fuzz guest deps docs clean
+.PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps clean
 
 build:
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/coffer ./cmd/coffer
@@ -40,6 +40,17 @@ guest: build
 docs:
 	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
 	$(GO) run ./internal/tools/hostcalldoc > docs/hostcalls.md
+
+# What the walls cost, beside the host itself and other runtimes: docs/performance.md.
+# More by hand: go run ./bench --help.
+bench: bench-deps build
+	$(GO) run ./bench --json bin/bench.json --svg bin/bench.svg
+
+bench-quick: bench-deps build
+	$(GO) run ./bench --quick
+
+bench-deps:
+	@scripts/bench-deps
 
 clean:
 	rm -rf bin

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"strings"
+)
+
+// A family is rows that one program measures, or one row.
+type family struct {
+	group, name string
+	// quick says that it is among the main rows.
+	quick bool
+	// oci says that walls which take bundles are measured too.
+	oci bool
+	// once says that one round is enough: what it measures hardly varies, and
+	// takes long.
+	once bool
+	// prepare makes what is worked on. It may be nil.
+	prepare func(ctx context.Context, b *bench) error
+	// measure measures behind one wall. part is what the rows' names must
+	// contain.
+	measure func(ctx context.Context, b *bench, w *wall, part string) ([]sample, error)
+	// part is what was asked for of it.
+	part string
+}
+
+// families are all that there are, in the table's order.
+func families() []family {
+	var all []family
+	for _, list := range [][]family{operationFamilies(), startFamilies()} {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// selectFamilies keeps what patterns ask for, GROUP or GROUP/PART separated by
+// commas; with quick only the main ones, unless patterns name others. A part
+// that is no family's name asks for the rows of the group's families whose
+// names contain it.
+func selectFamilies(all []family, patterns string, quick bool) []family {
+	var kept []family
+	for _, f := range all {
+		if patterns == "" {
+			if f.quick || !quick {
+				kept = append(kept, f)
+			}
+			continue
+		}
+		for pattern := range strings.SplitSeq(patterns, ",") {
+			group, part, _ := strings.Cut(pattern, "/")
+			if group != f.group {
+				continue
+			}
+			if f.name == "" {
+				f.part = part
+			} else if !strings.Contains(f.name, part) {
+				continue
+			}
+			kept = append(kept, f)
+			break
+		}
+	}
+	return kept
+}

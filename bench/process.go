@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// runMax is how long one program may run. What takes longer hangs.
+const runMax = 10 * time.Minute
+
+// A job is a program to run behind a wall.
+type job struct {
+	args []string
+	// cwd is its working directory, / by default.
+	cwd string
+	// env are variables beside those that every program gets.
+	env []string
+	// binds are the host's directories that it may write to.
+	binds []string
+}
+
+// An outcome is what running a program took.
+type outcome struct {
+	// wall is from before its start to its end, first to its first line.
+	wall, first time.Duration
+	// cpu is what it and all processes of its sandbox took from processors.
+	cpu    time.Duration
+	stdout string
+}
+
+// process is a job that runs.
+type process struct {
+	cmd         *exec.Cmd
+	start       time.Time
+	out         bytes.Buffer
+	errors      bytes.Buffer
+	first       time.Time
+	read        chan struct{}
+	cancel      context.CancelFunc
+	descendants *descendants
+}
+
+// start starts j behind w.
+//
+// Output goes through a pipe: runsc writes to a file at an offset of its own.
+// The process gets a group of its own, so that a ^C is ours alone to act on.
+func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
+	argv, err := w.argv(b, j)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, runMax)
+	p := &process{read: make(chan struct{}), cancel: cancel, descendants: b.descendants}
+	p.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
+	p.cmd.Dir = "/"
+	if w.host {
+		p.cmd.Dir = j.dir()
+	}
+	p.cmd.Env = append(b.environ(w), j.env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.Stderr = &p.errors
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(unix.SIGTERM) }
+	p.cmd.WaitDelay = 5 * time.Second
+	pipe, err := p.cmd.StdoutPipe()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	p.start = time.Now()
+	if err := b.descendants.start(p.cmd); err != nil {
+		cancel()
+		return nil, err
+	}
+	go func() {
+		defer close(p.read)
+		r := bufio.NewReader(pipe)
+		for {
+			line, err := r.ReadSlice('\n')
+			if len(line) > 0 && p.first.IsZero() {
+				p.first = time.Now()
+			}
+			p.out.Write(line)
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+				return
+			}
+		}
+	}()
+	return p, nil
+}
+
+// wait waits for p's end.
+func (p *process) wait() (outcome, error) {
+	defer p.cancel()
+	<-p.read
+	err := p.descendants.wait(p.cmd)
+	o := outcome{wall: time.Since(p.start), stdout: p.out.String()}
+	if !p.first.IsZero() {
+		o.first = p.first.Sub(p.start)
+	}
+	if err != nil {
+		return o, fmt.Errorf("%w%s", err, said(p.errors.String(), o.stdout))
+	}
+	return o, nil
+}
+
+// stop ends p, whose job would not end by itself.
+func (p *process) stop() {
+	p.cmd.Process.Signal(unix.SIGTERM)
+	p.wait()
+}
+
+// said is the end of what a program that failed said, if it did.
+func said(texts ...string) string {
+	for _, text := range texts {
+		if text = strings.TrimSpace(text); text != "" {
+			lines := strings.Split(text, "\n")
+			return ": " + lines[len(lines)-1]
+		}
+	}
+	return ""
+}
+
+// run runs j behind w to its end. Nothing else may run meanwhile, but for what
+// has been running before: the processors' time is that of all of our
+// descendants.
+func (b *bench) run(ctx context.Context, w *wall, j job) (outcome, error) {
+	before := b.meter.read()
+	p, err := b.start(ctx, w, j)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := p.wait()
+	o.cpu = b.meter.read() - before
+	return o, err
+}
+
+// dir is the job's working directory.
+func (j job) dir() string {
+	if j.cwd == "" {
+		return "/"
+	}
+	return j.cwd
+}
+
+// environ is what every program behind w finds in its environment: the same
+// for all, so that nothing differs but the wall.
+func (b *bench) environ(w *wall) []string {
+	tmp := "/tmp"
+	if w.host {
+		tmp = b.tmp
+	}
+	return []string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=/root", "LANG=C.UTF-8", "TERM=dumb", "USER=root",
+		"BENCH_TMP=" + tmp, "TMPDIR=" + tmp,
+	}
+}

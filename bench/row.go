@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// A unit says what a row's values are. Less is better in all of them.
+type unit string
+
+const (
+	nanoseconds unit = "ns"
+	byteCount   unit = "B"
+	share       unit = "%" // of one processor's time
+)
+
+// format renders v for people.
+func (u unit) format(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return "–"
+	case u == byteCount:
+		return fmt.Sprintf("%.1f MB", v/1e6)
+	case u == share:
+		return fmt.Sprintf("%.3f %%", v)
+	case v < 1e3:
+		return fmt.Sprintf("%.0f ns", v)
+	}
+	d := time.Duration(v)
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.3g µs", v/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.3g ms", v/1e6)
+	}
+	return fmt.Sprintf("%.3g s", v/1e9)
+}
+
+// A goal bounds the value of a row for the wall named by goalWall.
+type goal struct {
+	// Over names the wall whose value is the bound's unit. If it is empty the
+	// bound is absolute, in the row's unit.
+	Over string  `json:"over,omitempty"`
+	Max  float64 `json:"max"`
+}
+
+// text renders g for the row's unit.
+func (g goal) text(u unit) string {
+	if g.Over == "" {
+		return "≤ " + u.format(g.Max)
+	}
+	return fmt.Sprintf("≤ %g × %s", g.Max, g.Over)
+}
+
+// A row is one line of the table.
+type row struct {
+	Group string `json:"group"`
+	Name  string `json:"name"`
+	Unit  unit   `json:"unit"`
+	Goals []goal `json:"goals,omitempty"`
+}
+
+// key identifies a row: its group and its name.
+func (r row) key() string { return r.Group + "/" + r.Name }
+
+// A sample is what one round measured for a row.
+type sample struct {
+	row   row
+	value float64
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A wall is a way of running a program: natively, or behind something.
+type wall struct {
+	name string
+	// host says that the program sees the host's own /tmp and processes.
+	host bool
+	// oci says that the wall takes a bundle, which costs more to start from
+	// than a command line, and is measured only where that is the point.
+	oci bool
+	// missing says why the wall can't be measured here.
+	missing string
+	// argv is the command that runs j, valid until the next one is asked for.
+	argv func(b *bench, j job) ([]string, error)
+}
+
+// bases are the walls that ratios are taken over.
+var bases = []string{"native", "runsc systrap"}
+
+// allWalls are the walls that there are, in the order in which a round visits
+// them. Peers that are not there say why.
+func allWalls(bin string, coffer string) []*wall {
+	runsc, noRunsc := findPeer(bin, "runsc")
+	runc, noRunc := findPeer(bin, "runc")
+	crun, noCrun := findPeer(bin, "crun")
+	return []*wall{
+		{name: "native", host: true, argv: func(_ *bench, j job) ([]string, error) { return j.args, nil }},
+		{name: "runc", oci: true, missing: noRunc, argv: bundled(runc)},
+		{name: "crun", oci: true, missing: noCrun, argv: withoutHybrid(bundled(crun, "--cgroup-manager=disabled"))},
+		{name: "runsc systrap", missing: noRunsc, argv: runscDo(runsc, "systrap")},
+		{name: "runsc ptrace", missing: noRunsc, argv: runscDo(runsc, "ptrace")},
+		{name: "coffer trap", argv: cofferDo(coffer, "trap")},
+		{name: "coffer ptrace", argv: cofferDo(coffer, "ptrace")},
+	}
+}
+
+// cofferDo runs jobs by coffer do.
+func cofferDo(path, platform string) func(*bench, job) ([]string, error) {
+	return func(_ *bench, j job) ([]string, error) {
+		argv := []string{path, "do", "--intercept", platform, "--cwd", j.dir()}
+		for _, dir := range j.binds {
+			argv = append(argv, "--bind", dir+":"+dir+":rw")
+		}
+		return append(append(argv, "--"), j.args...), nil
+	}
+}
+
+// runscDo runs jobs by runsc do, which is the peer's counterpart of coffer do:
+// the host's root, read-only beneath a layer in memory. Its state goes to the
+// run's own directory.
+func runscDo(path, platform string) func(*bench, job) ([]string, error) {
+	return func(b *bench, j job) ([]string, error) {
+		argv := []string{path, "--root=" + filepath.Join(b.tmp, "runsc"), "--platform=" + platform,
+			"--network=none", "--ignore-cgroups", "do", "--cwd", j.dir()}
+		for _, dir := range j.binds {
+			argv = append(argv, "--volume", dir)
+		}
+		return append(argv, j.args...), nil
+	}
+}
+
+// selectWalls keeps those of walls whose names match one of the comma-separated
+// names: a whole name, or its first word.
+func selectWalls(walls []*wall, names string) ([]*wall, error) {
+	if names == "" {
+		return walls, nil
+	}
+	var kept []*wall
+	used := map[string]bool{}
+	for _, w := range walls {
+		for name := range strings.SplitSeq(names, ",") {
+			if first, _, _ := strings.Cut(w.name, " "); name == w.name || name == first {
+				used[name] = true
+				kept = append(kept, w)
+				break
+			}
+		}
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if !used[name] {
+			return nil, fmt.Errorf("there is no wall %q: there are %s", name, wallNames(walls))
+		}
+	}
+	return kept, nil
+}
+
+func wallNames(walls []*wall) string {
+	var names []string
+	for _, w := range walls {
+		names = append(names, w.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// exists reports whether a file is there.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
