@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,8 +29,10 @@ func TestTable(t *testing.T) {
 			if p.Name == "" {
 				t.Errorf("%s: parameter %d has no name", r.Name, i)
 			}
-			if (p.Kind == Buf || p.Kind == IOVec || p.Kind == Sockaddr || p.Kind == OutSockaddr || p.Kind == Option || p.Kind == OutOption || p.Kind == PollFDs) && i+1 >= len(r.Params) {
-				t.Errorf("%s: parameter %s needs a length after it", r.Name, p.Name)
+			counted := []Kind{Buf, IOVec, RangeVec, OutIOVec, Mmsghdrs, Sockaddr, OutSockaddr, Option, OutOption, PollFDs, CloneArgs,
+				IDs, CapData, OutCapData, CPUSet, NodeSet, OutNodeSet, FutexWaiters, SemOps, MsgBuf, InOutFDSet, OutPages}
+			if at := i + cmp.Or(p.Count, 1); slices.Contains(counted, p.Kind) && (at < 0 || at >= len(r.Params)) {
+				t.Errorf("%s: parameter %s needs a length", r.Name, p.Name)
 			}
 		}
 	}
@@ -139,7 +143,7 @@ func TestDispatch(t *testing.T) {
 		{"minus one", ^uint64(0), 0, unix.ENOSYS},
 	}
 	for _, tt := range tests {
-		got, err := tb.Dispatch(nil, tt.nr, kernel.Args{7})
+		got, err := tb.Dispatch(new(kernel.Task), tt.nr, kernel.Args{7})
 		if got != tt.want || err != tt.err {
 			t.Errorf("%s: %d, %v; want %d, %v", tt.name, got, err, tt.want, tt.err)
 		}
@@ -158,14 +162,16 @@ func TestDispatch(t *testing.T) {
 
 func TestDispatchDoesNotAllocate(t *testing.T) {
 	tb := testTable(full(3, "three", func(*kernel.Task, kernel.Args) (uintptr, error) { return 0, nil }))
-	if n := testing.AllocsPerRun(100, func() { tb.Dispatch(nil, 3, kernel.Args{}) }); n != 0 {
+	task := new(kernel.Task)
+	if n := testing.AllocsPerRun(100, func() { tb.Dispatch(task, 3, kernel.Args{}) }); n != 0 {
 		t.Errorf("dispatch allocates %v times", n)
 	}
 }
 
 func BenchmarkDispatch(b *testing.B) {
 	tb := testTable(full(3, "three", func(*kernel.Task, kernel.Args) (uintptr, error) { return 0, nil }))
+	task := new(kernel.Task)
 	for b.Loop() {
-		tb.Dispatch(nil, 3, kernel.Args{})
+		tb.Dispatch(task, 3, kernel.Args{})
 	}
 }
