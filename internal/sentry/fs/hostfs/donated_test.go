@@ -171,7 +171,7 @@ func TestDonatedFile(t *testing.T) {
 	if n, err := d.Read(root, buf); n != 2 || string(buf[:2]) != "89" || err != nil {
 		t.Errorf("after the host's lseek: %q, %v", buf[:n], err)
 	}
-	if off, err := d.Seek(-4, unix.SEEK_CUR); off != 6 || err != nil {
+	if off, err := d.Seek(nil, -4, unix.SEEK_CUR); off != 6 || err != nil {
 		t.Error(off, err)
 	}
 	again, err := d.Inode.Open(root, unix.O_WRONLY)

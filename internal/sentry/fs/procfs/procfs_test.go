@@ -360,7 +360,7 @@ func TestDescriptors(t *testing.T) {
 	if _, err := s.link(s.init, "self/fd/3"); err != unix.ENOENT {
 		t.Errorf("fd/3: %v", err)
 	}
-	file.Seek(5, io.SeekStart)
+	file.Seek(nil, 5, io.SeekStart)
 	m := keys(s.must("self/fdinfo/0"))
 	if m["pos"] != "5" || m["flags"] != "00" {
 		t.Errorf("fdinfo/0 %q", m)
