@@ -48,7 +48,7 @@ mkdir -p a/b/c; touch a/x; ln -s x a/l; ln a/x a/h; ls -1 a; readlink a/l; stat 
 cp -a a z; diff -r a z && echo same; mv z y; rm -r y; ls
 dd if=/dev/zero of=big bs=64k count=40 2>/dev/null; wc -c <big; truncate -s 100 big; stat -c %s big
 printf '%s\n' b a c | tee t | sort; cksum t; sha256sum t; od -c t | head -2; split -n 3 t; cat xaa xab xac
-timeout 0.1 sleep 5; echo "timeout $?"; nice -n 5 nice; id -u; env -i A=1 env; date -u -d @0; expr 6 \* 7
+timeout 0.1 sleep 5; echo "timeout $?"; echo $(($(nice -n 5 nice) - $(nice))); id -u; env -i A=1 env; date -u -d @0; expr 6 \* 7
 chmod 640 t; stat -c %a t; mkfifo p; (echo through >p &) ; cat p; yes | head -2; basename /a/b.c .c; basename "$(realpath a/../a/l)"
 df . >/dev/null && echo df; nproc >/dev/null && echo nproc; tac t; comm -12 <(sort t) <(sort t) | wc -l`},
 	{"findutils", []string{"find"}, `
@@ -133,9 +133,36 @@ git checkout -q main && git merge -q -m merged b && git log --oneline | wc -l; g
 	{"go-program", nil, `
 /go-guest/goguest; echo "status $?"`},
 	{"procps", []string{"ps"}, `
-sleep 5 & sleep 0.3; ps -o comm= -p $! ; ps -o pid= -p $$ | wc -l; kill %1
+sleep 1000 & until grep -q sleep /proc/$!/comm; do sleep 0.05; done; ps -o comm= -p $! ; ps -o pid= -p $$ | wc -l; kill %1
 ps -e -o comm | grep -c bash >/dev/null && echo found; free >/dev/null && echo free; uptime >/dev/null && echo uptime
 top -b -n 1 | head -1 | grep -c '^top'; pgrep -x bash >/dev/null && echo pgrep`},
+	{"libseccomp", []string{"gcc", "scmp_sys_resolver"}, `
+cat >s.c <<'X'
+#include <errno.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+	scmp_filter_ctx c = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int calls[] = { SCMP_SYS(write), SCMP_SYS(exit_group), SCMP_SYS(clone), SCMP_SYS(wait4), SCMP_SYS(newfstatat), SCMP_SYS(fstat),
+		SCMP_SYS(rt_sigprocmask), SCMP_SYS(set_robust_list), SCMP_SYS(gettid), SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(getpid) };
+	for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
+		seccomp_rule_add(c, SCMP_ACT_ALLOW, calls[i], 0);
+	seccomp_rule_add(c, SCMP_ACT_ERRNO(7), SCMP_SYS(dup), 1, SCMP_A0(SCMP_CMP_GE, 100));
+	seccomp_rule_add(c, SCMP_ACT_ERRNO(8), SCMP_SYS(dup), 1, SCMP_A0(SCMP_CMP_LT, 100));
+	seccomp_attr_set(c, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	seccomp_attr_set(c, SCMP_FLTATR_CTL_TSYNC, 1);
+	printf("load %d\n", seccomp_load(c)); fflush(stdout);
+	for (int i = 98; i < 102; i++) { int r = dup(i); printf("%d %d\n", r, errno); fflush(stdout); }
+	if (fork() == 0) { getuid(); _exit(0); }
+	int s; wait(&s); printf("child %d\n", WTERMSIG(s)); fflush(stdout);
+	return 3;
+}
+X
+gcc -o s s.c -lseccomp && ./s; echo "status $?"
+scmp_sys_resolver mkdir`},
 	{"many-short-programs", nil, `
 for i in $(seq 200); do /bin/true || echo failed; done; echo 200
 for i in $(seq 32); do (/bin/echo $i) & done | sort -n | tail -1; wait; echo done`},

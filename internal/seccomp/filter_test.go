@@ -1,47 +1,23 @@
 package seccomp
 
 import (
-	"encoding/binary"
 	"testing"
+
+	"coffer/internal/bpf"
 
 	"golang.org/x/sys/unix"
 )
 
-// run interprets the few BPF instructions that Build uses.
+// run returns the filter's verdict, once it is checked as the host would.
 func run(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args ...uint64) uint32 {
 	t.Helper()
-	var data [64]byte
-	binary.LittleEndian.PutUint32(data[offNr:], nr)
-	binary.LittleEndian.PutUint32(data[offArch:], arch)
-	for i, a := range args {
-		binary.LittleEndian.PutUint64(data[offArgs+8*i:], a)
+	p, err := bpf.New(prog)
+	if err != nil {
+		t.Fatalf("the host would refuse the filter: %v", err)
 	}
-	var acc uint32
-	for pc := 0; pc < len(prog); pc++ {
-		in := prog[pc]
-		switch in.Code {
-		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
-			acc = binary.LittleEndian.Uint32(data[in.K:])
-		case unix.BPF_ALU | unix.BPF_AND | unix.BPF_K:
-			acc &= in.K
-		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
-			hit := acc == in.K
-			if in.Code == unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K {
-				hit = acc >= in.K
-			}
-			if hit {
-				pc += int(in.Jt)
-			} else {
-				pc += int(in.Jf)
-			}
-		case unix.BPF_RET | unix.BPF_K:
-			return in.K
-		default:
-			t.Fatalf("instruction %d has unknown code %#x", pc, in.Code)
-		}
-	}
-	t.Fatal("the filter ends without a verdict")
-	return 0
+	d := bpf.Data{Number: int32(nr), Arch: arch}
+	copy(d.Args[:], args)
+	return p.Run(&d)
 }
 
 func TestBuild(t *testing.T) {

@@ -74,3 +74,10 @@ func (s *Siginfo) Band() int64     { return int64(s.get64(0)) }
 func (s *Siginfo) SetBand(v int64) { s.put64(0, uint64(v)) }
 func (s *Siginfo) FD() int32       { return int32(s.get32(8)) }
 func (s *Siginfo) SetFD(v int32)   { s.put32(8, uint32(v)) }
+
+// SetCall sets si_call_addr, si_syscall and si_arch of SIGSYS.
+func (s *Siginfo) SetCall(addr uint64, nr int32, arch uint32) {
+	s.put64(0, addr)
+	s.put32(8, uint32(nr))
+	s.put32(12, arch)
+}

@@ -182,6 +182,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 		return 0, err
 	}
 	if cg == g {
+		t.inheritSeccompLocked(c)
 		g.threads = append(g.threads, c)
 		return 0, nil
 	}
@@ -195,6 +196,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 			return 0, err
 		}
 	}
+	t.inheritSeccompLocked(c)
 	g.inheritGroup(cg, a)
 	cg.threads = []*Task{c}
 	cg.parent, cg.parentThread, cg.exitSignal = g, t, a.ExitSignal

@@ -14,11 +14,20 @@ func (t *Task) Exit(code int32) {
 	t.markWork()
 }
 
+// exitBySignal ends the thread alone, with the status of a death by sig.
+func (t *Task) exitBySignal(sig int32) {
+	t.leaving, t.exitCode = true, Signaled(sig, false)
+	t.markWork()
+}
+
 // ExitGroup ends the process, as exit_group(2).
-func (t *Task) ExitGroup(code int32) {
-	t.group.mu.Lock()
-	defer t.group.mu.Unlock()
-	t.group.endLocked(Exited(code))
+func (t *Task) ExitGroup(code int32) { t.group.end(Exited(code)) }
+
+// end begins the end of all threads, with the status given.
+func (g *ThreadGroup) end(status ExitStatus) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.endLocked(status)
 }
 
 // exit takes the task apart, on its own goroutine. What it used is given back
@@ -93,6 +102,7 @@ func (t *Task) leave() {
 		}
 	}
 	t.gone = true
+	t.releaseSeccompLocked()
 	t.mode.Store(modeDead)
 	t.pending.discard(^abi.SignalSet(0))
 	g.deadTimes.add(cpuTimes{t.clock.user.Load(), t.clock.system.Load()})

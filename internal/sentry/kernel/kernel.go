@@ -11,7 +11,8 @@
 // sessions. ThreadGroup.mu guards the group's list of threads and all signal
 // state of the group and its tasks. Order: Kernel.mu, ThreadGroup.mu,
 // SignalHandlers.mu, Task.mu, waiter queues; then the locks of mm and vfs. No
-// two ThreadGroup.mu are held at once.
+// two ThreadGroup.mu are held at once. SeccompListener.mu is taken with none of
+// these held; descriptor tables' locks come after it.
 package kernel
 
 import (

@@ -22,9 +22,12 @@ type Task struct {
 	ctx   platform.Context // written with group.mu held
 	tid   atomic.Int32
 	creds atomic.Pointer[auth.Credentials]
-	comm  atomic.Pointer[string]
-	start time.Time
-	user  *userCounts
+	// seccomp is the state of seccomp(2), nil while there is none. It is
+	// written with group.mu held, by the task or another of its process.
+	seccomp atomic.Pointer[seccompState]
+	comm    atomic.Pointer[string]
+	start   time.Time
+	user    *userCounts
 
 	// What the task uses; written with group.mu held, so that Resources can
 	// show it to others.
@@ -168,6 +171,11 @@ func (t *Task) SetCredentials(c *auth.Credentials) {
 		t.user.tasks.Add(-1)
 		u.tasks.Add(1)
 		t.user = u
+	}
+	if t.Credentials().NoNewPrivs && !c.NoNewPrivs {
+		// Another thread has set it since c was copied: see AttachSeccomp.
+		c = c.Clone()
+		c.NoNewPrivs = true
 	}
 	t.creds.Store(c)
 }

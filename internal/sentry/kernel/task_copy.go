@@ -138,6 +138,12 @@ func CopyInStruct[T any](t *Task, addr uint64, v *T) error {
 	return err
 }
 
+// CopyInSlice fills v, which must not be empty, likewise.
+func CopyInSlice[T any](t *Task, addr uint64, v []T) error {
+	_, err := t.CopyIn(addr, unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0]))))
+	return err
+}
+
 // CopyOutStructLate is CopyOutStruct as CopyOutLate does it.
 func CopyOutStructLate[T any](t *Task, addr uint64, v *T) error {
 	return t.CopyOutLate(addr, bytesOf(v))

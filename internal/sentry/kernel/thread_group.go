@@ -245,11 +245,7 @@ func (k *Kernel) ThreadGroups() []*ThreadGroup {
 func (k *Kernel) Init() *ThreadGroup { return k.ThreadGroup(InitPID) }
 
 // Kill ends the process by SIGKILL, whether or not it is protected.
-func (g *ThreadGroup) Kill() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.endLocked(Signaled(int32(unix.SIGKILL), false))
-}
+func (g *ThreadGroup) Kill() { g.end(Signaled(int32(unix.SIGKILL), false)) }
 
 // Signal sends info to the process as a whole, without a check of permission:
 // for signals that the kernel sends. EAGAIN if RLIMIT_SIGPENDING is reached by

@@ -17,6 +17,11 @@ func (tb *Table) Dispatch(t *kernel.Task, nr uint64, args kernel.Args) (uintptr,
 }
 
 func (tb *Table) call(t *kernel.Task, nr uint64, args kernel.Args) (uintptr, error) {
+	if t.Filtered() {
+		if v, answered, err := t.FilterCall(nr, &args); answered {
+			return v, err
+		}
+	}
 	if nr < tableSize {
 		if r := tb.rows[nr]; r != nil && r.Fn != nil {
 			return r.Fn(t, args)

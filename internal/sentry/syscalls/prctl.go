@@ -10,7 +10,7 @@ import (
 
 var prctlRows = []Row{
 	partial(157, "prctl", sysPrctl,
-		"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SECCOMP and PR_SET_SYSCALL_USER_DISPATCH are EINVAL as without those features; speculation controls are not there",
+		"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SYSCALL_USER_DISPATCH is EINVAL as without that feature; speculation controls are not there",
 		PF("option", Enum, prctlNames), PD("arg2", prctlArg(1)), PD("arg3", prctlArg(2)), PD("arg4", prctlArg(3)), PD("arg5", prctlArg(4))),
 	partial(158, "arch_prctl", sysArchPrctl, "FS and GS bases and CPUID; shadow stacks and AMX permission are EINVAL",
 		PF("op", Enum, archPrctlNames), PD("addr", archPrctlArg)),
@@ -56,7 +56,8 @@ var prctlFuncs = map[int32]prctlFunc{
 	unix.PR_SET_TIMING:           prOnlyZero,
 	unix.PR_SET_NAME:             prSetName,
 	unix.PR_GET_NAME:             prGetName,
-	unix.PR_GET_SECCOMP:          prZero, // SECCOMP_MODE_DISABLED
+	unix.PR_GET_SECCOMP:          prGetSeccomp,
+	unix.PR_SET_SECCOMP:          prSetSeccomp,
 	unix.PR_CAPBSET_READ:         prCapbsetRead,
 	unix.PR_CAPBSET_DROP:         prCapbsetDrop,
 	unix.PR_GET_TSC:              prGetTSC,

@@ -35,7 +35,6 @@ var systemRows = []Row{
 	full(318, "getrandom", sysGetrandom, P("buf", OutBuf), P("buflen", Unsigned), PF("flags", Flags, getrandomFlags)),
 	partial(320, "kexec_file_load", sysEPERM, "always EPERM", P("kernel_fd", FD), P("initrd_fd", FD)),
 	missing(179, "quotactl", PF("op", Hex, nil), P("special", PathStr), P("id", Dec), P("addr", Addr)),
-	missing(317, "seccomp", P("operation", Dec), P("flags", Hex), P("args", Addr)),
 	missing(321, "bpf", P("cmd", Dec), P("attr", Buf), P("size", Unsigned)),
 	missing(444, "landlock_create_ruleset", P("attr", Buf), P("size", Unsigned), P("flags", Hex)),
 	missing(445, "landlock_add_rule", P("ruleset_fd", FD), P("rule_type", Dec), P("rule_attr", Addr), P("flags", Hex)),
@@ -114,7 +113,7 @@ func sysSysinfo(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	m := k.MemoryInfo()
 	info := sysinfo{
 		Uptime: int64((time.Since(k.BootTime()) + time.Second - 1) / time.Second), Loads: m.Loads,
-		TotalRAM: m.Total, FreeRAM: m.Free, Buffer: m.Buffers,
+		TotalRAM: m.Total, FreeRAM: m.Free, SharedRAM: m.Shared, Buffer: m.Buffers,
 		TotalSwap: m.SwapTotal, FreeSwap: m.SwapFree,
 		Procs: uint16(min(k.TaskCount(), 0xffff)), Unit: 1,
 	}

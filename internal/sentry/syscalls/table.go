@@ -19,6 +19,7 @@ var families = []family{
 	{"process", identityRows},
 	{"process", limitRows},
 	{"process", prctlRows},
+	{"process", seccompRows},
 	{"process", schedRows},
 	{"process", rseqRows},
 	{"system", systemRows},

@@ -97,8 +97,9 @@ func status(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 		noNewPrivs = 1
 	}
 	number("NoNewPrivs", noNewPrivs)
-	number("Seccomp", 0)
-	number("Seccomp_filters", 0)
+	mode, filters := t.SeccompMode()
+	number("Seccomp", int64(mode))
+	number("Seccomp_filters", int64(filters))
 	line("Speculation_Store_Bypass", "vulnerable")
 	line("SpeculationIndirectBranch", "conditional enabled")
 	allowed := genfs.Bitmap(t.Attributes().Affinity)

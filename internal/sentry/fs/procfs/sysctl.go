@@ -53,6 +53,9 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	pty := k.AddDir("pty")
 	pty.AddText("max", "4096\n")
 	pty.AddText("nr", "0\n")
+	seccomp := k.AddDir("seccomp")
+	seccomp.AddText("actions_avail", seccompActions+"\n")
+	fs.addValue(seccomp, "actions_logged", strings.TrimSuffix(seccompActions, " allow"))
 	yama := k.AddDir("yama")
 	fs.addValue(yama, "ptrace_scope", "0")
 
@@ -111,6 +114,9 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	sys.AddDir("debug")
 	sys.AddDir("dev")
 }
+
+// seccompActions are the names of a filter's actions, strictest first.
+const seccompActions = "kill_process kill_thread trap errno user_notif trace log allow"
 
 // minAddr is the lowest address that can be mapped.
 func (fs *FS) minAddr() string {

@@ -9,47 +9,20 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/bpf"
 	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
 )
 
-// run interprets a seccomp program as the host does.
+// run returns the filter's verdict, once it is checked as the host would.
 func run(t *testing.T, prog []unix.SockFilter, arch, nr uint32, ip uint64, args [6]uint64) uint32 {
 	t.Helper()
-	var data [64]byte
-	binary.LittleEndian.PutUint32(data[dataNr:], nr)
-	binary.LittleEndian.PutUint32(data[dataArch:], arch)
-	binary.LittleEndian.PutUint64(data[dataIP:], ip)
-	for i, a := range args {
-		binary.LittleEndian.PutUint64(data[dataArgs+8*i:], a)
+	p, err := bpf.New(prog)
+	if err != nil {
+		t.Fatalf("the host would refuse the filter: %v", err)
 	}
-	var acc uint32
-	for pc := 0; pc < len(prog); pc++ {
-		switch i := prog[pc]; i.Code {
-		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
-			acc = binary.LittleEndian.Uint32(data[i.K:])
-		case unix.BPF_RET | unix.BPF_K:
-			return i.K
-		default:
-			var yes bool
-			switch i.Code {
-			case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
-				yes = acc == i.K
-			case unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
-				yes = acc > i.K
-			default:
-				t.Fatalf("instruction %d: code %#x", pc, i.Code)
-			}
-			if yes {
-				pc += int(i.Jt)
-			} else {
-				pc += int(i.Jf)
-			}
-		}
-	}
-	t.Fatal("the program runs over its end")
-	return 0
+	return p.Run(&bpf.Data{Number: int32(nr), Arch: arch, InstructionPointer: ip, Args: args})
 }
 
 func TestFilter(t *testing.T) {

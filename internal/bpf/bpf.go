@@ -1,0 +1,211 @@
+// Package bpf checks and runs classic BPF programs as seccomp(2) filters are
+// written in: what Linux refuses is refused, and what it computes is computed.
+//
+// It knows nothing of tasks or of what a verdict leads to.
+package bpf
+
+import "golang.org/x/sys/unix"
+
+// MaxInstructions is the longest program that Linux takes (BPF_MAXINSNS).
+const MaxInstructions = 4096
+
+// Data is struct seccomp_data: what a filter is run on.
+type Data struct {
+	Number             int32
+	Arch               uint32
+	InstructionPointer uint64
+	Args               [6]uint64
+}
+
+// DataSize is the size of struct seccomp_data in bytes.
+const DataSize = 64
+
+// Offsets of words in struct seccomp_data.
+const (
+	offNumber = 0
+	offArch   = 4
+)
+
+// word returns the aligned 32-bit word at byte offset off, which has been
+// checked, as a little-endian processor finds it.
+func (d *Data) word(off uint32) uint32 {
+	switch {
+	case off == offNumber:
+		return uint32(d.Number)
+	case off == offArch:
+		return d.Arch
+	}
+	v := d.InstructionPointer
+	if off >= 16 {
+		v = d.Args[(off-16)/8]
+	}
+	return uint32(v >> (off % 8 * 8))
+}
+
+// Program is a checked program. It does not change.
+type Program struct {
+	code []unix.SockFilter
+}
+
+// New checks a program, as seccomp(2) does: EINVAL if it is empty or too long,
+// has an instruction that filters may not have, jumps out of itself, loads
+// what is not there, reads scratch memory that was not written, or may end
+// without a verdict. Jumps only lead forward, so every program ends. The
+// caller must not change code afterwards.
+func New(code []unix.SockFilter) (*Program, error) {
+	if len(code) == 0 || len(code) > MaxInstructions {
+		return nil, unix.EINVAL
+	}
+	for pc := range code {
+		if !valid(code, pc) {
+			return nil, unix.EINVAL
+		}
+	}
+	if last := code[len(code)-1].Code; last != retK && last != retA {
+		return nil, unix.EINVAL
+	}
+	if !initialized(code) {
+		return nil, unix.EINVAL
+	}
+	return &Program{code: code}, nil
+}
+
+// Len is the number of instructions.
+func (p *Program) Len() int { return len(p.code) }
+
+// Instructions are the program's. They must not be changed.
+func (p *Program) Instructions() []unix.SockFilter { return p.code }
+
+// Run computes the program's result for d.
+func (p *Program) Run(d *Data) uint32 {
+	var a, x uint32
+	var mem [memWords]uint32
+	for pc := 0; ; pc++ {
+		in := &p.code[pc]
+		switch in.Code {
+		case ldAbs:
+			a = d.word(in.K)
+		case ldLen:
+			a = DataSize
+		case ldxLen:
+			x = DataSize
+		case ldImm:
+			a = in.K
+		case ldxImm:
+			x = in.K
+		case ldMem:
+			a = mem[in.K]
+		case ldxMem:
+			x = mem[in.K]
+		case st:
+			mem[in.K] = a
+		case stx:
+			mem[in.K] = x
+		case tax:
+			x = a
+		case txa:
+			a = x
+		case retK:
+			return in.K
+		case retA:
+			return a
+		case ja:
+			pc += int(in.K)
+		default:
+			operand := in.K
+			if in.Code&unix.BPF_X != 0 {
+				operand = x
+			}
+			if in.Code&classMask == unix.BPF_JMP {
+				if holds(in.Code, a, operand) {
+					pc += int(in.Jt)
+				} else {
+					pc += int(in.Jf)
+				}
+				continue
+			}
+			if in.Code == divX && x == 0 {
+				// As in Linux the program ends at once.
+				return 0
+			}
+			a = compute(in.Code, a, operand)
+		}
+	}
+}
+
+// holds is the condition of a jump.
+func holds(code uint16, a, operand uint32) bool {
+	switch code & opMask {
+	case unix.BPF_JEQ:
+		return a == operand
+	case unix.BPF_JGT:
+		return a > operand
+	case unix.BPF_JGE:
+		return a >= operand
+	}
+	return a&operand != 0 // BPF_JSET
+}
+
+// compute is the result of an instruction of class BPF_ALU. A divisor is not
+// 0. Of a shift's width the low five bits count, as in Linux.
+func compute(code uint16, a, operand uint32) uint32 {
+	switch code & opMask {
+	case unix.BPF_ADD:
+		return a + operand
+	case unix.BPF_SUB:
+		return a - operand
+	case unix.BPF_MUL:
+		return a * operand
+	case unix.BPF_DIV:
+		return a / operand
+	case unix.BPF_OR:
+		return a | operand
+	case unix.BPF_AND:
+		return a & operand
+	case unix.BPF_XOR:
+		return a ^ operand
+	case unix.BPF_LSH:
+		return a << (operand & 31)
+	case unix.BPF_RSH:
+		return a >> (operand & 31)
+	}
+	return -a // BPF_NEG
+}
+
+// Constant returns the program's result for a call's number and architecture,
+// if it shows without a look at the arguments or the instruction pointer.
+func (p *Program) Constant(number int32, arch uint32) (result uint32, ok bool) {
+	var a uint32
+	for pc := 0; ; pc++ {
+		in := &p.code[pc]
+		switch in.Code {
+		case ldAbs:
+			switch in.K {
+			case offNumber:
+				a = uint32(number)
+			case offArch:
+				a = arch
+			default:
+				return 0, false
+			}
+		case ldImm:
+			a = in.K
+		case retK:
+			return in.K, true
+		case retA:
+			return a, true
+		case ja:
+			pc += int(in.K)
+		case andK:
+			a &= in.K
+		case jeqK, jgtK, jgeK, jsetK:
+			if holds(in.Code, a, in.K) {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
+		default:
+			return 0, false
+		}
+	}
+}
