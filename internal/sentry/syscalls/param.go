@@ -1,6 +1,10 @@
 package syscalls
 
-import "coffer/internal/sentry/kernel"
+import (
+	"strconv"
+
+	"coffer/internal/sentry/kernel"
+)
 
 // Param is the kind of one argument: how --trace shows it.
 type Param struct {
@@ -151,8 +155,6 @@ const (
 )
 
 const (
-	Ptr = Addr
-
 	firstPointer = Addr
 	firstInOut   = InOutInt
 	firstOut     = OutBuf
@@ -203,6 +205,8 @@ type FlagSet struct {
 	// (O_ACCMODE in open flags).
 	Mask   uint64
 	Values []FlagName
+	// Octal is set if the bits without a name are permissions.
+	Octal bool
 }
 
 // FlagName is a value and its name.
@@ -211,7 +215,7 @@ type FlagName struct {
 	Name  string
 }
 
-// append renders v as names joined by "|", and what has no name in hex. An
+// append renders v as names joined by "|", and what has no name in hex or octal. An
 // Enum (bits false) is one name or a number.
 func (f *FlagSet) append(b []byte, v uint64, bits bool) []byte {
 	if f == nil {
@@ -247,6 +251,9 @@ func (f *FlagSet) append(b []byte, v uint64, bits bool) []byte {
 	case v != 0:
 		if len(b) > start {
 			b = append(b, '|')
+		}
+		if f.Octal {
+			return strconv.AppendUint(append(b, '0'), v, 8)
 		}
 		return appendHex(b, v)
 	case len(b) == start:

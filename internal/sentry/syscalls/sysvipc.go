@@ -18,7 +18,7 @@ const (
 )
 
 // ipcFlags are the flags of shmget(2), semget(2) and msgget(2).
-var ipcFlags = &FlagSet{Names: []FlagName{{ipc.Creat, "IPC_CREAT"}, {ipc.Excl, "IPC_EXCL"}}}
+var ipcFlags = &FlagSet{Names: []FlagName{{ipc.Creat, "IPC_CREAT"}, {ipc.Excl, "IPC_EXCL"}}, Octal: true}
 
 var ipcCommands = []FlagName{
 	{ipcRmid, "IPC_RMID"}, {ipcSet, "IPC_SET"}, {ipcStat, "IPC_STAT"}, {ipcInfo, "IPC_INFO"},

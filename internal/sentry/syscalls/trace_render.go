@@ -34,7 +34,7 @@ const (
 	maxTracePath  = unix.PathMax
 	maxTraceVec   = 16       // elements of argv, iovec, pollfd
 	maxTraceArray = 16 << 10 // about so many bytes of a rendered array
-	traceCopyStep = 256 // a string is read in steps of so many bytes
+	traceCopyStep = 256      // a string is read in steps of so many bytes
 )
 
 var native = binary.NativeEndian

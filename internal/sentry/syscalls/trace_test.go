@@ -74,6 +74,7 @@ func TestRenderArguments(t *testing.T) {
 		{"flags, several bits", nil, PF("", Flags, openFlags), kernel.Args{0x101002}, 0, false, "O_RDWR|O_SYNC"},
 		{"flags, unknown bits", nil, PF("", Flags, openFlags), kernel.Args{0x40 | 1<<30}, 0, false, "O_RDONLY|O_CREAT|0x40000000"},
 		{"flags, none", nil, PF("", Flags, which), kernel.Args{0}, 0, false, "0"},
+		{"flags and permissions", nil, PF("", Flags, ipcFlags), kernel.Args{0o1600}, 0, false, "IPC_CREAT|0600"},
 		{"enum", nil, PF("", Enum, which), kernel.Args{2}, 0, false, "TWO"},
 		{"enum, zero", nil, PF("", Enum, which), kernel.Args{0}, 0, false, "ZERO"},
 		{"enum, unknown", nil, PF("", Enum, which), kernel.Args{9}, 0, false, "0x9"},
