@@ -57,6 +57,7 @@ func TestRefusingHost(t *testing.T) {
 		// looks at whose memory it is.
 		{"others' memory", []refusal{{call: unix.SYS_PROCESS_VM_READV, errno: unix.EPERM, arg: 2, mask: 1}}, "ptrace_scope", "ptrace_scope"},
 		{"mount", all(unix.SYS_MOUNT, unix.EPERM), "mounts private", "mounts private"},
+		{"mount, by AppArmor", all(unix.SYS_MOUNT, unix.EACCES), "apparmor_restrict_unprivileged_userns", "apparmor_restrict_unprivileged_userns"},
 		{"pivot_root", all(unix.SYS_PIVOT_ROOT, unix.EPERM), "pivoting", "pivoting"},
 		{"umount2", all(unix.SYS_UMOUNT2, unix.EPERM), "taking the host's root off", "taking the host's root off"},
 		{"open_tree", all(unix.SYS_OPEN_TREE, unix.EPERM), "call open_tree ", "call open_tree "},

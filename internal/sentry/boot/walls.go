@@ -9,7 +9,12 @@ import (
 
 // privateMounts cuts the sentry's mounts off from the host's.
 func privateMounts() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if err == unix.EACCES {
+		// AppArmor lets everybody make user namespaces that can do nothing.
+		return fmt.Errorf("making the sentry's mounts private (on Ubuntu, users other than root may with the sysctl kernel.apparmor_restrict_unprivileged_userns=0): %w", err)
+	}
+	if err != nil {
 		return fmt.Errorf("making the sentry's mounts private: %w", err)
 	}
 	return nil
