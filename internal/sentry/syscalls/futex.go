@@ -20,9 +20,9 @@ var futexRows = []Row{
 	partial(449, "futex_waitv", sysFutexWaitv, "futexes of 32 bits only, as on Linux",
 		P("waiters", FutexWaiters), P("nr_futexes", Unsigned), P("flags", Hex), P("timeout", Timespec), P("clockid", Clock)),
 	partial(454, "futex_wake", sysFutexWake, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
-		P("uaddr", Addr), P("mask", Hex), P("nr", Dec), P("flags", Hex)),
+		P("uaddr", Addr), P("mask", Hex), P("nr", Dec), PF("flags", Flags, futex2Flags)),
 	partial(455, "futex_wait", sysFutexWait, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
-		P("uaddr", Addr), P("val", Hex), P("mask", Hex), P("flags", Hex), P("timeout", Timespec), P("clockid", Clock)),
+		P("uaddr", Addr), P("val", Hex), P("mask", Hex), PF("flags", Flags, futex2Flags), P("timeout", Timespec), P("clockid", Clock)),
 	partial(456, "futex_requeue", sysFutexRequeue, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
 		P("waiters", FutexPair), P("flags", Hex), P("nr_wake", Dec), P("nr_requeue", Dec)),
 }
@@ -41,6 +41,13 @@ var futexOps = &FlagSet{
 	Names: []FlagName{
 		{abi.FUTEX_PRIVATE_FLAG, "FUTEX_PRIVATE_FLAG"}, {abi.FUTEX_CLOCK_REALTIME, "FUTEX_CLOCK_REALTIME"},
 	},
+}
+
+// futex2Flags are those of a futex in the newer calls; the mask is its size.
+var futex2Flags = &FlagSet{
+	Mask:   abi.FUTEX2_SIZE_MASK,
+	Values: []FlagName{{0, "FUTEX2_SIZE_U8"}, {1, "FUTEX2_SIZE_U16"}, {abi.FUTEX2_SIZE_U32, "FUTEX2_SIZE_U32"}, {3, "FUTEX2_SIZE_U64"}},
+	Names:  []FlagName{{abi.FUTEX2_NUMA, "FUTEX2_NUMA"}, {abi.FUTEX2_MPOL, "FUTEX2_MPOL"}, {abi.FUTEX2_PRIVATE, "FUTEX2_PRIVATE"}},
 }
 
 // sysFutex is futex(2).

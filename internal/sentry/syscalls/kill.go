@@ -14,9 +14,9 @@ var killRows = []Row{
 	full(unix.SYS_RT_SIGQUEUEINFO, "rt_sigqueueinfo", sysRtSigqueueinfo, P("tgid", Dec), P("sig", Signal), P("info", Siginfo)),
 	full(unix.SYS_RT_TGSIGQUEUEINFO, "rt_tgsigqueueinfo", sysRtTgsigqueueinfo,
 		P("tgid", Dec), P("tid", Dec), P("sig", Signal), P("info", Siginfo)),
-	full(unix.SYS_PIDFD_OPEN, "pidfd_open", sysPidfdOpen, P("pid", Dec), P("flags", Hex)).returns(FD),
+	full(unix.SYS_PIDFD_OPEN, "pidfd_open", sysPidfdOpen, P("pid", Dec), PF("flags", Flags, pidfdFlags)).returns(FD),
 	full(unix.SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", sysPidfdSendSignal,
-		P("pidfd", FD), P("sig", Signal), P("info", Siginfo), P("flags", Hex)),
+		P("pidfd", FD), P("sig", Signal), P("info", Siginfo), PF("flags", Flags, pidfdSignalFlags)),
 	full(unix.SYS_PIDFD_GETFD, "pidfd_getfd", sysPidfdGetfd, P("pidfd", FD), P("targetfd", Dec), P("flags", Hex)).returns(FD),
 }
 
@@ -222,6 +222,14 @@ func signalTarget(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) {
 	}
 	return pidfdGroup(t, fd)
 }
+
+// pidfdFlags are those of pidfd_open(2).
+var pidfdFlags = &FlagSet{Names: []FlagName{{unix.PIDFD_NONBLOCK, "PIDFD_NONBLOCK"}, {unix.O_EXCL, "PIDFD_THREAD"}}}
+
+var pidfdSignalFlags = &FlagSet{Names: []FlagName{
+	{pidfdSignalThread, "PIDFD_SIGNAL_THREAD"}, {pidfdSignalThreadGroup, "PIDFD_SIGNAL_THREAD_GROUP"},
+	{pidfdSignalProcessGrp, "PIDFD_SIGNAL_PROCESS_GROUP"},
+}}
 
 // Flags of pidfd_send_signal(2).
 const (

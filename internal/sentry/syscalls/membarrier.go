@@ -8,7 +8,7 @@ import (
 
 var membarrierRows = []Row{
 	partial(324, "membarrier", sysMembarrier, "no MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; the expedited commands take as long as the others",
-		PF("cmd", Enum, membarrierCommands), P("flags", Hex), P("cpu_id", Dec)),
+		PF("cmd", Enum, membarrierCommands), PF("flags", Flags, membarrierFlags), P("cpu_id", Dec)),
 }
 
 // membarrier(2)'s commands.
@@ -24,6 +24,8 @@ const (
 	barrierGetRegistrations    = 1 << 9
 	barrierCommands            = barrierGlobal | barrierGlobalExpedited | barrierRegisterGlobal | barrierPrivate | barrierRegisterPrivate | barrierPrivateSyncCore | barrierRegisterPrivateCore | barrierGetRegistrations
 )
+
+var membarrierFlags = &FlagSet{Names: []FlagName{{1, "MEMBARRIER_CMD_FLAG_CPU"}}}
 
 var membarrierCommands = &FlagSet{Names: []FlagName{
 	{barrierQuery, "MEMBARRIER_CMD_QUERY"}, {barrierGlobal, "MEMBARRIER_CMD_GLOBAL"},

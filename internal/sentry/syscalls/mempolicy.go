@@ -13,11 +13,11 @@ import (
 const nodeCaveat = "there is one memory node; policies are checked and change nothing"
 
 var mempolicyRows = []Row{
-	partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Addr), P("len", Unsigned), PF("mode", Enum, policyModes),
-		P("nodemask", NodeSet), P("maxnode", Unsigned), P("flags", Hex)),
-	partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Enum, policyModes), P("nodemask", NodeSet), P("maxnode", Unsigned)),
+	partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Addr), P("len", Unsigned), PF("mode", Flags, policyModes),
+		P("nodemask", NodeSet), P("maxnode", Unsigned), PF("flags", Flags, mbindFlags)),
+	partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Flags, policyModes), P("nodemask", NodeSet), P("maxnode", Unsigned)),
 	partial(239, "get_mempolicy", sysGetMempolicy, nodeCaveat, P("mode", OutInt), P("nodemask", OutNodeSet), P("maxnode", Unsigned),
-		P("addr", Addr), P("flags", Hex)),
+		P("addr", Addr), PF("flags", Flags, policyFlags)),
 	partial(256, "migrate_pages", sysMigratePages, nodeCaveat, P("pid", Dec), P("maxnode", Unsigned), P("old_nodes", NodeSet).counts(-1), P("new_nodes", NodeSet).counts(-2)),
 	partial(450, "set_mempolicy_home_node", sysSetHomeNode, nodeCaveat, P("start", Addr), P("len", Unsigned), P("home_node", Unsigned), P("flags", Hex)),
 }
@@ -34,11 +34,23 @@ const (
 	policyModeFlags  = 0xe000 // MPOL_F_STATIC_NODES, RELATIVE_NODES, NUMA_BALANCING
 )
 
-var policyModes = &FlagSet{Names: []FlagName{
+var policyModes = &FlagSet{Mask: 0xffff &^ policyModeFlags, Values: []FlagName{
 	{policyDefault, "MPOL_DEFAULT"}, {policyPreferred, "MPOL_PREFERRED"}, {policyBind, "MPOL_BIND"},
 	{policyInterleave, "MPOL_INTERLEAVE"}, {policyLocal, "MPOL_LOCAL"}, {policyManyPref, "MPOL_PREFERRED_MANY"},
 	{policyWeighted, "MPOL_WEIGHTED_INTERLEAVE"},
+}, Names: []FlagName{
+	{0x8000, "MPOL_F_STATIC_NODES"}, {0x4000, "MPOL_F_RELATIVE_NODES"}, {0x2000, "MPOL_F_NUMA_BALANCING"},
 }}
+
+var (
+	mbindFlags = &FlagSet{Names: []FlagName{
+		{1, "MPOL_MF_STRICT"}, {2, "MPOL_MF_MOVE"}, {4, "MPOL_MF_MOVE_ALL"},
+	}}
+	// policyFlags are those of get_mempolicy(2).
+	policyFlags = &FlagSet{Names: []FlagName{
+		{1, "MPOL_F_NODE"}, {2, "MPOL_F_ADDR"}, {4, "MPOL_F_MEMS_ALLOWED"},
+	}}
+)
 
 // maxNodes is how many bits a node mask may have, as a page of them on Linux.
 const maxNodes = mm.PageSize * 8

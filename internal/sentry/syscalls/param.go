@@ -38,6 +38,7 @@ const (
 	Enum                 // one value named by Param.Flags
 	Signal               // signal number
 	Clock                // clock ID
+	Dev                  // device number
 
 	// Pointers to what the call reads, rendered before it.
 	Addr         // the address itself is what counts, or what is there is never looked at

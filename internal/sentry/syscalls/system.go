@@ -14,7 +14,7 @@ var systemRows = []Row{
 	full(63, "uname", sysUname, P("buf", OutUtsname)),
 	partial(99, "sysinfo", sysSysinfo, "memory is the host's within the sandbox's limit", P("info", OutSysinfo)),
 	full(100, "times", sysTimes, P("buf", OutTms)),
-	partial(103, "syslog", sysSyslog, "the log is empty", P("type", Dec), P("buf", OutBuf), P("len", Dec)),
+	partial(103, "syslog", sysSyslog, "the log is empty", PF("type", Enum, syslogActions), P("buf", OutBuf), P("len", Dec)),
 	partial(135, "personality", sysPersonality, "kept; of its bits only ADDR_NO_RANDOMIZE has an effect, at the next execve",
 		P("persona", Hex)),
 	partial(153, "vhangup", sysVhangup, "does nothing", []Param{}...),
@@ -30,7 +30,7 @@ var systemRows = []Row{
 	partial(176, "delete_module", sysEPERM, "always EPERM", P("name", Str), P("flags", Hex)),
 	partial(246, "kexec_load", sysEPERM, "always EPERM", P("entry", Addr), P("nr_segments", Unsigned), P("segments", Addr), P("flags", Hex)),
 	partial(312, "kcmp", sysKcmp, "KCMP_FILE, VM, FILES, FS and SIGHAND; others are EOPNOTSUPP, as without their features",
-		P("pid1", Dec), P("pid2", Dec), P("type", Dec), P("idx1", Hex), P("idx2", Hex)),
+		P("pid1", Dec), P("pid2", Dec), PF("type", Enum, kcmpNames), P("idx1", Hex), P("idx2", Hex)),
 	partial(313, "finit_module", sysEPERM, "always EPERM", P("fd", FD), P("param_values", Str), P("flags", Hex)),
 	full(318, "getrandom", sysGetrandom, P("buf", OutBuf), P("buflen", Unsigned), PF("flags", Flags, getrandomFlags)),
 	partial(320, "kexec_file_load", sysEPERM, "always EPERM", P("kernel_fd", FD), P("initrd_fd", FD)),
@@ -145,6 +145,13 @@ const (
 	syslogSizeBuffer   = 10
 )
 
+var syslogActions = &FlagSet{Names: []FlagName{
+	{syslogClose, "SYSLOG_ACTION_CLOSE"}, {1, "SYSLOG_ACTION_OPEN"}, {syslogRead, "SYSLOG_ACTION_READ"},
+	{syslogReadAll, "SYSLOG_ACTION_READ_ALL"}, {syslogReadClear, "SYSLOG_ACTION_READ_CLEAR"}, {5, "SYSLOG_ACTION_CLEAR"},
+	{6, "SYSLOG_ACTION_CONSOLE_OFF"}, {7, "SYSLOG_ACTION_CONSOLE_ON"}, {syslogConsoleLevel, "SYSLOG_ACTION_CONSOLE_LEVEL"},
+	{9, "SYSLOG_ACTION_SIZE_UNREAD"}, {syslogSizeBuffer, "SYSLOG_ACTION_SIZE_BUFFER"},
+}}
+
 // sysSyslog is syslog(2): a log buffer that holds nothing.
 func sysSyslog(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	action, n := a.Int(0), a.Int(2)
@@ -258,6 +265,11 @@ const (
 	kcmpSighand = 4
 	kcmpTypes   = 8
 )
+
+var kcmpNames = &FlagSet{Names: []FlagName{
+	{kcmpFile, "KCMP_FILE"}, {kcmpVM, "KCMP_VM"}, {kcmpFiles, "KCMP_FILES"}, {kcmpFS, "KCMP_FS"}, {kcmpSighand, "KCMP_SIGHAND"},
+	{5, "KCMP_IO"}, {6, "KCMP_SYSVSEM"}, {7, "KCMP_EPOLL_TFD"},
+}}
 
 // sysKcmp is kcmp(2).
 func sysKcmp(t *kernel.Task, a kernel.Args) (uintptr, error) {

@@ -129,7 +129,7 @@ func TestRenderStructs(t *testing.T) {
 		{"robust list", words(base, ^uint64(31), 0), RobustList, kernel.Args{}, 0, "{list=0x1000, futex_offset=-32, list_op_pending=NULL}", ""},
 		{"sequences", pack(uint32(0), int32(-1), uint64(0), uint32(0), make([]byte, 12)), Rseq, kernel.Args{}, 0,
 			"{cpu_id_start=0, cpu_id=-1, rseq_cs=NULL, flags=0x0, ...}", ""},
-		{"futexes", pack(uint64(5), uint64(base), uint64(0x82)), FutexWaiters, kernel.Args{0, 1}, 0, "[{val=0x5, uaddr=0x1000, flags=0x82}]", ""},
+		{"futexes", pack(uint64(5), uint64(base), uint64(0x82)), FutexWaiters, kernel.Args{0, 1}, 0, "[{val=0x5, uaddr=0x1000, flags=FUTEX2_SIZE_U32|FUTEX2_PRIVATE}]", ""},
 		{"two futexes, one there", words(5, base, 0), FutexPair, kernel.Args{}, 0, "0x1000", ""},
 		{"semaphore operations", pack(uint16(40000), int16(-1), int16(0o4000)), SemOps, kernel.Args{0, 1}, 0,
 			"[{sem_num=40000, sem_op=-1, sem_flg=IPC_NOWAIT}]", ""},

@@ -129,7 +129,7 @@ var rseqLayout = layout{size: 32, more: true, fields: []field{
 // futexWaitLayout is that of struct futex_waitv.
 var futexWaitLayout = layout{size: 24, fields: []field{
 	{name: "val", size: 8, kind: Hex}, {name: "uaddr", offset: 8, size: 8, kind: Addr},
-	{name: "flags", offset: 16, size: 4, kind: Hex},
+	{name: "flags", offset: 16, size: 4, kind: Flags, flags: futex2Flags},
 }}
 
 // appendFutexWaiters renders n struct futex_waitv.

@@ -80,6 +80,8 @@ func TestRenderArguments(t *testing.T) {
 		{"enum, unknown", nil, PF("", Enum, which), kernel.Args{9}, 0, false, "0x9"},
 		{"signal", nil, P("", Signal), kernel.Args{9}, 0, false, "SIGKILL"},
 		{"real-time signal", nil, P("", Signal), kernel.Args{34}, 0, false, "SIGRT_2"},
+		{"device", nil, P("", Dev), kernel.Args{0x103}, 0, false, "makedev(1, 3)"},
+		{"policy", nil, PF("", Flags, policyModes), kernel.Args{0x8002}, 0, false, "MPOL_BIND|MPOL_F_STATIC_NODES"},
 		{"clock", nil, P("", Clock), kernel.Args{1}, 0, false, "CLOCK_MONOTONIC"},
 		{"path", text, P("", PathStr), kernel.Args{base}, 0, false, `"hello\n\x01\"\\\xff"`},
 		{"string is cut", text[11:], P("", Str), kernel.Args{base}, 0, false, `"rest of it, longer than what is "...`},

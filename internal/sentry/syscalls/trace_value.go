@@ -29,6 +29,11 @@ func appendValue(b []byte, kind Kind, flags *FlagSet, v uint64) []byte {
 		return flags.append(b, uint64(uint32(v)), false)
 	case Signal:
 		return appendSignal(b, int32(v))
+	case Dev:
+		b = append(b, "makedev("...)
+		b = strconv.AppendUint(b, uint64(unix.Major(v)), 10)
+		b = append(b, ", "...)
+		return append(strconv.AppendUint(b, uint64(unix.Minor(v)), 10), ')')
 	case Clock:
 		return appendClock(b, int32(v))
 	}
