@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,7 +51,7 @@ func TestDo(t *testing.T) {
 		{name: "signal", args: []string{"--", "sh", "-c", "kill -TERM $$"}, code: 128 + 15},
 		{name: "stdin and stdout", args: []string{"--", "cat"}, stdin: "through\n", stdout: "through\n"},
 		{name: "large stdin", args: []string{"--", "wc", "-c"}, stdin: strings.Repeat("x", 300000), stdout: "300000\n"},
-		{name: "polled stdin", args: []string{"--", "python3", "-c", "import select; p = select.poll(); p.register(0, 1); p.register(1, 4); p.register(2, 4); print([(f, e & 5) for f, e in sorted(p.poll())])"},
+		{name: "polled stdin", args: []string{"--", "python3", "-c", "import select; p = select.poll(); p.register(0, 1); p.poll(); p.register(1, 4); p.register(2, 4); print([(f, e & 5) for f, e in sorted(p.poll())])"},
 			stdin: "x", stdout: "[(0, 1), (1, 4), (2, 4)]\n"},
 		{name: "selected stdin", args: []string{"--", "bash", "-c", "read -t 60 x; echo $x"}, stdin: "line\n", stdout: "line\n"},
 		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "not found in the sandbox's PATH"},
@@ -97,7 +98,7 @@ func TestDo(t *testing.T) {
 		for _, w := range walls[1:] {
 			t.Run(c.name+"/"+w.name, func(t *testing.T) {
 				argv := append(append([]string{coffer(t)}, w.args...), c.args...)
-				r := run(t, time.Minute, "/", c.stdin, argv...)
+				r := run(t, patience, "/", c.stdin, argv...)
 				if r.code != c.code || r.stdout != c.stdout && c.code < 125 || !strings.Contains(r.stderr, c.stderr) {
 					t.Errorf("exit status %d, want %d; output %q, want %q; errors:\n%s\nwant %q", r.code, c.code, r.stdout, c.stdout, r.stderr, c.stderr)
 				}
@@ -117,7 +118,7 @@ func TestWritableBind(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, time.Minute, "/", "", coffer(t), "do", "--bind", dir+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
+	r := run(t, patience, "/", "", coffer(t), "do", "--bind", dir+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
 		"echo new >new && mkdir d && mv old d/moved && ln -s d/moved link && chmod 600 new")
 	if r.code != 0 {
 		t.Fatalf("exit status %d: %s", r.code, r.stderr)
@@ -143,7 +144,7 @@ func TestEscapes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := run(t, time.Minute, "/", "", coffer(t), "do", "--bind", inside+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
+	r := run(t, patience, "/", "", coffer(t), "do", "--bind", inside+":/b:rw", "--cwd", "/b", "--", "sh", "-c",
 		"for p in abs rel up/*; do cat $p/secret; done; ls up; cat /b/../../../../tmp/*/*/secret; true")
 	if strings.Contains(r.stdout, "s3cret") {
 		t.Errorf("the sandbox read a file outside of its bind:\n%s", r.stdout)
@@ -151,7 +152,7 @@ func TestEscapes(t *testing.T) {
 }
 
 func TestTrace(t *testing.T) {
-	r := run(t, time.Minute, "/", "", coffer(t), "do", "--trace", "--trace-filter", "openat,@process,!execve", "--", "cat", "/etc/hostname", "/no/such")
+	r := run(t, patience, "/", "", coffer(t), "do", "--trace", "--trace-filter", "openat,@process,!execve", "--", "cat", "/etc/hostname", "/no/such")
 	for _, want := range []string{`openat(AT_FDCWD, "/etc/hostname", O_RDONLY`, "ENOENT", "exit_group(1)"} {
 		if !strings.Contains(r.stderr, want) {
 			t.Errorf("the trace lacks %q:\n%s", want, r.stderr)
@@ -161,7 +162,7 @@ func TestTrace(t *testing.T) {
 		t.Errorf("the filter lets mmap pass:\n%s", r.stderr)
 	}
 	file := filepath.Join(t.TempDir(), "trace.jsonl")
-	run(t, time.Minute, "/", "", coffer(t), "do", "--trace="+file, "--", "true")
+	run(t, patience, "/", "", coffer(t), "do", "--trace="+file, "--", "true")
 	data, err := os.ReadFile(file)
 	if err != nil || len(data) == 0 {
 		t.Fatalf("no trace in %s: %v", file, err)
@@ -174,7 +175,7 @@ func TestTrace(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	r := run(t, time.Minute, "/", "", coffer(t), "check", "--format", "json")
+	r := run(t, patience, "/", "", coffer(t), "check", "--format", "json")
 	var rows []struct {
 		Isolation, Intercept, Reason string
 		Works                        bool
@@ -190,7 +191,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s %s does not work, and nothing says why", row.Isolation, row.Intercept)
 		}
 	}
-	if r := run(t, time.Minute, "/", "", coffer(t), "check", "--format", "xml"); r.code != 125 {
+	if r := run(t, patience, "/", "", coffer(t), "check", "--format", "xml"); r.code != 125 {
 		t.Errorf("a bad format exits with %d", r.code)
 	}
 }
@@ -226,41 +227,44 @@ func sentries(t testing.TB) []string {
 	return found
 }
 
-// mountsAtStart counts the host's mounts before any test.
-var mountsAtStart = func() int {
+// mountsNow are the host's mounts, a line each.
+func mountsNow() []string {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	return bytes.Count(mounts, []byte("\n"))
-}()
+	return strings.Split(string(mounts), "\n")
+}
+
+// mountsAtStart are the host's mounts before any test.
+var mountsAtStart = mountsNow()
 
 // nothingLeft checks that no process, mount or cgroup of Coffer's is there.
 func nothingLeft(t testing.TB) {
 	t.Helper()
-	var left []string
-	for range 100 { // the host's clean-up takes its time
-		if left = sentries(t); len(left) == 0 {
-			break
+	for _, c := range []struct {
+		what string
+		look func() []string
+	}{
+		{"processes", func() []string { return sentries(t) }},
+		{"mounts", func() []string { return missingFrom(mountsAtStart, mountsNow()) }},
+		{"files", func() []string { return missingFrom(filesAtStart, filesOfCoffer()) }},
+	} {
+		left := c.look()
+		for until := time.Now().Add(patience); len(left) > 0 && time.Now().Before(until); left = c.look() {
+			time.Sleep(50 * time.Millisecond) // the host's clean-up takes its time
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if len(left) > 0 {
-		t.Errorf("processes are left: %v", left)
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := bytes.Count(mounts, []byte("\n")); n != mountsAtStart {
-		t.Errorf("%d mounts are there, %d at the start:\n%s", n, mountsAtStart, mounts)
-	}
-	for range 40 {
-		if left = filesOfCoffer(); len(left) <= len(filesAtStart) {
-			break
+		if len(left) > 0 {
+			t.Errorf("%s are left:\n%s", c.what, strings.Join(left, "\n"))
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	if len(left) > len(filesAtStart) {
-		t.Errorf("files are left: %v", left)
+}
+
+// missingFrom returns what of all is not in some.
+func missingFrom(some, all []string) (missing []string) {
+	for _, s := range all {
+		if !slices.Contains(some, s) {
+			missing = append(missing, s)
+		}
 	}
+	return missing
 }
 
 // filesOfCoffer are the files and cgroups that bear coffer's name.
@@ -277,7 +281,7 @@ var filesAtStart = filesOfCoffer()
 // TestSoak runs 200 programs one after the other and 32 at once.
 func TestSoak(t *testing.T) {
 	for i := range 200 {
-		r := run(t, time.Minute, "/", "", coffer(t), "do", "--", "sh", "-c", "echo $0", strconv.Itoa(i))
+		r := run(t, patience, "/", "", coffer(t), "do", "--", "sh", "-c", "echo $0", strconv.Itoa(i))
 		if r.code != 0 || r.stdout != fmt.Sprintln(i) {
 			t.Fatalf("run %d: exit status %d, output %q, errors:\n%s", i, r.code, r.stdout, r.stderr)
 		}
@@ -321,7 +325,7 @@ func TestKilled(t *testing.T) {
 				go func() { cmd.Wait(); close(done) }()
 				select {
 				case <-done:
-				case <-time.After(15 * time.Second):
+				case <-time.After(patience):
 					cmd.Process.Kill()
 					t.Errorf("%v did not end it", sig)
 				}
@@ -350,8 +354,8 @@ func TestForkBomb(t *testing.T) {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Error(err)
 			}
-			timer := time.AfterFunc(30*time.Second, func() {
-				t.Error("SIGTERM did not end it within 30 seconds")
+			timer := time.AfterFunc(patience, func() {
+				t.Error("SIGTERM did not end it")
 				cmd.Process.Kill()
 			})
 			defer timer.Stop()

@@ -98,7 +98,7 @@ func TestGuest(t *testing.T) {
 					argv = append([]string{coffer(t)}, w.args...)
 					argv = append(argv, "--cwd", "/", "--bind", out+":/guest-test", "--", "/guest-test")
 				}
-				r := run(t, 3*time.Minute, "/", "", argv...)
+				r := run(t, 10*time.Minute, "/", "", argv...)
 				report(t, r)
 			})
 		}

@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "launcher:", launch(strings.Fields(list), os.Args[1:]))
 		os.Exit(99)
 	}
+	resetEnvironment()
 	os.Exit(m.Run())
 }
 

@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// patience is how long a busy host may take for what a user waits for.
+const patience = 2 * time.Minute
+
 // terminal is a user at a pseudoterminal.
 type terminal struct {
 	t      *testing.T
@@ -55,6 +58,7 @@ func openTerminal(t *testing.T, argv ...string) (*terminal, *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { cmd.Process.Kill() })
 	term := &terminal{t: t, master: master, grew: make(chan struct{}, 1)}
 	go func() {
 		var b [4096]byte
@@ -86,7 +90,7 @@ func (m *terminal) typed(s string) {
 func (m *terminal) expect(expr string) string {
 	m.t.Helper()
 	re := regexp.MustCompile(expr)
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for {
 		m.mu.Lock()
 		text := m.seen.String()
@@ -128,30 +132,35 @@ func TestTerminal(t *testing.T) {
 			m.expect("/dev/pts/N")
 			m.expect("ready> ")
 
-			m.typed("sleep 1000\n")
-			time.Sleep(300 * time.Millisecond)
+			// What is typed before the shell has given its terminal to the
+			// command would be the shell's. So commands say when they are there;
+			// the quotes keep their word from what the terminal echoes.
+			const job = `sh -c 'echo st""arted; exec sed -u s/ping/pong/'` + "\n"
+			m.typed(job)
+			m.expect("started")
 			m.typed("\x03") // ^C
 			m.expect("ready> ")
 			m.typed("echo status $?\n")
 			m.expect("status 130")
 			m.expect("ready> ")
 
-			m.typed("sleep 1000\n")
-			time.Sleep(300 * time.Millisecond)
+			m.typed(job)
+			m.expect("started")
 			m.typed("\x1a") // ^Z
 			m.expect("Stopped")
 			m.expect("ready> ")
 			m.typed("jobs\n")
-			m.expect("Stopped +sleep 1000")
+			m.expect("Stopped +sh -c .*pong/'")
 			m.expect("ready> ")
 			m.typed("fg\n")
-			m.expect("sleep 1000")
-			time.Sleep(300 * time.Millisecond)
+			m.expect("sh -c .*pong/'")
+			m.typed("ping\n") // for which it must be in the foreground
+			m.expect("pong")
 			m.typed("\x03")
 			m.expect("ready> ")
 
-			m.typed("cat\n")
-			time.Sleep(300 * time.Millisecond)
+			m.typed(`sh -c 'echo st""arted; exec cat'` + "\n")
+			m.expect("started")
 			m.typed("typo\x7f\x7fed line\n")
 			m.expect("\r\ntyed line")
 			m.typed("\x04") // ^D ends cat
@@ -160,16 +169,17 @@ func TestTerminal(t *testing.T) {
 			if err := unix.IoctlSetWinsize(int(m.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 120}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(200 * time.Millisecond)
-			m.typed("stty size\n")
-			m.expect("40 120")
-			m.expect("ready> ")
+			for size := ""; size != "40 120"; { // the sandbox hears of it a little later
+				m.typed("stty size\n")
+				size = m.expect(`\d+ \d+`)
+				m.expect("ready> ")
+			}
 			m.typed("sleep 1000 & kill %1; wait; exit 7\n")
 			done := make(chan error, 1)
 			go func() { done <- cmd.Wait() }()
 			select {
 			case <-done:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				cmd.Process.Kill()
 				t.Fatal("the shell did not end")
 			}

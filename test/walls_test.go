@@ -12,13 +12,16 @@ import (
 	"time"
 )
 
-// start starts a sandbox that says "up" once its program runs, and returns its
-// sentry's process ID. More files are inherited, from descriptor 3 on.
+// start starts a sandbox that says "up" once its program and two children wait
+// for what never comes, and returns its sentry's process ID. More files are inherited, from descriptor 3 on.
 func start(t *testing.T, w []string, stderr *bytes.Buffer, more ...*os.File) (cmd *exec.Cmd, sentry string) {
 	t.Helper()
-	args := append(append([]string{}, w...), "--", "sh", "-c", "echo up; sleep 1000 & sleep 1000")
+	args := append(append([]string{}, w...), "--", "sh", "-c", "exec 3<&0; (read x <&3) & (read x <&3) & echo up; read x")
 	cmd = exec.Command(coffer(t), args...)
 	cmd.Dir, cmd.Stderr, cmd.ExtraFiles, cmd.WaitDelay = "/", stderr, more, 10*time.Second
+	if _, err := cmd.StdinPipe(); err != nil { // stays open
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +138,7 @@ func TestWallsFromOutside(t *testing.T) {
 					t.Errorf("stub %d may make as many processes as we", i)
 				}
 				fds, err := os.ReadDir("/proc/" + pid + "/fd")
-				for n := 0; n < 100 && len(fds) > 1; n++ { // it may be being made
+				for n := 0; n < 1000 && len(fds) > 1; n++ { // it may be being made
 					time.Sleep(20 * time.Millisecond)
 					fds, err = os.ReadDir("/proc/" + pid + "/fd")
 				}
@@ -207,7 +210,7 @@ func TestUnprivileged(t *testing.T) {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 1234}}
 			var out, errs bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &errs
-			timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+			timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 			defer timer.Stop()
 			cmd.Run()
 			if strings.Contains(errs.String(), "refuses to create the sentry's namespaces") {
@@ -223,7 +226,7 @@ func TestUnprivileged(t *testing.T) {
 // TestUmask checks that coffer's own umask does not meet the guest's.
 func TestUmask(t *testing.T) {
 	dir := t.TempDir()
-	r := run(t, time.Minute, "/", "", "sh", "-c", `umask 077; exec "$0" do --bind "$1":/b:rw -- sh -c "umask 0; echo >/b/file; mkdir /b/dir"`, coffer(t), dir)
+	r := run(t, patience, "/", "", "sh", "-c", `umask 077; exec "$0" do --bind "$1":/b:rw -- sh -c "umask 0; echo >/b/file; mkdir /b/dir"`, coffer(t), dir)
 	if r.code != 0 {
 		t.Fatalf("exit status %d: %s", r.code, r.stderr)
 	}
@@ -238,7 +241,7 @@ func TestUmask(t *testing.T) {
 // makes: without a rule for each, the sentry ends.
 func TestCoarseClocks(t *testing.T) {
 	script := "import time; print(time.clock_getres(6) > 0, time.clock_gettime(5) > 0)"
-	r := run(t, time.Minute, "/", "", coffer(t), "do", "--", "python3", "-c", script)
+	r := run(t, patience, "/", "", coffer(t), "do", "--", "python3", "-c", script)
 	if r.stdout != "True True\n" {
 		t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
 	}
