@@ -8,6 +8,7 @@ import (
 
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/devfs"
+	_ "coffer/internal/sentry/fs/fuse" // a type that mount(2) knows, and its device
 	"coffer/internal/sentry/fs/hostfs"
 	"coffer/internal/sentry/fs/overlayfs"
 	"coffer/internal/sentry/fs/sysfs"

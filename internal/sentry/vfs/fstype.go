@@ -15,6 +15,8 @@ type MountRequest struct {
 	Source string
 	// Flags are mount(2)'s MS_* flags.
 	Flags uint64
+	// Subtype is what follows the type's name and a dot, as in "fuse.sshfs".
+	Subtype string
 	// Data holds the type's own options, comma-separated.
 	Data string
 }
@@ -25,6 +27,8 @@ type FileSystemType struct {
 	// Device says that the type lives on a block device; all others are
 	// "nodev" in /proc/filesystems.
 	Device bool
+	// Subtypes says that a subtype may follow the name.
+	Subtypes bool
 	// Mount makes an instance, or returns the one that there is.
 	Mount func(MountRequest) (FileSystem, error)
 }
@@ -59,10 +63,12 @@ func FileSystemTypes() []FileSystemType {
 
 // NewFileSystem makes an instance of a named type. ENODEV if there is none.
 func NewFileSystem(name string, r MountRequest) (FileSystem, error) {
+	base, sub, has := strings.Cut(name, ".")
 	fsTypes.RLock()
-	t, ok := fsTypes.byName[name]
+	t, ok := fsTypes.byName[base]
 	fsTypes.RUnlock()
-	if !ok {
+	r.Subtype = sub
+	if !ok || has && (!t.Subtypes || sub == "") {
 		return nil, unix.ENODEV
 	}
 	return t.Mount(r)

@@ -212,6 +212,11 @@ func (ns *MountNamespace) Unmount(p Path, flags uint32) error {
 	if flags&unix.MNT_EXPIRE != 0 {
 		return unix.EAGAIN // nothing is ever expired at the first call
 	}
+	if flags&unix.MNT_FORCE != 0 && p.IsMountRoot() {
+		if a, ok := p.Mount.super.fs.(Aborter); ok {
+			a.Abort()
+		}
+	}
 	mountMu.Lock()
 	m := p.Mount
 	if m.ns != ns || p.Dentry != m.root || !m.point.Valid() {

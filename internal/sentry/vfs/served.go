@@ -32,6 +32,10 @@ type OpenCreator interface {
 	CreateOpen(o Owner, name string, mode, flags uint32) (Inode, File, error)
 }
 
+// Aborter is implemented by a FileSystem whose server can be given up
+// (MNT_FORCE in umount(2)): whoever waits for it gets an error.
+type Aborter interface{ Abort() }
+
 // ServedFileSystem is implemented by a FileSystem whose StatFS has to wait.
 type ServedFileSystem interface {
 	StatFSFor(c Caller) (StatFS, error)

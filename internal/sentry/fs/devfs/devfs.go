@@ -30,6 +30,7 @@ var devices = []device{
 	{"full", majorMemory, 7, 0o666, full{}},
 	{"random", majorMemory, 8, 0o666, random{}},
 	{"urandom", majorMemory, 9, 0o666, random{}},
+	{"fuse", 10, 229, 0o666, nil},
 	{"tty", 5, 0, 0o666, nil},
 	{"console", 5, 1, 0o620, nil},
 	{"ptmx", 5, 2, 0o666, nil},

@@ -1,0 +1,438 @@
+package fuse
+
+import (
+	"sync"
+	"time"
+
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// sleeper is a vfs.Caller that can wait for a server, as a task can.
+type sleeper interface {
+	// TID is its number, which the server is told.
+	TID() int32
+	// Block sleeps until ch is closed; an error if a signal comes first.
+	Block(ch <-chan struct{}, deadline time.Time) error
+	// BlockKillable is likewise, but only death interrupts it.
+	BlockKillable(ch <-chan struct{}) error
+}
+
+// request is one message to the server that has an answer.
+type request struct {
+	unique uint64
+	op     uint32
+	msg    []byte
+	// done is closed once err and reply are set. It is nil for a request that
+	// nobody waits for.
+	done  chan struct{}
+	err   error
+	reply []byte
+	// giveBack, if not nil, is called with the answer if nobody waits for it any more.
+	giveBack func(reply []byte)
+
+	// Guarded by connection.mu.
+	sent, interrupted, abandoned bool
+}
+
+// connection is what a device and a file system have in common: the messages
+// on their way. It is there from mount(2) until the server closes the device,
+// or the file system is unmounted.
+type connection struct {
+	// ready is closed when INIT is answered, or there is nobody to answer.
+	ready chan struct{}
+
+	mu sync.Mutex
+	// pending are messages to be read, in order. A server that wants a later
+	// one must take the earlier: so forgotten nodes and closed files cannot
+	// pile up beyond what was open.
+	pending []outgoing
+	// interrupts are to be read before those.
+	interrupts []uint64
+	// asked are the requests that were read and not answered.
+	asked      map[uint64]*request
+	lastUnique uint64
+	// devices are the open ends.
+	devices []*device
+	gone    bool // no server any more
+	started bool // INIT was answered
+	agreed  agreed
+	// lacks are the operations to which the server said ENOSYS.
+	lacks map[uint32]bool
+	// notified is the file system that the server's notifications speak of.
+	notified *FileSystem
+}
+
+// optional are the operations that a server may lack for good: it is asked once.
+var optional = map[uint32]bool{
+	opOpen: true, opOpendir: true, opFlush: true, opFsync: true, opFsyncdir: true, opAccess: true, opCreate: true,
+	opGetxattr: true, opSetxattr: true, opListxattr: true, opRemovexattr: true,
+	opRename2: true, opLseek: true, opFallocate: true,
+}
+
+// maxAsked bounds how many requests a server may have read without answering
+// any: those of killed tasks and of closed files take memory too.
+const maxAsked = 1 << 16
+
+// outgoing is a message to be read: a request, or a FORGET, which has no answer.
+type outgoing struct {
+	req         *request
+	node, times uint64
+}
+
+func newConnection() *connection {
+	return &connection{ready: make(chan struct{}), asked: map[uint64]*request{}, lacks: map[uint32]bool{}}
+}
+
+// start sends INIT, which everything else waits for.
+func (cn *connection) start() {
+	b := body(nil).u32(protocolMajor, protocolMinor, maxData, offered)
+	cn.mu.Lock()
+	cn.push(opInit, header{op: opInit}, b)
+	cn.mu.Unlock()
+}
+
+// push makes a request and puts it into the queue. mu is held.
+func (cn *connection) push(op uint32, h header, b body) *request {
+	cn.lastUnique += 2 // odd numbers are for INTERRUPT
+	h.unique = cn.lastUnique
+	r := &request{unique: h.unique, op: op, msg: message(h, b)}
+	cn.pending = append(cn.pending, outgoing{req: r})
+	cn.wake(waiter.Readable)
+	return r
+}
+
+// wake tells who waits for the device. mu is held.
+func (cn *connection) wake(m waiter.Mask) {
+	for _, d := range cn.devices {
+		d.queue.Notify(m)
+	}
+}
+
+// headerFor fills in who asks.
+func headerFor(c vfs.Caller, op uint32, node uint64) header {
+	h := header{op: op, node: node}
+	if c != nil {
+		cred := c.Credentials()
+		h.uid, h.gid = cred.FSUID, cred.FSGID
+	}
+	if s, ok := c.(sleeper); ok {
+		h.pid = uint32(s.TID())
+	}
+	return h
+}
+
+// call asks the server and waits for the answer. giveBack, which may be nil,
+// gets an answer that comes after the caller was killed. EINTR if it was,
+// ENOTCONN or ECONNABORTED if there is no server any more, else the server's
+// own error.
+func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBack func([]byte)) ([]byte, error) {
+	s, ok := c.(sleeper)
+	if !ok {
+		return nil, unix.EIO // nobody is there who could wait
+	}
+	select {
+	case <-cn.ready:
+	default:
+		if err := s.BlockKillable(cn.ready); err != nil {
+			return nil, unix.EINTR
+		}
+	}
+	cn.mu.Lock()
+	switch {
+	case cn.gone:
+		cn.mu.Unlock()
+		return nil, unix.ENOTCONN
+	case cn.lacks[op]:
+		cn.mu.Unlock()
+		return nil, unix.ENOSYS
+	}
+	r := cn.push(op, headerFor(c, op, node), b)
+	r.done, r.giveBack = make(chan struct{}), giveBack
+	cn.mu.Unlock()
+	if s.Block(r.done, time.Time{}) != nil {
+		cn.interrupt(r)
+		if s.BlockKillable(r.done) != nil && cn.abandon(r) {
+			return nil, unix.EINTR
+		}
+	}
+	if r.err == unix.ENOSYS && optional[op] {
+		cn.mu.Lock()
+		cn.lacks[op] = true
+		cn.mu.Unlock()
+	}
+	return r.reply, r.err
+}
+
+// send sends a message whose answer nobody waits for.
+func (cn *connection) send(c vfs.Caller, op uint32, node uint64, b body) {
+	cn.mu.Lock()
+	if cn.gone {
+		cn.mu.Unlock()
+		return
+	}
+	cn.push(op, headerFor(c, op, node), b)
+	cn.mu.Unlock()
+}
+
+// forget tells the server that the kernel lets go of so many references to a
+// node.
+func (cn *connection) forget(node, times uint64) {
+	cn.mu.Lock()
+	if !cn.gone && times > 0 {
+		cn.pending = append(cn.pending, outgoing{node: node, times: times})
+		cn.wake(waiter.Readable)
+	}
+	cn.mu.Unlock()
+}
+
+// interrupt tells the server that who made a request got a signal.
+func (cn *connection) interrupt(r *request) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if r.interrupted || cn.gone || cn.lacks[opInterrupt] {
+		return
+	}
+	r.interrupted = true
+	if r.sent {
+		cn.interrupts = append(cn.interrupts, r.unique)
+		cn.wake(waiter.Readable)
+	}
+}
+
+// abandon gives a request up whose caller is killed. A request that the server
+// has not seen yet is taken back, except for what it must hear of. false if the
+// answer came meanwhile.
+func (cn *connection) abandon(r *request) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	select {
+	case <-r.done:
+		return false
+	default:
+	}
+	r.abandoned = true
+	if r.sent || r.op == opFlush {
+		return true
+	}
+	for i, o := range cn.pending {
+		if o.req == r {
+			cn.pending = append(cn.pending[:i], cn.pending[i+1:]...)
+			break
+		}
+	}
+	return true
+}
+
+// abort ends the connection: requests fail with ECONNABORTED, later ones with
+// ENOTCONN.
+func (cn *connection) abort() {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.abortLocked()
+}
+
+// abortLocked is abort. mu is held.
+func (cn *connection) abortLocked() {
+	if cn.gone {
+		return
+	}
+	cn.gone = true
+	var failed []*request
+	for _, o := range cn.pending {
+		if o.req != nil {
+			failed = append(failed, o.req)
+		}
+	}
+	for _, r := range cn.asked {
+		failed = append(failed, r)
+	}
+	cn.pending, cn.interrupts, cn.asked = nil, nil, nil
+	for _, r := range failed {
+		r.finish(nil, unix.ECONNABORTED)
+	}
+	if !cn.started {
+		close(cn.ready)
+	}
+	cn.wake(waiter.All)
+}
+
+// finish hands a request its answer. connection.mu is held.
+func (r *request) finish(reply []byte, err error) {
+	r.reply, r.err = reply, err
+	if r.done != nil {
+		close(r.done)
+	}
+}
+
+// take lays the next message into p. EAGAIN if there is none, ENODEV if there
+// never will be one. A request that does not fit fails.
+func (cn *connection) take(p []byte) (int, error) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.gone {
+		return 0, unix.ENODEV
+	}
+	if len(p) < max(8192, inHeaderSize+writeInSize+int(cn.agreed.maxWrite)) {
+		return 0, unix.EINVAL
+	}
+	if len(cn.interrupts) > 0 {
+		unique := cn.interrupts[0]
+		cn.interrupts = cn.interrupts[1:]
+		return copy(p, message(header{op: opInterrupt, unique: unique | 1}, body(nil).u64(unique))), nil
+	}
+	if len(cn.asked) >= maxAsked {
+		cn.abortLocked()
+		return 0, unix.ENODEV
+	}
+	for len(cn.pending) > 0 {
+		o := cn.pending[0]
+		cn.pending[0] = outgoing{}
+		if cn.pending = cn.pending[1:]; len(cn.pending) == 0 {
+			cn.pending = nil
+		}
+		if o.req == nil {
+			cn.lastUnique += 2
+			return copy(p, message(header{op: opForget, unique: cn.lastUnique, node: o.node}, body(nil).u64(o.times))), nil
+		}
+		r := o.req
+		if len(r.msg) > len(p) {
+			err := unix.EIO
+			if r.op == opSetxattr {
+				err = unix.E2BIG
+			}
+			r.finish(nil, err)
+			continue
+		}
+		n := copy(p, r.msg)
+		r.msg, r.sent = nil, true
+		cn.asked[r.unique] = r
+		if r.interrupted {
+			cn.interrupts = append(cn.interrupts, r.unique)
+		}
+		return n, nil
+	}
+	return 0, unix.EAGAIN
+}
+
+// maxErrno bounds the errors that a server may answer with.
+const maxErrno = 512
+
+// answer takes a message from the server: an answer, or a notification. EINVAL
+// for one that is neither, ENOENT if nobody asked.
+func (cn *connection) answer(p []byte) error {
+	if len(p) < outHeaderSize || uint64(le.Uint32(p)) != uint64(len(p)) {
+		return unix.EINVAL
+	}
+	code, unique := int32(le.Uint32(p[4:])), le.Uint64(p[8:])
+	if unique == 0 {
+		return cn.notification(code, p[outHeaderSize:])
+	}
+	if code > 0 || code <= -maxErrno || code != 0 && len(p) != outHeaderSize {
+		return unix.EINVAL
+	}
+	reply, err := p[outHeaderSize:], error(nil)
+	if code != 0 {
+		reply, err = nil, unix.Errno(-code)
+	}
+	if unique&1 != 0 {
+		return cn.interruptAnswered(unique&^1, err)
+	}
+	cn.mu.Lock()
+	r := cn.asked[unique]
+	if r == nil {
+		cn.mu.Unlock()
+		return unix.ENOENT
+	}
+	delete(cn.asked, unique)
+	if len(reply) > 0 {
+		reply = append([]byte(nil), reply...)
+	}
+	if r.op == opInit {
+		cn.mu.Unlock()
+		cn.begin(reply, err)
+		return nil
+	}
+	giveBack := r.giveBack
+	if !r.abandoned || err != nil {
+		giveBack = nil
+	}
+	r.finish(reply, err)
+	cn.mu.Unlock()
+	if giveBack != nil {
+		giveBack(reply)
+	}
+	return nil
+}
+
+// begin takes INIT's answer. A server that speaks another protocol is left.
+func (cn *connection) begin(reply []byte, err error) {
+	var a agreed
+	if err == nil {
+		a, err = parseInit(reply)
+	}
+	if err != nil {
+		cn.abort()
+		return
+	}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.gone || cn.started {
+		return
+	}
+	cn.agreed, cn.started = a, true
+	close(cn.ready)
+}
+
+// interruptAnswered takes the answer to an INTERRUPT, of which there is one
+// only if the server does not know the operation, or the request not yet.
+func (cn *connection) interruptAnswered(unique uint64, err error) error {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	r := cn.asked[unique]
+	switch {
+	case r == nil:
+		return unix.ENOENT
+	case err == unix.ENOSYS:
+		cn.lacks[opInterrupt] = true
+	case err == unix.EAGAIN && r.interrupted:
+		cn.interrupts = append(cn.interrupts, unique)
+	}
+	return nil
+}
+
+// notification takes what the server tells by itself. Contents are not cached,
+// so that only attributes and names can be out of date.
+func (cn *connection) notification(code int32, b []byte) error {
+	cn.mu.Lock()
+	fs := cn.notified
+	cn.mu.Unlock()
+	if fs == nil {
+		return unix.EINVAL
+	}
+	switch code {
+	case notifyPoll, notifyStore:
+		return nil
+	case notifyInvalInode:
+		if len(b) != 24 {
+			return unix.EINVAL
+		}
+		return fs.expire(le.Uint64(b))
+	case notifyInvalEntry, notifyDelete:
+		if len(b) < 16 {
+			return unix.EINVAL
+		}
+		fs.epoch.Add(1)
+		return fs.expire(le.Uint64(b))
+	}
+	return unix.EINVAL
+}
+
+// terms is what INIT agreed on.
+func (cn *connection) terms() agreed {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.agreed
+}
