@@ -27,7 +27,7 @@ type family struct {
 // families are all that there are, in the table's order.
 func families() []family {
 	var all []family
-	for _, list := range [][]family{operationFamilies(), startFamilies()} {
+	for _, list := range [][]family{operationFamilies(), startFamilies(), memoryFamilies(), applicationFamilies(), scaleFamilies()} {
 		all = append(all, list...)
 	}
 	return all

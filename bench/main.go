@@ -136,6 +136,8 @@ type bench struct {
 	meter *meter
 	// tmp is the run's own directory, in memory if the host has such.
 	tmp string
+	// project is this module's directory.
+	project string
 	// work is where what is worked on stays from run to run.
 	work    string
 	bundles int
@@ -167,6 +169,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err := buildGuests(ctx, b.work); err != nil {
 		return nil, err
 	}
+	if b.project, err = os.Getwd(); err != nil {
+		return nil, err
+	}
 	if b.descendants, err = adopt(); err != nil {
 		return nil, err
 	}
@@ -177,10 +182,12 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	return b, nil
 }
 
-// memoryDir is a directory in memory, which is what sandboxes have at /tmp.
+// memoryDir is a directory in memory, which is what sandboxes have at /tmp, if
+// the host has one that is large enough.
 func memoryDir() string {
+	const enough = 1 << 30
 	var st unix.Statfs_t
-	if unix.Statfs("/dev/shm", &st) == nil && st.Type == unix.TMPFS_MAGIC {
+	if unix.Statfs("/dev/shm", &st) == nil && st.Type == unix.TMPFS_MAGIC && st.Bavail*uint64(st.Bsize) >= enough {
 		return "/dev/shm"
 	}
 	return os.TempDir()
@@ -190,6 +197,14 @@ func memoryDir() string {
 func (b *bench) close() error {
 	b.killAll()
 	return errors.Join(b.meter.close(), os.RemoveAll(b.tmp))
+}
+
+// scratch is where a program that runs natively has its temporary files.
+func (b *bench) scratch() string { return filepath.Join(b.tmp, "scratch") }
+
+// renewScratch empties scratch.
+func (b *bench) renewScratch() error {
+	return errors.Join(os.RemoveAll(b.scratch()), os.Mkdir(b.scratch(), 0o755))
 }
 
 // progress says on standard error what is being done.

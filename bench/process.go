@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +29,8 @@ type job struct {
 	env []string
 	// binds are the host's directories that it may write to.
 	binds []string
+	// held says that its standard input stays open until it is released.
+	held bool
 }
 
 // An outcome is what running a program took.
@@ -40,12 +44,15 @@ type outcome struct {
 
 // process is a job that runs.
 type process struct {
-	cmd         *exec.Cmd
-	start       time.Time
-	out         bytes.Buffer
-	errors      bytes.Buffer
+	cmd   *exec.Cmd
+	start time.Time
+	// input is there if it is held.
+	input io.Closer
+	// first is when the first line came. spoke is closed then, or when there
+	// will be none, and read at the end of the output.
 	first       time.Time
-	read        chan struct{}
+	spoke, read chan struct{}
+	out, errors bytes.Buffer
 	cancel      context.CancelFunc
 	descendants *descendants
 }
@@ -60,7 +67,7 @@ func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, runMax)
-	p := &process{read: make(chan struct{}), cancel: cancel, descendants: b.descendants}
+	p := &process{spoke: make(chan struct{}), read: make(chan struct{}), cancel: cancel, descendants: b.descendants}
 	p.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
 	p.cmd.Dir = "/"
 	if w.host {
@@ -76,6 +83,12 @@ func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
 		cancel()
 		return nil, err
 	}
+	if j.held {
+		if p.input, err = p.cmd.StdinPipe(); err != nil {
+			cancel()
+			return nil, err
+		}
+	}
 	p.start = time.Now()
 	if err := b.descendants.start(p.cmd); err != nil {
 		cancel()
@@ -83,11 +96,14 @@ func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
 	}
 	go func() {
 		defer close(p.read)
+		spoke := sync.OnceFunc(func() { close(p.spoke) })
+		defer spoke()
 		r := bufio.NewReader(pipe)
 		for {
 			line, err := r.ReadSlice('\n')
 			if len(line) > 0 && p.first.IsZero() {
 				p.first = time.Now()
+				spoke()
 			}
 			p.out.Write(line)
 			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
@@ -113,9 +129,9 @@ func (p *process) wait() (outcome, error) {
 	return o, nil
 }
 
-// stop ends p, whose job would not end by itself.
-func (p *process) stop() {
-	p.cmd.Process.Signal(unix.SIGTERM)
+// release ends the standard input of p, which was held, and waits for p's end.
+func (p *process) release() {
+	p.input.Close()
 	p.wait()
 }
 
@@ -157,11 +173,11 @@ func (j job) dir() string {
 func (b *bench) environ(w *wall) []string {
 	tmp := "/tmp"
 	if w.host {
-		tmp = b.tmp
+		tmp = b.scratch()
 	}
 	return []string{
 		"PATH=" + os.Getenv("PATH"),
-		"HOME=/root", "LANG=C.UTF-8", "TERM=dumb", "USER=root",
+		"HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8", "TERM=dumb",
 		"BENCH_TMP=" + tmp, "TMPDIR=" + tmp,
 	}
 }

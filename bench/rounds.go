@@ -48,6 +48,9 @@ func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (
 				if w.missing != "" || w.oci && !f.oci {
 					continue
 				}
+				if err := b.renewScratch(); err != nil {
+					return nil, err
+				}
 				samples, err := f.measure(ctx, b, w, f.part)
 				b.descendants.settle()
 				if ctx.Err() != nil {

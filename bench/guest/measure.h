@@ -14,7 +14,7 @@
 #define BATCHES 5
 
 /* What the command line says: the time that a row's batches take together, and which rows. */
-static double seconds_per_row = 0.2;
+__attribute__((unused)) static double seconds_per_row = 0.2;
 static const char *only = "";
 
 static double now(void) {
@@ -27,17 +27,17 @@ static void need(int ok, const char *what) {
 	if (!ok) { perror(what); exit(1); }
 }
 
-static int by_value(const void *a, const void *b) {
+__attribute__((unused)) static int by_value(const void *a, const void *b) {
 	double x = *(const double *)a, y = *(const double *)b;
 	return (x > y) - (x < y);
 }
 
-static double median(double *v, int n) {
+__attribute__((unused)) static double median(double *v, int n) {
 	qsort(v, n, sizeof *v, by_value);
 	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-static int wanted(const char *name) { return strstr(name, only) != NULL; }
+__attribute__((unused)) static int wanted(const char *name) { return strstr(name, only) != NULL; }
 
 static void print_row(const char *kind, const char *name, double seconds) {
 	printf("%s\t%s\t%.2f\n", kind, name, seconds * 1e9);
