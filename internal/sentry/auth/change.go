@@ -21,7 +21,7 @@ const (
 )
 
 // The methods below change a copy that has not been published (see Clone), as
-// the calls of the same names do. They return EPERM for what the credentials
+// the calls of the same names do; IDs are the sentry's. They return EPERM for what the credentials
 // don't allow, EINVAL for IDs that are none.
 
 // SetUID is setuid(2).
@@ -31,7 +31,7 @@ func (c *Credentials) SetUID(uid uint32) error {
 	}
 	old := *c
 	switch {
-	case c.Can(unix.CAP_SETUID):
+	case c.CanHere(unix.CAP_SETUID):
 		c.RUID, c.EUID, c.SUID = uid, uid, uid
 	case uid == c.RUID || uid == c.SUID:
 		c.EUID = uid
@@ -49,7 +49,7 @@ func (c *Credentials) SetGID(gid uint32) error {
 		return unix.EINVAL
 	}
 	switch {
-	case c.Can(unix.CAP_SETGID):
+	case c.CanHere(unix.CAP_SETGID):
 		c.RGID, c.EGID, c.SGID = gid, gid, gid
 	case gid == c.RGID || gid == c.SGID:
 		c.EGID = gid
@@ -63,7 +63,7 @@ func (c *Credentials) SetGID(gid uint32) error {
 // SetREUID is setreuid(2).
 func (c *Credentials) SetREUID(ruid, euid uint32) error {
 	old := *c
-	if !c.Can(unix.CAP_SETUID) {
+	if !c.CanHere(unix.CAP_SETUID) {
 		if ruid != NoID && ruid != old.RUID && ruid != old.EUID ||
 			euid != NoID && euid != old.RUID && euid != old.EUID && euid != old.SUID {
 			return unix.EPERM
@@ -86,7 +86,7 @@ func (c *Credentials) SetREUID(ruid, euid uint32) error {
 // SetREGID is setregid(2).
 func (c *Credentials) SetREGID(rgid, egid uint32) error {
 	old := *c
-	if !c.Can(unix.CAP_SETGID) {
+	if !c.CanHere(unix.CAP_SETGID) {
 		if rgid != NoID && rgid != old.RGID && rgid != old.EGID ||
 			egid != NoID && egid != old.RGID && egid != old.EGID && egid != old.SGID {
 			return unix.EPERM
@@ -108,7 +108,7 @@ func (c *Credentials) SetREGID(rgid, egid uint32) error {
 // SetRESUID is setresuid(2).
 func (c *Credentials) SetRESUID(ruid, euid, suid uint32) error {
 	old := *c
-	if !c.Can(unix.CAP_SETUID) {
+	if !c.CanHere(unix.CAP_SETUID) {
 		for _, id := range []uint32{ruid, euid, suid} {
 			if id != NoID && id != old.RUID && id != old.EUID && id != old.SUID {
 				return unix.EPERM
@@ -132,7 +132,7 @@ func (c *Credentials) SetRESUID(ruid, euid, suid uint32) error {
 // SetRESGID is setresgid(2).
 func (c *Credentials) SetRESGID(rgid, egid, sgid uint32) error {
 	old := *c
-	if !c.Can(unix.CAP_SETGID) {
+	if !c.CanHere(unix.CAP_SETGID) {
 		for _, id := range []uint32{rgid, egid, sgid} {
 			if id != NoID && id != old.RGID && id != old.EGID && id != old.SGID {
 				return unix.EPERM
@@ -159,17 +159,18 @@ const fsCaps CapSet = 1<<unix.CAP_CHOWN | 1<<unix.CAP_MKNOD | 1<<unix.CAP_DAC_OV
 
 // SetFSUID is setfsuid(2); EPERM leaves the ID.
 func (c *Credentials) SetFSUID(uid uint32) error {
-	if uid == NoID || !c.Can(unix.CAP_SETUID) &&
+	if uid == NoID || !c.CanHere(unix.CAP_SETUID) &&
 		uid != c.RUID && uid != c.EUID && uid != c.SUID && uid != c.FSUID {
 		return unix.EPERM
 	}
 	old := c.FSUID
 	c.FSUID = uid
 	if c.SecureBits&SecNoSetuidFixup == 0 {
-		if old == 0 && uid != 0 {
+		root := c.UserNS.ToUID(0)
+		if old == root && uid != root {
 			c.Effective &^= fsCaps
 		}
-		if old != 0 && uid == 0 {
+		if old != root && uid == root {
 			c.Effective |= c.Permitted & fsCaps
 		}
 	}
@@ -178,7 +179,7 @@ func (c *Credentials) SetFSUID(uid uint32) error {
 
 // SetFSGID is setfsgid(2); EPERM leaves the ID.
 func (c *Credentials) SetFSGID(gid uint32) error {
-	if gid == NoID || !c.Can(unix.CAP_SETGID) &&
+	if gid == NoID || !c.CanHere(unix.CAP_SETGID) &&
 		gid != c.RGID && gid != c.EGID && gid != c.SGID && gid != c.FSGID {
 		return unix.EPERM
 	}
@@ -189,7 +190,7 @@ func (c *Credentials) SetFSGID(gid uint32) error {
 // SetGroups is setgroups(2). The list is kept in order, as getgroups(2) shows
 // it.
 func (c *Credentials) SetGroups(groups []uint32) error {
-	if !c.Can(unix.CAP_SETGID) {
+	if !c.CanHere(unix.CAP_SETGID) || !c.UserNS.MaySetGroups() {
 		return unix.EPERM
 	}
 	c.Groups = slices.Clone(groups)
@@ -203,18 +204,19 @@ func (c *Credentials) fixCaps(old *Credentials) {
 	if c.SecureBits&SecNoSetuidFixup != 0 {
 		return
 	}
-	hadRoot := old.RUID == 0 || old.EUID == 0 || old.SUID == 0
-	hasRoot := c.RUID == 0 || c.EUID == 0 || c.SUID == 0
+	root := c.UserNS.ToUID(0)
+	hadRoot := old.RUID == root || old.EUID == root || old.SUID == root
+	hasRoot := c.RUID == root || c.EUID == root || c.SUID == root
 	if hadRoot && !hasRoot {
 		if !c.KeepCaps {
 			c.Permitted, c.Effective = 0, 0
 		}
 		c.Ambient = 0
 	}
-	if old.EUID == 0 && c.EUID != 0 {
+	if old.EUID == root && c.EUID != root {
 		c.Effective = 0
 	}
-	if old.EUID != 0 && c.EUID == 0 {
+	if old.EUID != root && c.EUID == root {
 		c.Effective = c.Permitted
 	}
 }
@@ -222,7 +224,7 @@ func (c *Credentials) fixCaps(old *Credentials) {
 // SetCaps is capset(2).
 func (c *Credentials) SetCaps(effective, permitted, inheritable CapSet) error {
 	limit := c.Inheritable | c.Permitted
-	if c.Can(unix.CAP_SETPCAP) {
+	if c.CanHere(unix.CAP_SETPCAP) {
 		limit = c.Inheritable | c.Bounding | c.Permitted
 	}
 	if inheritable&^limit != 0 || inheritable&^(c.Inheritable|c.Bounding) != 0 ||
@@ -236,7 +238,7 @@ func (c *Credentials) SetCaps(effective, permitted, inheritable CapSet) error {
 
 // DropBounding is PR_CAPBSET_DROP.
 func (c *Credentials) DropBounding(capability int) error {
-	if !c.Can(unix.CAP_SETPCAP) {
+	if !c.CanHere(unix.CAP_SETPCAP) {
 		return unix.EPERM
 	}
 	c.Bounding &^= 1 << uint(capability)
@@ -259,7 +261,7 @@ func (c *Credentials) SetSecureBits(bits uint32) error {
 	if bits&^SecAll != 0 || // unknown
 		locked>>1&(c.SecureBits^bits) != 0 || // a locked bit would change
 		locked&^bits != 0 || // a lock would be opened
-		!c.Can(unix.CAP_SETPCAP) {
+		!c.CanHere(unix.CAP_SETPCAP) {
 		return unix.EPERM
 	}
 	c.SecureBits = bits

@@ -1,6 +1,10 @@
-// Package auth holds what a task may do: its user and group IDs and its
-// capabilities, as in credentials(7) and capabilities(7). A Credentials value
-// is immutable once published; a change makes a copy.
+// Package auth holds what a task may do: its user and group IDs, its
+// capabilities and the user namespace that they count in, as in
+// credentials(7), capabilities(7) and user_namespaces(7). A Credentials value is
+// immutable once published; a change makes a copy.
+//
+// Lock order: a UserNamespace's mu before its parent's is never taken; no other
+// lock is taken with one held.
 package auth
 
 import (
@@ -20,6 +24,9 @@ func (s CapSet) Has(c int) bool { return s>>uint(c)&1 != 0 }
 
 // Credentials are a task's identities.
 type Credentials struct {
+	// UserNS is the user namespace in which the capabilities count.
+	UserNS *UserNamespace
+
 	RUID, EUID, SUID, FSUID uint32
 	RGID, EGID, SGID, FSGID uint32
 	Groups                  []uint32
@@ -37,6 +44,7 @@ type Credentials struct {
 // for others.
 func New(uid, gid uint32, groups []uint32) *Credentials {
 	c := &Credentials{
+		UserNS: Initial,
 		RUID: uid, EUID: uid, SUID: uid, FSUID: uid,
 		RGID: gid, EGID: gid, SGID: gid, FSGID: gid,
 		Groups: slices.Clone(groups), Bounding: AllCaps,
@@ -53,9 +61,6 @@ func (c *Credentials) Clone() *Credentials {
 	n.Groups = slices.Clone(c.Groups)
 	return &n
 }
-
-// Can reports whether capability number cp is in the effective set.
-func (c *Credentials) Can(cp int) bool { return c.Effective.Has(cp) }
 
 // InGroup reports whether gid is the file system group or a supplementary one.
 func (c *Credentials) InGroup(gid uint32) bool {

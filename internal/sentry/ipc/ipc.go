@@ -42,10 +42,26 @@ type Namespace struct {
 // NewNamespace returns a namespace without objects.
 func NewNamespace() *Namespace { return new(Namespace) }
 
+// Destroy removes all objects, when nobody can reach the namespace any more.
+func (n *Namespace) Destroy() {
+	a := Actor{Creds: auth.New(0, 0, nil), Owner: auth.Initial}
+	for _, s := range n.Segments.all() {
+		_ = s.Remove(a)
+	}
+	for _, s := range n.Semaphores.all() {
+		_ = s.Remove(a)
+	}
+	for _, q := range n.Messages.all() {
+		_ = q.Remove(a)
+	}
+}
+
 // Actor is who makes a call.
 type Actor struct {
 	Creds *auth.Credentials
 	PID   int32
+	// Owner is the user namespace in which capabilities over the objects count.
+	Owner *auth.UserNamespace
 }
 
 // Perm is struct ipc64_perm: whose an object is and who may use it.
@@ -61,20 +77,22 @@ const PermSize = 48
 
 var le = binary.LittleEndian
 
-// Encode lays p out in b.
-func (p *Perm) Encode(b []byte) {
+// Encode lays p out in b, as a is shown IDs.
+func (p *Perm) Encode(a Actor, b []byte) {
+	users := a.Creds.UserNS
 	le.PutUint32(b[0:], uint32(p.Key))
-	le.PutUint32(b[4:], p.UID)
-	le.PutUint32(b[8:], p.GID)
-	le.PutUint32(b[12:], p.CUID)
-	le.PutUint32(b[16:], p.CGID)
+	le.PutUint32(b[4:], users.FromUID(p.UID))
+	le.PutUint32(b[8:], users.FromGID(p.GID))
+	le.PutUint32(b[12:], users.FromUID(p.CUID))
+	le.PutUint32(b[16:], users.FromGID(p.CGID))
 	le.PutUint32(b[20:], p.Mode)
 	le.PutUint16(b[24:], p.Seq)
 }
 
-// DecodePerm reads what IPC_SET may change: owner and mode.
-func DecodePerm(b []byte) Perm {
-	return Perm{UID: le.Uint32(b[4:]), GID: le.Uint32(b[8:]), Mode: le.Uint32(b[20:])}
+// DecodePerm reads what IPC_SET may change: owner and mode, as a names IDs.
+func DecodePerm(a Actor, b []byte) Perm {
+	users := a.Creds.UserNS
+	return Perm{UID: users.ToUID(le.Uint32(b[4:])), GID: users.ToGID(le.Uint32(b[8:])), Mode: le.Uint32(b[20:])}
 }
 
 // newPerm is the Perm of an object that a creates with the given mode.
@@ -94,7 +112,7 @@ func (p *Perm) check(a Actor, want uint32) error {
 	case c.EGID == p.GID || c.EGID == p.CGID || c.InGroup(p.GID) || c.InGroup(p.CGID):
 		granted >>= 3
 	}
-	if want&0o7&^granted != 0 && !c.Can(unix.CAP_IPC_OWNER) {
+	if want&0o7&^granted != 0 && !c.CanIn(a.Owner, unix.CAP_IPC_OWNER) {
 		return unix.EACCES
 	}
 	return nil
@@ -102,16 +120,21 @@ func (p *Perm) check(a Actor, want uint32) error {
 
 // mayControl says EPERM unless a may change or remove the object.
 func (p *Perm) mayControl(a Actor) error {
-	if c := a.Creds; c.EUID != p.UID && c.EUID != p.CUID && !c.Can(unix.CAP_SYS_ADMIN) {
+	if c := a.Creds; c.EUID != p.UID && c.EUID != p.CUID && !c.CanIn(a.Owner, unix.CAP_SYS_ADMIN) {
 		return unix.EPERM
 	}
 	return nil
 }
 
-// change takes over owner and mode from IPC_SET.
-func (p *Perm) change(n Perm) {
+// change takes over owner and mode from IPC_SET. EINVAL for an owner that has
+// no ID.
+func (p *Perm) change(n Perm) error {
+	if n.UID == auth.NoID || n.GID == auth.NoID {
+		return unix.EINVAL
+	}
 	p.UID, p.GID = n.UID, n.GID
 	p.Mode = p.Mode&^0o777 | n.Mode&0o777
+	return nil
 }
 
 // object is what a registry holds.
@@ -258,6 +281,20 @@ func (r *registry[T]) remove(o T) bool {
 		}
 	}
 	return false
+}
+
+// all returns the objects.
+func (r *registry[T]) all() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var none T
+	var list []T
+	for _, o := range r.slots {
+		if o != none {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // usage returns how many objects there are and the highest index in use.

@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	root  = Actor{auth.New(0, 0, nil), 1}
-	alice = Actor{auth.New(1000, 1000, nil), 10}
-	bob   = Actor{auth.New(1001, 1001, []uint32{1000}), 11}
+	root  = Actor{auth.New(0, 0, nil), 1, auth.Initial}
+	alice = Actor{auth.New(1000, 1000, nil), 10, auth.Initial}
+	bob   = Actor{auth.New(1001, 1001, []uint32{1000}), 11, auth.Initial}
 )
 
 func TestGet(t *testing.T) {

@@ -169,7 +169,9 @@ func (q *MsgQueue) Set(a Actor, p Perm, maxBytes uint64) error {
 	if maxBytes > MaxQueued {
 		return unix.EPERM
 	}
-	q.p.change(p)
+	if err := q.p.change(p); err != nil {
+		return err
+	}
 	q.maxBytes, q.ctime = int(maxBytes), now()
 	q.queue.Notify(waiter.All)
 	return nil
@@ -186,7 +188,7 @@ func (q *MsgQueue) Stat(a Actor, anyone bool) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, MsqidSize)
-	q.p.Encode(b)
+	q.p.Encode(a, b)
 	le.PutUint64(b[48:], uint64(q.stime))
 	le.PutUint64(b[56:], uint64(q.rtime))
 	le.PutUint64(b[64:], uint64(q.ctime))

@@ -284,7 +284,9 @@ func (s *SemSet) Set(a Actor, p Perm) error {
 	if err := s.p.mayControl(a); err != nil {
 		return err
 	}
-	s.p.change(p)
+	if err := s.p.change(p); err != nil {
+		return err
+	}
 	s.ctime = now()
 	return nil
 }
@@ -301,7 +303,7 @@ func (s *SemSet) Stat(a Actor, anyone bool) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, SemidSize)
-	s.p.Encode(b)
+	s.p.Encode(a, b)
 	le.PutUint64(b[48:], uint64(s.otime))
 	le.PutUint64(b[64:], uint64(s.ctime))
 	le.PutUint64(b[80:], uint64(len(s.sems)))

@@ -219,7 +219,9 @@ func (s *Segment) Set(a Actor, p Perm) error {
 	if err := s.p.mayControl(a); err != nil {
 		return err
 	}
-	s.p.change(p)
+	if err := s.p.change(p); err != nil {
+		return err
+	}
 	s.ctime = now()
 	return nil
 }
@@ -250,7 +252,7 @@ func (s *Segment) Stat(a Actor, anyone bool) ([]byte, error) {
 	if p.Mode&shmDest != 0 {
 		p.Key = Private
 	}
-	p.Encode(b)
+	p.Encode(a, b)
 	le.PutUint64(b[48:], s.size)
 	le.PutUint64(b[56:], uint64(s.atime))
 	le.PutUint64(b[64:], uint64(s.dtime))

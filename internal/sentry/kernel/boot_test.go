@@ -201,7 +201,7 @@ func TestLostMemory(t *testing.T) {
 				var tasks []*kernel.Task
 				for len(tasks) != 2 {
 					time.Sleep(time.Millisecond)
-					if g := s.kernel.ThreadGroup(kernel.InitPID + 1); g != nil {
+					if g := s.kernel.PIDs().ThreadGroup(kernel.InitPID + 1); g != nil {
 						tasks = g.Tasks()
 					}
 				}

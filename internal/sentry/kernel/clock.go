@@ -132,7 +132,7 @@ func (t *Task) cpuClockByID(id int32) (cpuSource, error) {
 	if id&perThread != 0 {
 		c.task = t
 		if pid != 0 {
-			c.task = t.k.Task(pid)
+			c.task = t.PIDs().Task(pid)
 		}
 		// Linux shows a thread's clock to its own process only.
 		if c.task == nil || c.task.group != t.group {
@@ -141,7 +141,7 @@ func (t *Task) cpuClockByID(id int32) (cpuSource, error) {
 		return c, nil
 	}
 	if pid != 0 {
-		if c.group = t.k.ThreadGroup(pid); c.group == nil {
+		if c.group = t.PIDs().ThreadGroup(pid); c.group == nil {
 			return cpuSource{}, unix.EINVAL
 		}
 	}

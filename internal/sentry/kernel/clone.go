@@ -36,6 +36,10 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	if a.has(unix.CLONE_PARENT) && g.isInit() {
 		return 0, unix.EINVAL
 	}
+	// A thread cannot be in another PID namespace than its process.
+	if a.has(unix.CLONE_THREAD) && t.namespaces.PIDForChildren != t.PIDs() {
+		return 0, unix.EINVAL
+	}
 	var seen uint64
 	if pg := g.ProcessGroup(); pg != nil {
 		seen = pg.signalCount()
@@ -48,11 +52,22 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	if !a.has(unix.CLONE_THREAD) {
 		cg = k.newThreadGroup(g.limits.Clone())
 	}
+	if err := t.cloneNamespaces(c, a.Flags); err != nil {
+		c.uncountLocked()
+		return 0, err
+	}
 	if err := t.cloneMemory(c, cg, a); err != nil {
+		c.namespaces.decRef()
 		c.uncountLocked()
 		return 0, err
 	}
 	t.cloneState(c, a)
+	if a.has(unix.CLONE_NEWNS) {
+		if err := c.fs.CopyMounts(k.NextNamespaceID(), c.Credentials().UserNS); err != nil {
+			c.abandon()
+			return 0, err
+		}
+	}
 	var vfork chan struct{}
 	if a.has(unix.CLONE_VFORK) {
 		vfork = make(chan struct{})
@@ -63,7 +78,7 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		c.abandon()
 		return 0, err
 	}
-	tid := c.TID()
+	tid := c.TIDIn(t.PIDs())
 	if a.has(unix.CLONE_PARENT_SETTID) {
 		_ = t.CopyOutUint32(a.ParentTID, uint32(tid))
 	}
@@ -178,7 +193,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 		t.markWork()
 		return 0, abi.ERESTARTNOINTR
 	}
-	if err := k.adoptLocked(c, cg); err != nil {
+	if err := k.adoptLocked(c, cg, c.namespaces.PIDForChildren); err != nil {
 		return 0, err
 	}
 	if cg == g {
@@ -189,10 +204,14 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 	if a.has(unix.CLONE_PIDFD) {
 		pidfd, err = t.installPIDFD(cg, 0)
 		if err != nil {
-			p := k.pids.ids[cg.id]
-			*p = pid{}
-			k.pids.release(cg.id)
-			delete(k.groups, cg.id)
+			p := cg.pid
+			p.task, p.group = nil, nil
+			p.release()
+			delete(k.groups, p.numbers[0])
+			if p.ns.init == cg {
+				p.ns.init, p.ns.last = nil, 0
+				p.ns.started.Store(false)
+			}
 			return 0, err
 		}
 	}
@@ -222,6 +241,7 @@ func (g *ThreadGroup) inheritGroup(cg *ThreadGroup, a *CloneArgs) {
 		}
 	}
 	cg.ttyGivenUp = g.ttyGivenUp
+	cg.memoryOwner.Store(g.memoryOwner.Load())
 	cg.oomScoreAdj.Store(g.oomScoreAdj.Load())
 }
 
@@ -231,5 +251,6 @@ func (t *Task) abandon() {
 	t.vforkDone = nil
 	t.releaseFiles()
 	t.releaseMemory()
+	t.namespaces.decRef()
 	t.uncountLocked()
 }

@@ -65,16 +65,16 @@ func (t *Task) BeginExec() error {
 // becomeLeaderLocked gives the only thread the process's number, which its
 // former leader had.
 func (t *Task) becomeLeaderLocked() {
-	k, g := t.k, t.group
+	g := t.group
 	old := g.leader
 	if old == t {
 		return
 	}
-	tid := t.TID()
-	k.pids.ids[tid].task = nil
-	k.pids.release(tid)
-	k.pids.ids[g.id].task = t
-	t.tid.Store(g.id)
+	former := t.pid.Load()
+	former.task = nil
+	former.release()
+	g.pid.task = t
+	t.pid.Store(g.pid)
 	t.start = old.start
 	g.leader, g.leaderStatus = t, 0
 	old.uncountLocked()
@@ -130,6 +130,7 @@ func (t *Task) FinishExec(entry, stack uint64, comm string, creds *auth.Credenti
 		_ = t.fds.Close(t, f)
 	}
 	t.SetComm(comm)
+	g.memoryOwner.Store(creds.UserNS)
 	t.SetCredentials(creds)
 	r := t.ctx.Regs()
 	r.Rip, r.Rsp = entry, stack

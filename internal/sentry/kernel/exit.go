@@ -126,20 +126,28 @@ func (t *Task) leave() {
 			g.execAlone = nil
 		}
 	}
+	namespaces := t.namespaces
+	t.namespaces = nil
 	g.mu.Unlock()
+	if ns := g.PIDs(); last && ns.init == g && g != k.init {
+		k.mu.Unlock()
+		ns.end()
+		k.mu.Lock()
+	}
 
 	t.sendDeathSignalsLocked(&notices)
-	if p := k.pids.ids[t.TID()]; p != nil && p.task == t {
+	if p := t.pid.Load(); p.task == t {
 		p.task = nil
-		k.pids.release(t.TID())
+		p.release()
 	}
 	if t != g.leader {
 		t.uncountLocked()
 	}
 	if last {
 		g.endGroupLocked(&notices)
-		notices = append(notices, func() { k.ipc.Semaphores.EndProcess(g) })
+		notices = append(notices, func() { namespaces.IPC.Semaphores.EndProcess(g) })
 	}
+	notices = append(notices, namespaces.decRef)
 	k.mu.Unlock()
 	for _, f := range notices {
 		f()
@@ -233,6 +241,10 @@ func (g *ThreadGroup) tellEndLocked(notices *[]func()) (auto bool) {
 		quiet = act.Handler == abi.SIG_IGN
 		auto = quiet || act.Flags&abi.SA_NOCLDWAIT != 0
 	}
+	if ns := p.PIDs(); ns.ending && ns.init == p {
+		// It waits for all at once (PIDNamespace.end).
+		auto, quiet = true, true
+	}
 	if sig == 0 || quiet {
 		return auto
 	}
@@ -240,7 +252,7 @@ func (g *ThreadGroup) tellEndLocked(notices *[]func()) (auto bool) {
 	if s := g.exitStatus.Signal(); s != 0 {
 		code, status = abi.CLD_KILLED, s
 	}
-	info := g.childInfo(code, status)
+	info := g.childInfo(p, code, status)
 	info.Signo = sig
 	// It is sent before the zombie can be seen, so that a parent finds it
 	// pending when wait(2) returns.
@@ -277,12 +289,13 @@ func (g *ThreadGroup) reparentLocked(c *ThreadGroup, notices *[]func()) {
 
 // reaperLocked is who takes over g's children.
 func (g *ThreadGroup) reaperLocked() *ThreadGroup {
-	for p := g.parent; p != nil; p = p.parent {
+	ns := g.PIDs()
+	for p := g.parent; p != nil && p.PIDs() == ns; p = p.parent {
 		if p.subreaper && !p.zombie {
 			return p
 		}
 	}
-	if init := g.k.init; init != nil && init != g && !init.zombie && !g.k.ending {
+	if init := ns.init; init != nil && init != g && !init.zombie && !g.k.ending {
 		return init
 	}
 	return nil
@@ -334,11 +347,9 @@ func (g *ThreadGroup) reapLocked(account bool) {
 		}
 	}
 	g.leaveGroupLocked()
-	delete(k.groups, g.id)
-	if p := k.pids.ids[g.id]; p != nil {
-		p.group = nil
-		k.pids.release(g.id)
-	}
+	delete(k.groups, g.pid.numbers[0])
+	g.pid.group = nil
+	g.pid.release()
 	g.leader.uncountLocked()
 }
 

@@ -25,7 +25,7 @@ func (k *Kernel) AddFileSystem(fs vfs.FileSystem) {
 	}
 	k.single.byName[name] = fs
 	k.single.mu.Unlock()
-	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: name, Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
+	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: name, Nested: true, Revealing: name == "sysfs", Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
 		// The type is registered for all kernels of the process.
 		if t, ok := r.Caller.(*Task); ok {
 			if fs := t.k.FileSystem(name); fs != nil {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
 )
 
@@ -20,8 +21,11 @@ type FSContext struct {
 }
 
 // NewFSContext returns a context with one reference. It takes over the
-// references that root and cwd hold.
+// references that root and cwd hold, and one of its own to mounts.
 func NewFSContext(mounts *vfs.MountNamespace, root, cwd vfs.Path, umask uint32) *FSContext {
+	if mounts != nil {
+		mounts.IncRef()
+	}
 	f := &FSContext{mounts: mounts, root: root, cwd: cwd}
 	f.refs.Store(1)
 	f.umask.Store(umask & 0o777)
@@ -32,6 +36,17 @@ func NewFSContext(mounts *vfs.MountNamespace, root, cwd vfs.Path, umask uint32) 
 func (f *FSContext) Mounts() *vfs.MountNamespace {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.mounts
+}
+
+// HoldMounts returns it with a reference; nil if the last task that used the
+// context has ended.
+func (f *FSContext) HoldMounts() *vfs.MountNamespace {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mounts != nil {
+		f.mounts.IncRef()
+	}
 	return f.mounts
 }
 
@@ -68,6 +83,32 @@ func (f *FSContext) Chroot(p vfs.Path) {
 	f.root = p
 	f.mu.Unlock()
 	old.DecRef()
+}
+
+// EnterMounts makes ns, whose reference it takes over with those of root and
+// cwd, the mount namespace. Nobody else uses the context.
+func (f *FSContext) EnterMounts(ns *vfs.MountNamespace, root, cwd vfs.Path) {
+	f.mu.Lock()
+	old, oldRoot, oldCwd := f.mounts, f.root, f.cwd
+	f.mounts, f.root, f.cwd = ns, root, cwd
+	f.mu.Unlock()
+	oldRoot.DecRef()
+	oldCwd.DecRef()
+	old.DecRef()
+}
+
+// CopyMounts gives the context, which nobody else uses, a copy of its mount
+// namespace, numbered id and owner's. ENOSPC if there are too many mounts.
+func (f *FSContext) CopyMounts(id uint64, owner *auth.UserNamespace) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ns, err := f.mounts.Clone(id, owner, &f.root, &f.cwd)
+	if err != nil {
+		return err
+	}
+	f.mounts.DecRef()
+	f.mounts = ns
+	return nil
 }
 
 // ReplaceRoot changes root and working directory where they are from, as
@@ -112,9 +153,12 @@ func (f *FSContext) DecRef() {
 	}
 	// Others may still have the context from Task.Resources.
 	f.mu.Lock()
-	root, cwd := f.root, f.cwd
-	f.root, f.cwd = vfs.Path{}, vfs.Path{}
+	root, cwd, mounts := f.root, f.cwd, f.mounts
+	f.root, f.cwd, f.mounts = vfs.Path{}, vfs.Path{}, nil
 	f.mu.Unlock()
 	root.DecRef()
 	cwd.DecRef()
+	if mounts != nil {
+		mounts.DecRef()
+	}
 }

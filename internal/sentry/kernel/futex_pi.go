@@ -118,7 +118,7 @@ func (t *Task) claimPI(b *futexBucket, key futexKey, addr uint64, task *Task, tr
 	if first != nil {
 		return piWait, first.piOwner, nil
 	}
-	owner := t.k.Task(int32(val & futexTIDMask))
+	owner := t.PIDs().Task(int32(val & futexTIDMask))
 	if owner == nil {
 		return piFailed, nil, unix.ESRCH
 	}

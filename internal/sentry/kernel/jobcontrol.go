@@ -110,24 +110,25 @@ func (t *Task) stopHere() {
 // tellParent sends SIGCHLD for a stop or its end, unless SA_NOCLDSTOP is set,
 // and wakes who waits for it. No lock may be held.
 func (g *ThreadGroup) tellParent(code, status int32) {
-	info := g.childInfo(code, status)
 	p := g.Parent()
 	if p == nil {
 		return
 	}
+	info := g.childInfo(p, code, status)
 	if p.SignalHandlers().Action(int32(unix.SIGCHLD)).Flags&abi.SA_NOCLDSTOP == 0 {
 		p.Signal(info)
 	}
 	p.childWait.Notify(waiter.In)
 }
 
-// childInfo makes the siginfo of a child's change of state.
-func (g *ThreadGroup) childInfo(code, status int32) *abi.Siginfo {
+// childInfo makes the siginfo of a child's change of state for its parent p.
+func (g *ThreadGroup) childInfo(p *ThreadGroup, code, status int32) *abi.Siginfo {
 	info := &abi.Siginfo{Signo: int32(unix.SIGCHLD), Code: code}
-	info.SetPID(g.id)
+	info.SetPID(g.IDIn(p.PIDs()))
+	users := p.Leader().Credentials().UserNS
 	g.mu.Lock()
 	if g.leader != nil {
-		info.SetUID(g.leader.Credentials().RUID)
+		info.SetUID(users.FromUID(g.leader.Credentials().RUID))
 	}
 	ct := g.timesLocked()
 	g.mu.Unlock()

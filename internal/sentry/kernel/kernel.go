@@ -20,16 +20,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"coffer/internal/sentry/fs/mqueue"
-	"coffer/internal/sentry/ipc"
 	"coffer/internal/sentry/platform"
-	"coffer/internal/sentry/socket/unixsock"
 )
 
 // Syscalls is the system call table, as the kernel needs it.
 type Syscalls interface {
 	// Dispatch runs call number nr for t, with tracing if it is on.
 	Dispatch(t *Task, nr uint64, args Args) (uintptr, error)
+	// Describe renders a call for a report, without looking at memory.
+	Describe(nr uint64, args Args) string
 }
 
 // Args are a system call's six arguments as they were in registers.
@@ -70,19 +69,20 @@ type Kernel struct {
 
 	// mu guards the task tree; see the package's comment.
 	mu sync.Mutex
-	// pids is the one PID namespace that there is.
+	// pids is the PID namespace that all others lie in.
 	pids *PIDNamespace
-	// groups are the living and zombie thread groups, in order of creation.
+	// groups are the living and zombie thread groups, by the number that they
+	// have in pids.
 	groups map[int32]*ThreadGroup
 	// ttys are the controlling terminals.
 	ttys map[TTY]*Session
-	// uts guards the names.
-	uts utsNames
 	// ending is set once PID 1 is gone: no task is made any more.
 	ending bool
 
 	// tasks counts threads; forks all that ever were.
 	tasks, forks atomic.Int64
+	// crash is taken by the first task that meets a bug, and never given back.
+	crash sync.Mutex
 	// running counts goroutines of tasks.
 	running sync.WaitGroup
 	users   userTable
@@ -90,9 +90,11 @@ type Kernel struct {
 	single  fileSystems
 	futexes futexTable
 
-	unixSockets *unixsock.Namespace
-	ipc         *ipc.Namespace
-	mqueues     mqueue.Namespace
+	// initial are the namespaces of processes without a parent. namespaces
+	// counts others, and lastNamespace numbers them.
+	initial       *Namespaces
+	namespaces    atomic.Int64
+	lastNamespace atomic.Uint64
 	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
 	memoryLimit atomic.Uint64
 
@@ -116,12 +118,9 @@ func New(c Config) *Kernel {
 		groups:   make(map[int32]*ThreadGroup),
 		ttys:     make(map[TTY]*Session),
 		initDone: make(chan struct{}),
-
-		unixSockets: unixsock.NewNamespace(),
-		ipc:         ipc.NewNamespace(),
 	}
-	k.pids = newPIDNamespace(k)
-	k.uts.host, k.uts.domain = c.Hostname, c.Domainname
+	k.initial = k.initialNamespaces()
+	k.pids = k.initial.PIDForChildren
 	return k
 }
 
@@ -152,35 +151,3 @@ func (k *Kernel) Forks() int64   { return k.forks.Load() }
 
 // MaxTasks is the bound on threads (/proc/sys/kernel/threads-max).
 func (k *Kernel) MaxTasks() int { return k.config.MaxTasks }
-
-// utsNames are what sethostname(2) and setdomainname(2) change.
-type utsNames struct {
-	mu           sync.Mutex
-	host, domain string
-}
-
-// Hostname and Domainname are uname(2)'s nodename and domainname.
-func (k *Kernel) Hostname() string {
-	k.uts.mu.Lock()
-	defer k.uts.mu.Unlock()
-	return k.uts.host
-}
-
-func (k *Kernel) Domainname() string {
-	k.uts.mu.Lock()
-	defer k.uts.mu.Unlock()
-	return k.uts.domain
-}
-
-// SetHostname and SetDomainname change them.
-func (k *Kernel) SetHostname(s string) {
-	k.uts.mu.Lock()
-	defer k.uts.mu.Unlock()
-	k.uts.host = s
-}
-
-func (k *Kernel) SetDomainname(s string) {
-	k.uts.mu.Lock()
-	defer k.uts.mu.Unlock()
-	k.uts.domain = s
-}

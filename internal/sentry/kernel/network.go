@@ -6,15 +6,22 @@ import (
 	"coffer/internal/sentry/vfs"
 )
 
-// UnixSockets are the names of the sandbox's one network namespace.
-func (k *Kernel) UnixSockets() *unixsock.Namespace { return k.unixSockets }
+// UnixSockets are the AF_UNIX sockets of the task's network namespace.
+func (t *Task) UnixSockets() *unixsock.Namespace { return t.namespaces.Net.Unix }
 
 // SocketCredentials, PathOrigin and Mounts make a Task a socket.Caller.
 
-// SocketCredentials are what unix(7) tells a peer of the task.
+// SocketCredentials are what unix(7) tells a peer of the task, in the numbers
+// of the sandbox's first namespaces. ShownCredentials turns those of a peer into
+// the task's.
 func (t *Task) SocketCredentials() socket.Ucred {
 	c := t.Credentials()
-	return socket.Ucred{PID: t.group.id, UID: c.EUID, GID: c.EGID}
+	return socket.Ucred{PID: t.FirstPID(), UID: c.EUID, GID: c.EGID}
+}
+
+func (t *Task) ShownCredentials(u socket.Ucred) socket.Ucred {
+	users := t.Credentials().UserNS
+	return socket.Ucred{PID: t.PIDs().Renumber(u.PID), UID: users.FromUID(u.UID), GID: users.FromGID(u.GID)}
 }
 
 // PathOrigin is where the task's paths are walked from, with references.

@@ -69,9 +69,9 @@ func (t *Task) installPIDFD(g *ThreadGroup, flags uint32) (int32, error) {
 // OpenPIDFD is pidfd_open(2): ESRCH without such a process, EINVAL if the
 // number is a thread's that does not lead its process.
 func (t *Task) OpenPIDFD(pid int32, flags uint32) (int32, error) {
-	g := t.k.ThreadGroup(pid)
+	g := t.PIDs().ThreadGroup(pid)
 	if g == nil {
-		if t.k.Task(pid) != nil {
+		if t.PIDs().Task(pid) != nil {
 			return -1, unix.EINVAL
 		}
 		return -1, unix.ESRCH

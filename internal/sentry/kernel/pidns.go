@@ -1,59 +1,197 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	// PIDMax is one more than the highest ID (/proc/sys/kernel/pid_max).
 	PIDMax = 4194304
 	// reservedPIDs are not used again after the numbers wrapped around.
 	reservedPIDs = 300
-	// InitPID is the ID of the first process.
+	// InitPID is the ID of a namespace's first process.
 	InitPID = 1
+	// maxPIDLevel is how deep PID namespaces nest (pid_namespaces(7)).
+	maxPIDLevel = 32
 )
 
 // PIDNamespace numbers tasks, process groups and sessions (pid_namespaces(7)).
-// There is one for now. Kernel.mu guards it.
+// What is numbered in one has a number in all that it lies in too. Kernel.mu
+// guards it.
 type PIDNamespace struct {
-	k *Kernel
+	namespace
+	k      *Kernel
+	parent *PIDNamespace
+	level  int
 	// last is the number given last; the search goes on from it, so that a
 	// number is not used again soon.
 	last int32
 	ids  map[int32]*pid
+	// init is the first process. It takes in orphans, and all end with it.
+	init *ThreadGroup
+	// started says that there is, or was, one.
+	started atomic.Bool
+	// ending says that init is about to be gone: nothing is numbered any more.
+	// empty is closed when init is alone.
+	ending bool
+	empty  chan struct{}
+
+	// proc is the proc file system that shows the namespace, if it was mounted.
+	procMu sync.Mutex
+	proc   vfs.FileSystem
 }
 
-// pid is what goes by one number. It is free when all are nil.
+// Proc is the proc file system that shows the namespace; create makes it the
+// first time.
+func (ns *PIDNamespace) Proc(create func() vfs.FileSystem) vfs.FileSystem {
+	ns.procMu.Lock()
+	defer ns.procMu.Unlock()
+	if ns.proc == nil {
+		ns.proc = create()
+	}
+	return ns.proc
+}
+
+// pid is what goes by one number, which differs from namespace to namespace.
+// It is free when no object goes by it.
 type pid struct {
+	ns *PIDNamespace
+	// numbers are those in all namespaces that ns lies in, by level; they never
+	// change.
+	numbers []int32
+	first   [1]int32 // the array of numbers where there is only one
+
 	task    *Task
 	group   *ThreadGroup
 	pgrp    *ProcessGroup
 	session *Session
 }
 
-func newPIDNamespace(k *Kernel) *PIDNamespace {
-	return &PIDNamespace{k: k, ids: make(map[int32]*pid)}
+func newPIDNamespace(k *Kernel, parent *PIDNamespace, n namespace) *PIDNamespace {
+	ns := &PIDNamespace{namespace: n, k: k, parent: parent, ids: make(map[int32]*pid), empty: make(chan struct{})}
+	if parent != nil {
+		ns.level = parent.level + 1
+	}
+	return ns
 }
 
-// alloc returns a free number and its entry. EAGAIN if there is none.
-func (ns *PIDNamespace) alloc() (int32, *pid, error) {
+// own is the number in the innermost namespace.
+func (p *pid) own() int32 { return p.numbers[len(p.numbers)-1] }
+
+// in is the number in ns, 0 if it cannot be seen from there.
+func (p *pid) in(ns *PIDNamespace) int32 {
+	if p == nil || ns.level >= len(p.numbers) || !p.ns.Within(ns) {
+		return 0
+	}
+	return p.numbers[ns.level]
+}
+
+// Within reports whether ns is anc or lies in it.
+func (ns *PIDNamespace) Within(anc *PIDNamespace) bool {
+	for ns.level > anc.level {
+		ns = ns.parent
+	}
+	return ns == anc
+}
+
+// Parent is the namespace in which ns was made, or nil.
+func (ns *PIDNamespace) Parent() *PIDNamespace { return ns.parent }
+
+// alloc numbers something new in ns and those that ns lies in. EAGAIN if there
+// is no number left; ENOMEM once the namespace's first process is ending.
+func (ns *PIDNamespace) alloc() (*pid, error) {
+	p := &pid{ns: ns}
+	p.numbers = p.first[:]
+	if ns.level > 0 {
+		p.numbers = make([]int32, ns.level+1)
+	}
+	if ns.ending {
+		return nil, unix.ENOMEM
+	}
+	for at := ns; at != nil; at = at.parent {
+		n, err := at.free()
+		if err != nil {
+			p.drop()
+			return nil, err
+		}
+		p.numbers[at.level] = n
+		at.ids[n], at.last = p, n
+	}
+	return p, nil
+}
+
+// free finds a number that nothing goes by.
+func (ns *PIDNamespace) free() (int32, error) {
 	n := ns.last
 	for range PIDMax {
 		if n++; n >= PIDMax {
 			n = reservedPIDs
 		}
 		if ns.ids[n] == nil {
-			p := new(pid)
-			ns.ids[n], ns.last = p, n
-			return n, p, nil
+			return n, nil
 		}
 	}
-	return 0, nil, unix.EAGAIN
+	return 0, unix.EAGAIN
 }
 
-// release frees the number if nothing goes by it any more.
-func (ns *PIDNamespace) release(n int32) {
-	if p := ns.ids[n]; p != nil && *p == (pid{}) {
-		delete(ns.ids, n)
+// drop frees the numbers.
+func (p *pid) drop() {
+	for at := p.ns; at != nil; at = at.parent {
+		if n := p.numbers[at.level]; n != 0 {
+			delete(at.ids, n)
+		}
+		at.checkEmpty()
 	}
+}
+
+// release frees the numbers if nothing goes by them any more.
+func (p *pid) release() {
+	if p.task == nil && p.group == nil && p.pgrp == nil && p.session == nil {
+		p.drop()
+	}
+}
+
+// checkEmpty lets init end once it is alone in an ending namespace.
+func (ns *PIDNamespace) checkEmpty() {
+	if !ns.ending || len(ns.ids) > 1 {
+		return
+	}
+	select {
+	case <-ns.empty:
+	default:
+		close(ns.empty)
+	}
+}
+
+// end kills all but init, which is ending itself, and waits until nothing is
+// left of them: as on Linux a zombie whose parent is elsewhere is waited for.
+func (ns *PIDNamespace) end() {
+	k := ns.k
+	var notices []func()
+	k.mu.Lock()
+	ns.ending = true
+	for _, p := range ns.ids {
+		switch g := p.group; {
+		case g == nil || g == ns.init:
+		case g.zombie && g.parent == ns.init:
+			g.reapLocked(false)
+		case !g.zombie:
+			notices = append(notices, g.Kill)
+		}
+	}
+	ns.checkEmpty()
+	k.mu.Unlock()
+	for _, f := range notices {
+		f()
+	}
+	<-ns.empty
 }
 
 // LastPID is the number given last (/proc/loadavg).
@@ -63,49 +201,156 @@ func (ns *PIDNamespace) LastPID() int32 {
 	return ns.last
 }
 
-// PIDs returns the PID namespace of the sandbox.
+// PIDs returns the PID namespace that the sandbox starts with.
 func (k *Kernel) PIDs() *PIDNamespace { return k.pids }
 
+// PIDs returns the PID namespace that the task is in.
+func (t *Task) PIDs() *PIDNamespace { return t.pid.Load().ns }
+
+// PIDs returns the PID namespace that the process is in.
+func (g *ThreadGroup) PIDs() *PIDNamespace { return g.pid.ns }
+
 // Task returns the living thread with a number, or nil.
-func (k *Kernel) Task(tid int32) *Task {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if p := k.pids.ids[tid]; p != nil {
+func (ns *PIDNamespace) Task(tid int32) *Task {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	if p := ns.ids[tid]; p != nil {
 		return p.task
 	}
 	return nil
 }
 
 // ThreadGroup returns the process with a number, zombies included, or nil.
-func (k *Kernel) ThreadGroup(pid int32) *ThreadGroup {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.threadGroupLocked(pid)
+func (ns *PIDNamespace) ThreadGroup(pid int32) *ThreadGroup {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	return ns.threadGroupLocked(pid)
 }
 
-func (k *Kernel) threadGroupLocked(pid int32) *ThreadGroup {
-	if p := k.pids.ids[pid]; p != nil {
+func (ns *PIDNamespace) threadGroupLocked(pid int32) *ThreadGroup {
+	if p := ns.ids[pid]; p != nil {
 		return p.group
 	}
 	return nil
 }
 
 // ProcessGroup returns the process group with a number, or nil.
-func (k *Kernel) ProcessGroup(pgid int32) *ProcessGroup {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if p := k.pids.ids[pgid]; p != nil {
+func (ns *PIDNamespace) ProcessGroup(pgid int32) *ProcessGroup {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	if p := ns.ids[pgid]; p != nil {
 		return p.pgrp
 	}
 	return nil
 }
 
 // Session returns the session with a number, or nil.
-func (k *Kernel) Session(sid int32) *Session {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if p := k.pids.ids[sid]; p != nil {
+func (ns *PIDNamespace) Session(sid int32) *Session {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	if p := ns.ids[sid]; p != nil {
 		return p.session
 	}
 	return nil
+}
+
+// ThreadGroups are the processes that can be seen from ns, zombies included,
+// by number.
+func (ns *PIDNamespace) ThreadGroups() []*ThreadGroup {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	var list []*ThreadGroup
+	if ns.level == 0 {
+		list = make([]*ThreadGroup, 0, len(ns.k.groups))
+		for _, g := range ns.k.groups {
+			list = append(list, g)
+		}
+	} else {
+		for _, p := range ns.ids {
+			if p.group != nil {
+				list = append(list, p.group)
+			}
+		}
+	}
+	level := ns.level
+	slices.SortFunc(list, func(a, b *ThreadGroup) int { return int(a.pid.numbers[level] - b.pid.numbers[level]) })
+	return list
+}
+
+// The methods below name objects as ns does; 0 is what cannot be seen there.
+
+// TIDIn is the thread's number.
+func (t *Task) TIDIn(ns *PIDNamespace) int32 { return t.pid.Load().in(ns) }
+
+// IDIn is the process's number.
+func (g *ThreadGroup) IDIn(ns *PIDNamespace) int32 { return g.pid.in(ns) }
+
+// IDIn is the process group's number; that of no group is 0.
+func (pg *ProcessGroup) IDIn(ns *PIDNamespace) int32 {
+	if pg == nil {
+		return 0
+	}
+	return pg.pid.in(ns)
+}
+
+// IDIn is the session's number.
+func (s *Session) IDIn(ns *PIDNamespace) int32 { return s.pid.in(ns) }
+
+// Numbers are the process's numbers in ns and in those inside of it that the
+// process is in, outermost first (/proc/PID/status, NStgid).
+func (g *ThreadGroup) Numbers(ns *PIDNamespace) []int32 { return g.pid.from(ns) }
+
+// Numbers are the thread's, likewise.
+func (t *Task) Numbers(ns *PIDNamespace) []int32 { return t.pid.Load().from(ns) }
+
+// Numbers are the group's, likewise.
+func (pg *ProcessGroup) Numbers(ns *PIDNamespace) []int32 {
+	if pg == nil {
+		return []int32{0}
+	}
+	return pg.pid.from(ns)
+}
+
+// Numbers are the session's, likewise.
+func (s *Session) Numbers(ns *PIDNamespace) []int32 { return s.pid.from(ns) }
+
+func (p *pid) from(ns *PIDNamespace) []int32 {
+	if p.in(ns) == 0 {
+		return []int32{0}
+	}
+	return p.numbers[ns.level:]
+}
+
+// FirstPID is the task's process as the sandbox's first namespace numbers it,
+// for what may be shown in others; Renumber turns such a number into ns's, 0
+// for one that cannot be seen there.
+func (t *Task) FirstPID() int32 { return t.group.pid.numbers[0] }
+
+func (ns *PIDNamespace) Renumber(first int32) int32 {
+	if ns.level == 0 || first <= 0 {
+		return first
+	}
+	g := ns.k.pids.ThreadGroup(first)
+	if g == nil {
+		return 0
+	}
+	return g.IDIn(ns)
+}
+
+// newChildPIDNamespace makes a namespace within the task's for its children.
+// ENOSPC if they nest too deep or are too many; EINVAL if the children have
+// one of their own already.
+func (t *Task) newChildPIDNamespace(owner *auth.UserNamespace) (*PIDNamespace, error) {
+	parent := t.Namespaces().PIDForChildren
+	if parent != t.PIDs() || !owner.Within(parent.owner) {
+		return nil, unix.EINVAL
+	}
+	if parent.level >= maxPIDLevel {
+		return nil, unix.ENOSPC
+	}
+	n, err := t.k.newNamespace(owner)
+	if err != nil {
+		return nil, err
+	}
+	return newPIDNamespace(t.k, parent, n), nil
 }

@@ -34,8 +34,10 @@ func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
 	}
 	t := k.newTask(c.Credentials)
 	t.fds, t.fs = c.FDs, c.FS
+	t.namespaces = k.initial.incRef()
 	t.SetComm(c.Comm)
 	g := k.newThreadGroup(c.Limits)
+	g.memoryOwner.Store(c.Credentials.UserNS)
 	g.handlers = new(SignalHandlers)
 	g.exitSignal = int32(unix.SIGCHLD)
 	if err := t.count(c.Limits); err != nil {
@@ -47,7 +49,7 @@ func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
 		t.uncountLocked()
 		return nil, unix.ESRCH
 	}
-	if err := k.adoptLocked(t, g); err != nil {
+	if err := k.adoptLocked(t, g, k.pids); err != nil {
 		t.uncountLocked()
 		return nil, err
 	}
@@ -109,21 +111,25 @@ func (t *Task) count(l *Limits) error {
 	return nil
 }
 
-// adoptLocked gives t a number, and g, if it is t's own new process.
-func (k *Kernel) adoptLocked(t *Task, g *ThreadGroup) error {
-	id, p, err := k.pids.alloc()
+// adoptLocked gives t a number in ns, and g, if it is t's own new process.
+func (k *Kernel) adoptLocked(t *Task, g *ThreadGroup, ns *PIDNamespace) error {
+	p, err := ns.alloc()
 	if err != nil {
 		return err
 	}
-	t.tid.Store(id)
+	t.pid.Store(p)
 	t.group = g
 	p.task = t
-	if g.id == 0 {
-		g.id = id
+	if g.pid == nil {
+		g.pid = p
 		g.leader = t
 		g.seq = uint64(k.forks.Load())
 		p.group = g
-		k.groups[id] = g
+		k.groups[p.numbers[0]] = g
+		if ns.init == nil {
+			ns.init = g
+			ns.started.Store(true)
+		}
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ type TTY interface {
 // Session is a set of process groups that may share a controlling terminal
 // (setsid(2)). Kernel.mu guards it.
 type Session struct {
-	k  *Kernel
-	id int32
+	k   *Kernel
+	pid *pid
 	// leader is nil once it has ended.
 	leader *ThreadGroup
 	groups map[*ProcessGroup]struct{}
@@ -35,19 +35,13 @@ type Session struct {
 // ProcessGroup is a job (setpgid(2)). Kernel.mu guards it.
 type ProcessGroup struct {
 	k       *Kernel
-	id      int32
+	pid     *pid
 	session *Session
 	members map[*ThreadGroup]struct{}
 	// signals counts those sent to the group, for clone to see that its child
 	// has missed one.
 	signals uint64
 }
-
-// ID is the session's number.
-func (s *Session) ID() int32 { return s.id }
-
-// ID is the process group's number.
-func (pg *ProcessGroup) ID() int32 { return pg.id }
 
 // Session is the session that the group belongs to.
 func (pg *ProcessGroup) Session() *Session { return pg.session }
@@ -190,7 +184,7 @@ func (t *Task) SetForeground(tty TTY, pgid int32) error {
 	if pgid < 0 {
 		return unix.EINVAL
 	}
-	p := k.pids.ids[pgid]
+	p := t.PIDs().ids[pgid]
 	if p == nil || p.pgrp == nil {
 		return unix.ESRCH
 	}
@@ -279,28 +273,26 @@ func (g *ThreadGroup) SetSID() (int32, error) {
 	k := g.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	p := k.pids.ids[g.id]
-	if p.pgrp != nil || p.session != nil {
+	if p := g.pid; p.pgrp != nil || p.session != nil {
 		return 0, unix.EPERM
 	}
 	g.leaveGroupLocked()
 	g.ttyGivenUp = false
 	k.newSessionLocked(g)
-	return g.id, nil
+	return g.ID(), nil
 }
 
 // newSessionLocked makes g the leader of a new session and group.
 func (k *Kernel) newSessionLocked(g *ThreadGroup) {
-	p := k.pids.ids[g.id]
-	s := &Session{k: k, id: g.id, leader: g, groups: make(map[*ProcessGroup]struct{})}
-	p.session = s
+	s := &Session{k: k, pid: g.pid, leader: g, groups: make(map[*ProcessGroup]struct{})}
+	g.pid.session = s
 	k.newGroupLocked(g, s)
 }
 
 // newGroupLocked makes g the first member of a new group in s.
 func (k *Kernel) newGroupLocked(g *ThreadGroup, s *Session) {
-	pg := &ProcessGroup{k: k, id: g.id, session: s, members: make(map[*ThreadGroup]struct{})}
-	k.pids.ids[g.id].pgrp = pg
+	pg := &ProcessGroup{k: k, pid: g.pid, session: s, members: make(map[*ThreadGroup]struct{})}
+	g.pid.pgrp = pg
 	s.groups[pg] = struct{}{}
 	g.joinGroupLocked(pg)
 }
@@ -322,23 +314,19 @@ func (g *ThreadGroup) leaveGroupLocked() {
 	if len(pg.members) > 0 {
 		return
 	}
-	ns, s := g.k.pids, pg.session
+	s := pg.session
 	delete(s.groups, pg)
 	if s.foreground == pg {
 		s.foreground = nil
 	}
-	if p := ns.ids[pg.id]; p != nil {
-		p.pgrp = nil
-		ns.release(pg.id)
-	}
+	pg.pid.pgrp = nil
+	pg.pid.release()
 	if len(s.groups) == 0 {
 		if g.k.ttys[s.tty] == s {
 			delete(g.k.ttys, s.tty)
 		}
-		if p := ns.ids[s.id]; p != nil {
-			p.session = nil
-			ns.release(s.id)
-		}
+		s.pid.session = nil
+		s.pid.release()
 	}
 }
 
@@ -351,9 +339,9 @@ func (g *ThreadGroup) SetPGID(pid, pgid int32) error {
 	k := g.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	target := g
-	if pid != 0 && pid != g.id {
-		target = k.threadGroupLocked(pid)
+	ns, target := g.PIDs(), g
+	if pid != 0 && pid != g.ID() {
+		target = ns.threadGroupLocked(pid)
 		if target == nil || target.parent != g {
 			return unix.ESRCH
 		}
@@ -369,13 +357,13 @@ func (g *ThreadGroup) SetPGID(pid, pgid int32) error {
 		return unix.EPERM
 	}
 	if pgid == 0 {
-		pgid = target.id
+		pgid = target.IDIn(ns)
 	}
-	if target.pgrp.id == pgid {
+	if target.pgrp.IDIn(ns) == pgid {
 		return nil
 	}
-	if pgid == target.id {
-		p := k.pids.ids[pgid]
+	if pgid == target.IDIn(ns) {
+		p := target.pid
 		if p.pgrp != nil {
 			if p.pgrp.session != s {
 				return unix.EPERM
@@ -390,7 +378,7 @@ func (g *ThreadGroup) SetPGID(pid, pgid int32) error {
 		target.dropEmptyLocked(old)
 		return nil
 	}
-	p := k.pids.ids[pgid]
+	p := ns.ids[pgid]
 	if p == nil || p.pgrp == nil || p.pgrp.session != g.pgrp.session {
 		return unix.EPERM
 	}
@@ -416,8 +404,8 @@ func (g *ThreadGroup) dropEmptyLocked(old *ProcessGroup) {
 	if s.foreground == old {
 		s.foreground = nil
 	}
-	if p := g.k.pids.ids[old.id]; p != nil && p.pgrp == old {
-		p.pgrp = nil
-		g.k.pids.release(old.id)
+	if old.pid.pgrp == old {
+		old.pid.pgrp = nil
+		old.pid.release()
 	}
 }

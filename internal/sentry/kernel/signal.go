@@ -35,7 +35,8 @@ func KernelSignal(sig unix.Signal) *abi.Siginfo { return kernelSignal(int32(sig)
 // (abi.SI_USER) or tkill(2) (abi.SI_TKILL).
 func (t *Task) UserSignal(sig, code int32) *abi.Siginfo {
 	info := &abi.Siginfo{Signo: sig, Code: code}
-	info.SetPID(t.group.id)
-	info.SetUID(t.Credentials().RUID)
+	info.SetPID(t.PID())
+	c := t.Credentials()
+	info.SetUID(c.UserNS.FromUID(c.RUID))
 	return info
 }

@@ -88,7 +88,7 @@ func (t *Task) defaultAction(sig int32) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.isInit() && g.k.config.ProtectInit && !g.unprotected && sig != int32(unix.SIGKILL) {
+	if g.isProtected() && sig != int32(unix.SIGKILL) {
 		return
 	}
 	// No core file is ever written, so the status never says so.

@@ -21,6 +21,28 @@ func (t *Task) Signal(info *abi.Siginfo) error {
 	return t.group.send(t, info, sendOptions{})
 }
 
+// Send sends info, which t makes or passes on, to process g, or to its thread
+// to if that is not nil. The receiver is told of the sender as its namespaces
+// name it. It checks no permission; the error is that of Signal.
+func (t *Task) Send(g *ThreadGroup, to *Task, info *abi.Siginfo) error {
+	var o sendOptions
+	own, users := t.Credentials().UserNS, g.Leader().Credentials().UserNS
+	if ns := g.PIDs(); ns != t.PIDs() || users != own {
+		c := *info
+		from := t.group.IDIn(ns)
+		if from == 0 {
+			// A process in a PID namespace above this one rules over it.
+			o.outside = true
+			c.SetPID(0)
+		} else if c.Code == abi.SI_USER || c.Code == abi.SI_TKILL {
+			c.SetPID(from)
+		}
+		c.SetUID(users.FromUID(own.ToUID(c.UID())))
+		info = &c
+	}
+	return g.send(to, info, o)
+}
+
 // SignalTimer sends a timer's signal to a thread, or to the process if to is
 // nil. It reports whether the signal was queued; if not it was ignored.
 func (g *ThreadGroup) SignalTimer(to *Task, info *abi.Siginfo, timer TimerSignal) bool {
@@ -106,7 +128,7 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 
 // protectedLocked reports whether the signal must not harm PID 1.
 func (g *ThreadGroup) protectedLocked(sig int32, o sendOptions) bool {
-	if !g.isInit() || !g.k.config.ProtectInit || g.unprotected {
+	if !g.isProtected() {
 		return false
 	}
 	if unblockable.Has(sig) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/auth"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,10 +54,10 @@ func (t *Task) MaySignal(g *ThreadGroup, sig int32) error {
 	c := t.Credentials()
 	target := g.Leader().Credentials()
 	if c.EUID == target.SUID || c.EUID == target.RUID || c.RUID == target.SUID || c.RUID == target.RUID ||
-		c.Can(unix.CAP_KILL) {
+		c.CanIn(target.UserNS, unix.CAP_KILL) {
 		return nil
 	}
-	if sig == int32(unix.SIGCONT) && g.SID() == t.group.SID() {
+	if sig == int32(unix.SIGCONT) && sameSession(g, t.group) {
 		return nil
 	}
 	return unix.EPERM
@@ -69,16 +70,30 @@ func (t *Task) MayTrace(o *Task) error {
 		return nil
 	}
 	c, target := t.Credentials(), o.Credentials()
-	if c.Can(unix.CAP_SYS_PTRACE) {
-		return nil
-	}
 	same := c.RUID == target.EUID && c.RUID == target.SUID && c.RUID == target.RUID &&
 		c.RGID == target.EGID && c.RGID == target.SGID && c.RGID == target.RGID
-	m, _, _ := o.Resources()
-	if !same || m != nil && m.Dumpable() != 1 || target.Permitted&^c.Permitted != 0 {
+	if !same && !c.CanIn(target.UserNS, unix.CAP_SYS_PTRACE) || !MayLookInto(c, o) {
 		return unix.EPERM
 	}
 	return nil
+}
+
+// MayLookInto reports whether c may look into a process whose identities are
+// its own: not if the process is not dumpable, or has capabilities that c
+// does not have, unless c has CAP_SYS_PTRACE over it.
+func MayLookInto(c *auth.Credentials, o *Task) bool {
+	if m, _, _ := o.Resources(); m != nil && m.Dumpable() != 1 && !c.CanIn(o.group.memoryOwner.Load(), unix.CAP_SYS_PTRACE) {
+		return false
+	}
+	target := o.Credentials()
+	return c.UserNS == target.UserNS && target.Permitted&^c.Permitted == 0 || c.CanIn(target.UserNS, unix.CAP_SYS_PTRACE)
+}
+
+// sameSession reports whether two processes are of one session.
+func sameSession(a, b *ThreadGroup) bool {
+	a.k.mu.Lock()
+	defer a.k.mu.Unlock()
+	return a.pgrp != nil && b.pgrp != nil && a.pgrp.session == b.pgrp.session
 }
 
 // Members are the processes of the group.

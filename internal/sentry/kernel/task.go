@@ -20,7 +20,7 @@ type Task struct {
 	k     *Kernel
 	group *ThreadGroup
 	ctx   platform.Context // written with group.mu held
-	tid   atomic.Int32
+	pid   atomic.Pointer[pid]
 	creds atomic.Pointer[auth.Credentials]
 	// seccomp is the state of seccomp(2), nil while there is none. It is
 	// written with group.mu held, by the task or another of its process.
@@ -34,6 +34,8 @@ type Task struct {
 	mem *mm.MemoryManager
 	fds *vfs.FDTable
 	fs  *FSContext
+	// namespaces are those that nothing else of the task's tells.
+	namespaces *Namespaces
 
 	// work says that there is something to look at before guest code goes on:
 	// a signal, a stop, the end. wake is where a sleeping task is told so.
@@ -85,6 +87,8 @@ type Task struct {
 	futex futexState
 	// attrs are what programs set and children inherit; see attributes.go.
 	attrs attributes
+	// calls are the last system calls, for reports; see crash.go.
+	calls callLog
 }
 
 // What a task is doing; see Task.mode.
@@ -103,11 +107,11 @@ func (t *Task) Kernel() *Kernel { return t.k }
 // ThreadGroup returns the task's process.
 func (t *Task) ThreadGroup() *ThreadGroup { return t.group }
 
-// TID is the thread's number, gettid(2).
-func (t *Task) TID() int32 { return t.tid.Load() }
+// TID is the thread's number in its own PID namespace, gettid(2).
+func (t *Task) TID() int32 { return t.pid.Load().own() }
 
-// PID is the process's number, getpid(2).
-func (t *Task) PID() int32 { return t.group.id }
+// PID is the process's number there, getpid(2).
+func (t *Task) PID() int32 { return t.group.pid.own() }
 
 // Context is the platform context: registers and host memory operations.
 func (t *Task) Context() platform.Context { return t.ctx }

@@ -1,12 +1,12 @@
 package kernel
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +14,9 @@ import (
 
 // ThreadGroup is what getpid(2) numbers: the threads of one process.
 type ThreadGroup struct {
-	k  *Kernel
-	id int32
+	k *Kernel
+	// pid numbers the process; it never changes.
+	pid *pid
 	// limits are the process's resource limits.
 	limits *Limits
 	// start is when the process was made.
@@ -74,6 +75,9 @@ type ThreadGroup struct {
 	timers groupTimers
 
 	oomScoreAdj atomic.Int32
+	// memoryOwner is the user namespace in which the program was started: with
+	// capabilities there a process that is not dumpable can be looked into.
+	memoryOwner atomic.Pointer[auth.UserNamespace]
 }
 
 // ExitStatus is how a process ended, as wait(2) encodes it.
@@ -94,8 +98,8 @@ func (s ExitStatus) Signal() int32    { return int32(s & 0x7f) }
 func (s ExitStatus) CoreDumped() bool { return s&0x80 != 0 }
 func (s ExitStatus) Code() int32      { return int32(s>>8) & 0xff }
 
-// ID is the process's number, getpid(2).
-func (g *ThreadGroup) ID() int32 { return g.id }
+// ID is the process's number in its own PID namespace, getpid(2).
+func (g *ThreadGroup) ID() int32 { return g.pid.own() }
 
 // Kernel returns the kernel that the process belongs to.
 func (g *ThreadGroup) Kernel() *Kernel { return g.k }
@@ -141,10 +145,10 @@ func (g *ThreadGroup) Parent() *ThreadGroup {
 	return g.parent
 }
 
-// PPID is getppid(2): 0 without a parent.
-func (g *ThreadGroup) PPID() int32 {
+// PPIDIn is getppid(2) as ns numbers processes: 0 without a parent there.
+func (g *ThreadGroup) PPIDIn(ns *PIDNamespace) int32 {
 	if p := g.Parent(); p != nil {
-		return p.id
+		return p.IDIn(ns)
 	}
 	return 0
 }
@@ -167,17 +171,13 @@ func (g *ThreadGroup) ProcessGroup() *ProcessGroup {
 	return g.pgrp
 }
 
-// PGID and SID are getpgid(2) and getsid(2); 0 once reaped.
-func (g *ThreadGroup) PGID() int32 {
-	if pg := g.ProcessGroup(); pg != nil {
-		return pg.id
-	}
-	return 0
-}
+// PGIDIn and SIDIn are getpgid(2) and getsid(2) as ns numbers them; 0 once
+// reaped.
+func (g *ThreadGroup) PGIDIn(ns *PIDNamespace) int32 { return g.ProcessGroup().IDIn(ns) }
 
-func (g *ThreadGroup) SID() int32 {
+func (g *ThreadGroup) SIDIn(ns *PIDNamespace) int32 {
 	if pg := g.ProcessGroup(); pg != nil {
-		return pg.session.id
+		return pg.session.IDIn(ns)
 	}
 	return 0
 }
@@ -227,22 +227,20 @@ func (g *ThreadGroup) SetSubreaper(on bool) {
 func (g *ThreadGroup) OOMScoreAdj() int32     { return g.oomScoreAdj.Load() }
 func (g *ThreadGroup) SetOOMScoreAdj(n int32) { g.oomScoreAdj.Store(n) }
 
-func (g *ThreadGroup) isInit() bool { return g.id == InitPID }
+// isInit reports whether the process is the first of its PID namespace.
+func (g *ThreadGroup) isInit() bool { return g.pid != nil && g.pid.own() == InitPID }
 
-// ThreadGroups are all processes, zombies included, by number.
-func (k *Kernel) ThreadGroups() []*ThreadGroup {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	list := make([]*ThreadGroup, 0, len(k.groups))
-	for _, g := range k.groups {
-		list = append(list, g)
-	}
-	slices.SortFunc(list, func(a, b *ThreadGroup) int { return int(a.id - b.id) })
-	return list
+// isProtected reports whether signals for which it has no handler must not
+// harm the process.
+func (g *ThreadGroup) isProtected() bool {
+	return g.isInit() && !g.unprotected && (g != g.k.init || g.k.config.ProtectInit)
 }
 
+// ThreadGroups are all processes, zombies included, by number.
+func (k *Kernel) ThreadGroups() []*ThreadGroup { return k.pids.ThreadGroups() }
+
 // Init is PID 1, or nil before it was made.
-func (k *Kernel) Init() *ThreadGroup { return k.ThreadGroup(InitPID) }
+func (k *Kernel) Init() *ThreadGroup { return k.pids.ThreadGroup(InitPID) }
 
 // Kill ends the process by SIGKILL, whether or not it is protected.
 func (g *ThreadGroup) Kill() { g.end(Signaled(int32(unix.SIGKILL), false)) }

@@ -130,7 +130,7 @@ func (pt *posixTimer) checkEvent(t *Task) error {
 	case SigevNone:
 		return nil
 	case SigevThreadID | SigevSignal:
-		pt.target = t.k.Task(e.TID)
+		pt.target = t.PIDs().Task(e.TID)
 		if pt.target == nil || pt.target.group != t.group {
 			return unix.EINVAL
 		}

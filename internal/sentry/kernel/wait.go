@@ -97,14 +97,14 @@ func (t *Task) tryWait(w *WaitSelector) (WaitResult, error) {
 	case best == nil:
 		return WaitResult{}, unix.EAGAIN
 	}
-	return best.collectLocked(report, w.Options), nil
+	return best.collectLocked(t, report, w.Options), nil
 }
 
 // matches reports whether the child is one that the selector means.
 func (w *WaitSelector) matches(t *Task, c *ThreadGroup) bool {
 	switch {
-	case w.PID != 0 && c.id != w.PID,
-		w.PGID != 0 && (c.pgrp == nil || c.pgrp.id != w.PGID),
+	case w.PID != 0 && c.IDIn(t.PIDs()) != w.PID,
+		w.PGID != 0 && c.pgrp.IDIn(t.PIDs()) != w.PGID,
 		w.Child != nil && c != w.Child,
 		w.Options&WNOTHREAD != 0 && c.parentThread != t:
 		return false
@@ -137,12 +137,12 @@ func (g *ThreadGroup) reportLocked(options uint32) (n notice) {
 	return n
 }
 
-// collectLocked takes the report, and with it the zombie, unless WNOWAIT says
-// to leave it.
-func (g *ThreadGroup) collectLocked(n notice, options uint32) WaitResult {
-	res := WaitResult{PID: g.id, Code: n.code, Status: n.status}
+// collectLocked takes the report for t, and with it the zombie, unless WNOWAIT
+// says to leave it.
+func (g *ThreadGroup) collectLocked(t *Task, n notice, options uint32) WaitResult {
+	res := WaitResult{PID: g.IDIn(t.PIDs()), Code: n.code, Status: n.status}
 	g.mu.Lock()
-	res.UID = g.leader.Credentials().RUID
+	res.UID = t.Credentials().UserNS.FromUID(g.leader.Credentials().RUID)
 	ct := g.timesLocked()
 	ct.add(g.childTimes)
 	res.User, res.System = time.Duration(ct.user), time.Duration(ct.system)

@@ -160,12 +160,14 @@ type SetID struct {
 	UID, GID    uint32
 }
 
+// MaySetID reports whether the bits that SetID reads count for c.
+func (i *Image) MaySetID(ns *vfs.MountNamespace, c *auth.Credentials) bool {
+	return !i.prog.Path.Valid() || ns.MaySetID(c, i.prog.Path)
+}
+
 // SetID reads the bits from the program; for a script they are the
 // interpreter's.
 func (i *Image) SetID() (SetID, error) {
-	if m := i.prog.Path.Mount; m != nil && m.NoSUID() {
-		return SetID{}, nil
-	}
 	a, err := i.prog.Inode.Attr()
 	if err != nil {
 		return SetID{}, err

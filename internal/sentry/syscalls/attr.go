@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 
@@ -104,7 +105,18 @@ func chownAt(t *kernel.Task, dirfd int32, addr uint64, uid, gid, flags uint32) (
 		return 0, err
 	}
 	defer p.DecRef()
-	return 0, vfs.Chown(t, p, uid, gid)
+	return 0, chown(t, p, uid, gid)
+}
+
+// chown gives p owners that are named as in the task's user namespace: EINVAL
+// for one without a mapping.
+func chown(t *kernel.Task, p vfs.Path, uid, gid uint32) error {
+	users := t.Credentials().UserNS
+	u, g := users.ToUID(uid), users.ToGID(gid)
+	if u == auth.NoID && uid != auth.NoID || g == auth.NoID && gid != auth.NoID {
+		return unix.EINVAL
+	}
+	return vfs.Chown(t, p, u, g)
 }
 
 func sysFchown(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -113,7 +125,7 @@ func sysFchown(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer p.DecRef()
-	return 0, vfs.Chown(t, p, a.Uint(1), a.Uint(2))
+	return 0, chown(t, p, a.Uint(1), a.Uint(2))
 }
 
 // fileTimes are what utimensat(2) and its elders set; nil leaves a stamp.

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cloneCaveat = "new namespaces need privileges that no task has (EPERM); CLONE_PTRACE, CLONE_IO and CLONE_SYSVSEM change nothing"
+const cloneCaveat = "CLONE_PTRACE, CLONE_IO and CLONE_SYSVSEM change nothing; a new time namespace has the clocks of the former one"
 
 var cloneRows = []Row{
 	partial(unix.SYS_CLONE, "clone", sysClone, cloneCaveat,
@@ -17,10 +17,6 @@ var cloneRows = []Row{
 	full(unix.SYS_VFORK, "vfork", sysVfork),
 	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; set_tid is EPERM, CLONE_INTO_CGROUP is EINVAL",
 		P("cl_args", CloneArgs), P("size", Unsigned)),
-	partial(unix.SYS_UNSHARE, "unshare", sysUnshare, "new namespaces need privileges that no task has (EPERM)",
-		PF("flags", Flags, cloneFlags)),
-	partial(unix.SYS_SETNS, "setns", sysSetns, "there is one namespace of each kind: EPERM for them, EINVAL for other files",
-		P("fd", FD), PF("nstype", Flags, cloneFlags)),
 }
 
 var cloneFlags = &FlagSet{
@@ -128,8 +124,6 @@ func clone(t *kernel.Task, c *kernel.CloneArgs) (uintptr, error) {
 		f&unix.CLONE_THREAD != 0 && f&(unix.CLONE_NEWUSER|unix.CLONE_NEWPID|unix.CLONE_PIDFD) != 0,
 		f&unix.CLONE_NEWIPC != 0 && f&unix.CLONE_SYSVSEM != 0:
 		return 0, unix.EINVAL
-	case f&(namespaceFlags|unix.CLONE_NEWTIME) != 0:
-		return 0, unix.EPERM
 	}
 	if f&unix.CLONE_THREAD != 0 {
 		c.ExitSignal = 0
@@ -140,44 +134,4 @@ func clone(t *kernel.Task, c *kernel.CloneArgs) (uintptr, error) {
 	}
 	tid, err := t.Clone(c)
 	return uintptr(tid), err
-}
-
-func sysUnshare(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	f := a[0]
-	const known = unix.CLONE_THREAD | unix.CLONE_FS | unix.CLONE_SIGHAND | unix.CLONE_VM | unix.CLONE_FILES |
-		unix.CLONE_SYSVSEM | namespaceFlags | unix.CLONE_NEWTIME
-	if f&^uint64(known) != 0 {
-		return 0, unix.EINVAL
-	}
-	if f&(namespaceFlags|unix.CLONE_NEWTIME) != 0 {
-		return 0, unix.EPERM
-	}
-	if f&(unix.CLONE_THREAD|unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && len(t.ThreadGroup().Tasks()) > 1 {
-		return 0, unix.EINVAL
-	}
-	if f&unix.CLONE_VM != 0 && t.MM().Users() > 1 {
-		return 0, unix.EINVAL
-	}
-	if f&unix.CLONE_FS != 0 && t.FS().Shared() {
-		t.SetFS(t.FS().Fork()).DecRef()
-	}
-	if f&unix.CLONE_FILES != 0 && t.FDs().Shared() {
-		old := t.SetFDs(t.FDs().Fork())
-		for _, d := range old.DecRef() {
-			_ = old.Close(t, d)
-		}
-	}
-	return 0, nil
-}
-
-func sysSetns(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	d, err := t.File(a.Int(0))
-	if err != nil {
-		return 0, err
-	}
-	defer d.DecRef()
-	if kernel.PIDFDGroup(d) != nil && a[1] != 0 {
-		return 0, unix.EPERM
-	}
-	return 0, unix.EINVAL
 }

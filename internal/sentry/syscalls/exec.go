@@ -245,7 +245,8 @@ func execIdentity(t *kernel.Task, img *loader.Image) (loader.Identity, error) {
 		return loader.Identity{}, err
 	}
 	c := old.Clone()
-	if !c.NoNewPrivs {
+	mapped := (!set.User || c.UserNS.Maps(auth.UserID, set.UID)) && (!set.Group || c.UserNS.Maps(auth.GroupID, set.GID))
+	if !c.NoNewPrivs && mapped && img.MaySetID(t.Mounts(), c) {
 		if set.User {
 			c.EUID = set.UID
 		}
@@ -262,9 +263,10 @@ func execIdentity(t *kernel.Task, img *loader.Image) (loader.Identity, error) {
 	var file auth.CapSet
 	effective := false
 	const noRoot = 1 // SECBIT_NOROOT
-	if c.SecureBits&noRoot == 0 && (c.EUID == 0 || c.RUID == 0) {
+	root := c.UserNS.ToUID(0)
+	if c.SecureBits&noRoot == 0 && (c.EUID == root || c.RUID == root) {
 		file = auth.AllCaps
-		effective = c.EUID == 0
+		effective = c.EUID == root
 	}
 	c.Permitted = old.Inheritable&file | file&old.Bounding | c.Ambient
 	c.Effective = c.Ambient
@@ -272,6 +274,6 @@ func execIdentity(t *kernel.Task, img *loader.Image) (loader.Identity, error) {
 		c.Effective = c.Permitted
 	}
 	c.KeepCaps = false
-	secure := setID || old.RUID != 0 && (effective || c.Permitted&^c.Ambient != 0)
+	secure := setID || old.RUID != root && (effective || c.Permitted&^c.Ambient != 0)
 	return loader.Identity{Creds: c, Secure: secure}, nil
 }

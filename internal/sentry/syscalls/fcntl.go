@@ -208,7 +208,7 @@ func setStatusFlags(t *kernel.Task, d *vfs.FileDescription, flags uint32) error 
 		if err != nil {
 			return err
 		}
-		if c := t.Credentials(); c.FSUID != a.UID && !c.Can(unix.CAP_FOWNER) {
+		if c := t.Credentials(); c.FSUID != a.UID && !c.CanOverUser(unix.CAP_FOWNER, a.UID) {
 			return unix.EPERM
 		}
 	}
@@ -266,9 +266,9 @@ func asyncOwner(t *kernel.Task, d *vfs.FileDescription, cmd int32, arg uint64) (
 		o.Signal = int32(arg)
 	}
 	if cmd == unix.F_SETOWN || cmd == unix.F_SETOWN_EX {
-		k := t.Kernel()
-		if o.PID != 0 && (o.Type == ownerGroup && k.ProcessGroup(o.PID) == nil ||
-			o.Type != ownerGroup && k.Task(o.PID) == nil) {
+		ns := t.PIDs()
+		if o.PID != 0 && (o.Type == ownerGroup && ns.ProcessGroup(o.PID) == nil ||
+			o.Type != ownerGroup && ns.Task(o.PID) == nil) {
 			return 0, unix.ESRCH
 		}
 	}

@@ -101,7 +101,7 @@ func recordLock(t *kernel.Task, d *vfs.FileDescription, cmd int32, addr uint64, 
 		}
 		r.Owner, r.Lock.PID = d, -1
 	} else {
-		r.Lock.PID = t.PID()
+		r.Lock.PID = t.FirstPID()
 	}
 	l := vfs.LocksOf(d)
 	defer l.Release()
@@ -114,6 +114,7 @@ func recordLock(t *kernel.Task, d *vfs.FileDescription, cmd int32, addr uint64, 
 			// Nothing but the type changes.
 			binary.LittleEndian.PutUint16(buf.b, uint16(unix.F_UNLCK))
 		} else {
+			got.PID = t.PIDs().Renumber(got.PID)
 			putFlock(buf.b, got)
 		}
 		_, err := t.CopyOut(addr, buf.b)

@@ -163,7 +163,7 @@ func sysSetRobustList(t *kernel.Task, a kernel.Args) (uintptr, error) {
 func sysGetRobustList(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	target := t
 	if tid := a.Int(0); tid != 0 {
-		if target = t.Kernel().Task(tid); target == nil {
+		if target = t.PIDs().Task(tid); target == nil {
 			return 0, unix.ESRCH
 		}
 	}
@@ -182,13 +182,7 @@ func mayInspect(t, target *kernel.Task) bool {
 	if t.ThreadGroup() == target.ThreadGroup() {
 		return true
 	}
-	c, o := t.Credentials(), target.Credentials()
-	if c.Can(unix.CAP_SYS_PTRACE) {
-		return true
-	}
-	return c.RUID == o.RUID && c.RUID == o.EUID && c.RUID == o.SUID &&
-		c.RGID == o.RGID && c.RGID == o.EGID && c.RGID == o.SGID &&
-		dumpable(target)
+	return t.MayTrace(target) == nil
 }
 
 // futex2Shared checks the flags of the newer calls.

@@ -29,19 +29,23 @@ var identityRows = []Row{
 }
 
 func sysGetuid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.Credentials().RUID), nil
+	c := t.Credentials()
+	return uintptr(c.UserNS.FromUID(c.RUID)), nil
 }
 
 func sysGetgid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.Credentials().RGID), nil
+	c := t.Credentials()
+	return uintptr(c.UserNS.FromGID(c.RGID)), nil
 }
 
 func sysGeteuid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.Credentials().EUID), nil
+	c := t.Credentials()
+	return uintptr(c.UserNS.FromUID(c.EUID)), nil
 }
 
 func sysGetegid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.Credentials().EGID), nil
+	c := t.Credentials()
+	return uintptr(c.UserNS.FromGID(c.EGID)), nil
 }
 
 // change replaces the task's credentials by what f makes of a copy.
@@ -62,41 +66,57 @@ func change(t *kernel.Task, f func(*auth.Credentials) error) (uintptr, error) {
 	return 0, nil
 }
 
+// changeIDs is change with the first n arguments, which are IDs as the caller's
+// user namespace names them. EINVAL for one without a mapping; NoID stays.
+func changeIDs(t *kernel.Task, a kernel.Args, kind auth.IDKind, n int, f func(*auth.Credentials, [3]uint32) error) (uintptr, error) {
+	return change(t, func(c *auth.Credentials) error {
+		var id [3]uint32
+		for i := range n {
+			if id[i] = c.UserNS.To(kind, a.Uint(i)); id[i] == auth.NoID && a.Uint(i) != auth.NoID {
+				return unix.EINVAL
+			}
+		}
+		return f(c, id)
+	})
+}
+
 func sysSetuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetUID(a.Uint(0)) })
+	return changeIDs(t, a, auth.UserID, 1, func(c *auth.Credentials, id [3]uint32) error { return c.SetUID(id[0]) })
 }
 
 func sysSetgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetGID(a.Uint(0)) })
+	return changeIDs(t, a, auth.GroupID, 1, func(c *auth.Credentials, id [3]uint32) error { return c.SetGID(id[0]) })
 }
 
 func sysSetreuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetREUID(a.Uint(0), a.Uint(1)) })
+	return changeIDs(t, a, auth.UserID, 2, func(c *auth.Credentials, id [3]uint32) error { return c.SetREUID(id[0], id[1]) })
 }
 
 func sysSetregid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetREGID(a.Uint(0), a.Uint(1)) })
+	return changeIDs(t, a, auth.GroupID, 2, func(c *auth.Credentials, id [3]uint32) error { return c.SetREGID(id[0], id[1]) })
 }
 
 func sysSetresuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetRESUID(a.Uint(0), a.Uint(1), a.Uint(2)) })
+	return changeIDs(t, a, auth.UserID, 3, func(c *auth.Credentials, id [3]uint32) error { return c.SetRESUID(id[0], id[1], id[2]) })
 }
 
 func sysSetresgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return change(t, func(c *auth.Credentials) error { return c.SetRESGID(a.Uint(0), a.Uint(1), a.Uint(2)) })
+	return changeIDs(t, a, auth.GroupID, 3, func(c *auth.Credentials, id [3]uint32) error { return c.SetRESGID(id[0], id[1], id[2]) })
 }
 
 // sysSetfsuid is setfsuid(2), which returns the former ID and no error.
 func sysSetfsuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	old := t.Credentials().FSUID
-	change(t, func(c *auth.Credentials) error { return c.SetFSUID(a.Uint(0)) })
+	c := t.Credentials()
+	old := c.UserNS.FromUID(c.FSUID)
+	changeIDs(t, a, auth.UserID, 1, func(c *auth.Credentials, id [3]uint32) error { return c.SetFSUID(id[0]) })
 	return uintptr(old), nil
 }
 
 // sysSetfsgid is setfsgid(2), which returns the former ID and no error.
 func sysSetfsgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	old := t.Credentials().FSGID
-	change(t, func(c *auth.Credentials) error { return c.SetFSGID(a.Uint(0)) })
+	c := t.Credentials()
+	old := c.UserNS.FromGID(c.FSGID)
+	changeIDs(t, a, auth.GroupID, 1, func(c *auth.Credentials, id [3]uint32) error { return c.SetFSGID(id[0]) })
 	return uintptr(old), nil
 }
 
@@ -112,12 +132,14 @@ func copyOutIDs(t *kernel.Task, a kernel.Args, ids ...uint32) (uintptr, error) {
 
 func sysGetresuid(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	c := t.Credentials()
-	return copyOutIDs(t, a, c.RUID, c.EUID, c.SUID)
+	u := c.UserNS
+	return copyOutIDs(t, a, u.FromUID(c.RUID), u.FromUID(c.EUID), u.FromUID(c.SUID))
 }
 
 func sysGetresgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	c := t.Credentials()
-	return copyOutIDs(t, a, c.RGID, c.EGID, c.SGID)
+	u := c.UserNS
+	return copyOutIDs(t, a, u.FromGID(c.RGID), u.FromGID(c.EGID), u.FromGID(c.SGID))
 }
 
 // maxGroups is NGROUPS_MAX.
@@ -125,7 +147,8 @@ const maxGroups = 65536
 
 // sysGetgroups is getgroups(2).
 func sysGetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	size, groups := a.Int(0), t.Credentials().Groups
+	c := t.Credentials()
+	size, groups := a.Int(0), c.Groups
 	if size < 0 {
 		return 0, unix.EINVAL
 	}
@@ -136,7 +159,7 @@ func sysGetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, unix.EINVAL
 	}
 	for i, g := range groups {
-		if err := t.CopyOutUint32(a[1]+uint64(i)*4, g); err != nil {
+		if err := t.CopyOutUint32(a[1]+uint64(i)*4, c.UserNS.FromGID(g)); err != nil {
 			return 0, err
 		}
 	}
@@ -145,7 +168,8 @@ func sysGetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // sysSetgroups is setgroups(2).
 func sysSetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	if !t.Credentials().Can(unix.CAP_SETGID) {
+	own := t.Credentials()
+	if !own.CanHere(unix.CAP_SETGID) || !own.UserNS.MaySetGroups() {
 		return 0, unix.EPERM
 	}
 	size := a.Uint(0)
@@ -158,7 +182,7 @@ func sysSetgroups(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	groups := make([]uint32, size)
 	for i := range groups {
-		if groups[i] = native.Uint32(raw[i*4:]); groups[i] == auth.NoID {
+		if groups[i] = own.UserNS.ToGID(native.Uint32(raw[i*4:])); groups[i] == auth.NoID {
 			return 0, unix.EINVAL
 		}
 	}
@@ -208,7 +232,7 @@ func sysCapget(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	target := t
 	if h.PID != 0 {
-		if target = t.Kernel().Task(h.PID); target == nil {
+		if target = t.PIDs().Task(h.PID); target == nil {
 			return 0, unix.ESRCH
 		}
 	}

@@ -34,10 +34,9 @@ func sysKill(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	info := t.UserSignal(sig, abi.SI_USER)
-	k := t.Kernel()
 	switch {
 	case pid > 0:
-		return 0, killGroup(t, findGroup(k, pid), info)
+		return 0, killGroup(t, findGroup(t, pid), info)
 	case pid == 0:
 		return 0, killMany(t, t.ThreadGroup().ProcessGroup().Members(), info)
 	case pid == -1:
@@ -45,7 +44,7 @@ func sysKill(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	case pid == -1<<31:
 		return 0, unix.ESRCH
 	}
-	pg := k.ProcessGroup(-pid)
+	pg := t.PIDs().ProcessGroup(-pid)
 	if pg == nil {
 		return 0, unix.ESRCH
 	}
@@ -54,11 +53,11 @@ func sysKill(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // findGroup returns the process that pid means to kill(2): a thread's number
 // stands for its process.
-func findGroup(k *kernel.Kernel, pid int32) *kernel.ThreadGroup {
-	if g := k.ThreadGroup(pid); g != nil {
+func findGroup(t *kernel.Task, pid int32) *kernel.ThreadGroup {
+	if g := t.PIDs().ThreadGroup(pid); g != nil {
 		return g
 	}
-	if o := k.Task(pid); o != nil {
+	if o := t.PIDs().Task(pid); o != nil {
 		return o.ThreadGroup()
 	}
 	return nil
@@ -75,7 +74,7 @@ func killGroup(t *kernel.Task, g *kernel.ThreadGroup, info *abi.Siginfo) error {
 	if info.Signo == 0 {
 		return nil
 	}
-	return g.Signal(info)
+	return t.Send(g, nil, info)
 }
 
 // killMany succeeds if one of the processes could be sent the signal.
@@ -99,8 +98,9 @@ func killMany(t *kernel.Task, groups []*kernel.ThreadGroup, info *abi.Siginfo) e
 func killAll(t *kernel.Task, info *abi.Siginfo) error {
 	any := false
 	result := error(nil)
-	for _, g := range t.Kernel().ThreadGroups() {
-		if g.ID() == kernel.InitPID || g == t.ThreadGroup() {
+	ns := t.PIDs()
+	for _, g := range ns.ThreadGroups() {
+		if g.IDIn(ns) == kernel.InitPID || g == t.ThreadGroup() {
 			continue
 		}
 		any = true
@@ -133,17 +133,22 @@ func killThread(t *kernel.Task, tgid, tid int32, info *abi.Siginfo) error {
 	if err := checkSignal(info.Signo); err != nil {
 		return err
 	}
-	o := t.Kernel().Task(tid)
-	if o == nil || tgid != 0 && o.PID() != tgid {
+	o := t.PIDs().Task(tid)
+	if o == nil || tgid != 0 && o.ThreadGroup().IDIn(t.PIDs()) != tgid {
 		return unix.ESRCH
 	}
+	return sendThread(t, o, info)
+}
+
+// sendThread is killThread for a thread that has been found.
+func sendThread(t, o *kernel.Task, info *abi.Siginfo) error {
 	if err := t.MaySignal(o.ThreadGroup(), info.Signo); err != nil {
 		return err
 	}
 	if info.Signo == 0 {
 		return nil
 	}
-	return o.Signal(info)
+	return t.Send(o.ThreadGroup(), o, info)
 }
 
 // copyInSiginfo reads the siginfo that a task sends along. The kernel's own
@@ -170,7 +175,7 @@ func sysRtSigqueueinfo(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err := checkSignal(sig); err != nil {
 		return 0, err
 	}
-	return 0, killGroup(t, findGroup(t.Kernel(), pid), info)
+	return 0, killGroup(t, findGroup(t, pid), info)
 }
 
 func sysRtTgsigqueueinfo(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -271,7 +276,7 @@ func sysPidfdSendSignal(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	case pidfdSignalProcessGrp:
 		return 0, killMany(t, g.ProcessGroup().Members(), info)
 	case pidfdSignalThread:
-		return 0, killThread(t, g.ID(), g.ID(), info)
+		return 0, sendThread(t, g.Leader(), info)
 	}
 	return 0, killGroup(t, g, info)
 }

@@ -51,7 +51,7 @@ func sysSetrlimit(t *kernel.Task, a kernel.Args) (uintptr, error) {
 func sysPrlimit(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	target := t
 	if pid := a.Int(0); pid != 0 {
-		if target = t.Kernel().Task(pid); target == nil {
+		if target = t.PIDs().Task(pid); target == nil {
 			return 0, unix.ESRCH
 		}
 	}
@@ -65,7 +65,7 @@ func sysPrlimit(t *kernel.Task, a kernel.Args) (uintptr, error) {
 // (prlimit(2): CAP_SYS_RESOURCE, or all IDs the same).
 func mayLimit(t, target *kernel.Task) bool {
 	c, o := t.Credentials(), target.Credentials()
-	return c.Can(unix.CAP_SYS_RESOURCE) ||
+	return c.CanIn(o.UserNS, unix.CAP_SYS_RESOURCE) ||
 		c.RUID == o.EUID && c.RUID == o.SUID && c.RUID == o.RUID &&
 			c.RGID == o.EGID && c.RGID == o.SGID && c.RGID == o.RGID
 }

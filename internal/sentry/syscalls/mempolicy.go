@@ -171,7 +171,7 @@ func sysMigratePages(t *kernel.Task, a kernel.Args) (uintptr, error) {
 			return 0, err
 		}
 	}
-	if pid := a.Int(0); pid != 0 && t.Kernel().ThreadGroup(pid) == nil {
+	if pid := a.Int(0); pid != 0 && t.PIDs().ThreadGroup(pid) == nil {
 		return 0, unix.ESRCH
 	}
 	return 0, nil

@@ -8,8 +8,8 @@ import (
 )
 
 var mountRows = []Row{
-	partial(155, "pivot_root", sysPivotRoot, "only the root of the mount namespace can be pivoted", P("new_root", PathStr), P("put_old", PathStr)),
-	partial(165, "mount", sysMount, "propagation is private: MS_SHARED, MS_SLAVE and MS_UNBINDABLE are taken without effect",
+	full(155, "pivot_root", sysPivotRoot, P("new_root", PathStr), P("put_old", PathStr)),
+	partial(165, "mount", sysMount, "MS_REMOUNT changes flags of the mount alone; devpts shows the same terminals wherever it is mounted",
 		P("source", Str), P("target", PathStr), P("type", Str), PF("flags", Flags, mountFlags), P("data", Str)),
 	full(166, "umount2", sysUmount2, P("target", PathStr), PF("flags", Flags, umountFlags)),
 }
@@ -50,6 +50,11 @@ func copyInOptional(t *kernel.Task, addr uint64) (string, error) {
 	return s, err
 }
 
+// mayMount reports whether the task may change its mount namespace.
+func mayMount(t *kernel.Task) bool {
+	return t.Credentials().CanIn(t.Mounts().Owner(), unix.CAP_SYS_ADMIN)
+}
+
 func sysMount(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	flags := a[3]
 	if flags&unix.MS_MGC_MSK == mountMagic {
@@ -68,7 +73,7 @@ func sysMount(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer at.DecRef()
-	if !t.Credentials().Can(unix.CAP_SYS_ADMIN) {
+	if !mayMount(t) {
 		return 0, unix.EPERM
 	}
 	ns := t.FS().Mounts()
@@ -89,19 +94,18 @@ func sysMount(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		return 0, ns.Move(from, at)
 	case flags&propagation != 0:
-		return 0, changePropagation(at, flags)
+		return 0, changePropagation(t, at, flags)
 	}
 	return 0, newMount(t, at, fsType, source, flags, a[4])
 }
 
-// changePropagation checks the arguments of a change that has no effect: all
-// mounts are private.
-func changePropagation(at vfs.Path, flags uint64) error {
+// changePropagation makes a mount shared, private, a slave or unbindable.
+func changePropagation(t *kernel.Task, at vfs.Path, flags uint64) error {
 	kind := flags & propagation
-	if flags&^(propagation|unix.MS_REC|unix.MS_SILENT) != 0 || kind&(kind-1) != 0 || !at.IsMountRoot() {
+	if flags&^(propagation|unix.MS_REC|unix.MS_SILENT) != 0 || kind&(kind-1) != 0 {
 		return unix.EINVAL
 	}
-	return nil
+	return t.Mounts().SetPropagation(at, flags&^unix.MS_SILENT)
 }
 
 func newMount(t *kernel.Task, at vfs.Path, fsType, source string, flags, dataAddr uint64) error {
@@ -112,7 +116,7 @@ func newMount(t *kernel.Task, at vfs.Path, fsType, source string, flags, dataAdd
 	if err != nil {
 		return err
 	}
-	fs, err := vfs.NewFileSystem(fsType, vfs.MountRequest{Caller: t, Source: source, Flags: flags, Data: data})
+	fs, err := newFileSystem(t, fsType, vfs.MountRequest{Caller: t, Source: source, Flags: flags, Data: data})
 	if err != nil {
 		return err
 	}
@@ -120,6 +124,21 @@ func newMount(t *kernel.Task, at vfs.Path, fsType, source string, flags, dataAdd
 		source = "none"
 	}
 	return t.FS().Mounts().Mount(fs, at, flags, source)
+}
+
+// newFileSystem makes an instance of a type for who may mount. EPERM if more
+// privileges are needed, or what is covered elsewhere would show.
+func newFileSystem(t *kernel.Task, fsType string, r vfs.MountRequest) (vfs.FileSystem, error) {
+	kind, subtype, err := vfs.FindFileSystemType(fsType)
+	if err != nil {
+		return nil, err
+	}
+	r.Subtype = subtype
+	if c := t.Credentials(); !c.Can(unix.CAP_SYS_ADMIN) &&
+		(!kind.Nested || kind.Revealing && !t.Mounts().Visible(kind.Name, r.Flags)) {
+		return nil, unix.EPERM
+	}
+	return kind.Mount(r)
 }
 
 func sysUmount2(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -137,14 +156,14 @@ func sysUmount2(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer p.DecRef()
-	if !t.Credentials().Can(unix.CAP_SYS_ADMIN) {
+	if !mayMount(t) {
 		return 0, unix.EPERM
 	}
 	return 0, t.FS().Mounts().Unmount(p, flags)
 }
 
 func sysPivotRoot(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	if !t.Credentials().Can(unix.CAP_SYS_ADMIN) {
+	if !mayMount(t) {
 		return 0, unix.EPERM
 	}
 	newRoot, err := resolveAt(t, unix.AT_FDCWD, a[0], 0)
@@ -159,7 +178,7 @@ func sysPivotRoot(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	defer putOld.DecRef()
 	root := t.FS().Root()
 	defer root.DecRef()
-	if err := t.FS().Mounts().PivotRoot(root, newRoot, putOld); err != nil {
+	if err := t.Mounts().PivotRoot(root, newRoot, putOld); err != nil {
 		return 0, err
 	}
 	// Every task that was at the old root goes to the new one.

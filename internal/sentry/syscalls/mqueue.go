@@ -54,7 +54,7 @@ func sysMqOpen(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		attr = &raw.Attr
 	}
-	d, err := t.Kernel().MessageQueues().Open(t, name, flags, a.Uint(2)&0o7777, attr, t.Limit(unix.RLIMIT_MSGQUEUE))
+	d, err := t.MessageQueues().Open(t, name, flags, a.Uint(2)&0o7777, attr, t.Limit(unix.RLIMIT_MSGQUEUE))
 	if err != nil {
 		return 0, err
 	}
@@ -68,7 +68,7 @@ func sysMqUnlink(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, t.Kernel().MessageQueues().Unlink(t, name)
+	return 0, t.MessageQueues().Unlink(t, name)
 }
 
 // queueOf returns the queue behind fd, and its description with a reference.
@@ -170,7 +170,7 @@ func sysMqNotify(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	defer d.DecRef()
 	if a[1] == 0 {
-		return 0, q.SetNotify(t.PID(), nil)
+		return 0, q.SetNotify(t.FirstPID(), nil)
 	}
 	// struct sigevent begins with value, signo and notify.
 	var raw struct {
@@ -180,16 +180,16 @@ func sysMqNotify(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err := kernel.CopyInStruct(t, a[1], &raw); err != nil {
 		return 0, err
 	}
-	g := t.ThreadGroup()
+	g, users := t.ThreadGroup(), t.Credentials().UserNS
 	switch {
 	case raw.Notify == kernel.SigevNone:
-		return 0, q.SetNotify(t.PID(), func(vfs.Caller) {})
+		return 0, q.SetNotify(t.FirstPID(), func(vfs.Caller) {})
 	case raw.Notify == kernel.SigevSignal && kernel.ValidSignal(raw.Signo):
-		return 0, q.SetNotify(t.PID(), func(sender vfs.Caller) {
+		return 0, q.SetNotify(t.FirstPID(), func(sender vfs.Caller) {
 			info := &abi.Siginfo{Signo: raw.Signo, Code: siMesgq}
 			if s, ok := sender.(*kernel.Task); ok {
-				info.SetPID(s.PID())
-				info.SetUID(s.Credentials().RUID)
+				info.SetPID(s.ThreadGroup().IDIn(g.PIDs()))
+				info.SetUID(users.FromUID(s.Credentials().RUID))
 			}
 			info.SetValue(raw.Value)
 			// A full queue of signals loses it, as on Linux.

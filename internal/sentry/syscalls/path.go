@@ -263,7 +263,7 @@ func sysChroot(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !t.Credentials().Can(unix.CAP_SYS_CHROOT) {
+	if !t.Credentials().CanHere(unix.CAP_SYS_CHROOT) {
 		p.DecRef()
 		return 0, unix.EPERM
 	}

@@ -23,7 +23,7 @@ func sysGetpid(t *kernel.Task, _ kernel.Args) (uintptr, error) { return uintptr(
 func sysGettid(t *kernel.Task, _ kernel.Args) (uintptr, error) { return uintptr(t.TID()), nil }
 
 func sysGetppid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.ThreadGroup().PPID()), nil
+	return uintptr(t.ThreadGroup().PPIDIn(t.PIDs())), nil
 }
 
 func sysSetsid(t *kernel.Task, _ kernel.Args) (uintptr, error) {
@@ -36,7 +36,7 @@ func processOf(t *kernel.Task, pid int32) (*kernel.ThreadGroup, error) {
 	if pid == 0 {
 		return t.ThreadGroup(), nil
 	}
-	if g := findGroup(t.Kernel(), pid); g != nil && pid > 0 {
+	if g := findGroup(t, pid); g != nil && pid > 0 {
 		return g, nil
 	}
 	return nil, unix.ESRCH
@@ -47,7 +47,7 @@ func sysGetsid(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return uintptr(g.SID()), nil
+	return uintptr(g.SIDIn(t.PIDs())), nil
 }
 
 func sysGetpgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -55,11 +55,11 @@ func sysGetpgid(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return uintptr(g.PGID()), nil
+	return uintptr(g.PGIDIn(t.PIDs())), nil
 }
 
 func sysGetpgrp(t *kernel.Task, _ kernel.Args) (uintptr, error) {
-	return uintptr(t.ThreadGroup().PGID()), nil
+	return uintptr(t.ThreadGroup().PGIDIn(t.PIDs())), nil
 }
 
 func sysSetpgid(t *kernel.Task, a kernel.Args) (uintptr, error) {

@@ -3,7 +3,6 @@ package syscalls
 import (
 	"encoding/binary"
 
-	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/mm"
 
@@ -83,7 +82,7 @@ func processVM(t *kernel.Task, a kernel.Args, move func(m *mm.MemoryManager, loc
 	if err != nil {
 		return 0, err
 	}
-	target := t.Kernel().Task(a.Int(0))
+	target := t.PIDs().Task(a.Int(0))
 	if target == nil {
 		return 0, unix.ESRCH
 	}
@@ -91,7 +90,7 @@ func processVM(t *kernel.Task, a kernel.Args, move func(m *mm.MemoryManager, loc
 	if m == nil {
 		return 0, unix.ESRCH
 	}
-	if target.ThreadGroup() != t.ThreadGroup() && !mayTrace(t.Credentials(), target.Credentials(), m.Dumpable()) {
+	if target.ThreadGroup() != t.ThreadGroup() && t.MayTrace(target) != nil {
 		return 0, unix.EPERM
 	}
 	var buf []byte
@@ -122,15 +121,4 @@ func processVM(t *kernel.Task, a kernel.Args, move func(m *mm.MemoryManager, loc
 		}
 	}
 	return done, nil
-}
-
-// mayTrace is ptrace(2)'s check for PTRACE_MODE_ATTACH_REALCREDS.
-func mayTrace(c, target *auth.Credentials, dumpable int32) bool {
-	if c.Can(unix.CAP_SYS_PTRACE) {
-		return true
-	}
-	return dumpable == 1 &&
-		c.RUID == target.EUID && c.RUID == target.SUID && c.RUID == target.RUID &&
-		c.RGID == target.EGID && c.RGID == target.SGID && c.RGID == target.RGID &&
-		target.Permitted&^c.Permitted == 0
 }

@@ -61,7 +61,7 @@ func taskByID(t *kernel.Task, id int32) (*kernel.Task, error) {
 	case id == 0:
 		return t, nil
 	}
-	if o := t.Kernel().Task(id); o != nil {
+	if o := t.PIDs().Task(id); o != nil {
 		return o, nil
 	}
 	return nil, unix.ESRCH
@@ -71,29 +71,30 @@ func taskByID(t *kernel.Task, id int32) (*kernel.Task, error) {
 // CAP_SYS_NICE.
 func maySchedule(t, target *kernel.Task) bool {
 	c, o := t.Credentials(), target.Credentials()
-	return c.EUID == o.EUID || c.EUID == o.RUID || c.Can(unix.CAP_SYS_NICE)
+	return c.EUID == o.EUID || c.EUID == o.RUID || c.CanIn(o.UserNS, unix.CAP_SYS_NICE)
 }
 
 // chosen returns the threads that "which" and "who" of getpriority(2) and
 // ioprio_get(2) mean. which is PRIO_*.
 func chosen(t *kernel.Task, which, who int32) ([]*kernel.Task, error) {
+	ns := t.PIDs()
 	var match func(*kernel.ThreadGroup, *kernel.Task) bool
 	switch which {
 	case unix.PRIO_PROCESS:
 		if who == 0 {
 			return []*kernel.Task{t}, nil
 		}
-		if o := t.Kernel().Task(who); o != nil {
+		if o := t.PIDs().Task(who); o != nil {
 			return []*kernel.Task{o}, nil
 		}
 		return nil, unix.ESRCH
 	case unix.PRIO_PGRP:
 		if who == 0 {
-			who = t.ThreadGroup().PGID()
+			who = t.ThreadGroup().PGIDIn(ns)
 		}
-		match = func(g *kernel.ThreadGroup, _ *kernel.Task) bool { return g.PGID() == who }
+		match = func(g *kernel.ThreadGroup, _ *kernel.Task) bool { return g.PGIDIn(ns) == who }
 	case unix.PRIO_USER:
-		uid := uint32(who)
+		uid := t.Credentials().UserNS.ToUID(uint32(who))
 		if who == 0 {
 			uid = t.Credentials().RUID
 		}
@@ -102,7 +103,7 @@ func chosen(t *kernel.Task, which, who int32) ([]*kernel.Task, error) {
 		return nil, unix.EINVAL
 	}
 	var list []*kernel.Task
-	for _, g := range t.Kernel().ThreadGroups() {
+	for _, g := range ns.ThreadGroups() {
 		if l := g.Representative(); l != nil && match(g, l) {
 			list = append(list, g.Tasks()...)
 		}

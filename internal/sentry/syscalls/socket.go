@@ -147,7 +147,7 @@ func sysSocket(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	s := unixsock.New(t.Kernel().UnixSockets(), t, typ)
+	s := unixsock.New(t.UnixSockets(), t, typ)
 	return installFile(t, socket.NewDescription(s, status), cloexec)
 }
 
@@ -157,7 +157,7 @@ func sysSocketpair(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	x, y := unixsock.NewPair(t.Kernel().UnixSockets(), t, typ)
+	x, y := unixsock.NewPair(t.UnixSockets(), t, typ)
 	return 0, installPair(t, a[3], socket.NewDescription(x, status), socket.NewDescription(y, status), cloexec)
 }
 

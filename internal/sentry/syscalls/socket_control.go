@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/socket"
 
@@ -68,14 +69,20 @@ func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, er
 		return u, err
 	}
 	own := t.Credentials()
+	process := t.PIDs().ThreadGroup(u.PID)
+	self := u.PID == t.PID()
+	u.UID, u.GID = own.UserNS.ToUID(u.UID), own.UserNS.ToGID(u.GID)
 	switch {
-	case u.PID != t.PID() && !own.Can(unix.CAP_SYS_ADMIN),
-		u.UID != own.RUID && u.UID != own.EUID && u.UID != own.SUID && !own.Can(unix.CAP_SETUID),
-		u.GID != own.RGID && u.GID != own.EGID && u.GID != own.SGID && !own.Can(unix.CAP_SETGID):
+	case u.UID == auth.NoID || u.GID == auth.NoID:
+		return u, unix.EINVAL
+	case !self && !own.CanIn(t.PIDs().Owner(), unix.CAP_SYS_ADMIN),
+		u.UID != own.RUID && u.UID != own.EUID && u.UID != own.SUID && !own.CanHere(unix.CAP_SETUID),
+		u.GID != own.RGID && u.GID != own.EGID && u.GID != own.SGID && !own.CanHere(unix.CAP_SETGID):
 		return u, unix.EPERM
-	case u.PID != t.PID() && t.Kernel().ThreadGroup(u.PID) == nil:
+	case process == nil:
 		return u, unix.ESRCH
 	}
+	u.PID = process.IDIn(t.Kernel().PIDs())
 	return u, nil
 }
 
@@ -86,7 +93,7 @@ func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, er
 func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, truncated bool, err error) {
 	b := socket.ControlBuilder{Room: int(min(room, socket.MaxControl))}
 	if x.m.HasCreds {
-		b.Add(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, x.m.Creds.Bytes())
+		b.Add(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, t.ShownCredentials(x.m.Creds).Bytes())
 	}
 	if len(x.m.Rights) > 0 {
 		fit := min(b.Space()/4, len(x.m.Rights))

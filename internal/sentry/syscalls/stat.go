@@ -94,8 +94,16 @@ func sysFstat(t *kernel.Task, a kernel.Args) (uintptr, error) {
 func copyOutStat(t *kernel.Task, addr uint64, a *vfs.Attr) error {
 	buf := getBuffer(statSize)
 	defer buf.put()
-	putStat(buf.b, a)
+	shown := shownAttr(t, a)
+	putStat(buf.b, &shown)
 	return t.CopyOutLate(addr, buf.b)
+}
+
+// shownAttr are attributes with the owner as the task's user namespace names it.
+func shownAttr(t *kernel.Task, a *vfs.Attr) vfs.Attr {
+	shown, users := *a, t.Credentials().UserNS
+	shown.UID, shown.GID = users.FromUID(a.UID), users.FromGID(a.GID)
+	return shown
 }
 
 // putStat fills in amd64's struct stat.
@@ -140,7 +148,8 @@ func sysStatx(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	defer p.DecRef()
 	buf := getBuffer(statxSize)
 	defer buf.put()
-	putStatx(buf.b, &attr)
+	shown := shownAttr(t, &attr)
+	putStatx(buf.b, &shown)
 	if p.IsMountRoot() {
 		binary.LittleEndian.PutUint64(buf.b[8:], unix.STATX_ATTR_MOUNT_ROOT)
 	}
@@ -198,14 +207,15 @@ func (r *realCaller) Credentials() *auth.Credentials { return r.cred }
 
 // realIDs returns the credentials that access(2) goes by.
 func realIDs(c *auth.Credentials) *auth.Credentials {
-	if c.RUID == c.FSUID && c.RGID == c.FSGID && (c.RUID != 0 || c.Effective == c.Permitted) {
+	root := c.UserNS.ToUID(0)
+	if c.RUID == c.FSUID && c.RGID == c.FSGID && (c.RUID != root || c.Effective == c.Permitted) {
 		return c
 	}
 	r := c.Clone()
 	r.FSUID, r.FSGID = c.RUID, c.RGID
 	const noSetuidFixup = 1 << 2 // SECBIT_NO_SETUID_FIXUP
 	if c.SecureBits&noSetuidFixup == 0 {
-		if r.Effective = c.Permitted; c.RUID != 0 {
+		if r.Effective = c.Permitted; c.RUID != root {
 			r.Effective = 0
 		}
 	}

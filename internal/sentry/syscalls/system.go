@@ -49,9 +49,9 @@ const utsLen = 65
 // sysUname is uname(2).
 func sysUname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	buf := make([]byte, 6*utsLen)
-	k := t.Kernel()
+	names := t.UTS()
 	release := abi.OSRelease
-	for i, s := range []string{abi.OSType, k.Hostname(), release, abi.OSVersion, abi.Machine, k.Domainname()} {
+	for i, s := range []string{abi.OSType, names.Hostname(), release, abi.OSVersion, abi.Machine, names.Domainname()} {
 		copy(buf[i*utsLen:(i+1)*utsLen-1], s)
 	}
 	return 0, t.CopyOutLate(a[0], buf)
@@ -59,7 +59,7 @@ func sysUname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // copyInHostname reads a name for sethostname(2) or setdomainname(2).
 func copyInHostname(t *kernel.Task, a kernel.Args) (string, error) {
-	if !t.Credentials().Can(unix.CAP_SYS_ADMIN) {
+	if !t.Credentials().CanIn(t.UTS().Owner(), unix.CAP_SYS_ADMIN) {
 		return "", unix.EPERM
 	}
 	n := a.Int(1)
@@ -82,7 +82,7 @@ func copyInHostname(t *kernel.Task, a kernel.Args) (string, error) {
 func sysSethostname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	name, err := copyInHostname(t, a)
 	if err == nil {
-		t.Kernel().SetHostname(name)
+		t.UTS().SetHostname(name)
 	}
 	return 0, err
 }
@@ -90,7 +90,7 @@ func sysSethostname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 func sysSetdomainname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	name, err := copyInHostname(t, a)
 	if err == nil {
-		t.Kernel().SetDomainname(name)
+		t.UTS().SetDomainname(name)
 	}
 	return 0, err
 }
@@ -273,7 +273,7 @@ var kcmpNames = &FlagSet{Names: []FlagName{
 
 // sysKcmp is kcmp(2).
 func sysKcmp(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	t1, t2 := t.Kernel().Task(a.Int(0)), t.Kernel().Task(a.Int(1))
+	t1, t2 := t.PIDs().Task(a.Int(0)), t.PIDs().Task(a.Int(1))
 	if t1 == nil || t2 == nil {
 		return 0, unix.ESRCH
 	}

@@ -49,5 +49,5 @@ func copyInPerm(t *kernel.Task, addr uint64, size int) (ipc.Perm, []byte, error)
 	if _, err := t.CopyIn(addr, b); err != nil {
 		return ipc.Perm{}, nil, unix.EFAULT
 	}
-	return ipc.DecodePerm(b), b, nil
+	return ipc.DecodePerm(t.IPCActor(), b), b, nil
 }

@@ -36,7 +36,7 @@ var (
 
 // sysMsgget is msgget(2).
 func sysMsgget(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	id, err := t.Kernel().IPC().Messages.Get(t.IPCActor(), a.Int(0), a.Uint(1))
+	id, err := t.IPC().Messages.Get(t.IPCActor(), a.Int(0), a.Uint(1))
 	return uintptr(id), err
 }
 
@@ -69,7 +69,7 @@ func sysMsgsnd(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if _, err := t.CopyIn(a[1]+8, data); err != nil {
 		return 0, err
 	}
-	q, err := t.Kernel().IPC().Messages.Find(a.Int(0))
+	q, err := t.IPC().Messages.Find(a.Int(0))
 	if err != nil {
 		return 0, err
 	}
@@ -87,7 +87,7 @@ func sysMsgrcv(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if int64(a[2]) < 0 || a.Int(0) < 0 {
 		return 0, unix.EINVAL
 	}
-	q, err := t.Kernel().IPC().Messages.Find(a.Int(0))
+	q, err := t.IPC().Messages.Find(a.Int(0))
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +108,7 @@ func sysMsgrcv(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // sysMsgctl is msgctl(2).
 func sysMsgctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	queues, actor, cmd := &t.Kernel().IPC().Messages, t.IPCActor(), a.Int(1)&^ipc64
+	queues, actor, cmd := &t.IPC().Messages, t.IPCActor(), a.Int(1)&^ipc64
 	switch cmd {
 	case ipcInfo, msgInfo:
 		n, highest := queues.Usage()

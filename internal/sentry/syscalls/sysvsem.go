@@ -41,7 +41,7 @@ var semCommands = &FlagSet{Values: append(ipcCommands[:len(ipcCommands):len(ipcC
 
 // sysSemget is semget(2).
 func sysSemget(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	id, err := t.Kernel().IPC().Semaphores.Get(t.IPCActor(), a.Int(0), a.Int(1), a.Uint(2))
+	id, err := t.IPC().Semaphores.Get(t.IPCActor(), a.Int(0), a.Int(1), a.Uint(2))
 	return uintptr(id), err
 }
 
@@ -81,7 +81,7 @@ func semOperate(t *kernel.Task, a kernel.Args, deadline time.Time) error {
 		b := raw[6*i:]
 		ops[i] = ipc.SemOp{Num: le.Uint16(b), Op: int16(le.Uint16(b[2:])), Flags: int16(le.Uint16(b[4:]))}
 	}
-	set, err := t.Kernel().IPC().Semaphores.Find(a.Int(0))
+	set, err := t.IPC().Semaphores.Find(a.Int(0))
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func semOperate(t *kernel.Task, a kernel.Args, deadline time.Time) error {
 
 // sysSemctl is semctl(2).
 func sysSemctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	sets, actor, cmd := &t.Kernel().IPC().Semaphores, t.IPCActor(), a.Int(2)&^ipc64
+	sets, actor, cmd := &t.IPC().Semaphores, t.IPCActor(), a.Int(2)&^ipc64
 	switch cmd {
 	case ipcInfo, semInfo:
 		n, total, highest := sets.Usage()

@@ -45,13 +45,13 @@ var (
 
 // sysShmget is shmget(2).
 func sysShmget(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	id, err := t.Kernel().IPC().Segments.Get(t.IPCActor(), a.Int(0), a[1], a.Uint(2))
+	id, err := t.IPC().Segments.Get(t.IPCActor(), a.Int(0), a[1], a.Uint(2))
 	return uintptr(id), err
 }
 
 // sysShmat is shmat(2).
 func sysShmat(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	seg, err := t.Kernel().IPC().Segments.Find(a.Int(0))
+	seg, err := t.IPC().Segments.Find(a.Int(0))
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +121,7 @@ func sysShmdt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 // sysShmctl is shmctl(2).
 func sysShmctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	segs, actor, cmd := &t.Kernel().IPC().Segments, t.IPCActor(), a.Int(1)&^ipc64
+	segs, actor, cmd := &t.IPC().Segments, t.IPCActor(), a.Int(1)&^ipc64
 	switch cmd {
 	case ipcInfo:
 		_, _, highest := segs.Usage()

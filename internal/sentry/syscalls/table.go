@@ -38,6 +38,7 @@ var families = []family{
 	{"memory", pkeyRows},
 	{"memory", processVMRows},
 	{"process", cloneRows},
+	{"namespaces", namespaceRows},
 	{"process", execRows},
 	{"process", exitRows},
 	{"process", waitRows},

@@ -49,7 +49,7 @@ func (g *guestView) appendSemValues(b []byte, mem *[]byte, addr, _ uint64) []byt
 	if g.t == nil {
 		return appendPtr(b, addr)
 	}
-	set, err := g.t.Kernel().IPC().Semaphores.Find(g.args.Int(0))
+	set, err := g.t.IPC().Semaphores.Find(g.args.Int(0))
 	if err != nil {
 		return appendPtr(b, addr)
 	}

@@ -41,7 +41,7 @@ func sysWait4(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	case pid > 0:
 		w.PID = pid
 	case pid == 0:
-		w.PGID = t.ThreadGroup().PGID()
+		w.PGID = t.ThreadGroup().PGIDIn(t.PIDs())
 	case pid < -1:
 		w.PGID = -pid
 	}
@@ -78,7 +78,7 @@ func sysWaitid(t *kernel.Task, a kernel.Args) (uintptr, error) {
 			return 0, unix.EINVAL
 		}
 		if w.PGID = id; id == 0 {
-			w.PGID = t.ThreadGroup().PGID()
+			w.PGID = t.ThreadGroup().PGIDIn(t.PIDs())
 		}
 	case idPIDFD:
 		if id < 0 {

@@ -46,7 +46,7 @@ func Chmod(c Caller, p Path, mode uint32) error {
 			return unix.EPERM
 		}
 		mode &= 0o7777
-		if !cred.InGroup(gid) && !cred.Can(unix.CAP_FSETID) {
+		if !cred.InGroup(gid) && !cred.CanOver(unix.CAP_FSETID, uid, gid) {
 			mode &^= unix.S_ISGID
 		}
 		return InodeFor(c, p.Inode()).SetAttr(SetAttr{Which: SetMode, Mode: mode})
@@ -64,13 +64,13 @@ func Chown(c Caller, p Path, uid, gid uint32) error {
 		}
 		s := SetAttr{}
 		if uid != keep {
-			if !cred.Can(unix.CAP_CHOWN) && (cred.FSUID != ouid || uid != ouid) {
+			if !cred.CanOver(unix.CAP_CHOWN, ouid, ogid) && (cred.FSUID != ouid || uid != ouid) {
 				return unix.EPERM
 			}
 			s.Which, s.UID = s.Which|SetUID, uid
 		}
 		if gid != keep {
-			if !cred.Can(unix.CAP_CHOWN) && (cred.FSUID != ouid || gid != ogid && !cred.InGroup(gid)) {
+			if !cred.CanOver(unix.CAP_CHOWN, ouid, ogid) && (cred.FSUID != ouid || gid != ogid && !cred.InGroup(gid)) {
 				return unix.EPERM
 			}
 			s.Which, s.GID = s.Which|SetGID, gid

@@ -29,6 +29,12 @@ type FileSystemType struct {
 	Device bool
 	// Subtypes says that a subtype may follow the name.
 	Subtypes bool
+	// Nested says that who is privileged in a user namespace only may mount it
+	// in a mount namespace of that one's; others need CAP_SYS_ADMIN over all.
+	Nested bool
+	// Revealing says that the type shows the same wherever it is mounted, so
+	// that it may not be mounted where an instance is partly covered.
+	Revealing bool
 	// Mount makes an instance, or returns the one that there is.
 	Mount func(MountRequest) (FileSystem, error)
 }
@@ -61,17 +67,17 @@ func FileSystemTypes() []FileSystemType {
 	return out
 }
 
-// NewFileSystem makes an instance of a named type. ENODEV if there is none.
-func NewFileSystem(name string, r MountRequest) (FileSystem, error) {
-	base, sub, has := strings.Cut(name, ".")
+// FindFileSystemType returns the type with a name, and the subtype in it. ENODEV
+// if there is none.
+func FindFileSystemType(name string) (t FileSystemType, subtype string, err error) {
+	base, subtype, has := strings.Cut(name, ".")
 	fsTypes.RLock()
 	t, ok := fsTypes.byName[base]
 	fsTypes.RUnlock()
-	r.Subtype = sub
-	if !ok || has && (!t.Subtypes || sub == "") {
-		return nil, unix.ENODEV
+	if !ok || has && (!t.Subtypes || subtype == "") {
+		return t, "", unix.ENODEV
 	}
-	return t.Mount(r)
+	return t, subtype, nil
 }
 
 // lastAnonDev begins above the numbers that pipes and their like always have.

@@ -19,6 +19,9 @@ type Mount struct {
 	source string
 	flags  atomic.Uint64
 
+	// nameless says that the objects in the mount have no paths.
+	nameless bool
+
 	refs atomic.Int64
 	// writers counts what holds the mount writable: descriptions open for
 	// writing. It is -1 while the mount is being made read-only.
@@ -29,13 +32,31 @@ type Mount struct {
 	children atomic.Pointer[map[*Dentry]*Mount]
 
 	// Guarded by mountMu.
-	ns    *MountNamespace // nil once detached
+	ns    *MountNamespace // nil while and once detached
 	point Path            // where it is attached; invalid for a root
+	// floating says that the mount is the root of a tree that was never
+	// attached: it goes with the descriptor that holds it (fsmount(2)).
+	floating bool
+	propagation
+	// locked says that the mount cannot be taken off by itself, since it was
+	// copied from a more privileged namespace together with what it covers;
+	// lockedFlags are flags that must stay as they are for the same reason.
+	locked      bool
+	lockedFlags uint64
+	// expiring says that umount2(2) with MNT_EXPIRE has been here once.
+	expiring bool
 }
 
 // mountMu guards the shape of all mount trees. There is one for all
-// namespaces because a mount's place is looked at without knowing whose it is.
+// namespaces because a mount's place is looked at without knowing whose it is,
+// and because mounts propagate from one to another.
 var mountMu sync.RWMutex
+
+// allMounts counts the mounts of all namespaces, to bound them: a tree that is
+// shared with itself doubles with each change.
+var allMounts atomic.Int64
+
+const maxAllMounts = 100000
 
 // settable are the flags that a mount may have; the rest of mount(2)'s flags
 // say what to do rather than how a mount is.
@@ -56,37 +77,19 @@ func mountFlags(flags uint64) uint64 {
 	return flags & settable
 }
 
-// MountNamespace is a tree of mounts (mount_namespaces(7)).
-type MountNamespace struct {
-	// root is guarded by mountMu; pivot_root(2) changes it.
-	root *Mount
-	// count is how many mounts there are, to bound them. Guarded by mountMu.
-	count int
-}
-
-// maxMounts is how many mounts a namespace may have (fs.mount-max is 100,000
-// on Linux; the mounts of a sandbox are few).
-const maxMounts = 10000
-
 var lastMount atomic.Int64
-
-// NewMountNamespace returns a namespace whose root is fs, or nil if fs has no
-// usable root.
-func NewMountNamespace(fs FileSystem, flags uint64) *MountNamespace {
-	m, err := newMount(fs, nil, flags, fs.Name())
-	if err != nil {
-		return nil
-	}
-	ns := &MountNamespace{root: m, count: 1}
-	m.ns = ns
-	return ns
-}
 
 // newMount returns a mount with one reference, that of being attached. root
 // is a directory of fs, or nil for all of it.
+// ENOSPC if there are too many.
 func newMount(fs FileSystem, root *Dentry, flags uint64, source string) (*Mount, error) {
+	if allMounts.Add(1) > maxAllMounts {
+		allMounts.Add(-1)
+		return nil, unix.ENOSPC
+	}
 	s, err := superOf(fs)
 	if err != nil {
+		allMounts.Add(-1)
 		return nil, err
 	}
 	if root == nil {
@@ -136,8 +139,16 @@ func (m *Mount) startWrite() error {
 func (m *Mount) endWrite() { m.writers.Add(-1) }
 
 // remount changes the flags. EBUSY if the mount is to become read-only and
-// something holds it writable.
+// something holds it writable; EPERM for flags that are locked. mountMu is
+// held.
 func (m *Mount) remount(flags uint64) error {
+	if flags&lockedAtime == 0 {
+		flags |= m.Flags() & lockedAtime
+	}
+	changed := mountFlags(flags) ^ m.Flags()
+	if held := m.lockedFlags &^ lockedAtime; held&^flags != 0 || m.lockedFlags&lockedAtime != 0 && changed&lockedAtime != 0 {
+		return unix.EPERM
+	}
 	if flags&unix.MS_RDONLY == 0 || m.ReadOnly() {
 		m.flags.Store(mountFlags(flags))
 		return nil
@@ -171,6 +182,7 @@ func (m *Mount) decRef() {
 		panic("vfs: mount released twice")
 	}
 	if n == 0 {
+		allMounts.Add(-1)
 		m.root.DecRef()
 		m.super.unmounted()
 	}
@@ -194,6 +206,30 @@ func (m *Mount) mountAt(d *Dentry) *Mount {
 	return nil
 }
 
+// hang makes c what is mounted on d in m, replacing nothing. mountMu is held
+// for writing.
+func (m *Mount) hang(d *Dentry, c *Mount) {
+	m.setChild(d, c)
+	d.mounted.Add(1)
+	if mountedAt[d] == nil {
+		mountedAt[d] = map[*Mount]struct{}{}
+	}
+	mountedAt[d][c] = struct{}{}
+}
+
+// unhang undoes hang.
+func (m *Mount) unhang(d *Dentry, c *Mount) {
+	m.setChild(d, nil)
+	d.mounted.Add(-1)
+	if delete(mountedAt[d], c); len(mountedAt[d]) == 0 {
+		delete(mountedAt, d)
+	}
+}
+
+// mountedAt finds the mounts on a directory in all namespaces. mountMu guards
+// it.
+var mountedAt = map[*Dentry]map[*Mount]struct{}{}
+
 // setChild replaces the map of children. mountMu is held for writing.
 func (m *Mount) setChild(d *Dentry, c *Mount) {
 	var t map[*Dentry]*Mount
@@ -210,35 +246,6 @@ func (m *Mount) setChild(d *Dentry, c *Mount) {
 	m.children.Store(&t)
 }
 
-// attach puts m on top of at. It takes over at's references and the
-// namespace's claim to m. mountMu is held for writing.
-func (ns *MountNamespace) attach(m *Mount, at Path) {
-	m.point = at
-	at.Mount.setChild(at.Dentry, m)
-	at.Dentry.mounted.Add(1)
-	ns.adopt(m)
-}
-
-// adopt makes m and what is on it part of ns. mountMu is held.
-func (ns *MountNamespace) adopt(m *Mount) {
-	m.each(func(x *Mount) {
-		if x.ns == nil {
-			x.ns = ns
-			ns.count++
-		}
-	})
-}
-
-// detach takes m off its place and returns the place, whose references are
-// the caller's. m remains counted as attached. mountMu is held for writing.
-func (m *Mount) detach() Path {
-	at := m.point
-	at.Dentry.mounted.Add(-1)
-	at.Mount.setChild(at.Dentry, nil)
-	m.point = Path{}
-	return at
-}
-
 // each calls f for m and all mounts above it, lower ones first. mountMu is
 // held.
 func (m *Mount) each(f func(*Mount)) {
@@ -248,16 +255,6 @@ func (m *Mount) each(f func(*Mount)) {
 			c.each(f)
 		}
 	}
-}
-
-// Root is the namespace's root, with a reference taken: what is mounted last
-// on its root directory.
-func (ns *MountNamespace) Root() Path {
-	mountMu.RLock()
-	defer mountMu.RUnlock()
-	p := Path{ns.root, ns.root.root}
-	p.IncRef()
-	return p
 }
 
 // top follows the mounts on top of p. It takes over p's references and

@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"testing"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/tmpfs"
 	"coffer/internal/sentry/vfs"
 
@@ -247,7 +248,8 @@ func TestCloneNamespace(t *testing.T) {
 	w.mkdir("/m")
 	w.mount("/m", 0)
 	w.mkdir("/m/x")
-	c := w.ns.Clone()
+	c, err := w.ns.Clone(1, auth.Initial)
+	w.must(err)
 	r := c.Root()
 	o := vfs.Origin{Root: r, Start: r}
 	w.must(w.umount("/m", 0))
@@ -255,7 +257,7 @@ func TestCloneNamespace(t *testing.T) {
 	w.must(err)
 	p.DecRef()
 	r.DecRef()
-	c.Release()
+	c.DecRef()
 	if got := w.name(root, w.at, "/m/x", 0); got != "ENOENT" {
 		t.Errorf("unmounted, but %s is there", got)
 	}

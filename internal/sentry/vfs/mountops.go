@@ -1,9 +1,6 @@
 package vfs
 
 import (
-	"cmp"
-	"slices"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +11,43 @@ func (ns *MountNamespace) Mount(fs FileSystem, at Path, flags uint64, source str
 	if err != nil {
 		return err
 	}
+	m.super.own(ns.owner)
 	return ns.place(m, at)
+}
+
+// Visible reports whether an instance of a file system type is mounted in ns
+// with nothing of it covered but empty directories, and no more flags locked
+// than flags have: only then may one of the type be mounted who is not
+// privileged outside of ns (user_namespaces(7), "Mounting").
+func (ns *MountNamespace) Visible(typeName string, flags uint64) bool {
+	mountMu.RLock()
+	defer mountMu.RUnlock()
+	found := false
+	ns.root.each(func(m *Mount) {
+		if m.super.fs.Name() == typeName && m.root == m.super.root && m.lockedFlags&unix.MS_RDONLY&^flags == 0 && m.uncovered() {
+			found = true
+		}
+	})
+	return found
+}
+
+// uncovered reports whether nothing but empty directories is hidden by what is
+// on m for good. mountMu is held.
+func (m *Mount) uncovered() bool {
+	if t := m.children.Load(); t != nil {
+		for d, c := range *t {
+			if e, ok := d.inode.(MountPoint); c.locked && (!ok || !e.AlwaysEmpty()) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// MountPoint is implemented by directories that exist to be mounted on.
+type MountPoint interface {
+	// AlwaysEmpty reports that there is never anything in it.
+	AlwaysEmpty() bool
 }
 
 // place attaches a new mount, with what is on it, or gives it up.
@@ -24,7 +57,7 @@ func (ns *MountNamespace) place(m *Mount, at Path) error {
 	mountMu.Lock()
 	err := ns.mayAttach(m, at)
 	if err == nil {
-		ns.attach(m, at)
+		err = ns.attachAndSpread(m, at)
 	}
 	mountMu.Unlock()
 	if err != nil {
@@ -34,14 +67,68 @@ func (ns *MountNamespace) place(m *Mount, at Path) error {
 	return err
 }
 
+// attachAndSpread attaches m, and copies of it wherever changes of at's mount
+// propagate. It takes over at's references unless it fails. mountMu is held.
+func (ns *MountNamespace) attachAndSpread(m *Mount, at Path) error {
+	copies, err := spread(m, at.Mount, at.Dentry)
+	if err != nil {
+		return err
+	}
+	n := m.size()
+	for _, c := range copies {
+		if c.at.Mount.ns.count+n > MaxMounts {
+			for _, c := range copies {
+				c.at.DecRef()
+				c.tree.dismantle().release()
+			}
+			return unix.ENOSPC
+		}
+	}
+	ns.attach(m, at)
+	for _, c := range copies {
+		to := c.at.Mount.ns
+		if to.owner != ns.owner {
+			c.tree.lockTree()
+			c.tree.locked = false
+		}
+		// What is there already goes on top: it was mounted where the copy
+		// now is the floor.
+		if above := (*Mount)(nil); c.at.Mount.mountedOn(c.at.Dentry) {
+			above = (*c.at.Mount.children.Load())[c.at.Dentry]
+			old := above.detach()
+			to.attach(c.tree, c.at)
+			floor := c.tree.ceiling()
+			floor.IncRef()
+			to.attach(above, floor)
+			old.DecRef()
+			continue
+		}
+		to.attach(c.tree, c.at)
+	}
+	return nil
+}
+
+// ceiling is the root of what is mounted last on m's root directory. mountMu
+// is held; the path is not counted.
+func (m *Mount) ceiling() Path {
+	for m.mountedOn(m.root) {
+		m = (*m.children.Load())[m.root]
+	}
+	return Path{m, m.root}
+}
+
+// size is how many mounts the tree m has. mountMu is held.
+func (m *Mount) size() (n int) {
+	m.each(func(*Mount) { n++ })
+	return n
+}
+
 // mayAttach checks that m can go on top of at. mountMu is held.
 func (ns *MountNamespace) mayAttach(m *Mount, at Path) error {
-	n := 0
-	m.each(func(*Mount) { n++ })
 	switch {
 	case at.Mount.ns != ns:
 		return unix.EINVAL
-	case ns.count+n > maxMounts:
+	case ns.count+m.size() > MaxMounts:
 		return unix.ENOSPC
 	case at.Dentry.dead.Load():
 		return unix.ENOENT
@@ -79,16 +166,23 @@ func (m *Mount) dismantle() dismantled {
 	var gone dismantled
 	m.each(func(x *Mount) { gone.mounts = append(gone.mounts, x) })
 	for i := len(gone.mounts) - 1; i >= 0; i-- {
-		x := gone.mounts[i]
-		if x.point.Valid() {
-			gone.points = append(gone.points, x.detach())
-		}
-		if x.ns != nil {
-			x.ns.count--
-			x.ns = nil
-		}
+		gone.take(gone.mounts[i])
 	}
 	return gone
+}
+
+// take takes one mount, on which there is nothing any more, off.
+func (g *dismantled) take(x *Mount) {
+	if x.point.Valid() {
+		g.points = append(g.points, x.detach())
+	}
+	if x.ns != nil {
+		x.ns.count--
+		x.ns.changes.Add(1)
+		x.ns = nil
+	}
+	x.floating = false
+	x.isolate()
 }
 
 func (g dismantled) release() {
@@ -103,60 +197,163 @@ func (g dismantled) release() {
 // Bind makes what from leads to appear at at: MS_BIND, with MS_REC the mounts
 // on it too. The flags of the mount are those of from's.
 func (ns *MountNamespace) Bind(from, at Path, flags uint64) error {
-	if from.Dentry.kind == unix.S_IFLNK || from.Mount == namelessMount() {
-		return unix.EINVAL
-	}
-	mountMu.Lock()
-	if from.Mount.ns != ns {
-		mountMu.Unlock()
-		return unix.EINVAL
-	}
-	m, err := copyTree(from.Mount, from.Dentry, flags&unix.MS_REC != 0)
-	mountMu.Unlock()
+	m, err := ns.bindable(from, flags&unix.MS_REC != 0)
 	if err != nil {
 		return err
 	}
 	return ns.place(m, at)
 }
 
-// copyTree copies a mount, showing root of it, and if asked to the mounts on
-// top of what is shown. The copy is not attached. mountMu is held.
-func copyTree(m *Mount, root *Dentry, all bool) (*Mount, error) {
+// bindable copies what from leads to, for Bind.
+func (ns *MountNamespace) bindable(from Path, all bool) (*Mount, error) {
+	if from.Dentry.kind == unix.S_IFLNK || from.Mount.nameless && !from.bindsInto(ns) {
+		return nil, unix.EINVAL
+	}
+	mountMu.Lock()
+	defer mountMu.Unlock()
+	m := from.Mount
+	switch {
+	case m.unbindable:
+		return nil, unix.EINVAL
+	case m.ns != ns && !m.floats() && !m.nameless:
+		return nil, unix.EINVAL
+	case !all && m.hidesUnder(from.Dentry):
+		return nil, unix.EINVAL
+	}
+	return copyTree(m, from.Dentry, copyOptions{all: all})
+}
+
+// Bindable is implemented by inodes that can be bound although they have no
+// path: namespaces. BindsInto says whether it may be in ns: a mount namespace
+// must not hold itself, nor one that holds it.
+type Bindable interface{ BindsInto(ns *MountNamespace) bool }
+
+func (p Path) bindsInto(ns *MountNamespace) bool {
+	b, ok := p.Inode().(Bindable)
+	return ok && b.BindsInto(ns)
+}
+
+// floats reports whether m is of a tree that open_tree(2) or fsmount(2) made
+// and nobody has attached. mountMu is held.
+func (m *Mount) floats() bool {
+	for m.point.Valid() {
+		m = m.point.Mount
+	}
+	return m.floating
+}
+
+// hidesUnder reports whether something on d, or below it, may not be uncovered
+// by a copy without what is mounted there. mountMu is held.
+func (m *Mount) hidesUnder(d *Dentry) bool {
+	if t := m.children.Load(); t != nil {
+		for at, c := range *t {
+			if c.locked && at.under(d) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// under is within, with the lock taken.
+func (d *Dentry) under(top *Dentry) bool {
+	d.super.mu.RLock()
+	defer d.super.mu.RUnlock()
+	return d.within(top)
+}
+
+// lockTree keeps the mounts of a tree from being taken off one by one, and
+// their flags from being lifted. mountMu is held.
+func (m *Mount) lockTree() {
+	m.each(func(x *Mount) {
+		x.locked = true
+		x.lockedFlags |= x.Flags()&(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC) | lockedAtime
+	})
+}
+
+// lockedAtime in Mount.lockedFlags says that the flags about access times must
+// stay as they are.
+const lockedAtime = unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
+
+// copyOptions say how a tree is copied.
+type copyOptions struct {
+	// all copies the mounts on top of what is shown, unbindable also those that
+	// MS_BIND leaves out.
+	all, unbindable bool
+	// toSlave makes the copies of shared mounts slaves rather than peers.
+	toSlave bool
+	// copies, if not nil, gets the copy of each mount.
+	copies map[*Mount]*Mount
+}
+
+// copyTree copies a mount, showing root of it. The copy is not attached.
+// EPERM if what must not be uncovered would be. mountMu is held.
+func copyTree(m *Mount, root *Dentry, how copyOptions) (*Mount, error) {
 	c, err := newMount(m.super.fs, root, m.Flags(), m.source)
-	if err != nil || !all {
-		return c, err
+	if err != nil {
+		return nil, err
+	}
+	c.locked, c.lockedFlags = m.locked, m.lockedFlags
+	c.unbindable = m.unbindable && how.unbindable
+	switch {
+	case m.peers != nil && how.toSlave:
+		c.follow(m.peers)
+	default:
+		if m.peers != nil {
+			m.peers.add(c)
+		}
+		c.follow(m.master)
+	}
+	if how.copies != nil {
+		how.copies[m] = c
 	}
 	t := m.children.Load()
-	if t == nil {
+	if !how.all || t == nil {
 		return c, nil
 	}
+	children := make(map[*Dentry]*Mount, len(*t))
 	for d, child := range *t {
-		d.super.mu.RLock()
-		shown := d.within(root)
-		d.super.mu.RUnlock()
-		if !shown {
+		if !d.under(root) {
 			continue
 		}
-		cc, err := copyTree(child, child.root, true)
-		if err != nil {
-			gone := c.dismantle()
-			// What is released here may not take mountMu, and does not.
-			gone.release()
-			return nil, err
+		if child.unbindable && !how.unbindable {
+			if child.locked {
+				err = unix.EPERM
+				break
+			}
+			continue
 		}
-		p := Path{c, d}
-		p.IncRef()
-		cc.point = p
-		c.setChild(d, cc)
+		var cc *Mount
+		if cc, err = copyTree(child, child.root, how); err != nil {
+			break
+		}
+		cc.point = Path{c, d}
+		cc.point.IncRef()
+		children[d] = cc
+	}
+	// The map is stored once, since each change of it copies it.
+	c.children.Store(&children)
+	for d, cc := range children {
 		d.mounted.Add(1)
+		if mountedAt[d] == nil {
+			mountedAt[d] = map[*Mount]struct{}{}
+		}
+		mountedAt[d][cc] = struct{}{}
+	}
+	if err != nil {
+		// What is released here may not take mountMu, and does not.
+		c.dismantle().release()
+		return nil, err
 	}
 	return c, nil
 }
 
 // Remount changes the flags of the mount whose root p is (MS_REMOUNT with
-// MS_BIND; there are no options of whole file systems to change).
+// MS_BIND). EPERM for flags that a more privileged namespace has set.
 func (ns *MountNamespace) Remount(p Path, flags uint64) error {
-	if p.Dentry != p.Mount.root {
+	mountMu.Lock()
+	defer mountMu.Unlock()
+	if p.Dentry != p.Mount.root || p.Mount.ns != ns {
 		return unix.EINVAL
 	}
 	return p.Mount.remount(flags)
@@ -171,30 +368,14 @@ func (ns *MountNamespace) Move(from, at Path) error {
 	at = at.top()
 	mountMu.Lock()
 	m := from.Mount
-	err := func() error {
-		if m.ns != ns || at.Mount.ns != ns || !m.point.Valid() {
-			return unix.EINVAL
-		}
-		if m.root.isDir() != at.IsDir() {
-			return unix.ENOTDIR
-		}
-		for x := at.Mount; x != nil; x = x.point.Mount {
-			if x == m {
-				return unix.ELOOP
-			}
-		}
-		if at.Dentry.dead.Load() {
-			return unix.ENOENT
-		}
-		if at.Mount.mountedOn(at.Dentry) {
-			return unix.EBUSY
-		}
-		return nil
-	}()
 	var old Path
+	err := ns.mayMove(m, at)
 	if err == nil {
 		old = m.detach()
-		ns.attach(m, at)
+		if err = ns.attachAndSpread(m, at); err != nil {
+			m.point = old
+			old.Mount.hang(old.Dentry, m)
+		}
 	}
 	mountMu.Unlock()
 	if err != nil {
@@ -205,144 +386,31 @@ func (ns *MountNamespace) Move(from, at Path) error {
 	return nil
 }
 
-// Unmount takes the mount whose root p is off the tree; flags are those of
-// umount2(2). The caller drops p afterwards, as ever; its reference does not
-// make the mount busy.
-func (ns *MountNamespace) Unmount(p Path, flags uint32) error {
-	if flags&unix.MNT_EXPIRE != 0 {
-		return unix.EAGAIN // nothing is ever expired at the first call
-	}
-	if flags&unix.MNT_FORCE != 0 && p.IsMountRoot() {
-		if a, ok := p.Mount.super.fs.(Aborter); ok {
-			a.Abort()
-		}
-	}
-	mountMu.Lock()
-	m := p.Mount
-	if m.ns != ns || p.Dentry != m.root || !m.point.Valid() {
-		mountMu.Unlock()
+// mayMove checks that the attached mount m can go to at. mountMu is held.
+func (ns *MountNamespace) mayMove(m *Mount, at Path) error {
+	switch {
+	case m.ns != ns || at.Mount.ns != ns || !m.point.Valid() || m.locked || m.point.Mount.peers != nil:
+		return unix.EINVAL
+	case m.root.isDir() != at.IsDir():
+		return unix.ENOTDIR
+	case at.Mount.peers != nil && m.anyUnbindable():
 		return unix.EINVAL
 	}
-	// One reference is that of being attached, one is the caller's.
-	if flags&unix.MNT_DETACH == 0 && m.refs.Load() > 2 {
-		mountMu.Unlock()
+	for x := at.Mount; x != nil; x = x.point.Mount {
+		if x == m {
+			return unix.ELOOP
+		}
+	}
+	if at.Dentry.dead.Load() {
+		return unix.ENOENT
+	}
+	if at.Mount.mountedOn(at.Dentry) {
 		return unix.EBUSY
 	}
-	gone := m.dismantle()
-	mountMu.Unlock()
-	gone.release()
 	return nil
 }
 
-// PivotRoot makes newRoot, a mount's root, the root of the namespace and
-// moves the old root mount to putOld, as pivot_root(2). Moving the tasks'
-// root directories is the caller's work.
-func (ns *MountNamespace) PivotRoot(root, newRoot, putOld Path) error {
-	putOld.IncRef()
-	putOld = putOld.top()
-	mountMu.Lock()
-	m := newRoot.Mount
-	err := func() error {
-		switch {
-		case m.ns != ns || putOld.Mount.ns != ns || root.Mount.ns != ns:
-			return unix.EINVAL
-		case m == root.Mount || putOld.Mount == root.Mount:
-			return unix.EBUSY
-		case newRoot.Dentry != m.root || root.Dentry != root.Mount.root || !m.point.Valid():
-			return unix.EINVAL
-		case root.Mount != ns.root:
-			return unix.EINVAL // only the namespace's own root is pivoted
-		case !newRoot.IsDir() || !putOld.IsDir():
-			return unix.ENOTDIR
-		}
-		for x := putOld.Mount; ; x = x.point.Mount {
-			if x == m {
-				return nil
-			}
-			if x == nil {
-				return unix.EINVAL // putOld is not beneath newRoot
-			}
-		}
-	}()
-	if err != nil {
-		mountMu.Unlock()
-		putOld.DecRef()
-		return err
-	}
-	old := m.detach()
-	ns.root = m
-	ns.attach(root.Mount, putOld)
-	mountMu.Unlock()
-	old.DecRef()
-	return nil
-}
-
-// Clone copies the namespace, with all its mounts, for unshare(2).
-func (ns *MountNamespace) Clone() *MountNamespace {
-	mountMu.Lock()
-	defer mountMu.Unlock()
-	m, err := copyTree(ns.root, ns.root.root, true)
-	if err != nil {
-		return nil
-	}
-	n := &MountNamespace{root: m}
-	n.adopt(m)
-	return n
-}
-
-// Release takes all mounts off, when the namespace's last user is gone.
-func (ns *MountNamespace) Release() { dropTree(ns.root) }
-
-// MountInfo describes a mount for /proc/PID/mountinfo.
-type MountInfo struct {
-	ID, ParentID       int
-	DevMajor, DevMinor uint32
-	// Root is the path within the file system that is mounted, Point where.
-	Root, Point string
-	// Flags are the mount's MS_* flags.
-	Flags   uint64
-	Type    string
-	Source  string
-	Options string // of the file system, beside "rw" or "ro"
-}
-
-// OptionShower is implemented by a FileSystem that has options to show in
-// /proc/mounts, comma-separated.
-type OptionShower interface{ ShowOptions() string }
-
-// Mounts lists the mounts that can be reached from root, lower ones first.
-func (ns *MountNamespace) Mounts(root Path) []MountInfo {
-	mountMu.RLock()
-	var mounts []*Mount
-	ns.root.each(func(m *Mount) { mounts = append(mounts, m) })
-	slices.SortFunc(mounts, func(a, b *Mount) int { return cmp.Compare(a.id, b.id) })
-	out := make([]MountInfo, 0, len(mounts))
-	for _, m := range mounts {
-		i := MountInfo{ID: m.id, ParentID: m.id, Flags: m.Flags(), Type: m.super.fs.Name(), Source: m.source}
-		if m.point.Valid() {
-			i.ParentID = m.point.Mount.id
-		}
-		at := Path{m, m.root}
-		ok := at == root
-		i.Point = "/"
-		if !ok {
-			i.Point, ok = nameUnder(root, at)
-		}
-		if !ok {
-			continue
-		}
-		i.Root = m.root.nameInSuper()
-		out = append(out, i)
-		mounts[len(out)-1] = m
-	}
-	mountMu.RUnlock()
-	for i, m := range mounts[:len(out)] {
-		if a, err := m.root.inode.Attr(); err == nil {
-			out[i].DevMajor, out[i].DevMinor = a.DevMajor, a.DevMinor
-		}
-		if s, ok := m.super.fs.(OptionShower); ok {
-			out[i].Options = s.ShowOptions()
-		}
-	}
-	return out
+func (m *Mount) anyUnbindable() (any bool) {
+	m.each(func(x *Mount) { any = any || x.unbindable })
+	return any
 }

@@ -23,7 +23,7 @@ func (*namelessFS) Attr() (Attr, error) {
 
 // namelessMount is never attached anywhere, nor released.
 var namelessMount = sync.OnceValue(func() *Mount {
-	m, err := newMount(&namelessFS{}, nil, 0, "anon_inodefs")
+	m, err := NamelessMount(&namelessFS{})
 	if err != nil {
 		panic(err) // its root's attributes are above
 	}
@@ -32,8 +32,21 @@ var namelessMount = sync.OnceValue(func() *Mount {
 
 // Nameless returns a path, with a reference, to an inode that has no name.
 // Its kind is what the inode's attributes say.
-func Nameless(ino Inode) (Path, error) {
-	m := namelessMount()
+func Nameless(ino Inode) (Path, error) { return namelessMount().Place(ino) }
+
+// NamelessMount mounts fs where only Place leads to: it is never attached
+// anywhere, nor released.
+func NamelessMount(fs FileSystem) (*Mount, error) {
+	m, err := newMount(fs, nil, 0, fs.Name())
+	if err != nil {
+		return nil, err
+	}
+	m.nameless = true
+	return m, nil
+}
+
+// Place is Nameless for a mount of NamelessMount's.
+func (m *Mount) Place(ino Inode) (Path, error) {
 	d, err := newDentry(m.super, nil, "", ino)
 	if err != nil {
 		return Path{}, err

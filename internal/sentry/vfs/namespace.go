@@ -253,9 +253,10 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 		}
 		return unix.ENOTDIR
 	}
-	err = d.removeChild(c, name, victim, wantDir)
+	err = ns.removeChild(c, d, name, victim, wantDir)
 	d.ops.Unlock()
 	if err == nil {
+		victim.detachAll()
 		notifyRemoved(d, victim, name)
 	}
 	victim.DecRef()
@@ -263,8 +264,8 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 }
 
 // removeChild removes victim from directory d, whose ops lock is held.
-func (d *Dentry) removeChild(c Caller, name string, victim *Dentry, wantDir bool) error {
-	if err := mayDelete(c, d, victim, wantDir); err != nil {
+func (ns *MountNamespace) removeChild(c Caller, d *Dentry, name string, victim *Dentry, wantDir bool) error {
+	if err := ns.mayDelete(c, d, victim, wantDir); err != nil {
 		return err
 	}
 	if !wantDir {

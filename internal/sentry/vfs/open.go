@@ -363,7 +363,7 @@ func mayOpen(c Caller, p Path, flags uint32) error {
 			return unix.EISDIR
 		}
 	case unix.S_IFCHR, unix.S_IFBLK:
-		if p.Mount.Flags()&unix.MS_NODEV != 0 {
+		if p.Mount.Flags()&unix.MS_NODEV != 0 || !p.Mount.super.trusted() {
 			return unix.EACCES
 		}
 	}

@@ -9,10 +9,10 @@ func (ns *MountNamespace) PathName(root, p Path) (name string, ok bool) {
 	if !p.Valid() {
 		return "", false
 	}
-	if n, ok := p.Inode().(LinkNamer); ok && p.Mount == namelessMount() {
+	if n, ok := p.Inode().(LinkNamer); ok && p.Mount.nameless {
 		return n.LinkName(), true
 	}
-	deleted := p.Dentry.dead.Load()
+	deleted := p.Dentry.dead.Load() && p.Dentry != p.Mount.root
 	mountMu.RLock()
 	name, ok = nameUnder(root, p)
 	mountMu.RUnlock()

@@ -46,10 +46,10 @@ func ModeAllows(cred *auth.Credentials, mode, uid, gid, mask uint32) error {
 		return nil
 	}
 	dir := mode&unix.S_IFMT == unix.S_IFDIR
-	if cred.Can(unix.CAP_DAC_OVERRIDE) && (dir || mask&unix.X_OK == 0 || mode&0o111 != 0) {
+	if cred.CanOver(unix.CAP_DAC_OVERRIDE, uid, gid) && (dir || mask&unix.X_OK == 0 || mode&0o111 != 0) {
 		return nil
 	}
-	if cred.Can(unix.CAP_DAC_READ_SEARCH) && (mask == unix.R_OK || dir && mask&unix.W_OK == 0) {
+	if cred.CanOver(unix.CAP_DAC_READ_SEARCH, uid, gid) && (mask == unix.R_OK || dir && mask&unix.W_OK == 0) {
 		return nil
 	}
 	return unix.EACCES
@@ -57,7 +57,7 @@ func ModeAllows(cred *auth.Credentials, mode, uid, gid, mask uint32) error {
 
 // owns reports whether cred may do what only the owner may.
 func owns(cred *auth.Credentials, uid uint32) bool {
-	return cred.FSUID == uid || cred.Can(unix.CAP_FOWNER)
+	return cred.FSUID == uid || cred.CanOverUser(unix.CAP_FOWNER, uid)
 }
 
 // Access checks p against mask (unix.R_OK|W_OK|X_OK) for c's credentials,
@@ -100,8 +100,9 @@ func mayCreate(c Caller, p Path) error {
 }
 
 // mayDelete checks that the caller may remove victim, a name in directory
-// dir: with wantDir a directory, without it anything else.
-func mayDelete(c Caller, dir, victim *Dentry, wantDir bool) error {
+// dir: with wantDir a directory, without it anything else. What is a mount point
+// in the caller's namespace is EBUSY.
+func (ns *MountNamespace) mayDelete(c Caller, dir, victim *Dentry, wantDir bool) error {
 	cred := c.Credentials()
 	if err := permitted(c, dir.inode, unix.W_OK|unix.X_OK); err != nil {
 		return err
@@ -125,7 +126,7 @@ func mayDelete(c Caller, dir, victim *Dentry, wantDir bool) error {
 		}
 		return unix.EISDIR
 	}
-	if victim.mounted.Load() > 0 {
+	if ns.isMountPoint(victim) {
 		return unix.EBUSY
 	}
 	return nil
@@ -136,7 +137,7 @@ func mayDelete(c Caller, dir, victim *Dentry, wantDir bool) error {
 func ownerIn(c Caller, dir Inode, mode uint32) (Owner, uint32, error) {
 	cred := c.Credentials()
 	o := Owner{cred.FSUID, cred.FSGID}
-	dmode, _, dgid, err := ownership(c, dir)
+	dmode, duid, dgid, err := ownership(c, dir)
 	if err != nil {
 		return o, mode, err
 	}
@@ -144,7 +145,7 @@ func ownerIn(c Caller, dir Inode, mode uint32) (Owner, uint32, error) {
 		o.GID = dgid
 		if mode&unix.S_IFMT == unix.S_IFDIR {
 			mode |= unix.S_ISGID
-		} else if mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010 && !cred.InGroup(dgid) && !cred.Can(unix.CAP_FSETID) {
+		} else if mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010 && !cred.InGroup(dgid) && !cred.CanOver(unix.CAP_FSETID, duid, dgid) {
 			mode &^= unix.S_ISGID
 		}
 	}

@@ -39,9 +39,12 @@ func (ns *MountNamespace) RenameAt(c Caller, o Origin, old string, no Origin, ne
 		return unix.EBUSY
 	}
 	unlock := lockPair(from.dir.Dentry, to.dir.Dentry)
-	r, err := rename(c, from, to, flags)
+	r, err := ns.rename(c, from, to, flags)
 	unlock()
 	if err == nil && !r.same {
+		if r.target != nil && flags&unix.RENAME_EXCHANGE == 0 {
+			r.target.detachAll()
+		}
 		r.notify(from, to, flags)
 	}
 	r.release()
@@ -90,7 +93,7 @@ func (r renamed) release() {
 }
 
 // rename checks and does a rename; both directories are locked.
-func rename(c Caller, from, to place, flags uint32) (r renamed, err error) {
+func (ns *MountNamespace) rename(c Caller, from, to place, flags uint32) (r renamed, err error) {
 	fd, td := from.dir.Dentry, to.dir.Dentry
 	if r.source, err = fd.child(c, from.name); err != nil {
 		return r, err
@@ -120,7 +123,7 @@ func rename(c Caller, from, to place, flags uint32) (r renamed, err error) {
 		r.same = true
 		return r, nil
 	}
-	if err := mayRename(c, from, to, r, exchange); err != nil {
+	if err := ns.mayRename(c, from, to, r, exchange); err != nil {
 		return r, err
 	}
 	if r.target != nil && r.target.isDir() && !exchange {
@@ -154,8 +157,8 @@ func checkLoop(r renamed, fd, td *Dentry, exchange bool) error {
 }
 
 // mayRename checks permissions and kinds.
-func mayRename(c Caller, from, to place, r renamed, exchange bool) error {
-	if err := mayDelete(c, from.dir.Dentry, r.source, r.source.isDir()); err != nil {
+func (ns *MountNamespace) mayRename(c Caller, from, to place, r renamed, exchange bool) error {
+	if err := ns.mayDelete(c, from.dir.Dentry, r.source, r.source.isDir()); err != nil {
 		return err
 	}
 	switch {
@@ -164,11 +167,11 @@ func mayRename(c Caller, from, to place, r renamed, exchange bool) error {
 			return err
 		}
 	case exchange:
-		if err := mayDelete(c, to.dir.Dentry, r.target, r.target.isDir()); err != nil {
+		if err := ns.mayDelete(c, to.dir.Dentry, r.target, r.target.isDir()); err != nil {
 			return err
 		}
 	default:
-		if err := mayDelete(c, to.dir.Dentry, r.target, r.source.isDir()); err != nil {
+		if err := ns.mayDelete(c, to.dir.Dentry, r.target, r.source.isDir()); err != nil {
 			return err
 		}
 	}

@@ -99,7 +99,7 @@ func TestStress(t *testing.T) {
 	if counted, there := vfs.MountCount(w.ns); counted != there {
 		t.Errorf("%d mounts are counted, %d are there", counted, there)
 	}
-	w.ns.Release()
+	w.ns.DecRef()
 	w.at.Root.DecRef()
 	if n := len(vfs.Supers()) - before; n != 0 {
 		t.Errorf("%d file systems are still in use", n)

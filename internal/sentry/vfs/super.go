@@ -3,6 +3,8 @@ package vfs
 import (
 	"sync"
 	"sync/atomic"
+
+	"coffer/internal/sentry/auth"
 )
 
 // maxCached is how many dentries of one file system the cache keeps beyond
@@ -30,6 +32,19 @@ type super struct {
 	count int
 
 	mounts atomic.Int64
+	// owner is the user namespace whose devices and set-user-ID programs the
+	// file system may hold: that of who mounted it first.
+	owner atomic.Pointer[auth.UserNamespace]
+}
+
+// own makes ns the owner of a file system that has none yet.
+func (s *super) own(ns *auth.UserNamespace) { s.owner.CompareAndSwap(nil, ns) }
+
+// trusted reports whether the file system's devices may be opened: not if who
+// mounted it was privileged in a user namespace only.
+func (s *super) trusted() bool {
+	o := s.owner.Load()
+	return o == nil || o == auth.Initial
 }
 
 // supers finds the super of a FileSystem that is mounted a second time.

@@ -62,11 +62,7 @@ func (m *master) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 	case unix.TIOCSIG:
 		return 0, t.sendSignal(arg)
 	case unix.TIOCGPGRP:
-		var id int32
-		if pg := t.foreground(); pg != nil {
-			id = pg.ID()
-		}
-		return 0, putInt(c, arg, uint32(id))
+		return 0, putInt(c, arg, uint32(groupID(c, t.foreground())))
 	case unix.TIOCINQ:
 		_, n := t.line.Queued()
 		return 0, putInt(c, arg, uint32(n))
@@ -101,11 +97,7 @@ func (s *slave) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		if task == nil || task.TTY() != kernel.TTY(t) {
 			return 0, unix.ENOTTY
 		}
-		var id int32
-		if pg := t.foreground(); pg != nil {
-			id = pg.ID()
-		}
-		return 0, putInt(c, arg, uint32(id))
+		return 0, putInt(c, arg, uint32(groupID(c, t.foreground())))
 	case unix.TIOCNOTTY:
 		if task == nil || task.TTY() != kernel.TTY(t) {
 			return 0, unix.ENOTTY
@@ -212,8 +204,16 @@ func (t *Terminal) jobIoctl(task *kernel.Task, cmd uint32, arg uint64) error {
 		if s == nil {
 			return unix.ENOTTY
 		}
-		return putInt(task, arg, uint32(s.ID()))
+		return putInt(task, arg, uint32(s.IDIn(task.PIDs())))
 	}
+}
+
+// groupID is the number by which c knows a process group, 0 for none.
+func groupID(c vfs.Caller, pg *kernel.ProcessGroup) int32 {
+	if task, ok := c.(*kernel.Task); ok {
+		return pg.IDIn(task.PIDs())
+	}
+	return 0
 }
 
 // insert is TIOCSTI, which modern systems allow only to the administrator.

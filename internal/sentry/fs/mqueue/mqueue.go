@@ -149,6 +149,16 @@ func (ns *Namespace) create(c vfs.Caller, name string, mode uint32, attr *Attr, 
 	return q, nil
 }
 
+// Destroy removes all names, when nobody can reach the namespace any more.
+func (ns *Namespace) Destroy() {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	for name, q := range ns.byName {
+		delete(ns.byName, name)
+		q.unref()
+	}
+}
+
 // access checks the permission to open.
 func (q *Queue) access(c *auth.Credentials, flags uint32) error {
 	want := [4]uint32{unix.O_RDONLY: 4, unix.O_WRONLY: 2, unix.O_RDWR: 6, 3: 6}[flags&unix.O_ACCMODE]
@@ -160,7 +170,7 @@ func (q *Queue) access(c *auth.Credentials, flags uint32) error {
 	case c.InGroup(a.GID):
 		granted >>= 3
 	}
-	if want&^granted != 0 && !c.Can(unix.CAP_DAC_OVERRIDE) {
+	if want&^granted != 0 && !c.CanOver(unix.CAP_DAC_OVERRIDE, a.UID, a.GID) {
 		return unix.EACCES
 	}
 	return nil
@@ -326,8 +336,8 @@ func (f *File) Pollable() {}
 
 // Flush implements vfs.File: closing ends what the process asked to be told.
 func (f *File) Flush(c vfs.Caller) error {
-	if p, ok := c.(interface{ PID() int32 }); ok {
-		return f.Queue.SetNotify(p.PID(), nil)
+	if p, ok := c.(interface{ FirstPID() int32 }); ok {
+		return f.Queue.SetNotify(p.FirstPID(), nil)
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 // Package procfs is the file system of proc(5): what programs read to learn
 // of processes and of the system.
 //
+// Each PID namespace has a file system of its own, which shows what can be seen
+// from it, by the numbers that it has there.
+//
 // A process's directory is looked up anew each time that its number is walked
 // to, since processes end and numbers are used again; everything in it is
 // generated when it is read.
@@ -34,12 +37,16 @@ type Config struct {
 
 // FS is the file system.
 type FS struct {
-	k      *kernel.Kernel
+	k *kernel.Kernel
+	// pids is the PID namespace that is shown.
+	pids   *kernel.PIDNamespace
 	config Config
 	super  *genfs.Super
 	root   *root
 	bootID string
-	load   loadAverage
+	load   *loadAverage
+	// values are the settings in /proc/sys, which all instances share.
+	values *values
 }
 
 // New returns the file system and makes it the one that mount(2) mounts.
@@ -47,11 +54,41 @@ func New(c Config) *FS {
 	if c.CPUInfo == "" {
 		c.CPUInfo = minimalCPUInfo(kernel.CPUs())
 	}
-	fs := &FS{k: c.Kernel, config: c, super: genfs.NewSuper(vfs.AnonymousDevice()), bootID: newUUID()}
+	fs := &FS{k: c.Kernel, pids: c.Kernel.PIDs(), config: c, super: genfs.NewSuper(vfs.AnonymousDevice()),
+		bootID: newUUID(), load: new(loadAverage), values: new(values)}
 	fs.load.last = c.Kernel.BootTime()
 	fs.root = newRoot(fs)
 	c.Kernel.AddFileSystem(fs)
+	// The type is registered for all kernels of the process.
+	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "proc", Nested: true, Revealing: true,
+		Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
+			t := taskOf(r.Caller)
+			if t == nil {
+				return nil, unix.ENODEV
+			}
+			first, ok := t.Kernel().FileSystem("proc").(*FS)
+			if !ok {
+				return nil, unix.ENODEV
+			}
+			if !t.Credentials().CanIn(t.PIDs().Owner(), unix.CAP_SYS_ADMIN) {
+				return nil, unix.EPERM
+			}
+			return first.showing(t.PIDs()), nil
+		}})
 	return fs
+}
+
+// showing is the file system of another PID namespace.
+func (fs *FS) showing(pids *kernel.PIDNamespace) vfs.FileSystem {
+	if pids == fs.pids {
+		return fs
+	}
+	return pids.Proc(func() vfs.FileSystem {
+		n := &FS{k: fs.k, pids: pids, config: fs.config, super: genfs.NewSuper(vfs.AnonymousDevice()),
+			bootID: fs.bootID, load: fs.load, values: fs.values}
+		n.root = newRoot(n)
+		return n
+	})
 }
 
 // Name implements vfs.FileSystem.
@@ -96,11 +133,11 @@ const firstPIDKey = 256
 func (r *root) Lookup(name string) (vfs.Inode, error) {
 	if pid, ok := parseID(name); ok {
 		// A thread's number works too, though it is not listed.
-		if g := r.fs.k.ThreadGroup(pid); g != nil {
-			return newTaskDir(r.fs, r.Ino, subject{group: g}), nil
+		if g := r.fs.pids.ThreadGroup(pid); g != nil {
+			return newTaskDir(r.fs, r.Ino, subject{pids: r.fs.pids, group: g}), nil
 		}
-		if t := r.fs.k.Task(pid); t != nil {
-			return newTaskDir(r.fs, r.Ino, subject{group: t.ThreadGroup(), of: pid}), nil
+		if t := r.fs.pids.Task(pid); t != nil {
+			return newTaskDir(r.fs, r.Ino, subject{pids: r.fs.pids, group: t.ThreadGroup(), of: pid}), nil
 		}
 		return nil, unix.ENOENT
 	}
@@ -113,7 +150,7 @@ func (r *root) current(name string, child vfs.Inode) bool {
 		return child != nil
 	}
 	d, ok := child.(*taskDir)
-	return ok && d.alive() && (d.group == r.fs.k.ThreadGroup(pid) || d.of == pid && r.fs.k.Task(pid) != nil)
+	return ok && d.alive() && (d.group == r.fs.pids.ThreadGroup(pid) || d.of == pid && r.fs.pids.Task(pid) != nil)
 }
 
 func (r *root) Open(vfs.Caller, uint32) (vfs.File, error) {
@@ -123,7 +160,7 @@ func (r *root) Open(vfs.Caller, uint32) (vfs.File, error) {
 // Attr counts the processes among the links, as Linux does.
 func (r *root) Attr() (vfs.Attr, error) {
 	a, err := r.Dir.Attr()
-	a.Nlink += uint32(len(r.fs.k.ThreadGroups()))
+	a.Nlink += uint32(len(r.fs.pids.ThreadGroups()))
 	return a, err
 }
 
@@ -142,12 +179,13 @@ func (r *root) List(c vfs.Caller, after int64, emit func(int64, vfs.DirEntry) bo
 	if !more {
 		return nil
 	}
-	for _, g := range r.fs.k.ThreadGroups() {
-		key := firstPIDKey + int64(g.ID())
+	for _, g := range r.fs.pids.ThreadGroups() {
+		id := g.IDIn(r.fs.pids)
+		key := firstPIDKey + int64(id)
 		if key <= after {
 			continue
 		}
-		name := strconv.Itoa(int(g.ID()))
+		name := strconv.Itoa(int(id))
 		if !emit(key, vfs.DirEntry{Ino: genfs.Ino(r.Ino, name), Type: unix.DT_DIR, Name: name}) {
 			return nil
 		}

@@ -116,6 +116,7 @@ func mountinfo(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 		b = append(escape(b, i.Root), ' ')
 		b = append(escape(b, i.Point), ' ')
 		b = append(b, mountOptions(i)...)
+		b = appendPropagation(b, i)
 		b = append(b, " - "...)
 		b = append(escape(b, i.Type), ' ')
 		b = append(escape(b, source(i)), ' ')
@@ -123,6 +124,22 @@ func mountinfo(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 		b = append(b, '\n')
 	}
 	return b, nil
+}
+
+// appendPropagation appends mountinfo's optional fields.
+func appendPropagation(b []byte, i *vfs.MountInfo) []byte {
+	for _, f := range [...]struct {
+		name  string
+		group int
+	}{{" shared:", i.PeerGroup}, {" master:", i.Master}, {" propagate_from:", i.From}} {
+		if f.group != 0 {
+			b = strconv.AppendInt(append(b, f.name...), int64(f.group), 10)
+		}
+	}
+	if i.Unbindable {
+		b = append(b, " unbindable"...)
+	}
+	return b
 }
 
 // mountstats renders /proc/PID/mountstats.

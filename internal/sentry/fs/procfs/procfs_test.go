@@ -259,8 +259,8 @@ func TestSystemFiles(t *testing.T) {
 	if got := s.must("sys/kernel/hostname"); got != "box\n" {
 		t.Errorf("hostname %q", got)
 	}
-	if err := s.write(s.init, "sys/kernel/hostname", "other\n"); err != nil || s.k.Hostname() != "other" {
-		t.Errorf("hostname %q, %v", s.k.Hostname(), err)
+	if err := s.write(s.init, "sys/kernel/hostname", "other\n"); err != nil || s.init.UTS().Hostname() != "other" {
+		t.Errorf("hostname %q, %v", s.init.UTS().Hostname(), err)
 	}
 	if s.must("sys/kernel/random/uuid") == s.must("sys/kernel/random/uuid") {
 		t.Error("uuid repeats")
@@ -443,8 +443,8 @@ func FuzzWrite(f *testing.F) {
 		s.write(s.init, path, string(data))
 		s.must("self/status")
 		s.must("self/stat")
-		if len(s.k.Hostname()) > maxName {
-			t.Errorf("hostname of %d bytes", len(s.k.Hostname()))
+		if len(s.init.UTS().Hostname()) > maxName {
+			t.Errorf("hostname of %d bytes", len(s.init.UTS().Hostname()))
 		}
 		if v := s.init.ThreadGroup().OOMScoreAdj(); v < oomScoreAdjMin || v > oomScoreAdjMax {
 			t.Errorf("oom_score_adj %d", v)

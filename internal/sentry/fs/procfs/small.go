@@ -30,8 +30,6 @@ var (
 	cgroup        = text("0::/\n")
 	sessionid     = text("4294967295")
 	loginuid      = text("4294967295")
-	setgroups     = text("allow\n")
-	idMap         = text("         0          0 4294967295\n")
 	timensOffsets = text("monotonic           0         0\nboottime            0         0\n")
 	// coredumpFilter is the default of core(5).
 	coredumpFilter = text("00000033\n")
@@ -82,8 +80,6 @@ func accept(s subject, _ vfs.Caller, _ []byte) error {
 }
 
 // deny refuses to change what is settled in the one user namespace.
-func deny(subject, vfs.Caller, []byte) error { return unix.EPERM }
-
 func comm(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 	t, err := s.task()
 	if err != nil {
@@ -139,12 +135,12 @@ func children(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 	if !s.alive() {
 		return nil, unix.ESRCH
 	}
-	if s.of != s.group.ID() {
+	if s.of != s.group.IDIn(s.pids) {
 		return b, nil
 	}
 	var ids []int32
 	for _, g := range s.group.Children() {
-		ids = append(ids, g.ID())
+		ids = append(ids, g.IDIn(s.pids))
 	}
 	sortIDs(ids)
 	for _, id := range ids {

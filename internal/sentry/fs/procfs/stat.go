@@ -49,7 +49,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 		ttyNr = int64(int32(unix.Mkdev(major, minor)))
 		if sess := k.TTYSession(tty); sess != nil {
 			if pg := sess.Foreground(); pg != nil {
-				foreground = int64(pg.ID())
+				foreground = int64(pg.IDIn(s.pids))
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	b = append(b, ") "...)
 	b = append(b, state(s, t))
 	for _, v := range [...]int64{
-		int64(g.PPID()), int64(g.PGID()), int64(g.SID()), ttyNr, foreground,
+		int64(g.PPIDIn(s.pids)), int64(g.PGIDIn(s.pids)), int64(g.SIDIn(s.pids)), ttyNr, foreground,
 		0,          // flags
 		0, 0, 0, 0, // minflt cminflt majflt cmajflt
 		ticks(user), ticks(system), ticks(childUser), ticks(childSystem),
@@ -120,7 +120,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 
 // exitSignal is the process's for its leader, and none for other threads.
 func exitSignal(s subject, t *kernel.Task) int32 {
-	if s.of != 0 && s.of != s.group.ID() {
+	if s.of != 0 && s.of != s.group.IDIn(s.pids) {
 		return -1
 	}
 	return s.group.ExitSignal()

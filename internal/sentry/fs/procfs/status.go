@@ -17,7 +17,7 @@ var stateNames = map[byte]string{
 }
 
 // status renders /proc/PID/status (proc_pid_status(5)).
-func status(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
+func status(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	t, err := s.task()
 	if err != nil {
 		return nil, err
@@ -38,23 +38,31 @@ func status(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 	}
 	letter := state(s, t)
 	line("State", string(letter)+" ("+stateNames[letter]+")")
-	number("Tgid", int64(g.ID()))
+	number("Tgid", int64(g.IDIn(s.pids)))
 	number("Ngid", 0)
 	number("Pid", int64(s.id()))
-	number("PPid", int64(g.PPID()))
+	number("PPid", int64(g.PPIDIn(s.pids)))
 	number("TracerPid", 0)
-	line("Uid", fmt.Sprintf("%d\t%d\t%d\t%d", cred.RUID, cred.EUID, cred.SUID, cred.FSUID))
-	line("Gid", fmt.Sprintf("%d\t%d\t%d\t%d", cred.RGID, cred.EGID, cred.SGID, cred.FSGID))
+	users := c.Credentials().UserNS
+	line("Uid", fmt.Sprintf("%d\t%d\t%d\t%d", users.FromUID(cred.RUID), users.FromUID(cred.EUID),
+		users.FromUID(cred.SUID), users.FromUID(cred.FSUID)))
+	line("Gid", fmt.Sprintf("%d\t%d\t%d\t%d", users.FromGID(cred.RGID), users.FromGID(cred.EGID),
+		users.FromGID(cred.SGID), users.FromGID(cred.FSGID)))
 	number("FDSize", int64(fdSize(fds)))
 	b = append(b, "Groups:\t"...)
 	for _, gid := range cred.Groups {
-		b = append(strconv.AppendUint(b, uint64(gid), 10), ' ')
+		b = append(strconv.AppendUint(b, uint64(users.FromGID(gid)), 10), ' ')
 	}
 	b = append(b, '\n')
-	number("NStgid", int64(g.ID()))
-	number("NSpid", int64(s.id()))
-	number("NSpgid", int64(g.PGID()))
-	number("NSsid", int64(g.SID()))
+	pg := g.ProcessGroup()
+	line("NStgid", numbers(g.Numbers(s.pids)))
+	line("NSpid", numbers(t.Numbers(s.pids)))
+	line("NSpgid", numbers(pg.Numbers(s.pids)))
+	sid := []int32{0}
+	if pg != nil {
+		sid = pg.Session().Numbers(s.pids)
+	}
+	line("NSsid", numbers(sid))
 	number("Kthread", 0)
 	if m != nil {
 		total, use, _ := usage(m)
@@ -110,6 +118,18 @@ func status(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 	number("voluntary_ctxt_switches", 0)
 	number("nonvoluntary_ctxt_switches", 0)
 	return b, nil
+}
+
+// numbers joins a process's numbers in nested namespaces.
+func numbers(ids []int32) string {
+	var b []byte
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, '\t')
+		}
+		b = strconv.AppendInt(b, int64(id), 10)
+	}
+	return string(b)
 }
 
 // fdSize is how many slots the descriptor table has, as Linux allocates them.

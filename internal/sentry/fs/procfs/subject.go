@@ -10,6 +10,8 @@ import (
 
 // subject is whom a directory is about: a process, or one thread of it.
 type subject struct {
+	// pids is the namespace that numbers it.
+	pids  *kernel.PIDNamespace
 	group *kernel.ThreadGroup
 	// of is the thread's number, 0 for the process as a whole.
 	of int32
@@ -18,15 +20,16 @@ type subject struct {
 // alive reports whether the process, or the thread, still has its number.
 func (s subject) alive() bool {
 	g := s.group
-	if g.Kernel().ThreadGroup(g.ID()) != g {
+	id := g.IDIn(s.pids)
+	if s.pids.ThreadGroup(id) != g {
 		return false
 	}
-	return s.of == 0 || s.of == g.ID() || s.thread() != nil
+	return s.of == 0 || s.of == id || s.thread() != nil
 }
 
 // thread is the thread that of numbers, or nil.
 func (s subject) thread() *kernel.Task {
-	t := s.group.Kernel().Task(s.of)
+	t := s.pids.Task(s.of)
 	if t == nil || t.ThreadGroup() != s.group {
 		return nil
 	}
@@ -57,7 +60,7 @@ func (s subject) id() int32 {
 	if s.of != 0 {
 		return s.of
 	}
-	return s.group.ID()
+	return s.group.IDIn(s.pids)
 }
 
 // memory is the subject's address space, nil for one that has ended.
@@ -105,18 +108,9 @@ func (s subject) mayLook(c vfs.Caller) error {
 		return nil
 	}
 	cred, other := c.Credentials(), t.Credentials()
-	if cred.Can(unix.CAP_SYS_PTRACE) {
-		return nil
-	}
 	u, g := cred.FSUID, cred.FSGID
-	if u != other.EUID || u != other.SUID || u != other.RUID || g != other.EGID || g != other.SGID || g != other.RGID {
-		return unix.EACCES
-	}
-	if m, _, _ := t.Resources(); m != nil && m.Dumpable() != 1 {
-		return unix.EACCES
-	}
-	// A process with more capabilities than the caller's is none of its business.
-	if other.Permitted&^cred.Permitted != 0 {
+	same := u == other.EUID && u == other.SUID && u == other.RUID && g == other.EGID && g == other.SGID && g == other.RGID
+	if !same && !cred.CanIn(other.UserNS, unix.CAP_SYS_PTRACE) || !kernel.MayLookInto(cred, t) {
 		return unix.EACCES
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/genfs"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/mm"
@@ -16,6 +17,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// values are the settings that can be written, by the inode of their file.
+type values struct {
+	mu sync.Mutex
+	m  map[uint64]string
+}
+
+// get returns a setting, set changes it by f.
+func (v *values) get(ino uint64, initial string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if s, ok := v.m[ino]; ok {
+		return s
+	}
+	return initial
+}
+
+func (v *values) set(ino uint64, s string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.m == nil {
+		v.m = map[uint64]string{}
+	}
+	v.m[ino] = s
+}
+
 // addSysctl fills /proc/sys. Values that can be written are kept and shown
 // again, which is what programs check; only the names act.
 func (fs *FS) addSysctl(sys *genfs.Dir) {
@@ -23,8 +49,8 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k.AddText("ostype", abi.OSType+"\n")
 	k.AddText("osrelease", abi.OSRelease+"\n")
 	k.AddText("version", abi.OSVersion+"\n")
-	fs.addName(k, "hostname", fs.k.Hostname, fs.k.SetHostname)
-	fs.addName(k, "domainname", fs.k.Domainname, fs.k.SetDomainname)
+	fs.addName(k, "hostname", (*kernel.UTSNamespace).Hostname, (*kernel.UTSNamespace).SetHostname)
+	fs.addName(k, "domainname", (*kernel.UTSNamespace).Domainname, (*kernel.UTSNamespace).SetDomainname)
 	k.AddText("pid_max", strconv.Itoa(kernel.PIDMax)+"\n")
 	k.AddText("threads-max", strconv.Itoa(fs.k.MaxTasks())+"\n")
 	k.AddText("cap_last_cap", strconv.Itoa(unix.CAP_LAST_CAP)+"\n")
@@ -39,7 +65,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 		{"msgmax", "8192"}, {"msgmnb", "16384"}, {"msgmni", "32000"}, {"sem", "32000\t1024000000\t500\t32000"},
 		{"shmall", "18446744073692774399"}, {"shmmax", "18446744073692774399"}, {"shmmni", "4096"},
 		{"unprivileged_bpf_disabled", "2"}, {"io_uring_disabled", "2"}, {"numa_balancing", "0"}, {"nmi_watchdog", "0"},
-		{"unprivileged_userns_clone", "0"},
+		{"unprivileged_userns_clone", "1"},
 	} {
 		fs.addValue(k, v.name, v.value)
 	}
@@ -76,7 +102,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 		{"file-max", "9223372036854775807"}, {"nr_open", "1048576"}, {"pipe-max-size", "1048576"},
 		{"pipe-user-pages-soft", "16384"}, {"pipe-user-pages-hard", "0"}, {"lease-break-time", "45"},
 		{"aio-max-nr", "65536"}, {"aio-nr", "0"}, {"protected_hardlinks", "0"}, {"protected_symlinks", "0"},
-		{"protected_fifos", "0"}, {"protected_regular", "0"}, {"suid_dumpable", "0"}, {"mount-max", "10000"},
+		{"protected_fifos", "0"}, {"protected_regular", "0"}, {"suid_dumpable", "0"}, {"mount-max", strconv.Itoa(vfs.MaxMounts)},
 	} {
 		fs.addValue(f, v.name, v.value)
 	}
@@ -108,9 +134,10 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	fs.addValue(n.AddDir("unix"), "max_dgram_qlen", "512")
 
 	u := sys.AddDir("user")
-	for _, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"} {
-		u.AddText("max_"+name+"_namespaces", "0\n")
+	for _, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "uts"} {
+		u.AddText("max_"+name+"_namespaces", strconv.Itoa(kernel.MaxNamespaces)+"\n")
 	}
+	u.AddText("max_user_namespaces", strconv.Itoa(auth.MaxUserNamespaces)+"\n")
 	sys.AddDir("debug")
 	sys.AddDir("dev")
 }
@@ -128,25 +155,21 @@ func (fs *FS) minAddr() string {
 
 // addValue adds a value that the administrator may change.
 func (fs *FS) addValue(d *genfs.Dir, name, value string) {
-	var mu sync.Mutex
+	ino := genfs.Ino(d.Ino, name)
 	d.Add(name, &genfs.File{
-		Super: fs.super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
+		Super: fs.super, Ino: ino, Perm: 0o644,
 		Content: func(_ vfs.Caller, b []byte) ([]byte, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return append(append(b, value...), '\n'), nil
+			return append(append(b, fs.values.get(ino, value)...), '\n'), nil
 		},
 		Store: func(_ vfs.Caller, data []byte) error {
 			s := strings.TrimSpace(strings.TrimRight(string(data), "\x00"))
-			mu.Lock()
-			defer mu.Unlock()
 			// A number stays a number.
 			if _, err := strconv.ParseUint(value, 10, 64); err == nil {
 				if _, err := strconv.ParseInt(s, 0, 64); err != nil {
 					return unix.EINVAL
 				}
 			}
-			value = s
+			fs.values.set(ino, s)
 			return nil
 		},
 	})
@@ -155,18 +178,26 @@ func (fs *FS) addValue(d *genfs.Dir, name, value string) {
 // maxName is __NEW_UTS_LEN.
 const maxName = 64
 
-// addName adds the host's or the domain's name.
-func (fs *FS) addName(d *genfs.Dir, name string, get func() string, set func(string)) {
+// addName adds the host's or the domain's name, as the reader's UTS namespace has
+// it.
+func (fs *FS) addName(d *genfs.Dir, name string, get func(*kernel.UTSNamespace) string, set func(*kernel.UTSNamespace, string)) {
 	d.Add(name, &genfs.File{
 		Super: fs.super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
-		Content: func(_ vfs.Caller, b []byte) ([]byte, error) { return append(append(b, get()...), '\n'), nil },
+		Content: func(c vfs.Caller, b []byte) ([]byte, error) {
+			t := taskOf(c)
+			if t == nil {
+				return nil, unix.EINVAL
+			}
+			return append(append(b, get(t.UTS())...), '\n'), nil
+		},
 		Store: func(c vfs.Caller, data []byte) error {
-			if !c.Credentials().Can(unix.CAP_SYS_ADMIN) {
+			t := taskOf(c)
+			if t == nil || !t.Credentials().CanIn(t.UTS().Owner(), unix.CAP_SYS_ADMIN) {
 				return unix.EPERM
 			}
 			s, _, _ := strings.Cut(string(data), "\n")
 			s, _, _ = strings.Cut(s, "\x00")
-			set(s[:min(len(s), maxName)])
+			set(t.UTS(), s[:min(len(s), maxName)])
 			return nil
 		},
 	})

@@ -21,15 +21,15 @@ func newRoot(fs *FS) *root {
 	self := func(name string, target func(t *kernel.Task) string) {
 		d.Add(name, &genfs.Symlink{Super: fs.super, Ino: genfs.Ino(d.Ino, name), Target: func(c vfs.Caller) (string, error) {
 			t := taskOf(c)
-			if t == nil || t.Kernel() != fs.k {
+			if t == nil || t.Kernel() != fs.k || t.TIDIn(fs.pids) == 0 {
 				return "", unix.ENOENT
 			}
 			return target(t), nil
 		}})
 	}
-	self("self", func(t *kernel.Task) string { return strconv.Itoa(int(t.PID())) })
+	self("self", func(t *kernel.Task) string { return strconv.Itoa(int(t.ThreadGroup().IDIn(fs.pids))) })
 	self("thread-self", func(t *kernel.Task) string {
-		return strconv.Itoa(int(t.PID())) + "/task/" + strconv.Itoa(int(t.TID()))
+		return strconv.Itoa(int(t.ThreadGroup().IDIn(fs.pids))) + "/task/" + strconv.Itoa(int(t.TIDIn(fs.pids)))
 	})
 	d.AddLink("mounts", "self/mounts")
 	d.AddLink("net", "self/net")
@@ -134,7 +134,7 @@ func (fs *FS) uptime(_ vfs.Caller, b []byte) ([]byte, error) {
 func (fs *FS) loadavg(_ vfs.Caller, b []byte) ([]byte, error) {
 	_, _, running, blocked, threads := fs.totals()
 	l := fs.load.update(time.Now(), running+blocked)
-	return fmt.Appendf(b, "%.2f %.2f %.2f %d/%d %d\n", l[0], l[1], l[2], running, threads, fs.k.PIDs().LastPID()), nil
+	return fmt.Appendf(b, "%.2f %.2f %.2f %d/%d %d\n", l[0], l[1], l[2], running, threads, fs.pids.LastPID()), nil
 }
 
 // filesystems lists what mount(2) knows.

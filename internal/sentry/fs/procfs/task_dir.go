@@ -3,6 +3,7 @@ package procfs
 import (
 	"strconv"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/genfs"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
@@ -29,6 +30,8 @@ type taskEntry struct {
 
 	read  content
 	write store
+	// writeFor is for files where it counts who opened them too.
+	writeFor func(s subject, c vfs.Caller, opener *auth.Credentials, data []byte) error
 	// node makes the inode of anything but a plain file.
 	node func(d *taskDir, ino uint64) vfs.Inode
 	typ  uint8
@@ -76,10 +79,10 @@ var taskEntries = []taskEntry{
 	{name: "sessionid", perm: 0o444, read: sessionid},
 	{name: "coredump_filter", perm: 0o644, processOnly: true, read: coredumpFilter, write: accept},
 	{name: "io", perm: 0o400, guarded: true, read: ioFile},
-	{name: "uid_map", perm: 0o644, read: idMap, write: deny},
-	{name: "gid_map", perm: 0o644, read: idMap, write: deny},
-	{name: "projid_map", perm: 0o644, read: idMap, write: deny},
-	{name: "setgroups", perm: 0o644, read: setgroups, write: deny},
+	{name: "uid_map", perm: 0o644, read: idMap(auth.UserID), writeFor: setIDMap(auth.UserID)},
+	{name: "gid_map", perm: 0o644, read: idMap(auth.GroupID), writeFor: setIDMap(auth.GroupID)},
+	{name: "projid_map", perm: 0o644, read: idMap(auth.ProjectID), writeFor: setIDMap(auth.ProjectID)},
+	{name: "setgroups", perm: 0o644, read: setgroups, writeFor: setSetgroups},
 	{name: "timers", perm: 0o444, processOnly: true, read: empty},
 	{name: "timerslack_ns", perm: 0o666, processOnly: true, guarded: true, read: timerslack, write: setTimerslack},
 	{name: "timens_offsets", perm: 0o644, read: timensOffsets},
@@ -171,6 +174,9 @@ func (d *taskDir) make(e *taskEntry) vfs.Inode {
 	if e.write != nil {
 		f.Store = func(c vfs.Caller, data []byte) error { return e.write(s, c, data) }
 	}
+	if e.writeFor != nil {
+		f.StoreFor = func(c vfs.Caller, opener *auth.Credentials, data []byte) error { return e.writeFor(s, c, opener, data) }
+	}
 	return f
 }
 
@@ -244,7 +250,7 @@ func (d *threadsDir) Lookup(name string) (vfs.Inode, error) {
 	if !ok {
 		return nil, unix.ENOENT
 	}
-	s := subject{group: d.group, of: tid}
+	s := subject{pids: d.pids, group: d.group, of: tid}
 	if !s.alive() {
 		return nil, unix.ENOENT
 	}
@@ -268,10 +274,10 @@ func (d *threadsDir) List(_ vfs.Caller, after int64, emit func(int64, vfs.DirEnt
 		return unix.ENOENT
 	}
 	var ids []int32
-	leader := d.group.ID()
+	leader := d.group.IDIn(d.pids)
 	ids = append(ids, leader)
 	for _, t := range d.group.Tasks() {
-		if id := t.TID(); id != leader {
+		if id := t.TIDIn(d.pids); id != leader {
 			ids = append(ids, id)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "tmpfs", Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
+	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "tmpfs", Nested: true, Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
 		o, err := ParseOptions(r.Data)
 		if err != nil {
 			return nil, unix.EINVAL

@@ -9,28 +9,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace holds the names of one network namespace's sockets.
+// Namespace holds the abstract names of one network namespace's sockets.
 type Namespace struct {
-	// mu serialises what changes how sockets are named and connected.
-	mu       sync.Mutex
+	*domain
 	abstract map[string]*Socket
-	// files holds the sockets bound to inodes, by vfs.Identity.
-	files map[any]*Socket
 	// all holds every socket, for /proc/net/unix.
 	all  map[*Socket]struct{}
 	auto uint32 // the last name that autobind gave
+}
+
+// domain is what the network namespaces of a sandbox share.
+type domain struct {
+	// mu serialises what changes how sockets are named and connected, in all
+	// namespaces: sockets reach those of others through the file system.
+	mu sync.Mutex
+	// files holds the sockets bound to inodes, by vfs.Identity.
+	files map[any]*Socket
 
 	flight
 }
 
-// NewNamespace returns a namespace without sockets.
+// NewNamespace returns the first namespace of a sandbox, without sockets.
 func NewNamespace() *Namespace {
-	return &Namespace{
-		abstract: map[string]*Socket{},
-		files:    map[any]*Socket{},
-		all:      map[*Socket]struct{}{},
-		flight:   newFlight(),
-	}
+	return (&domain{files: map[any]*Socket{}, flight: newFlight()}).namespace()
+}
+
+// Another returns a new namespace beside ns.
+func (ns *Namespace) Another() *Namespace { return ns.domain.namespace() }
+
+func (d *domain) namespace() *Namespace {
+	return &Namespace{domain: d, abstract: map[string]*Socket{}, all: map[*Socket]struct{}{}}
 }
 
 // Info is what /proc/net/unix shows of a socket.

@@ -50,7 +50,7 @@ func (o *options) WriteTimeout() time.Duration { return time.Duration(o.sndtmo.L
 
 // Option implements socket.Socket. EOPNOTSUPP for a level other than
 // SOL_SOCKET, ENOPROTOOPT for an unknown name.
-func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
+func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if level != unix.SOL_SOCKET {
 		return nil, unix.EOPNOTSUPP
 	}
@@ -92,7 +92,7 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_PEERCRED:
-		return s.peerCred().Bytes(), nil
+		return shown(c, s.peerCred()).Bytes(), nil
 	case unix.SO_PEERGROUPS:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -101,11 +101,21 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		}
 		var b []byte
 		for _, g := range s.peerGroups {
-			b = binary.LittleEndian.AppendUint32(b, g)
+			b = binary.LittleEndian.AppendUint32(b, c.Credentials().UserNS.FromGID(g))
 		}
 		return b, nil
 	}
 	return nil, unix.ENOPROTOOPT
+}
+
+// shown is what c may be shown of a peer's credentials.
+func shown(c vfs.Caller, u socket.Ucred) socket.Ucred {
+	if v, ok := c.(interface {
+		ShownCredentials(socket.Ucred) socket.Ucred
+	}); ok {
+		return v.ShownCredentials(u)
+	}
+	return u
 }
 
 // peerCred is SO_PEERCRED: PID 0 and no user without a peer.
