@@ -14,6 +14,8 @@ import (
 // dirBuffer is how much of a directory is read from the host at once.
 const dirBuffer = 16 << 10
 
+var dirBuffers = sync.Pool{New: func() any { return new([dirBuffer]byte) }}
+
 // dir is an open directory. Offsets are the host's cookies: the host keeps
 // them meaningful while names come and go.
 type dir struct {
@@ -25,7 +27,7 @@ type dir struct {
 	fd int
 	// buf[at:end] are entries that were read but not taken yet; next is the
 	// offset at which they begin.
-	buf     []byte
+	buf     *[dirBuffer]byte
 	at, end int
 	next    int64
 }
@@ -79,10 +81,11 @@ func (d *dir) Readdir(_ vfs.Caller, off int64, emit func(vfs.DirEntry) bool) err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.buf == nil {
-		d.buf = make([]byte, dirBuffer)
+	fresh := d.buf == nil
+	if fresh {
+		d.buf = dirBuffers.Get().(*[dirBuffer]byte)
 	}
-	if off != d.next || off == 0 {
+	if off != d.next || off == 0 && !fresh {
 		if _, err := unix.Seek(d.fd, off, unix.SEEK_SET); err != nil {
 			return err
 		}
@@ -103,7 +106,7 @@ func (d *dir) Readdir(_ vfs.Caller, off int64, emit func(vfs.DirEntry) bool) err
 			d.at += length
 			d.next = e.Next
 		}
-		n, err := unix.Getdents(d.fd, d.buf)
+		n, err := unix.Getdents(d.fd, d.buf[:])
 		if err == unix.EINTR {
 			continue
 		}
@@ -155,4 +158,9 @@ func parseDirent(b []byte) (e vfs.DirEntry, length int, ok bool) {
 func (d *dir) Fsync(dataOnly bool) error { return fsync(d.fd, dataOnly) }
 
 // Release implements vfs.File.
-func (d *dir) Release() { unix.Close(d.fd) }
+func (d *dir) Release() {
+	unix.Close(d.fd)
+	if d.buf != nil {
+		dirBuffers.Put(d.buf)
+	}
+}

@@ -21,5 +21,5 @@
 // umask must be 0.
 //
 // Lock order: inode.mu or openFile's, then FileSystem.tree, then
-// descriptorCache.mu and table.mu, which are leaves.
+// descriptorCache.mu and the table, which are leaves.
 package hostfs

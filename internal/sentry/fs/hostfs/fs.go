@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/sentry/fs/intern"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,8 @@ type FileSystem struct {
 
 	dirs  descriptorCache
 	files descriptorCache
-	table table
+	// table holds one inode for all names of a file, for as long as anybody uses it.
+	table intern.Table[identity, inode]
 
 	// tree guards the places of all inodes.
 	tree sync.RWMutex
@@ -66,7 +68,7 @@ func New(host Host, opts Options) (*FileSystem, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, unix.ENOTDIR
 	}
-	fs.root = fs.table.intern(fs, identify(&st), uint32(st.Mode))
+	fs.root = fs.inodeOf(identify(&st), uint32(st.Mode))
 	// The root's handle is never idle, so never closed.
 	fs.rootDir = fs.dirs.put(&fs.root.dir, int(host.Root()))
 	return fs, nil

@@ -40,7 +40,7 @@ type Host interface {
 	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. The caller
 	// has looked lately and seen a regular file; what has taken its place since
 	// is opened without waiting, at most, and refused with ENXIO. The caller
-	// owns the descriptor, and learns what was opened.
+	// owns the descriptor, and learns what file was opened.
 	Open(dir Dir, name string, flags int) (int, unix.Statx_t, error)
 
 	// Create makes a regular file, opened O_RDWR. EEXIST if the name is taken.

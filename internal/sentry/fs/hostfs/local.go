@@ -175,7 +175,9 @@ func (l *local) Readlink(dir Dir, name string) (string, error) {
 func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, err error) {
 	if name == "" {
 		fd, err = openat2(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	} else if err = checkName(name); err == nil {
+		return fd, st, err
+	}
+	if err = checkName(name); err == nil {
 		fd, err = openat2(dir, name, flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	}
 	if err != nil {

@@ -33,7 +33,7 @@ func (n *inode) find(h *descriptor, name string) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	child := n.fs.table.intern(n.fs, identify(&st), uint32(st.Mode))
+	child := n.fs.inodeOf(identify(&st), uint32(st.Mode))
 	n.fs.place(child, n, name)
 	child.remember(&st, asked)
 	if n.crosses(child) {
@@ -243,5 +243,5 @@ func (fs *FileSystem) known(h *descriptor, name string) *inode {
 	if err != nil {
 		return nil
 	}
-	return fs.table.find(identify(&st))
+	return fs.table.Find(identify(&st))
 }

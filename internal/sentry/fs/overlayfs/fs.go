@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"coffer/internal/sentry/fs/intern"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,8 @@ type FileSystem struct {
 	work   vfs.Inode
 	root   *node
 	dev    uint32
-	nodes  table
+	// nodes holds one node for each object for as long as anybody uses it.
+	nodes  intern.Table[key, node]
 	inos   numbers
 	// copies numbers the names in work.
 	copies atomic.Uint64

@@ -40,6 +40,16 @@ type node struct {
 	refs  int
 }
 
+// key says which object a node stands for: the upper inode if there is one,
+// else the topmost lower one. A lower file with several links is not one
+// object here, because copying it up breaks the links: its names are told
+// apart by place.
+type key struct {
+	inode  vfs.Inode
+	parent *node
+	name   string
+}
+
 // node returns the node of an object with the given parts; upper may be nil,
 // and then lowers is not empty.
 func (fs *FileSystem) node(parent *node, name string, upper vfs.Inode, lowers []vfs.Inode) (*node, error) {
@@ -57,7 +67,7 @@ func (fs *FileSystem) node(parent *node, name string, upper vfs.Inode, lowers []
 		k.parent, k.name = parent, name
 	}
 	ino := fs.number(upper, attr)
-	return fs.nodes.intern(k, func() *node {
+	return fs.nodes.Get(k, func() *node {
 		n := &node{fs: fs, kind: kind, ino: ino, parent: parent, name: name, lowers: lowers}
 		if upper != nil {
 			n.up.Store(&upper)
@@ -71,7 +81,7 @@ func (fs *FileSystem) node(parent *node, name string, upper vfs.Inode, lowers []
 func (fs *FileSystem) number(upper vfs.Inode, attr vfs.Attr) uint64 {
 	if upper != nil {
 		// Some file systems keep no attributes on some kinds of file.
-		if n := fs.nodes.find(key{inode: upper}); n != nil {
+		if n := fs.nodes.Find(key{inode: upper}); n != nil {
 			return n.ino
 		}
 		if v, err := upper.GetXattr(xattrOrigin); err == nil && len(v) == 8 {
@@ -134,7 +144,7 @@ func (n *node) setUpper(u vfs.Inode) {
 	}
 	n.up.Store(&u)
 	n.refMu.Unlock()
-	n.fs.nodes.rekey(key{inode: u}, n)
+	n.fs.nodes.Put(key{inode: u}, n)
 }
 
 // Attr implements vfs.Inode.
