@@ -37,8 +37,8 @@ type FileSystem struct {
 	root   *node
 	dev    uint32
 	// nodes holds one node for each object for as long as anybody uses it.
-	nodes  intern.Table[key, node]
-	inos   numbers
+	nodes intern.Table[key, node]
+	inos  numbers
 	// copies numbers the names in work.
 	copies atomic.Uint64
 
