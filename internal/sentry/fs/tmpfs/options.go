@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -12,18 +13,37 @@ import (
 
 func init() {
 	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "tmpfs", Nested: true, Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
-		o, err := ParseOptions(r.Data)
-		if err != nil {
+		return mount(r.Caller.Credentials(), r.Data)
+	}})
+}
+
+// mount makes a file system for who has cred: it is theirs unless an option,
+// with IDs as their user namespace names them, says otherwise.
+func mount(cred *auth.Credentials, data string) (vfs.FileSystem, error) {
+	o, err := parseOptions(Options{UID: auth.NoID, GID: auth.NoID}, data)
+	if err != nil {
+		return nil, unix.EINVAL
+	}
+	for _, id := range []struct {
+		option *uint32
+		kind   auth.IDKind
+		own    uint32
+	}{{&o.UID, auth.UserID, cred.FSUID}, {&o.GID, auth.GroupID, cred.FSGID}} {
+		if *id.option == auth.NoID {
+			*id.option = id.own
+		} else if *id.option = cred.UserNS.To(id.kind, *id.option); *id.option == auth.NoID {
 			return nil, unix.EINVAL
 		}
-		return New(o), nil
-	}})
+	}
+	return New(o), nil
 }
 
 // ParseOptions reads the options of tmpfs(5): size, nr_blocks, nr_inodes,
 // mode, uid and gid. Others that tmpfs has on Linux are taken and ignored.
-func ParseOptions(data string) (Options, error) {
-	var o Options
+func ParseOptions(data string) (Options, error) { return parseOptions(Options{}, data) }
+
+// parseOptions is ParseOptions with defaults.
+func parseOptions(o Options, data string) (Options, error) {
 	for _, opt := range strings.Split(data, ",") {
 		if opt == "" {
 			continue
