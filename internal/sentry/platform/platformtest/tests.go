@@ -50,6 +50,7 @@ var tests = []test{
 	{"FSBase", testFSBase},
 	{"FPKept", testFPKept},
 	{"FPInherited", testFPInherited},
+	{"FPDebugged", testFPDebugged},
 	{"SaveFP", testSaveFP},
 	{"RestoreFPBad", testRestoreFPBad},
 	{"ResetFP", testResetFP},

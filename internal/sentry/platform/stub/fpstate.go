@@ -5,6 +5,8 @@ import "encoding/binary"
 // Bits of XCR0 that are treated in their own way.
 const (
 	featurePKRU = 1 << 9
+	// featuresLegacy are x87 and SSE.
+	featuresLegacy = 3
 	// featuresAMX are not offered: a thread must ask the host for them.
 	featuresAMX = 3 << 17
 )

@@ -112,3 +112,6 @@ func (c *context) Fork() (platform.AddressSpace, platform.Context, error) {
 
 // Unpatch implements platform.Context.
 func (c *context) Unpatch(addr, length uint64) { c.space.unpatch(c.Thread, addr, length) }
+
+// BeginDebug implements platform.Debuggable.
+func (c *context) BeginDebug() { c.space.disable(c.Thread) }
