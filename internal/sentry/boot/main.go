@@ -92,6 +92,7 @@ func run(ctl *control) error {
 	s.init.Start()
 	ctl.send(Message{Op: "started"})
 	go s.obey(ctl)
+	go s.kernel.Watch(os.Stderr)
 	status, clean := s.wait()
 	if clean {
 		s.finishConsole()

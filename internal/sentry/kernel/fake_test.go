@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"testing"
 
 	"coffer/internal/sentry/auth"
@@ -15,6 +16,7 @@ import (
 type unanswered struct{}
 
 func (unanswered) Dispatch(*Task, uint64, Args) (uintptr, error) { return 0, unix.ENOSYS }
+func (unanswered) Describe(nr uint64, args Args) string          { return fmt.Sprint(nr, args) }
 
 const (
 	testStack     = 0x7000_0000

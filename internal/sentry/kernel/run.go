@@ -13,6 +13,12 @@ import (
 // happened, until the task ends.
 func (t *Task) run() {
 	defer t.k.running.Done()
+	sound := false
+	defer func() {
+		if !sound {
+			t.reportCrash()
+		}
+	}()
 	t.begin()
 	for t.prepareReturn() {
 		t.clock.enterGuest(t)
@@ -31,6 +37,7 @@ func (t *Task) run() {
 		}
 	}
 	t.exit()
+	sound = true
 }
 
 // begin does what a new task does before its first instruction.
@@ -47,6 +54,7 @@ func (t *Task) begin() {
 func (t *Task) syscall() {
 	r := t.ctx.Regs()
 	args := Args{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
+	t.calls.add(r.Orig_rax, args)
 	v, err := t.k.Syscalls.Dispatch(t, r.Orig_rax, args)
 	// execve has replaced the context.
 	r = t.ctx.Regs()

@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"strconv"
+
 	"coffer/internal/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,24 @@ func (tb *Table) Dispatch(t *kernel.Task, nr uint64, args kernel.Args) (uintptr,
 		return tb.traced(tr, t, nr, args)
 	}
 	return tb.call(t, nr, args)
+}
+
+// Describe implements kernel.Syscalls: it renders a call as its name and its
+// arguments in hexadecimal.
+func (tb *Table) Describe(nr uint64, args kernel.Args) string {
+	nr = uint64(uint32(nr))
+	n := len(args)
+	if r := tb.Row(nr); r != nil {
+		n = len(r.Params)
+	}
+	b := append([]byte(tb.name(nr)), '(')
+	for i, a := range args[:n] {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = strconv.AppendUint(append(b, "0x"...), a, 16)
+	}
+	return string(append(b, ')'))
 }
 
 func (tb *Table) call(t *kernel.Task, nr uint64, args kernel.Args) (uintptr, error) {
