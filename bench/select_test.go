@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSelectFamilies(t *testing.T) {
+	all := []family{
+		{group: "operations", quick: true},
+		{group: "start", name: "true", quick: true},
+		{group: "start", name: "first line of java"},
+	}
+	for _, tt := range []struct {
+		patterns string
+		quick    bool
+		want     string
+	}{
+		{"", false, "operations;start: true;start: first line of java"},
+		{"", true, "operations;start: true"},
+		{"start", true, "start: true;start: first line of java"},
+		{"start/java", false, "start: first line of java"},
+		{"operations/pipe,start/true", false, "operations+pipe;start: true"},
+		{"star", false, ""},
+		{"true", false, ""},
+	} {
+		var got []string
+		for _, f := range selectFamilies(all, tt.patterns, tt.quick) {
+			name := f.title()
+			if f.part != "" {
+				name += "+" + f.part
+			}
+			got = append(got, name)
+		}
+		if s := strings.Join(got, ";"); s != tt.want {
+			t.Errorf("%q, quick %v: %s, want %s", tt.patterns, tt.quick, s, tt.want)
+		}
+	}
+}
+
+// TestFamilies checks that a row can be asked for by its name.
+func TestFamilies(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range families() {
+		if seen[f.title()] {
+			t.Errorf("there are two of %s", f.title())
+		}
+		seen[f.title()] = true
+		if strings.ContainsAny(f.group, "/,") || f.measure == nil {
+			t.Errorf("%s can't be asked for", f.title())
+		}
+	}
+}
+
+func TestSelectWalls(t *testing.T) {
+	all := []*wall{{name: "native"}, {name: "runc"}, {name: "runsc systrap"}, {name: "coffer trap"}, {name: "coffer ptrace"}}
+	for names, want := range map[string]string{
+		"":                   "native, runc, runsc systrap, coffer trap, coffer ptrace",
+		"coffer":             "coffer trap, coffer ptrace",
+		"coffer trap,native": "native, coffer trap",
+		"run":                "error",
+		"native,trap":        "error",
+	} {
+		got, err := selectWalls(all, names)
+		if s := wallNames(got); err == nil && s != want || (err != nil) != (want == "error") {
+			t.Errorf("%q: %s, %v, want %s", names, s, err, want)
+		}
+	}
+}
