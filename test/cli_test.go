@@ -227,10 +227,16 @@ func sentries(t testing.TB) []string {
 	return found
 }
 
-// mountsNow are the host's mounts, a line each.
-func mountsNow() []string {
+// mountsNow are those of the host's mounts that bear coffer's name, a line
+// each: others come and go with other programs.
+func mountsNow() (found []string) {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	return strings.Split(string(mounts), "\n")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "coffer") {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // mountsAtStart are the host's mounts before any test.
