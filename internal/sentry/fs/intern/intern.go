@@ -63,13 +63,7 @@ func (t *Table[K, V]) put(k K, v *V) {
 // sweep forgets what is gone. The map is made anew, since one that had many
 // entries keeps the room for them.
 func (t *Table[K, V]) sweep() {
-	live := 0
-	for _, p := range t.m {
-		if p.Value() != nil {
-			live++
-		}
-	}
-	m := make(map[K]weak.Pointer[V], live)
+	m := make(map[K]weak.Pointer[V], len(t.m)/2)
 	for k, p := range t.m {
 		if p.Value() != nil {
 			m[k] = p
