@@ -29,6 +29,8 @@ type system struct {
 	t      testing.TB
 	kernel *kernel.Kernel
 	mounts *vfs.MountNamespace
+	// length is how long the program is meant to take, if that is long.
+	length time.Duration
 }
 
 // compile makes a static program of a C source in testdata.
@@ -133,7 +135,7 @@ func (s *system) run(argv ...string) (string, kernel.ExitStatus) {
 		text <- string(b)
 	}()
 	t.Start()
-	over := time.AfterFunc(2*time.Minute, s.kernel.KillAll)
+	over := time.AfterFunc(s.length+2*time.Minute, s.kernel.KillAll)
 	status := s.kernel.Wait()
 	if !over.Stop() {
 		s.t.Error("the program did not end by itself")
