@@ -128,13 +128,10 @@ func (fs *FileSystem) StatFSFor(c vfs.Caller) (vfs.StatFS, error) {
 		return s, nil
 	}
 	b, err := fs.cn.call(c, opStatfs, rootID, nil, nil)
-	switch err {
-	case nil:
-		return parseStatfs(b)
-	case unix.ENOSYS:
-		return s, nil
+	if err != nil {
+		return s, err
 	}
-	return s, err
+	return parseStatfs(b)
 }
 
 // Release implements vfs.FileSystem: with the last mount the connection ends.

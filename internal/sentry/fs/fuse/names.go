@@ -148,6 +148,9 @@ func (n *call) Link(name string, target vfs.Inode) error {
 		return unix.EXDEV
 	}
 	got, err := n.make(opLink, body(nil).u64(old.id).str(name), name, old.kind)
+	if err == unix.ENOSYS {
+		err = unix.EPERM
+	}
 	if err != nil {
 		return err
 	}
