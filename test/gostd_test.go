@@ -39,8 +39,8 @@ var differs = map[string]string{
 
 // TestGoStandard runs the tests of Go's standard packages natively and behind
 // each wall: what passes natively must pass there, but for what differs by name.
-// Some of these tests measure time and fail now and then on a busy host, so a
-// second try counts too.
+// Some of these tests measure time and fail now and then on a busy host, so
+// that they pass once in three tries is enough.
 func TestGoStandard(t *testing.T) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -73,9 +73,14 @@ func TestGoStandard(t *testing.T) {
 					argv := append(append([]string{coffer(t)}, w.args...), "--cwd", here, "--bind", dir, "--")
 					var failed []string
 					var output string
-					for range 2 {
+					for try := range 3 {
 						output = run(t, 6*time.Minute, "/", "", append(argv, args...)...).stdout
-						if failed = failures(p, want, goResults(output)); len(failed) == 0 {
+						now := failures(p, want, goResults(output))
+						if try == 0 {
+							failed = now
+						}
+						failed = slices.DeleteFunc(failed, func(name string) bool { return !slices.Contains(now, name) })
+						if len(failed) == 0 {
 							return
 						}
 					}
