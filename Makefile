@@ -35,7 +35,7 @@ fuzz:
 
 # Small C programs and real ones, natively first, then on every platform.
 guest: build
-	@scripts/gotest -count=1 -timeout 20m ./test/...
+	@scripts/gotest -count=1 -timeout 60m ./test/...
 
 docs:
 	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
