@@ -79,6 +79,15 @@ func (t *Task) BlockKillable(ch <-chan struct{}) error {
 	}
 }
 
+// Asleep runs wait, which sleeps for a lock whose holder may sleep for long, as
+// the users of a FUSE server do: the task is in state D meanwhile.
+func (t *Task) Asleep(wait func()) {
+	t.rest()
+	t.clock.pause(t, modeUninterruptible)
+	defer t.clock.resume(t)
+	wait()
+}
+
 // Interrupted reports whether the task must go back to handle a signal, a
 // stop or its end, so that a call may not go on sleeping.
 func (t *Task) Interrupted() bool {
@@ -92,7 +101,7 @@ func (t *Task) Interrupted() bool {
 
 // mustReturnLocked: see Interrupted.
 func (t *Task) mustReturnLocked() bool {
-	return t.killed || t.group.stop.wanted || t.deliverableLocked() != 0 ||
+	return t.killed || t.mustStopLocked() || t.ptrace.trap || t.deliverableLocked() != 0 ||
 		(t.pending.set|t.group.pending.set)&t.waitingFor != 0
 }
 

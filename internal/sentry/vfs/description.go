@@ -165,7 +165,7 @@ func (d *FileDescription) Read(c Caller, p []byte) (int, error) {
 	if !d.CanRead() {
 		return 0, unix.EBADF
 	}
-	d.mu.Lock()
+	lock(c, &d.mu)
 	defer d.mu.Unlock()
 	n, err := d.File.Read(c, p, d.position())
 	d.offset += int64(n)
@@ -181,7 +181,7 @@ func (d *FileDescription) Write(c Caller, p []byte) (int, error) {
 	if !d.CanWrite() {
 		return 0, unix.EBADF
 	}
-	d.mu.Lock()
+	lock(c, &d.mu)
 	defer d.mu.Unlock()
 	n, end, err := d.File.Write(c, p, d.position(), d.Flags())
 	if n > 0 {
@@ -219,7 +219,7 @@ func (d *FileDescription) Pwrite(c Caller, p []byte, off int64) (int, error) {
 
 // Seek moves the offset, as lseek(2).
 func (d *FileDescription) Seek(c Caller, off int64, whence int) (int64, error) {
-	d.mu.Lock()
+	lock(c, &d.mu)
 	defer d.mu.Unlock()
 	n, err := FileFor(c, d.File).Seek(whence, off, d.offset)
 	if err == nil {
@@ -231,7 +231,7 @@ func (d *FileDescription) Seek(c Caller, off int64, whence int) (int64, error) {
 // Readdir reads directory entries from the present offset on; the offset
 // becomes the Next of the last entry that emit took.
 func (d *FileDescription) Readdir(c Caller, emit func(DirEntry) bool) error {
-	d.mu.Lock()
+	lock(c, &d.mu)
 	defer d.mu.Unlock()
 	err := d.File.Readdir(c, d.offset, func(e DirEntry) bool {
 		if !emit(e) {

@@ -8,7 +8,10 @@
 //
 // Nothing in vfs blocks waiting for an event: a File that cannot go on
 // returns EAGAIN, and the system call layer waits through package waiter.
-// (Host file I/O on regular files may take as long as the host needs.)
+// (Host file I/O on regular files may take as long as the host needs, and the
+// inodes and files that InodeFor and FileFor return may wait for a server of
+// the guest's, on the caller's account: no lock but super.renameMu, Dentry.ops and a
+// description's offset is held then, as on Linux, and who waits can be killed.)
 //
 // Lock order: FileDescription.mu (offset), super.renameMu, Dentry.ops (of a
 // directory before one that lies in it; two that don't, by id), then a file

@@ -46,7 +46,7 @@ func (ns *MountNamespace) make(c Caller, o Origin, path string, dir bool, create
 		return unix.EEXIST
 	}
 	d := at.dir.Dentry
-	d.ops.Lock()
+	lock(c, &d.ops)
 	old, err := d.child(c, at.name)
 	if err == nil {
 		d.ops.Unlock()
@@ -229,7 +229,7 @@ func (ns *MountNamespace) remove(c Caller, o Origin, path string, wantDir bool, 
 	dir := w.take()
 	defer dir.DecRef()
 	d := dir.Dentry
-	d.ops.Lock()
+	lock(c, &d.ops)
 	if dir.Mount.ReadOnly() {
 		// The name's absence is told first.
 		victim, err := d.child(c, name)
@@ -276,7 +276,7 @@ func (ns *MountNamespace) removeChild(c Caller, d *Dentry, name string, victim *
 		return nil
 	}
 	// Nobody may make anything in the directory any more.
-	victim.ops.Lock()
+	lock(c, &victim.ops)
 	defer victim.ops.Unlock()
 	if err := InodeFor(c, d.inode).Rmdir(name, victim.inode); err != nil {
 		return err

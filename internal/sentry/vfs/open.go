@@ -170,7 +170,7 @@ func (w *walk) enterOrCreate(name string, flags, mode uint32) (made bool, opened
 	w.settle()
 	dir := Path{w.mnt, w.d}
 	d := dir.Dentry
-	d.ops.Lock()
+	lock(w.c, &d.ops)
 	child, err := d.child(w.c, name)
 	if err == unix.ENOENT {
 		made = true

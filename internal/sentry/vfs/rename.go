@@ -38,7 +38,7 @@ func (ns *MountNamespace) RenameAt(c Caller, o Origin, old string, no Origin, ne
 	case to.itself():
 		return unix.EBUSY
 	}
-	unlock := lockPair(from.dir.Dentry, to.dir.Dentry)
+	unlock := lockPair(c, from.dir.Dentry, to.dir.Dentry)
 	r, err := ns.rename(c, from, to, flags)
 	unlock()
 	if err == nil && !r.same {
@@ -53,21 +53,21 @@ func (ns *MountNamespace) RenameAt(c Caller, o Origin, old string, no Origin, ne
 
 // lockPair locks two directories of one file system for a change to both and
 // returns what undoes it: the one that lies above the other first.
-func lockPair(a, b *Dentry) func() {
+func lockPair(c Caller, a, b *Dentry) func() {
 	if a == b {
-		a.ops.Lock()
+		lock(c, &a.ops)
 		return a.ops.Unlock
 	}
 	s := a.super
-	s.renameMu.Lock()
+	lock(c, &s.renameMu)
 	s.mu.RLock()
 	first, second := a, b
 	if a.within(b) || !b.within(a) && b.id < a.id {
 		first, second = b, a
 	}
 	s.mu.RUnlock()
-	first.ops.Lock()
-	second.ops.Lock()
+	lock(c, &first.ops)
+	lock(c, &second.ops)
 	return func() {
 		second.ops.Unlock()
 		first.ops.Unlock()
@@ -128,7 +128,7 @@ func (ns *MountNamespace) rename(c Caller, from, to place, flags uint32) (r rena
 	}
 	if r.target != nil && r.target.isDir() && !exchange {
 		// Nobody may make anything in the directory that is replaced.
-		r.target.ops.Lock()
+		lock(c, &r.target.ops)
 		defer r.target.ops.Unlock()
 	}
 	if err := InodeFor(c, fd.inode).Rename(from.name, td.inode, to.name, flags); err != nil {

@@ -1,5 +1,7 @@
 package vfs
 
+import "sync"
+
 // A file system may have its answers from a process of the guest that serves
 // it (FUSE). Then whoever wants something must wait for that process, on his
 // own account: he may get a signal meanwhile, or be killed. So the objects that
@@ -46,6 +48,38 @@ type ServedFileSystem interface {
 // MAP_SHARED is asked for; ENODEV if the file cannot be mapped so.
 type MapPreparer interface {
 	PrepareMap(c Caller, shared bool) error
+}
+
+// Sleeper is implemented by a Caller that notes while it sleeps for a lock whose
+// holder may wait for a server: nothing is wrong then, however long it takes.
+type Sleeper interface{ Asleep(wait func()) }
+
+// locker is a lock that can be tried first.
+type locker interface {
+	sync.Locker
+	TryLock() bool
+}
+
+// lock takes l for c.
+func lock(c Caller, l locker) {
+	if !l.TryLock() {
+		sleepFor(c, l)
+	}
+}
+
+// rlock takes l for reading for c.
+func rlock(c Caller, l *sync.RWMutex) {
+	if !l.TryRLock() {
+		sleepFor(c, l.RLocker())
+	}
+}
+
+func sleepFor(c Caller, l sync.Locker) {
+	if s, ok := c.(Sleeper); ok {
+		s.Asleep(l.Lock)
+	} else {
+		l.Lock()
+	}
 }
 
 // InodeFor is the inode as c uses it.

@@ -272,7 +272,7 @@ func (w *walk) enter(name string, wantLink bool) (link bool, err error) {
 		}
 		w.settle()
 		d := w.d
-		d.ops.RLock()
+		rlock(w.c, &d.ops)
 		child, err = d.child(w.c, name)
 		d.ops.RUnlock()
 		if err != nil {

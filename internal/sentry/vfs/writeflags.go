@@ -10,7 +10,7 @@ func (d *FileDescription) WriteWith(c Caller, p []byte, off int64, flags uint32)
 		return 0, off, unix.EBADF
 	}
 	if off == -1 {
-		d.mu.Lock()
+		lock(c, &d.mu)
 		defer d.mu.Unlock()
 		n, end, err = d.File.Write(c, p, d.position(), flags)
 		if n > 0 {

@@ -1,8 +1,7 @@
 package fuse
 
 import (
-	"sync/atomic"
-
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -21,15 +20,9 @@ type mapped struct {
 	old bool
 }
 
-// Bounds of the copies, since a server can claim any size: of one, and of all
-// in sum.
-const (
-	maxCopy   = 256 << 20
-	maxCopies = 1 << 30
-)
-
-// copies is the length of all copies.
-var copies atomic.Int64
+// maxCopy bounds a copy, since a server can claim any size. All together count
+// as files in memory do.
+const maxCopy = 256 << 20
 
 // stale makes the next mapping renew the copy.
 func (f *file) stale() {
@@ -82,8 +75,9 @@ func (f *file) room(a *vfs.Attr) (int, error) {
 	if a.Size > maxCopy {
 		return -1, unix.ENOMEM
 	}
-	if more := a.Size - f.length; copies.Add(more) > maxCopies {
-		copies.Add(-more)
+	if more := a.Size - f.length; more < 0 {
+		shmem.Sandbox.Uncharge(-more)
+	} else if !shmem.Sandbox.Charge(more) {
 		return -1, unix.ENOMEM
 	}
 	f.length = a.Size
@@ -115,9 +109,10 @@ func (f *file) MapFD() (int, error) {
 func (f *file) unmap() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	copies.Add(-f.length)
+	shmem.Sandbox.Uncharge(f.length)
 	if f.fd >= 0 {
 		unix.Close(f.fd)
 		f.fd = -1
 	}
+	f.length = 0
 }
