@@ -344,6 +344,38 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestNohup hangs up on coffer as nohup(1) starts it, which its program must
+// not hear of.
+func TestNohup(t *testing.T) {
+	cmd := exec.Command("sh", "-c", `trap "" HUP; exec "$0" do --cwd / -- sh -c 'echo up; read x; exit 7'`, coffer(t))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(patience, func() { cmd.Process.Kill() }).Stop()
+	if _, err := out.Read(make([]byte, 3)); err != nil {
+		t.Errorf("the program did not start: %v", err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(100 * time.Millisecond) // time for a wrong end
+	if _, err := in.Write([]byte("line\n")); err != nil {
+		t.Error(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("exit status %d, want 7", code)
+	}
+}
+
 // TestForkBomb ends a sandbox that is full of processes.
 func TestForkBomb(t *testing.T) {
 	for _, w := range walls[1:] {

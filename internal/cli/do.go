@@ -104,10 +104,15 @@ func runDo(f doFlags, args []string) error {
 		cfg.Sandbox.Rows, cfg.Sandbox.Cols = tty.size()
 	}
 	// Signals are caught from before the start, so that none of them ends
-	// coffer and leaves its program without a master.
+	// coffer and leaves its program without a master. What coffer was started
+	// to ignore, as by nohup(1), its program does not hear of either.
 	sigs := make(chan os.Signal, 64)
-	signal.Notify(sigs, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH)
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH} {
+		if !signal.Ignored(sig) {
+			signal.Notify(sigs, sig)
+		}
+	}
 	box, err := kernel.Start(cfg)
 	if err != nil {
 		var se *kernel.StartError
