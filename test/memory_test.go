@@ -1,6 +1,8 @@
 package test
 
 import (
+	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -36,15 +38,17 @@ def shmget(mib):
     return libc.shmget(0, ctypes.c_size_t(mib << 20), 0o1600), errno.errorcode.get(ctypes.get_errno())
 def near(what, got, want):
     if not want - 4 <= got <= want: print(what, got, 'MiB, not', want)
+# An inode takes room too: nothing could be created later.
+tmp, root, devshm = (os.open(p, os.O_CREAT | os.O_WRONLY) for p in ('/tmp/a', '/var/a', '/dev/shm/a'))
+m = os.memfd_create('m')
 near('free at first', free('/tmp'), 200)
-near('/tmp', fill(os.open('/tmp/a', os.O_CREAT | os.O_WRONLY)), 200)
+near('/tmp', fill(tmp), 200)
 near('left for others', free('/dev/shm'), 100)
-near('/', fill(os.open('/var/a', os.O_CREAT | os.O_WRONLY)), 100)
+near('/', fill(root), 100)
 near('shared', shared(), 300)
 for p in '/', '/tmp', '/dev/shm': near('free of ' + p, free(p), 0)
-m = os.memfd_create('m')
 near('memfd', fill(m), 0)
-near('/dev/shm', fill(os.open('/dev/shm/a', os.O_CREAT | os.O_WRONLY)), 0)
+near('/dev/shm', fill(devshm), 0)
 print(shmget(50))
 os.truncate('/tmp/a', 0)
 near('memfd', fill(m), 200)
@@ -69,4 +73,37 @@ near('closed', shared(), 100)
 		})
 	}
 	nothingLeft(t)
+}
+
+// TestKilledEarly kills coffer at moments of its start; no cgroup may be left.
+func TestKilledEarly(t *testing.T) {
+	var pids []int
+	for i := range 40 {
+		cmd := exec.Command(coffer(t), "do", "--memory", "100M", "--", "true")
+		cmd.Dir = "/"
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, cmd.Process.Pid)
+		time.Sleep(time.Duration(i) * 500 * time.Microsecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	var left []string
+	for range 100 { // the keepers take their time
+		left = nil
+		out, _ := exec.Command("find", "/sys/fs/cgroup", "-type", "d", "-name", "coffer-*").Output()
+		for _, dir := range strings.Fields(string(out)) {
+			for _, pid := range pids {
+				if strings.Contains(dir, fmt.Sprintf("/coffer-%d-", pid)) {
+					left = append(left, dir)
+				}
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("cgroups are left: %v", left)
 }

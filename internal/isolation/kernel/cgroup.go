@@ -34,7 +34,13 @@ func newCgroup(limit int64) (*cgroup, error) {
 	}
 	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf("coffer-%d-%d", os.Getpid(), time.Now().UnixNano())), v2: v2}
 	cure := "run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), or without --memory"
+	// The keeper comes first: whoever kills coffer from here on leaves nothing.
+	if err := g.keep(); err != nil {
+		g.remove()
+		return nil, err
+	}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		g.remove()
 		return nil, fmt.Errorf("creating a cgroup for --memory: %w: %s", err, cure)
 	}
 	files := map[string]int64{"memory.limit_in_bytes": limit}
@@ -51,10 +57,6 @@ func newCgroup(limit int64) (*cgroup, error) {
 	}
 	for name, v := range optional { // hosts without swap accounting lack these
 		os.WriteFile(filepath.Join(g.dir, name), []byte(strconv.FormatInt(v, 10)), 0)
-	}
-	if err := g.keep(); err != nil {
-		g.remove()
-		return nil, err
 	}
 	return g, nil
 }
