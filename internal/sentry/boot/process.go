@@ -9,6 +9,7 @@ import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/hostfs"
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/loader"
 	"coffer/internal/sentry/syscalls"
 	"coffer/internal/sentry/vfs"
 
@@ -172,6 +173,7 @@ func (s *sandbox) exists(name string) bool {
 // explainExec says in words why a program cannot be run.
 func explainExec(name string, err error) error {
 	code, why := exitNotExecutable, ""
+	var foreign *loader.ForeignError
 	switch {
 	case err == nil:
 		return nil
@@ -185,6 +187,9 @@ func explainExec(name string, err error) error {
 		why = "it is a directory, or not executable for this user (chmod +x)"
 	case errors.Is(err, unix.EFAULT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EIO):
 		why = "it is a damaged program: its file is shorter than it says, or contradicts itself"
+	case errors.As(err, &foreign):
+		why = fmt.Sprintf("it is a program for %s, which %s would run, but that is not in the sandbox: install qemu-user-static there, or show the host's with --bind %s",
+			foreign.Platform, foreign.Emulator, foreign.Emulator)
 	case errors.Is(err, unix.ENOEXEC):
 		why = "it is neither an x86-64 Linux program nor a script that begins with #!"
 	case errors.Is(err, unix.ELIBBAD):

@@ -34,7 +34,9 @@ const (
 	auxSize        = 2 * 8 * 24 // room for all entries, in bytes
 	clockTicks     = 100        // a second, as sysconf(_SC_CLK_TCK) has it
 	hwcap2FSGSBase = 1 << 1
-	minSigStkSz    = 2048 // if the host does not tell
+	// flagsPreserveArgv0 is AT_FLAGS_PRESERVE_ARGV0 of AT_FLAGS.
+	flagsPreserveArgv0 = 1 << 0
+	minSigStkSz        = 2048 // if the host does not tell
 )
 
 // hostAux are the entries that describe the processor, from the host's own
@@ -58,12 +60,15 @@ type auxPointers struct{ execfn, platform, random uint64 }
 func (l *load) auxv(id Identity, at auxPointers) []uint64 {
 	host := hostAux()
 	e := l.image.elf
-	var phdr, secure uint64
+	var phdr, secure, flags uint64
 	if e.phdr != 0 {
 		phdr = e.phdr + l.bias
 	}
 	if id.Secure {
 		secure = 1
+	}
+	if l.image.emulated {
+		flags = flagsPreserveArgv0
 	}
 	c := id.Creds
 	v := make([]uint64, 0, auxSize/8)
@@ -82,7 +87,7 @@ func (l *load) auxv(id Identity, at auxPointers) []uint64 {
 		atPHEnt, phdrSize,
 		atPHNum, e.phnum,
 		atBase, l.interpBase,
-		atFlags, 0,
+		atFlags, flags,
 		atEntry, e.entry+l.bias,
 		atUID, uint64(c.UserNS.FromUID(c.RUID)),
 		atEUID, uint64(c.UserNS.FromUID(c.EUID)),

@@ -1,6 +1,6 @@
 // Package loader turns an executable file into an address space that is ready
-// to run: ELF programs with their interpreter, "#!" scripts, the initial stack
-// and the auxiliary vector.
+// to run: ELF programs with their interpreter, "#!" scripts, programs for other
+// machines by an emulator, the initial stack and the auxiliary vector.
 //
 // Everything that can be wrong with a file is found by Open, before anything
 // of the calling program is lost. Load then fills an empty address space.
@@ -52,14 +52,19 @@ type Image struct {
 	elf    *elfFile
 	interp *vfs.FileDescription // nil without PT_INTERP
 	ielf   *elfFile
+	// emulated says that the program is an emulator, which finds the argv[0]
+	// of what it is to run behind that one's path.
+	emulated bool
 }
 
-// maxScripts is how many scripts may be each other's interpreters.
+// maxScripts is how many scripts and programs for other machines may be each
+// other's interpreters.
 const maxScripts = 5
 
-// Open examines an executable, following scripts to their interpreters. The
-// errors are those of execve(2): ENOEXEC, ELIBBAD, EACCES, EINVAL, E2BIG,
-// ELOOP, ENOENT and others of path resolution.
+// Open examines an executable, following scripts to their interpreters and
+// programs for other machines to an emulator. The errors are those of execve(2):
+// ENOEXEC (a *ForeignError if an emulator is missing), ELIBBAD, EACCES, EINVAL,
+// E2BIG, ELOOP, ENOENT and others of path resolution.
 func Open(a Args) (*Image, error) {
 	i := &Image{args: a, argv: a.Argv, prog: a.File}
 	i.prog.IncRef()
@@ -88,27 +93,21 @@ func (i *Image) open() error {
 		if err != nil {
 			return err
 		}
-		if !isScript(head) {
+		machine := foreignMachine(head)
+		if machine == nil && !isScript(head) {
 			break
-		}
-		interp, arg, err := parseScript(head)
-		if err != nil {
-			return err
 		}
 		if a.NameVanishes && depth == 0 {
 			return unix.ENOENT
 		}
-		argv := []string{interp}
-		if arg != "" {
-			argv = append(argv, arg)
+		if machine != nil {
+			name, err = i.openEmulator(machine, name)
+		} else {
+			name, err = i.openScript(head, name)
 		}
-		i.argv = append(append(argv, name), i.argv[1:]...)
-		f, err := OpenExecutable(a.Caller, a.Mounts, a.Origin, interp, 0)
 		if err != nil {
 			return err
 		}
-		i.prog.DecRef()
-		i.prog, name = f, interp
 	}
 	err := i.prog.DenyWrites()
 	if err != nil {
@@ -128,6 +127,27 @@ func (i *Image) open() error {
 		err = unix.ELIBBAD
 	}
 	return err
+}
+
+// openScript has the interpreter of a script run it, and returns its path.
+func (i *Image) openScript(head []byte, name string) (string, error) {
+	interp, arg, err := parseScript(head)
+	if err != nil {
+		return "", err
+	}
+	argv := []string{interp}
+	if arg != "" {
+		argv = append(argv, arg)
+	}
+	i.argv = append(append(argv, name), i.argv[1:]...)
+	a := &i.args
+	f, err := OpenExecutable(a.Caller, a.Mounts, a.Origin, interp, 0)
+	if err != nil {
+		return "", err
+	}
+	i.prog.DecRef()
+	i.prog = f
+	return interp, nil
 }
 
 // head returns the first bytes of the program, padded with zeros.
