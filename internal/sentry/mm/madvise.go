@@ -43,7 +43,10 @@ func (m *MemoryManager) Madvise(ctx platform.Context, addr, length uint64, advic
 		if v.start > at {
 			hole = unix.ENOMEM
 		}
-		if set, unset, err = v.advise(advice); err != nil {
+		if set, unset, err = v.advise(advice); err == nil && !v.mayDiscard(advice) {
+			err = unix.EPERM
+		}
+		if err != nil {
 			return false
 		}
 		s, e := max(v.start, addr), min(v.end, end)

@@ -69,6 +69,9 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 	defer m.unlock()
 	v.flags |= m.lockFuture
 	addr, err := m.place(a, length)
+	if err == nil && a.Flags&unix.MAP_FIXED != 0 && m.sealed(addr, addr+length) {
+		err = unix.EPERM
+	}
 	if err == nil {
 		err = m.admit(v, addr, length, a)
 	}
@@ -104,6 +107,9 @@ func (m *MemoryManager) RemapFilePages(ctx platform.Context, addr, length, offse
 	v := m.vmas.find(addr)
 	if v == nil || v.flags&flagShared == 0 || v.platforms() || addr+length > v.end {
 		return unix.EINVAL
+	}
+	if m.sealed(addr, addr+length) {
+		return unix.EPERM
 	}
 	if m.vmas.len()+2 > MaxMaps {
 		return unix.ENOMEM

@@ -60,6 +60,9 @@ func (m *MemoryManager) protect(ctx platform.Context, addr, end uint64, prot int
 		case prot&^v.maxProt != 0, v.flags&flagSpecial != 0 && v.prot != prot:
 			err = unix.EACCES
 			return false
+		case v.flags&flagSealed != 0:
+			err = unix.EPERM
+			return false
 		}
 		e := min(v.end, end)
 		if v.prot != prot {

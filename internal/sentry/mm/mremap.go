@@ -60,6 +60,9 @@ func (m *MemoryManager) MRemap(ctx platform.Context, a MRemapArgs) (uint64, erro
 	if v == nil || v.platforms() {
 		return 0, unix.EFAULT
 	}
+	if m.sealed(a.Addr, a.Addr+max(oldLen, 1)) || fixed && m.sealed(a.NewAddr, a.NewAddr+newLen) {
+		return 0, unix.EPERM
+	}
 	if oldLen == 0 && (v.flags&flagShared == 0 || !may) {
 		return 0, unix.EINVAL
 	}

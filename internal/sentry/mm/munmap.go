@@ -32,8 +32,12 @@ func (m *MemoryManager) MUnmap(ctx platform.Context, addr, length uint64) error 
 	return m.unmap(ctx, addr, end)
 }
 
-// unmap removes [start, end) from the books and the host. mu is held.
+// unmap removes [start, end) from the books and the host. mu is held. EPERM if
+// something in it is sealed.
 func (m *MemoryManager) unmap(ctx platform.Context, start, end uint64) error {
+	if m.sealed(start, end) {
+		return unix.EPERM
+	}
 	if m.vmas.len()+m.splits(start, end)-1 > MaxMaps {
 		return unix.ENOMEM
 	}

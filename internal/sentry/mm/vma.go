@@ -20,6 +20,7 @@ const (
 	flagNoReserve                       // MAP_NORESERVE
 	flagSpecial                         // [vvar], [vdso]: the platform's, shown to the guest
 	flagHidden                          // the platform's, not shown
+	flagSealed                          // mseal(2)
 )
 
 // vma is one mapping: a range of pages with the same properties. Ranges are
