@@ -70,6 +70,8 @@ const (
 	RLimit       // struct rlimit
 	CloneArgs    // struct clone_args; its size is the count
 	OpenHow      // struct open_how
+	MountAttr    // struct mount_attr
+	MountIDReq   // struct mnt_id_req
 	EpollEvent   // struct epoll_event
 	Flock        // struct flock
 	IDs          // array of user or group IDs
@@ -135,6 +137,8 @@ const (
 	OutWaitStatus  // wait status, written if the result is not 0
 	OutEpollEvents // array of struct epoll_event; the result is the count
 	PollFDs        // array of struct pollfd; also shown if the call failed
+	OutStatmount   // the beginning of struct statmount
+	OutMountIDs    // array of mount IDs; the result is the count
 	OutDirents     // array of struct linux_dirent; the result is the length
 	OutDirents64   // array of struct linux_dirent64; the result is the length
 	OutIDs         // array of user or group IDs; the result is the count

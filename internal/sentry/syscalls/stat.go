@@ -153,7 +153,12 @@ func sysStatx(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if p.IsMountRoot() {
 		binary.LittleEndian.PutUint64(buf.b[8:], unix.STATX_ATTR_MOUNT_ROOT)
 	}
-	binary.LittleEndian.PutUint64(buf.b[144:], uint64(p.Mount.ID()))
+	id := uint64(p.Mount.ID())
+	if mask&unix.STATX_MNT_ID_UNIQUE != 0 {
+		binary.LittleEndian.PutUint32(buf.b[0:], statxMask&^unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE)
+		id += firstUniqueID
+	}
+	binary.LittleEndian.PutUint64(buf.b[144:], id)
 	return 0, t.CopyOutLate(a[4], buf.b)
 }
 

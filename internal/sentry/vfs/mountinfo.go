@@ -36,7 +36,7 @@ func (ns *MountNamespace) Mounts(root Path) []MountInfo {
 	slices.SortFunc(mounts, func(a, b *Mount) int { return cmp.Compare(a.id, b.id) })
 	out := make([]MountInfo, 0, len(mounts))
 	for _, m := range mounts {
-		if i, ok := m.info(ns, root); ok {
+		if i, ok := m.info(ns, root); ok && m.tryIncRef() {
 			out = append(out, i)
 			mounts[len(out)-1] = m
 		}
@@ -44,21 +44,35 @@ func (ns *MountNamespace) Mounts(root Path) []MountInfo {
 	mountMu.RUnlock()
 	for i, m := range mounts[:len(out)] {
 		out[i].complete(m)
+		m.decRef()
 	}
 	return out
 }
 
-// MountAt describes the mount that p lies in, as seen from root. ok is false if
-// it cannot be reached from there; then Point is empty.
-func (ns *MountNamespace) MountAt(root, p Path) (i MountInfo, ok bool) {
+// MountByID describes a mount that can be reached from root, and the type of its
+// file system as in statfs(2). ok is false if there is none.
+func (ns *MountNamespace) MountByID(root Path, id int) (i MountInfo, magic int64, ok bool) {
+	var found *Mount
 	mountMu.RLock()
-	i, ok = p.Mount.info(ns, root)
+	ns.root.each(func(m *Mount) {
+		if m.id == id {
+			found = m
+		}
+	})
+	if found != nil {
+		i, ok = found.info(ns, root)
+		ok = ok && found.tryIncRef()
+	}
 	mountMu.RUnlock()
 	if !ok {
-		i.Point = ""
+		return i, 0, false
 	}
-	i.complete(p.Mount)
-	return i, ok
+	defer found.decRef()
+	i.complete(found)
+	if s, err := found.super.fs.StatFS(); err == nil {
+		magic = s.Type
+	}
+	return i, magic, true
 }
 
 // info describes m as seen from root. ok is false if it cannot be reached from

@@ -17,7 +17,7 @@ type caller struct {
 
 func (c caller) Credentials() *auth.Credentials { return auth.New(c.uid, c.uid, nil) }
 func (caller) Umask() uint32                    { return 022 }
-func (c caller) FirstPID() int32                     { return int32(c.uid) }
+func (c caller) FirstPID() int32                { return int32(c.uid) }
 
 const limit = 819200
 
