@@ -140,7 +140,7 @@ func said(texts ...string) string {
 	for _, text := range texts {
 		if text = strings.TrimSpace(text); text != "" {
 			lines := strings.Split(text, "\n")
-			return ": " + lines[len(lines)-1]
+			return ": " + strings.Join(lines[max(0, len(lines)-3):], "; ")
 		}
 	}
 	return ""

@@ -152,8 +152,27 @@ func makeRepository(ctx context.Context, b *bench) error {
 	})
 }
 
-// makeGoCache makes a build cache that has all but this module's own packages.
-func makeGoCache(ctx context.Context, b *bench) error {
+// prepareGoBuild makes a copy of this module, which does not change during a
+// run, and a build cache that has all but the module's own packages.
+func prepareGoBuild(ctx context.Context, b *bench) error {
+	module := filepath.Join(b.work, "module")
+	if err := os.RemoveAll(module); err != nil {
+		return err
+	}
+	for _, dir := range []string{"cmd", "internal"} {
+		if err := os.CopyFS(filepath.Join(module, dir), os.DirFS(filepath.Join(b.project, dir))); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(b.project, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(module, name), text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return b.made("gocache", func(dir string) error {
 		run := func(args ...string) (string, error) {
 			c := exec.CommandContext(ctx, "go", args...)
