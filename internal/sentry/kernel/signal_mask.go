@@ -78,7 +78,7 @@ func (t *Task) PendingSignals() abi.SignalSet {
 func (t *Task) PendingSets() (own, shared abi.SignalSet, queued int64, limit uint64) {
 	t.group.mu.Lock()
 	defer t.group.mu.Unlock()
-	return t.pending.set, t.group.pending.set, t.user.signals.Load(), t.group.limits.Cur(limitSigPending)
+	return t.pending.set, t.group.pending.set, t.user.signals.Used(), t.group.limits.Cur(limitSigPending)
 }
 
 // TakeSignal removes a pending signal of the set and returns its siginfo, for

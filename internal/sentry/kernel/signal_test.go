@@ -49,7 +49,7 @@ func TestPendingSignals(t *testing.T) {
 	if _, ok := task.TakeSignal(^abi.SignalSet(0)); ok {
 		t.Error("a signal is left")
 	}
-	if n := task.user.signals.Load(); n != 0 {
+	if n := task.user.signals.Used(); n != 0 {
 		t.Errorf("%d siginfos are still counted", n)
 	}
 }

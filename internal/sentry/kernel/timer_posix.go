@@ -41,7 +41,9 @@ type TimerEvent struct {
 }
 
 type posixTimer struct {
-	group  *ThreadGroup
+	group *ThreadGroup
+	// user is who the timer is counted to.
+	user   *userCounts
 	id     int32
 	event  TimerEvent
 	target *Task // nil for the process
@@ -61,8 +63,8 @@ type posixTimer struct {
 
 // NewPosixTimer makes a timer that runs by a clock and returns its number. With
 // a nil event it sends SIGALRM with its number as value. EINVAL for a clock or
-// event that there is not, EAGAIN if there are as many timers as
-// RLIMIT_SIGPENDING allows, EPERM for the alarm clocks without CAP_WAKE_ALARM.
+// event that there is not, EAGAIN if the user
+// has as many timers and queued signals as RLIMIT_SIGPENDING allows, EPERM for the alarm clocks without CAP_WAKE_ALARM.
 func (t *Task) NewPosixTimer(clock int32, event *TimerEvent) (int32, error) {
 	source, err := t.timerSource(clock)
 	if err != nil {
@@ -80,7 +82,8 @@ func (t *Task) NewPosixTimer(clock int32, event *TimerEvent) (int32, error) {
 	ts := &g.timers.posix
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if uint64(len(ts.m)) >= g.limits.Cur(limitSigPending) {
+	pt.user = t.k.users.get(t.Credentials().RUID)
+	if !pt.user.signals.Take(g.limits.Cur(limitSigPending)) {
 		return 0, unix.EAGAIN
 	}
 	if ts.m == nil {
@@ -255,6 +258,7 @@ func (pt *posixTimer) delete() {
 	defer pt.mu.Unlock()
 	pt.deleted = true
 	pt.stopLocked()
+	pt.user.signals.Add(-1)
 }
 
 // value is the state at a time. The lock is held.

@@ -2,13 +2,29 @@ package kernel
 
 import (
 	"sync"
-	"sync/atomic"
+
+	"coffer/internal/sentry/quota"
 )
 
 // userCounts is what one real user ID has in use: threads for RLIMIT_NPROC,
-// queued signals for RLIMIT_SIGPENDING.
+// queued signals and POSIX timers, which have a signal each, for
+// RLIMIT_SIGPENDING.
 type userCounts struct {
-	tasks, signals atomic.Int64
+	tasks, signals quota.Count
+
+	Counts
+}
+
+// Counts are what a real user ID has in use of the objects that the files which
+// keep them count: see /proc/sys/fs/inotify and /proc/sys/fs/epoll.
+type Counts struct {
+	InotifyInstances, InotifyWatches, EpollWatches quota.Count
+}
+
+// Counts returns those of the task's user. They stay valid for as long as what
+// is counted.
+func (t *Task) Counts() *Counts {
+	return &t.k.users.get(t.Credentials().RUID).Counts
 }
 
 // userTable finds the counts of a user. Entries stay: there are as many as

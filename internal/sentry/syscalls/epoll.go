@@ -40,7 +40,7 @@ func sysEpollCreate(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if a.Int(0) <= 0 {
 		return 0, unix.EINVAL
 	}
-	return installFile(t, epoll.New(), false)
+	return installFile(t, epoll.New(&t.Counts().EpollWatches), false)
 }
 
 // sysEpollCreate1 is epoll_create1(2).
@@ -49,7 +49,7 @@ func sysEpollCreate1(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if flags&^unix.EPOLL_CLOEXEC != 0 {
 		return 0, unix.EINVAL
 	}
-	return installFile(t, epoll.New(), flags != 0)
+	return installFile(t, epoll.New(&t.Counts().EpollWatches), flags != 0)
 }
 
 // sysEpollCtl is epoll_ctl(2).

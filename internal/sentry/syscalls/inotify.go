@@ -35,7 +35,17 @@ var (
 
 // sysInotifyInit is inotify_init(2) without flags.
 func sysInotifyInit(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return installFile(t, inotify.New(0), false)
+	return makeInotify(t, 0)
+}
+
+// makeInotify gives a new instance a descriptor.
+func makeInotify(t *kernel.Task, flags uint32) (uintptr, error) {
+	counts := t.Counts()
+	d, err := inotify.New(flags, &counts.InotifyInstances, &counts.InotifyWatches)
+	if err != nil {
+		return 0, err
+	}
+	return installFile(t, d, flags&unix.IN_CLOEXEC != 0)
 }
 
 // sysInotifyInit1 is inotify_init1(2).
@@ -44,7 +54,7 @@ func sysInotifyInit1(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if flags&^(unix.IN_CLOEXEC|unix.IN_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}
-	return installFile(t, inotify.New(flags), flags&unix.IN_CLOEXEC != 0)
+	return makeInotify(t, flags)
 }
 
 // inotifyFile returns the instance behind fd, and its description with a

@@ -80,7 +80,7 @@ func (s *Set) insert(k key, events uint32, data uint64) error {
 	if s.items[k] != nil {
 		return unix.EEXIST
 	}
-	if len(s.items) >= maxItems {
+	if !s.watches.Take(MaxWatches) {
 		return unix.ENOSPC
 	}
 	it := &item{key: k, set: s, flags: events, data: data}
@@ -133,6 +133,7 @@ func (s *Set) drop(it *item) {
 	it.desc.Unregister(&it.entry)
 	it.want.Store(0)
 	delete(s.items, it.key)
+	s.watches.Add(-1)
 	s.readyMu.Lock()
 	defer s.readyMu.Unlock()
 	if it.queued {

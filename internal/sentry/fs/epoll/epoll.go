@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/quota"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -36,14 +37,17 @@ const (
 	// exclusiveOK is all that may go with EPOLLEXCLUSIVE.
 	exclusiveOK = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLERR | unix.EPOLLHUP |
 		unix.EPOLLWAKEUP | unix.EPOLLET | unix.EPOLLEXCLUSIVE
-	// maxItems bounds one set: /proc/sys/fs/epoll/max_user_watches.
-	maxItems = 1 << 20
+	// MaxWatches bounds what the sets of one user hold:
+	// /proc/sys/fs/epoll/max_user_watches.
+	MaxWatches = 1 << 20
 )
 
 // Set is an epoll set.
 type Set struct {
 	anon.File
 	queue waiter.Queue // of those who wait for the set itself
+	// watches is what the user has in sets who made this one.
+	watches *quota.Count
 
 	mu    sync.Mutex
 	items map[key]*item
@@ -84,9 +88,10 @@ type item struct {
 	prev, next *item
 }
 
-// New returns a description of an empty set.
-func New() *vfs.FileDescription {
-	return anon.NewFile(&Set{items: map[key]*item{}}, "[eventpoll]", unix.O_RDWR)
+// New returns a description of an empty set. watches counts what its user has in
+// sets.
+func New(watches *quota.Count) *vfs.FileDescription {
+	return anon.NewFile(&Set{watches: watches, items: map[key]*item{}}, "[eventpoll]", unix.O_RDWR)
 }
 
 // NotifyEvent implements waiter.Listener.

@@ -7,6 +7,7 @@ import (
 
 	"coffer/internal/sentry/fs/eventfd"
 	"coffer/internal/sentry/fs/pipefs"
+	"coffer/internal/sentry/quota"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func newSet(t testing.TB) (*vfs.FileDescription, *Set) {
-	d := New()
+	d := New(new(quota.Count))
 	s := d.File.(*Set)
 	t.Cleanup(func() {
 		d.DecRef()
@@ -89,7 +90,7 @@ func TestErrors(t *testing.T) {
 	self, s := newSet(t)
 	e := eventfd.New(0, 0)
 	defer e.DecRef()
-	other := New()
+	other := New(new(quota.Count))
 	defer other.DecRef()
 	for _, c := range []struct {
 		name   string
@@ -263,5 +264,40 @@ func BenchmarkWriteWaitRead(b *testing.B) {
 			b.Fatal("no event")
 		}
 		e.Read(nil, buf)
+	}
+}
+
+// TestLimit checks that what a user has in sets is counted, until it is taken
+// out, closed, or its set is.
+func TestLimit(t *testing.T) {
+	var watches quota.Count
+	watches.Add(MaxWatches - 2)
+	self := New(&watches)
+	s := self.File.(*Set)
+	add := func(d *vfs.FileDescription) error { return s.Control(self, unix.EPOLL_CTL_ADD, 3, d, unix.EPOLLIN, 0) }
+	a, b, c := eventfd.New(0, 0), eventfd.New(0, 0), eventfd.New(0, 0)
+	defer a.DecRef()
+	defer c.DecRef()
+	for _, d := range []*vfs.FileDescription{a, b} {
+		if err := add(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := add(a); err != unix.EEXIST {
+		t.Errorf("the same again: %v", err)
+	}
+	if err := add(c); err != unix.ENOSPC {
+		t.Errorf("one more: %v", err)
+	}
+	b.DecRef()
+	if err := add(c); err != nil {
+		t.Errorf("after one has gone: %v", err)
+	}
+	if err := s.Control(self, unix.EPOLL_CTL_DEL, 3, a, 0, 0); err != nil || watches.Used() != MaxWatches-1 {
+		t.Errorf("%v, %d are counted", err, watches.Used())
+	}
+	self.DecRef()
+	if watches.Used() != MaxWatches-2 {
+		t.Errorf("at the end %d are counted", watches.Used())
 	}
 }

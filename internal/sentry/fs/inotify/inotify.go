@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/quota"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -23,10 +24,11 @@ import (
 )
 
 const (
-	// maxQueued and maxWatches are /proc/sys/fs/inotify's max_queued_events
-	// and max_user_watches, the latter for each instance.
-	maxQueued  = 16384
-	maxWatches = 65536
+	// MaxInstances, MaxWatches and MaxQueued are /proc/sys/fs/inotify's
+	// max_user_instances, max_user_watches and max_queued_events.
+	MaxInstances = 128
+	MaxWatches   = 65536
+	MaxQueued    = 16384
 
 	headerSize = 16 // struct inotify_event without its name
 	// onWatch are the flags of a watch that are not events.
@@ -39,6 +41,8 @@ const (
 type Instance struct {
 	anon.File
 	queue waiter.Queue
+	// instances and watches are what the user has who made it.
+	instances, watches *quota.Count
 
 	mu     sync.Mutex
 	events []record
@@ -65,10 +69,14 @@ type watch struct {
 }
 
 // New returns a description of an instance without watches. flags may hold
-// IN_NONBLOCK.
-func New(flags uint32) *vfs.FileDescription {
-	in := &Instance{byWD: map[int32]*watch{}, byID: map[any]*watch{}}
-	return anon.NewFile(in, "inotify", unix.O_RDONLY|flags&unix.O_NONBLOCK)
+// IN_NONBLOCK. instances and watches count what its user has; EMFILE beyond
+// MaxInstances.
+func New(flags uint32, instances, watches *quota.Count) (*vfs.FileDescription, error) {
+	if !instances.Take(MaxInstances) {
+		return nil, unix.EMFILE
+	}
+	in := &Instance{instances: instances, watches: watches, byWD: map[int32]*watch{}, byID: map[any]*watch{}}
+	return anon.NewFile(in, "inotify", unix.O_RDONLY|flags&unix.O_NONBLOCK), nil
 }
 
 // Add watches what path leads to, or changes its watch, and returns the watch
@@ -94,7 +102,7 @@ func (in *Instance) Add(path vfs.Path, mask uint32) (int32, error) {
 		}
 		return w.wd, nil
 	}
-	if len(in.byWD) >= maxWatches {
+	if !in.watches.Take(MaxWatches) {
 		in.mu.Unlock()
 		path.DecRef()
 		return 0, unix.ENOSPC
@@ -138,6 +146,7 @@ func (in *Instance) Remove(wd int32) error {
 func (in *Instance) endLocked(w *watch) {
 	delete(in.byWD, w.wd)
 	delete(in.byID, w.id)
+	in.watches.Add(-1)
 	in.ended = append(in.ended, w)
 	in.pushLocked(record{wd: w.wd, mask: unix.IN_IGNORED})
 }
@@ -180,7 +189,7 @@ func (in *Instance) pushLocked(r record) {
 	if n > 0 && in.events[n-1] == r {
 		return
 	}
-	if n >= maxQueued {
+	if n >= MaxQueued {
 		r = record{wd: -1, mask: unix.IN_Q_OVERFLOW}
 		if in.events[n-1] == r {
 			return
@@ -268,6 +277,8 @@ func (in *Instance) Release() {
 	for _, w := range in.byWD {
 		in.ended = append(in.ended, w)
 	}
+	in.watches.Add(-int64(len(in.byWD)))
+	in.instances.Add(-1)
 	clear(in.byWD)
 	clear(in.byID)
 	in.events = nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/quota"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,10 @@ func place(t *testing.T) vfs.Path {
 }
 
 func instance(t *testing.T) *Instance {
-	d := New(unix.IN_NONBLOCK)
+	d, err := New(unix.IN_NONBLOCK, new(quota.Count), new(quota.Count))
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(d.DecRef)
 	return d.File.(*Instance)
 }
@@ -119,10 +123,45 @@ func TestOverflow(t *testing.T) {
 	in := instance(t)
 	wd, _ := in.Add(place(t), unix.IN_ALL_EVENTS)
 	w := in.byWD[wd]
-	for i := range maxQueued + 100 {
+	for i := range MaxQueued + 100 {
 		w.HandleEvent(vfs.Event{Mask: unix.IN_MODIFY, Cookie: uint32(i)})
 	}
-	if n := len(in.events); n != maxQueued+1 || in.events[n-1] != (record{wd: -1, mask: unix.IN_Q_OVERFLOW}) {
+	if n := len(in.events); n != MaxQueued+1 || in.events[n-1] != (record{wd: -1, mask: unix.IN_Q_OVERFLOW}) {
 		t.Errorf("%d records, the last %+v", n, in.events[n-1])
+	}
+}
+
+// TestLimits checks what a user's instances and watches are counted as.
+func TestLimits(t *testing.T) {
+	var instances, watches quota.Count
+	instances.Add(MaxInstances - 1)
+	watches.Add(MaxWatches - 2)
+	d, err := New(0, &instances, &watches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(0, &instances, &watches); err != unix.EMFILE {
+		t.Errorf("one instance more: %v", err)
+	}
+	in := d.File.(*Instance)
+	wd, err := in.Add(place(t), unix.IN_OPEN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Add(place(t), unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Add(place(t), unix.IN_OPEN); err != unix.ENOSPC {
+		t.Errorf("one watch more: %v", err)
+	}
+	if err := in.Remove(wd); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Add(place(t), unix.IN_OPEN); err != nil {
+		t.Errorf("after one has gone: %v", err)
+	}
+	d.DecRef()
+	if instances.Used() != MaxInstances-1 || watches.Used() != MaxWatches-2 {
+		t.Errorf("at the end %d instances and %d watches are counted", instances.Used(), watches.Used())
 	}
 }

@@ -9,7 +9,9 @@ import (
 
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/fs/epoll"
 	"coffer/internal/sentry/fs/genfs"
+	"coffer/internal/sentry/fs/inotify"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/mm"
 	"coffer/internal/sentry/vfs"
@@ -111,11 +113,11 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	f.AddText("inode-state", "0\t0\t0\t0\t0\t0\t0\n")
 	f.AddText("dentry-state", "0\t0\t45\t0\t0\t0\n")
 	i := f.AddDir("inotify")
-	fs.addValue(i, "max_user_instances", "128")
-	fs.addValue(i, "max_user_watches", "65536")
-	fs.addValue(i, "max_queued_events", "16384")
+	fs.addValue(i, "max_user_instances", strconv.Itoa(inotify.MaxInstances))
+	fs.addValue(i, "max_user_watches", strconv.Itoa(inotify.MaxWatches))
+	fs.addValue(i, "max_queued_events", strconv.Itoa(inotify.MaxQueued))
 	e := f.AddDir("epoll")
-	fs.addValue(e, "max_user_watches", "1048576")
+	fs.addValue(e, "max_user_watches", strconv.Itoa(epoll.MaxWatches))
 	q := f.AddDir("mqueue")
 	for _, v := range []struct{ name, value string }{
 		{"msg_max", "10"}, {"msgsize_max", "8192"}, {"queues_max", "256"}, {"msg_default", "10"}, {"msgsize_default", "8192"},
