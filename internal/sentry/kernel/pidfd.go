@@ -94,3 +94,11 @@ type ProcessDirectory interface {
 	// thread.
 	Process() *ThreadGroup
 }
+
+// Ending reports whether all of the process's threads are to end, as after
+// SIGKILL, or have ended.
+func (g *ThreadGroup) Ending() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.exiting || len(g.threads) == 0
+}

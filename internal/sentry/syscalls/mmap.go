@@ -19,6 +19,7 @@ var mmapRows = []Row{
 		PF("flags", Flags, mremapFlags), P("new_address", Addr)).returns(Hex),
 	partial(28, "madvise", sysMadvise, "no KSM and no hardware poisoning; MADV_COLD and MADV_PAGEOUT do nothing",
 		P("addr", Addr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
+	full(462, "mseal", sysMseal, P("addr", Addr), P("len", Unsigned), P("flags", Hex)),
 	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Addr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
 		PF("flags", Flags, mmapFlags)),
 	full(26, "msync", sysMsync, P("addr", Addr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
@@ -99,6 +100,13 @@ func sysMmap(t *kernel.Task, a kernel.Args) (uintptr, error) {
 
 func sysMunmap(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	return 0, t.MM().MUnmap(t.Context(), a[0], a[1])
+}
+
+func sysMseal(t *kernel.Task, a kernel.Args) (uintptr, error) {
+	if a[2] != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.MM().MSeal(a[0], a[1])
 }
 
 func sysMprotect(t *kernel.Task, a kernel.Args) (uintptr, error) {
