@@ -73,7 +73,7 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		vfork = make(chan struct{})
 		c.vforkDone = vfork
 	}
-	pidfd, err := t.joinTree(c, cg, a, seen)
+	pidfd, event, err := t.joinTree(c, cg, a, seen)
 	if err != nil {
 		c.abandon()
 		return 0, err
@@ -90,8 +90,11 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	}
 	k.running.Add(1)
 	go c.run()
-	if vfork != nil {
-		_ = t.BlockKillable(vfork)
+	if event != 0 {
+		t.ptraceEvent(event, t.traceeNumber(c))
+	}
+	if vfork != nil && t.BlockKillable(vfork) == nil {
+		t.ptraceEvent(unix.PTRACE_EVENT_VFORK_DONE, t.traceeNumber(c))
 	}
 	return tid, nil
 }
@@ -179,27 +182,28 @@ func (t *Task) cloneState(c *Task, a *CloneArgs) {
 
 // joinTree numbers the child and makes it visible, unless the parent is to end
 // or its process group has been sent a signal meanwhile. With CLONE_PIDFD it
-// returns a descriptor for it.
-func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pidfd int32, err error) {
+// returns a descriptor for it. event is what is to be told to the tracer, or 0.
+func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pidfd, event int32, err error) {
 	k, g := t.k, t.group
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if k.ending {
-		return 0, unix.ENOMEM
+		return 0, 0, unix.ENOMEM
 	}
 	if t.killed || cg != g && g.pgrp.signals != seen {
 		t.markWork()
-		return 0, abi.ERESTARTNOINTR
+		return 0, 0, abi.ERESTARTNOINTR
 	}
 	if err := k.adoptLocked(c, cg, c.namespaces.PIDForChildren); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if cg == g {
 		t.inheritSeccompLocked(c)
+		event = t.inheritPtraceLocked(c, a)
 		g.threads = append(g.threads, c)
-		return 0, nil
+		return 0, event, nil
 	}
 	if a.has(unix.CLONE_PIDFD) {
 		pidfd, err = t.installPIDFD(cg, 0)
@@ -212,10 +216,11 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 				p.ns.init, p.ns.last = nil, 0
 				p.ns.started.Store(false)
 			}
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	t.inheritSeccompLocked(c)
+	event = t.inheritPtraceLocked(c, a)
 	g.inheritGroup(cg, a)
 	cg.threads = []*Task{c}
 	cg.parent, cg.parentThread, cg.exitSignal = g, t, a.ExitSignal
@@ -226,7 +231,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 		cg.parent.children[cg] = struct{}{}
 	}
 	cg.joinGroupLocked(g.pgrp)
-	return pidfd, nil
+	return pidfd, event, nil
 }
 
 // inheritGroup gives a new process what it has from the one that made it.

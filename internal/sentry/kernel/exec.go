@@ -43,6 +43,7 @@ func (t *Task) BeginExec() error {
 	}
 	g.mu.Unlock()
 
+	t.ptrace.formerTID = t.TID()
 	k.mu.Lock()
 	g.mu.Lock()
 	t.becomeLeaderLocked()
@@ -69,6 +70,11 @@ func (t *Task) becomeLeaderLocked() {
 	old := g.leader
 	if old == t {
 		return
+	}
+	if tracer := old.ptrace.tracer; tracer != nil {
+		// To the tracer it looks as if the leader had gone on.
+		delete(tracer.group.tracees, old)
+		old.ptrace.tracer = nil
 	}
 	former := t.pid.Load()
 	former.task = nil
@@ -136,6 +142,7 @@ func (t *Task) FinishExec(entry, stack uint64, comm string, creds *auth.Credenti
 	r.Rip, r.Rsp = entry, stack
 	r.Orig_rax = ^uint64(0)
 	t.checkRip()
+	t.ptraceExec()
 }
 
 // Killed ends the process by SIGKILL from inside: for failures that leave

@@ -33,6 +33,7 @@ func (g *ThreadGroup) end(status ExitStatus) {
 // exit takes the task apart, on its own goroutine. What it used is given back
 // before anyone can learn that it ended.
 func (t *Task) exit() {
+	t.ptraceEnd()
 	if t.mem != nil {
 		if t.mem.Users() > 1 {
 			t.dropRseq()
@@ -107,6 +108,7 @@ func (t *Task) leave() {
 	t.pending.discard(^abi.SignalSet(0))
 	g.deadTimes.add(cpuTimes{t.clock.user.Load(), t.clock.system.Load()})
 	last := len(g.threads) == 0
+	status := t.endStatusLocked()
 	if t == g.leader {
 		g.leaderStatus = t.exitCode
 	}
@@ -136,8 +138,13 @@ func (t *Task) leave() {
 	}
 
 	t.sendDeathSignalsLocked(&notices)
+	t.dropTraceesLocked(&notices)
+	kept := t.leavePtraceLocked(status, &notices)
 	if p := t.pid.Load(); p.task == t {
 		p.task = nil
+		if kept {
+			p.tracee = t
+		}
 		p.release()
 	}
 	if t != g.leader {
@@ -218,6 +225,10 @@ func (g *ThreadGroup) endGroupLocked(notices *[]func()) {
 // process at once if nobody will wait for it.
 func (g *ThreadGroup) becomeZombieLocked(notices *[]func()) {
 	g.zombie = true
+	if g.tracedAbroadLocked() {
+		g.tellTracerLocked(notices)
+		return
+	}
 	p := g.parent
 	if p == nil {
 		g.reapLocked(false)
@@ -228,6 +239,32 @@ func (g *ThreadGroup) becomeZombieLocked(notices *[]func()) {
 		g.reapLocked(false)
 	}
 	*notices = append(*notices, func() { p.childWait.Notify(waiter.In) })
+}
+
+// tellTracerLocked sends the leader's tracer SIGCHLD for the end of the process,
+// and wakes who waits. The parent is told when the tracer has waited.
+func (g *ThreadGroup) tellTracerLocked(notices *[]func()) {
+	p := g.leader.ptrace.tracer.group
+	info := g.endInfo(p)
+	*notices = append(*notices, func() {
+		p.Signal(info)
+		p.childWait.Notify(waiter.In)
+	})
+}
+
+// endInfo makes the siginfo of the end of the process for p.
+func (g *ThreadGroup) endInfo(p *ThreadGroup) *abi.Siginfo {
+	code, status := endOf(g.exitStatus)
+	return g.childInfo(p, code, status)
+}
+
+// endOf is how SIGCHLD and waitid(2) tell of an end: CLD_* and the exit code or
+// signal.
+func endOf(s ExitStatus) (code, status int32) {
+	if sig := s.Signal(); sig != 0 {
+		return abi.CLD_KILLED, sig
+	}
+	return abi.CLD_EXITED, s.Code()
 }
 
 // tellEndLocked sends the parent the exit signal. It reports whether the
@@ -248,11 +285,7 @@ func (g *ThreadGroup) tellEndLocked(notices *[]func()) (auto bool) {
 	if sig == 0 || quiet {
 		return auto
 	}
-	code, status := int32(abi.CLD_EXITED), g.exitStatus.Code()
-	if s := g.exitStatus.Signal(); s != 0 {
-		code, status = abi.CLD_KILLED, s
-	}
-	info := g.childInfo(p, code, status)
+	info := g.endInfo(p)
 	info.Signo = sig
 	// It is sent before the zombie can be seen, so that a parent finds it
 	// pending when wait(2) returns.
@@ -276,7 +309,7 @@ func (g *ThreadGroup) reparentLocked(c *ThreadGroup, notices *[]func()) {
 	}
 	c.parent.children[c] = struct{}{}
 	c.exitSignal = int32(unix.SIGCHLD)
-	if c.zombie {
+	if c.zombie && !c.tracedAbroadLocked() {
 		if c.tellEndLocked(notices) {
 			c.reapLocked(false)
 		}
@@ -336,6 +369,9 @@ func (g *ThreadGroup) reapLocked(account bool) {
 		return
 	}
 	g.reaped = true
+	if g.leader.ptrace.tracer != nil {
+		g.leader.untraceLocked(0)
+	}
 	if p := g.parent; p != nil {
 		delete(p.children, g)
 		if account {

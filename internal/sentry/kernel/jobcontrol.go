@@ -12,6 +12,8 @@ type jobControl struct {
 	// wanted says that all threads are to stop; signal is what stopped them.
 	wanted bool
 	signal int32
+	// seq numbers the stops.
+	seq uint64
 	// stopped says that all threads did; stopReport and contReport that the
 	// parent has not waited for that, or for the end of it, yet.
 	stopped                bool
@@ -28,9 +30,20 @@ type notice struct {
 }
 
 func (n notice) run(g *ThreadGroup) {
+	if n.code == abi.CLD_STOPPED && g.tracedByParent() {
+		return // who is told of each thread's stop
+	}
 	if n.code != 0 {
 		g.tellParent(n.code, n.status)
 	}
+}
+
+// tracedByParent reports whether the leader's tracer is of the parent.
+func (g *ThreadGroup) tracedByParent() bool {
+	g.k.mu.Lock()
+	defer g.k.mu.Unlock()
+	t := g.leader.ptrace.tracer
+	return t != nil && t.group == g.parent
 }
 
 // stopLocked has all threads stop because of sig.
@@ -39,6 +52,7 @@ func (g *ThreadGroup) stopLocked(sig int32) {
 		return
 	}
 	g.stop.wanted, g.stop.signal, g.stop.contReport = true, sig, false
+	g.stop.seq++
 	g.stop.resume = make(chan struct{})
 	for _, t := range g.threads {
 		t.kickLocked()
@@ -55,6 +69,12 @@ func (g *ThreadGroup) continueLocked() (n notice) {
 		g.stop.contReport = true
 	}
 	g.resumeLocked()
+	for _, t := range g.threads {
+		if t.ptrace.seized {
+			t.ptrace.trap = true
+			t.wakeListenerLocked()
+		}
+	}
 	return n
 }
 
@@ -89,8 +109,12 @@ func (g *ThreadGroup) checkStoppedLocked() (n notice) {
 // held, and again when it returns.
 func (t *Task) stopHere() {
 	g := t.group
-	for g.stop.wanted && !t.killed {
+	for t.mustStopLocked() && !t.killed {
 		t.stopped = true
+		if t.ptrace.tracer != nil {
+			t.ptraceGroupStop()
+			continue
+		}
 		resume := g.stop.resume
 		n := g.checkStoppedLocked()
 		g.mu.Unlock()
@@ -105,6 +129,12 @@ func (t *Task) stopHere() {
 		g.mu.Lock()
 	}
 	t.stopped = false
+}
+
+// mustStopLocked reports whether the task is to stop since its process is: not
+// if its tracer has let it go on all the same.
+func (t *Task) mustStopLocked() bool {
+	return t.group.stop.wanted && (t.ptrace.tracer == nil || t.ptrace.passed != t.group.stop.seq)
 }
 
 // tellParent sends SIGCHLD for a stop or its end, unless SA_NOCLDSTOP is set,

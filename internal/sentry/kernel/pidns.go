@@ -72,6 +72,8 @@ type pid struct {
 	group   *ThreadGroup
 	pgrp    *ProcessGroup
 	session *Session
+	// tracee is a thread that has ended, whose tracer has not waited yet.
+	tracee *Task
 }
 
 func newPIDNamespace(k *Kernel, parent *PIDNamespace, n namespace) *PIDNamespace {
@@ -153,7 +155,7 @@ func (p *pid) drop() {
 
 // release frees the numbers if nothing goes by them any more.
 func (p *pid) release() {
-	if p.task == nil && p.group == nil && p.pgrp == nil && p.session == nil {
+	if p.task == nil && p.group == nil && p.pgrp == nil && p.session == nil && p.tracee == nil {
 		p.drop()
 	}
 }

@@ -28,7 +28,13 @@ func (t *Task) run() {
 			t.clock.leaveGuest(t)
 			continue
 		}
+		if t.ptrace.mode.Load()&ptraceStep != 0 {
+			t.forceTF()
+		}
 		ev := t.ctx.Switch()
+		if t.ptrace.forcedTF {
+			t.unforceTF()
+		}
 		t.clock.leaveGuest(t)
 		if ev.Kind == platform.EventSyscall {
 			t.syscall()
@@ -50,10 +56,34 @@ func (t *Task) begin() {
 	}
 }
 
-// syscall answers a system call.
-func (t *Task) syscall() {
+// forceTF has the processor stop after the next instruction, unforceTF undoes
+// it: the flag is the guest's if it was set before.
+func (t *Task) forceTF() {
 	r := t.ctx.Regs()
-	args := Args{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
+	t.ptrace.forcedTF = r.Eflags&flagTF == 0
+	r.Eflags |= flagTF
+}
+
+func (t *Task) unforceTF() {
+	t.ctx.Regs().Eflags &^= flagTF
+	t.ptrace.forcedTF = false
+}
+
+// syscall answers a system call, with stops before and after it if the task's
+// tracer wants them.
+func (t *Task) syscall() {
+	if t.ptrace.mode.Load() == 0 || t.ptraceEntry() {
+		t.answer()
+	}
+	if t.ptrace.mode.Load() != 0 {
+		t.ptraceExit()
+	}
+}
+
+// answer makes the system call that the registers say.
+func (t *Task) answer() {
+	r := t.ctx.Regs()
+	args := callArgs(r)
 	t.calls.add(r.Orig_rax, args)
 	v, err := t.k.Syscalls.Dispatch(t, r.Orig_rax, args)
 	// execve has replaced the context.
@@ -71,6 +101,9 @@ func (t *Task) syscall() {
 		r.Rax = negative(errno)
 	}
 }
+
+// callArgs are the arguments of a system call.
+func callArgs(r *abi.Regs) Args { return Args{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9} }
 
 // errnoOf finds the errno in an error. What has none is EIO.
 func errnoOf(err error) unix.Errno {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"coffer/internal/bpf"
@@ -252,25 +253,39 @@ func (t *Task) releaseSeccompLocked() {
 func (t *Task) Filtered() bool { return t.seccomp.Load() != nil }
 
 // FilterCall has seccomp(2) decide about a system call that the task is about
-// to make. answered says that it is not to be made: its result is v or err, or
-// the task is about to end.
-func (t *Task) FilterCall(nr uint64, args *Args) (v uintptr, answered bool, err error) {
+// to make; a tracer may change it. answered says that it is not to be made:
+// its result is v or err, or the task is about to end.
+func (t *Task) FilterCall(nr *uint64, args *Args) (v uintptr, answered bool, err error) {
 	s := t.seccomp.Load()
 	if s.mode == unix.SECCOMP_MODE_STRICT {
-		for _, allowed := range seccompStrict {
-			if nr == allowed {
-				return 0, false, nil
-			}
+		if !slices.Contains(seccompStrict[:], *nr) {
+			t.exitBySignal(int32(unix.SIGKILL))
+			answered = true
 		}
-		t.exitBySignal(int32(unix.SIGKILL))
-		return 0, true, nil
+		return 0, answered, nil
 	}
-	if s.filter.allows(nr) {
-		return 0, false, nil
+	for traced := false; !s.filter.allows(*nr); traced = true {
+		r := t.ctx.Regs()
+		d := bpf.Data{Number: int32(*nr), Arch: unix.AUDIT_ARCH_X86_64, InstructionPointer: r.Rip, Args: *args}
+		verdict, match := s.filter.verdict(&d)
+		if verdict&unix.SECCOMP_RET_ACTION_FULL != unix.SECCOMP_RET_TRACE || !t.ptraceOption(unix.PTRACE_O_TRACESECCOMP) {
+			return t.obey(verdict, match, d)
+		}
+		if traced {
+			break
+		}
+		t.ptraceEvent(unix.PTRACE_EVENT_SECCOMP, uint64(verdict&unix.SECCOMP_RET_DATA))
+		if r = t.ctx.Regs(); t.mustDie() || int32(r.Orig_rax) == -1 {
+			return uintptr(r.Rax), true, nil
+		}
+		// What the tracer has made of the call must not escape the filters.
+		*nr, *args = uint64(uint32(r.Orig_rax)), callArgs(r)
 	}
-	r := t.ctx.Regs()
-	d := bpf.Data{Number: int32(nr), Arch: unix.AUDIT_ARCH_X86_64, InstructionPointer: r.Rip, Args: *args}
-	verdict, match := s.filter.verdict(&d)
+	return 0, false, nil
+}
+
+// obey does with a call what a filter says. Its results are as FilterCall's.
+func (t *Task) obey(verdict uint32, match *seccompFilter, d bpf.Data) (v uintptr, answered bool, err error) {
 	data := verdict & unix.SECCOMP_RET_DATA
 	switch verdict & unix.SECCOMP_RET_ACTION_FULL {
 	case unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_LOG:
@@ -280,10 +295,10 @@ func (t *Task) FilterCall(nr uint64, args *Args) (v uintptr, answered bool, err 
 		v, err = rawResult(-int64(min(data, maxErrno)))
 	case unix.SECCOMP_RET_TRAP:
 		// A handler finds the registers as they were before the call.
-		v = uintptr(r.Orig_rax)
+		v = uintptr(t.ctx.Regs().Orig_rax)
 		t.ForceSignal(seccompSignal(&d, data))
 	case unix.SECCOMP_RET_TRACE:
-		// Nobody traces.
+		// No tracer asked for it.
 		err = unix.ENOSYS
 	case unix.SECCOMP_RET_USER_NOTIF:
 		if match.listener == nil {

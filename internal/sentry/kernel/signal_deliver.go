@@ -31,15 +31,25 @@ func (t *Task) handleWork() bool {
 			g.mu.Unlock()
 			return false
 		}
-		if g.stop.wanted {
+		if t.mustStopLocked() {
 			t.stopHere()
 			g.mu.Unlock()
 			continue
 		}
+		if t.ptrace.trap {
+			t.ptrace.trap = false
+			g.mu.Unlock()
+			t.ptraceTrap(sigTrap)
+			continue
+		}
 		info, ok := t.takeLocked(^t.blocked.load())
+		traced := t.ptrace.tracer != nil
 		g.mu.Unlock()
 		if !ok {
 			break
+		}
+		if traced && !t.ptraceSignal(&info) {
+			continue
 		}
 		t.deliver(&info)
 	}
@@ -116,6 +126,10 @@ func (t *Task) runHandler(info *abi.Siginfo, act *abi.Sigaction) {
 		blocked.Add(info.Signo)
 	}
 	t.SetSignalMask(blocked)
+	if t.ptrace.mode.Load()&ptraceStep != 0 {
+		// Who single-steps sees the handler's first instruction before it runs.
+		t.pass(t.ptraceStop(&ptraceStop{kind: StopEvent, code: sigTrap, info: t.trapInfo(sigTrap, sigTrap)}))
+	}
 }
 
 // frameFailed forces SIGSEGV on the task since its stack is of no use; if

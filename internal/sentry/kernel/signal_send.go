@@ -100,7 +100,7 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 	if witness == nil {
 		witness = g.threads[0]
 	}
-	if g.handlers.ignores(sig) && !witness.blocked.load().Has(sig) && !witness.waitingFor.Has(sig) {
+	if witness.ptrace.tracer == nil && g.handlers.ignores(sig) && !witness.blocked.load().Has(sig) && !witness.waitingFor.Has(sig) {
 		return n, errIgnored
 	}
 	q := &g.pending
@@ -118,7 +118,7 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 	if t == nil {
 		return n, nil
 	}
-	if g.fatalLocked(sig) && !t.blocked.load().Has(sig) && !t.waitingFor.Has(sig) {
+	if g.fatalLocked(sig) && (sig == int32(unix.SIGKILL) || t.ptrace.tracer == nil) && !t.blocked.load().Has(sig) && !t.waitingFor.Has(sig) {
 		g.endLocked(Signaled(sig, false))
 		return n, nil
 	}
@@ -198,6 +198,9 @@ func (g *ThreadGroup) pickLocked(to *Task, sig int32) *Task {
 func (g *ThreadGroup) endLocked(status ExitStatus) {
 	if !g.exiting {
 		g.exiting, g.exitCode = true, status
+	}
+	if status.Signal() == int32(unix.SIGKILL) {
+		g.deaths++
 	}
 	g.resumeLocked()
 	for _, t := range g.threads {

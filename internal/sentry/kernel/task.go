@@ -83,6 +83,8 @@ type Task struct {
 
 	scratch uint64
 
+	// ptrace is the task's part in being traced; see ptrace.go.
+	ptrace ptraceState
 	// futex is the task's part in futexes; see futex.go.
 	futex futexState
 	// attrs are what programs set and children inherit; see attributes.go.
@@ -98,6 +100,7 @@ const (
 	modeBlocked
 	modeUninterruptible
 	modeStopped
+	modeTraced
 	modeDead
 )
 
@@ -224,7 +227,7 @@ func (t *Task) SetDeathSignal(sig int32) {
 	t.deathSignal = sig
 }
 
-// State is the letter that /proc/PID/stat shows: R, S, D, T, Z or X.
+// State is the letter that /proc/PID/stat shows: R, S, D, T, t, Z or X.
 func (t *Task) State() byte {
 	switch t.mode.Load() {
 	case modeBlocked:
@@ -233,6 +236,8 @@ func (t *Task) State() byte {
 		return 'D'
 	case modeStopped:
 		return 'T'
+	case modeTraced:
+		return 't'
 	case modeDead:
 		return 'Z'
 	default:

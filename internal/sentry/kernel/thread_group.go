@@ -26,6 +26,7 @@ type ThreadGroup struct {
 	parent       *ThreadGroup
 	parentThread *Task // of parent, while it lives
 	children     map[*ThreadGroup]struct{}
+	tracees      map[*Task]struct{} // of its threads, by ptrace(2)
 	pgrp         *ProcessGroup
 	ttyGivenUp   bool // TIOCNOTTY by a process that leads no session
 	execed       bool // since fork; setpgid(2) then says EACCES to the parent
@@ -59,6 +60,8 @@ type ThreadGroup struct {
 	// exiting says that all threads are to end, with exitCode.
 	exiting  bool
 	exitCode ExitStatus
+	// deaths counts how often SIGKILL was to end the process.
+	deaths int
 	// unprotected says that a fault is to end PID 1 although it is protected.
 	unprotected bool
 	// exec is the thread that is ending all others to run a new program, and

@@ -43,6 +43,8 @@ type WaitResult struct {
 	// User and System are the processor times of the child and of its own
 	// children that were waited for.
 	User, System time.Duration
+	// after is to be run once no lock is held.
+	after []func()
 }
 
 // WaitChild waits for a child's change of state. ECHILD if no child can
@@ -73,10 +75,21 @@ func (t *Task) WaitChild(w *WaitSelector) (WaitResult, error) {
 
 // tryWait looks for a change once. EAGAIN if there is none yet.
 func (t *Task) tryWait(w *WaitSelector) (WaitResult, error) {
-	k := t.k
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	any := false
+	t.k.mu.Lock()
+	res, err := t.tryWaitLocked(w)
+	t.k.mu.Unlock()
+	for _, f := range res.after {
+		f()
+	}
+	return res, err
+}
+
+// tryWaitLocked is tryWait with Kernel.mu held.
+func (t *Task) tryWaitLocked(w *WaitSelector) (WaitResult, error) {
+	res, any, found := t.tryWaitTracee(w)
+	if found {
+		return res, nil
+	}
 	var best *ThreadGroup
 	var report notice
 	for c := range t.group.children {
@@ -87,7 +100,7 @@ func (t *Task) tryWait(w *WaitSelector) (WaitResult, error) {
 		if best != nil && best.seq < c.seq {
 			continue
 		}
-		if n := c.reportLocked(w.Options); n.code != 0 {
+		if n := c.reportLocked(t.hideTraced(c, w.Options)); n.code != 0 {
 			best, report = c, n
 		}
 	}
@@ -109,7 +122,7 @@ func (w *WaitSelector) matches(t *Task, c *ThreadGroup) bool {
 		w.Options&WNOTHREAD != 0 && c.parentThread != t:
 		return false
 	}
-	if w.Options&WALL != 0 {
+	if tracer := c.leader.ptrace.tracer; w.Options&WALL != 0 || tracer != nil && tracer.group == t.group {
 		return true
 	}
 	return (c.exitSignal != int32(unix.SIGCHLD)) == (w.Options&WCLONE != 0)

@@ -38,7 +38,7 @@ func (tb *Table) Describe(nr uint64, args kernel.Args) string {
 
 func (tb *Table) call(t *kernel.Task, nr uint64, args kernel.Args) (uintptr, error) {
 	if t.Filtered() {
-		if v, answered, err := t.FilterCall(nr, &args); answered {
+		if v, answered, err := t.FilterCall(&nr, &args); answered {
 			return v, err
 		}
 	}

@@ -246,7 +246,7 @@ func execIdentity(t *kernel.Task, img *loader.Image) (loader.Identity, error) {
 	}
 	c := old.Clone()
 	mapped := (!set.User || c.UserNS.Maps(auth.UserID, set.UID)) && (!set.Group || c.UserNS.Maps(auth.GroupID, set.GID))
-	if !c.NoNewPrivs && mapped && img.MaySetID(t.Mounts(), c) {
+	if !c.NoNewPrivs && !t.TracedByUnprivileged() && mapped && img.MaySetID(t.Mounts(), c) {
 		if set.User {
 			c.EUID = set.UID
 		}

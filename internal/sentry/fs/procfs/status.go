@@ -42,7 +42,7 @@ func status(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 	number("Ngid", 0)
 	number("Pid", int64(s.id()))
 	number("PPid", int64(g.PPIDIn(s.pids)))
-	number("TracerPid", 0)
+	number("TracerPid", int64(t.TracerPID(s.pids)))
 	users := c.Credentials().UserNS
 	line("Uid", fmt.Sprintf("%d\t%d\t%d\t%d", users.FromUID(cred.RUID), users.FromUID(cred.EUID),
 		users.FromUID(cred.SUID), users.FromUID(cred.FSUID)))
