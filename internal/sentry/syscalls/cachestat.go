@@ -10,7 +10,7 @@ import (
 )
 
 var cachestatRows = []Row{
-	partial(451, "cachestat", sysCachestat, "all that a file has counts as cached and clean", P("fd", FD), P("range", Addr), P("cstat", Addr), P("flags", Hex)),
+	partial(451, "cachestat", sysCachestat, "all that a file has counts as cached and clean", P("fd", FD), P("range", CacheRange), P("cstat", OutCachestat), P("flags", Hex)),
 }
 
 // cachestatSize is the size of struct cachestat.

@@ -9,9 +9,9 @@ import (
 const handleCaveat = "no file system has handles: EOPNOTSUPP, as of Linux's that cannot be exported"
 
 var fileHandleRows = []Row{
-	partial(303, "name_to_handle_at", sysNameToHandleAt, handleCaveat, P("dirfd", DirFD), P("path", PathStr), P("handle", Addr),
-		P("mount_id", Addr), PF("flags", Flags, handleFlags)),
-	partial(304, "open_by_handle_at", sysOpenByHandleAt, "there are no handles that it could know: ESTALE", P("mount_fd", FD), P("handle", Addr),
+	partial(303, "name_to_handle_at", sysNameToHandleAt, handleCaveat, P("dirfd", DirFD), P("path", PathStr), P("handle", FileHandle),
+		P("mount_id", OutInt), PF("flags", Flags, handleFlags)),
+	partial(304, "open_by_handle_at", sysOpenByHandleAt, "there are no handles that it could know: ESTALE", P("mount_fd", FD), P("handle", FileHandle),
 		PF("flags", Flags, openFlags)),
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 var fileSystemRows = []Row{
-	full(136, "ustat", sysUstat, P("dev", Dev), P("ubuf", Addr)),
+	full(136, "ustat", sysUstat, P("dev", Dev), P("ubuf", OutUstat)),
 	full(139, "sysfs", sysSysfs, P("option", Dec), P("arg1", Hex), P("arg2", Hex)),
 }
 

@@ -94,6 +94,12 @@ const (
 	Winsize      // struct winsize
 	Termios      // struct termios as the kernel has it
 	SockFprog    // struct sock_fprog, a BPF program
+	XattrArgs    // struct xattr_args
+	CacheRange   // struct cachestat_range
+	FileHandle   // the beginning of struct file_handle
+	LsmCtx       // the beginning of struct lsm_ctx
+	Addrs        // array of addresses
+	Ints         // array of int
 
 	// Pointers to what the call reads and changes, rendered before it and, if
 	// it was changed, after it.
@@ -156,6 +162,9 @@ const (
 	OutWinsize     // struct winsize
 	OutTermios     // struct termios as the kernel has it
 	OutNotifSizes  // struct seccomp_notif_sizes
+	OutCachestat   // struct cachestat
+	OutUstat       // struct ustat
+	OutInts        // array of int
 	numKinds
 )
 

@@ -49,6 +49,29 @@ var openHowLayout = layout{size: openHowSize, fields: []field{
 	}}},
 }}
 
+var xattrArgsLayout = layout{size: xattrArgsSize, fields: []field{
+	{name: "value", size: 8, kind: Addr}, {name: "size", offset: 8, size: 4, kind: Unsigned},
+	{name: "flags", offset: 12, size: 4, kind: Flags, flags: xattrFlags},
+}}
+
+var cacheRangeLayout = layout{size: 16, fields: []field{
+	{name: "off", size: 8, kind: Unsigned}, {name: "len", offset: 8, size: 8, kind: Unsigned},
+}}
+
+var cachestatLayout = layout{size: cachestatSize, fields: []field{
+	{name: "nr_cache", size: 8, kind: Unsigned}, {name: "nr_dirty", offset: 8, size: 8, kind: Unsigned},
+	{name: "nr_writeback", offset: 16, size: 8, kind: Unsigned}, {name: "nr_evicted", offset: 24, size: 8, kind: Unsigned},
+	{name: "nr_recently_evicted", offset: 32, size: 8, kind: Unsigned},
+}}
+
+var fileHandleLayout = layout{size: 8, more: true, fields: []field{
+	{name: "handle_bytes", size: 4, kind: Unsigned}, {name: "handle_type", offset: 4, size: 4},
+}}
+
+var ustatLayout = layout{size: ustatSize, more: true, fields: []field{
+	{name: "f_tfree", size: 4}, {name: "f_tinode", offset: 8, size: 8, kind: Unsigned},
+}}
+
 var lockTypes = &FlagSet{Names: []FlagName{
 	{unix.F_RDLCK, "F_RDLCK"}, {unix.F_WRLCK, "F_WRLCK"}, {unix.F_UNLCK, "F_UNLCK"},
 }}

@@ -203,7 +203,7 @@ func TestKinds(t *testing.T) {
 // writes: only these are just addresses.
 func TestAddresses(t *testing.T) {
 	addresses := map[string][]string{
-		"mmap": {"addr"}, "mprotect": {"addr"}, "munmap": {"addr"}, "brk": {"addr"}, "madvise": {"addr"}, "msync": {"addr"},
+		"mmap": {"addr"}, "mprotect": {"addr"}, "munmap": {"addr"}, "brk": {"addr"}, "madvise": {"addr"}, "mseal": {"addr"}, "msync": {"addr"},
 		"mincore": {"addr"}, "remap_file_pages": {"addr"}, "mremap": {"old_address", "new_address"},
 		"mlock": {"addr"}, "munlock": {"addr"}, "mlock2": {"addr"}, "pkey_mprotect": {"addr"},
 		"mbind": {"addr"}, "get_mempolicy": {"addr"}, "set_mempolicy_home_node": {"start"},

@@ -78,6 +78,21 @@ func (g *guestView) appendTID(b []byte, mem *[]byte, addr, _ uint64) []byte {
 	return appendInt(b, s)
 }
 
+var lsmCtxLayout = layout{size: lsmCtxSize, more: true, fields: []field{
+	{name: "id", size: 8, kind: Unsigned}, {name: "flags", offset: 8, size: 8, kind: Hex},
+	{name: "len", offset: 16, size: 8, kind: Unsigned}, {name: "ctx_len", offset: 24, size: 8, kind: Unsigned},
+}}
+
+// appendAddrs renders n addresses.
+func (g *guestView) appendAddrs(b []byte, mem *[]byte, addr, n uint64) []byte {
+	return g.appendArray(b, mem, addr, n, 8, appendAddr)
+}
+
+// appendInts renders n ints.
+func (g *guestView) appendInts(b []byte, mem *[]byte, addr, n uint64) []byte {
+	return g.appendArray(b, mem, addr, n, 4, appendInt)
+}
+
 // appendIDs renders n user or group IDs.
 func (g *guestView) appendIDs(b []byte, mem *[]byte, addr, n uint64) []byte {
 	return g.appendArray(b, mem, addr, n, 4, func(b, s []byte) []byte {
