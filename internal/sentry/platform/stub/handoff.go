@@ -150,6 +150,11 @@ func (t *Thread) await(guest bool) bool {
 		}
 		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
 			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+			// setGone says so before it takes the turn away, which the hand-over
+			// may have given back since: nobody would wake us.
+			if t.proc.gone.Load() {
+				return false
+			}
 			futexWait(&t.page.turn, turnStub|turnSleep)
 		}
 		t.page.sentryCPU = cpu()

@@ -29,4 +29,19 @@ func TestWithoutFSGSBASE(t *testing.T) {
 	platformtest.Test(t, newPlatform(t, stub.WithoutFSGSBASE()))
 }
 
+// TestRunGuestOfTheDead gives the turn to a stub that has just been found dead:
+// that comes back, though nobody answers.
+func TestRunGuestOfTheDead(t *testing.T) {
+	g := platformtest.NewGuest(t, newPlatform(t), platformtest.Asm("\xeb\xfe")) // jmp .
+	defer g.Done()
+	c := g.Ctx.(*context)
+	c.Process().Kill()
+	for !c.Gone() {
+		time.Sleep(time.Millisecond)
+	}
+	if c.RunGuest(platformtest.CodeAddr, false) {
+		t.Error("the stub is there")
+	}
+}
+
 func BenchmarkPlatform(b *testing.B) { platformtest.Benchmark(b, newPlatform(b)) }
