@@ -220,7 +220,12 @@ func (ns *MountNamespace) bindable(from Path, all bool) (*Mount, error) {
 	case !all && m.hidesUnder(from.Dentry):
 		return nil, unix.EINVAL
 	}
-	return copyTree(m, from.Dentry, copyOptions{all: all})
+	c, err := copyTree(m, from.Dentry, copyOptions{all: all})
+	if err == nil {
+		// It covers nothing that was there.
+		c.locked = false
+	}
+	return c, err
 }
 
 // Bindable is implemented by inodes that can be bound although they have no

@@ -6,10 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unmount takes the mount whose root p is off the tree; flags are those of
-// umount2(2). The caller drops p afterwards, as ever; its reference does not
-// make the mount busy.
+// Unmount takes the mount whose root p is, or the last one mounted on that, off
+// the tree; flags are those of umount2(2). The caller drops p afterwards, as
+// ever; its reference does not make the mount busy.
 func (ns *MountNamespace) Unmount(p Path, flags uint32) error {
+	// What "." and descriptors lead to may have been mounted over meanwhile.
+	given := p.Mount
+	p.IncRef()
+	p = p.top()
+	defer p.DecRef()
 	if flags&unix.MNT_FORCE != 0 && p.IsMountRoot() {
 		if a, ok := p.Mount.super.fs.(Aborter); ok {
 			a.Abort()
@@ -21,8 +26,13 @@ func (ns *MountNamespace) Unmount(p Path, flags uint32) error {
 		mountMu.Unlock()
 		return unix.EINVAL
 	}
-	// One reference is that of being attached, one is the caller's.
-	busy := m.refs.Load() > 2
+	// One reference is that of being attached, one is p's, and one the caller's
+	// if nothing is mounted over it.
+	own := int64(2)
+	if given == m {
+		own++
+	}
+	busy := m.refs.Load() > own
 	if flags&unix.MNT_EXPIRE != 0 {
 		first := !m.expiring
 		m.expiring = true
