@@ -45,7 +45,7 @@ type Credentials struct {
 func New(uid, gid uint32, groups []uint32) *Credentials {
 	c := &Credentials{
 		UserNS: Initial,
-		RUID: uid, EUID: uid, SUID: uid, FSUID: uid,
+		RUID:   uid, EUID: uid, SUID: uid, FSUID: uid,
 		RGID: gid, EGID: gid, SGID: gid, FSGID: gid,
 		Groups: slices.Clone(groups), Bounding: AllCaps,
 	}
