@@ -162,7 +162,7 @@ func epollWait(t *kernel.Task, a kernel.Args, deadline time.Time, poll bool) (ui
 		binary.LittleEndian.PutUint32(raw[i*sizeofEpollEvent:], e.Events)
 		binary.LittleEndian.PutUint64(raw[i*sizeofEpollEvent+4:], e.Data)
 	}
-	if _, err := t.CopyOut(a[1], raw); err != nil {
+	if err := t.CopyOutLate(a[1], raw); err != nil {
 		return 0, err
 	}
 	return uintptr(n), nil
