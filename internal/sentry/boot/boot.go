@@ -17,6 +17,7 @@ import (
 	"coffer/internal/sentry/platform/trap"
 	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/syscalls"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,7 +97,10 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)", MaxTasks: tasks,
 	})
 	s.kernel.SetMemoryLimit(uint64(box.Memory))
-	shmem.Sandbox.SetLimit(shmem.Share(s.kernel.MemoryInfo().Total))
+	memory := s.kernel.MemoryInfo().Total
+	shmem.Sandbox.SetLimit(shmem.Share(memory))
+	shmem.Buffers.SetLimit(shmem.BufferShare(memory))
+	vfs.SetMaxFiles(vfs.MaxFilesFor(memory))
 	if box.Memory > 0 {
 		// Collect garbage the harder the more of the limit the sentry takes.
 		debug.SetMemoryLimit(box.Memory / 2)

@@ -1,14 +1,17 @@
 // Package ring is a first-in first-out buffer of bytes that takes memory only
 // as it fills: what pipes and sockets keep their data in.
 //
-// It has no lock and knows no readiness; its users do.
+// All buffers together take no more than shmem.Buffers allows to whoever asks
+// Reserve. It has no lock and knows no readiness; its users do.
 package ring
+
+import "coffer/internal/sentry/shmem"
 
 // first is how much the first byte makes the buffer take.
 const first = 4096
 
 // Buffer is a circular buffer. The zero value is empty and holds nothing
-// until the first Write.
+// until the first Write. What it takes is counted until Release.
 type Buffer struct {
 	data []byte // length is zero or a power of two
 	head int    // index of the oldest byte
@@ -18,7 +21,21 @@ type Buffer struct {
 // Len returns how many bytes the buffer holds.
 func (b *Buffer) Len() int { return b.n }
 
-// Write appends all of p; the caller has checked that it may grow by that.
+// Reserve makes room for n bytes more; false if there is no memory for them.
+func (b *Buffer) Reserve(n int) bool {
+	if b.n+n <= len(b.data) {
+		return true
+	}
+	size := sizeFor(b.n + n)
+	if !shmem.Buffers.Charge(int64(size - len(b.data))) {
+		return false
+	}
+	b.move(size)
+	return true
+}
+
+// Write appends all of p; the caller has checked that it may grow by that, and
+// called Reserve unless it must not fail.
 func (b *Buffer) Write(p []byte) {
 	if b.n+len(p) > len(b.data) {
 		b.resize(b.n + len(p))
@@ -64,19 +81,37 @@ func (b *Buffer) Discard(n int) {
 // Trim gives memory back, as far as what is held allows.
 func (b *Buffer) Trim() {
 	if b.n == 0 {
-		*b = Buffer{}
+		b.Release()
 		return
 	}
 	b.resize(b.n)
 }
 
+// Release drops what is held and gives all memory back.
+func (b *Buffer) Release() {
+	shmem.Buffers.Uncharge(int64(len(b.data)))
+	*b = Buffer{}
+}
+
 // resize moves the contents to a buffer with room for n bytes.
 func (b *Buffer) resize(n int) {
+	size := sizeFor(n)
+	shmem.Buffers.Uncharge(int64(len(b.data) - size))
+	b.move(size)
+}
+
+// sizeFor is how large a buffer for n bytes is.
+func sizeFor(n int) int {
 	size := first
 	for size < n {
 		size *= 2
 	}
+	return size
+}
+
+// move moves the contents to a buffer of size bytes, which have been counted.
+func (b *Buffer) move(size int) {
 	data := make([]byte, size)
-	n = b.Peek(data, 0)
+	n := b.Peek(data, 0)
 	*b = Buffer{data: data, n: n}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"coffer/internal/sentry/shmem"
 )
 
 // TestAgainstSlice compares a long run of operations with a plain slice.
@@ -44,4 +46,46 @@ func TestAgainstSlice(t *testing.T) {
 			t.Fatalf("Len = %d, want %d", b.Len(), len(want))
 		}
 	}
+}
+
+// TestReserve checks that buffers take what their account allows, and give it
+// back.
+func TestReserve(t *testing.T) {
+	before := shmem.Buffers.Used()
+	shmem.Buffers.SetLimit(before + 3*first)
+	defer shmem.Buffers.SetLimit(0)
+	taken := func(want int64) {
+		t.Helper()
+		if got := shmem.Buffers.Used() - before; got != want {
+			t.Errorf("%d bytes are counted, not %d", got, want)
+		}
+	}
+	var a, b Buffer
+	if !a.Reserve(1) || !a.Reserve(first) || !b.Reserve(first) {
+		t.Fatal("no room at the beginning")
+	}
+	a.Write([]byte("kept"))
+	taken(2 * first)
+	if a.Reserve(2 * first) {
+		t.Error("there is room for four times the first size")
+	}
+	if !a.Reserve(first) {
+		t.Error("there is no room for twice the first size")
+	}
+	taken(3 * first)
+	if b.Reserve(first + 1) {
+		t.Error("there is room beyond the limit")
+	}
+	b.Write(make([]byte, first+1)) // what must not fail does not
+	taken(4 * first)
+	b.Discard(first + 1)
+	b.Trim()
+	a.Trim()
+	taken(first)
+	p := make([]byte, 10)
+	if n := a.Read(p); string(p[:n]) != "kept" {
+		t.Errorf("%q has been kept", p[:n])
+	}
+	a.Release()
+	taken(0)
 }

@@ -9,6 +9,9 @@
 // touches a mapping are the host's to give: tmpfs counts them when it next looks
 // at the file, even beyond the limit.
 //
+// The same holds for what pipes and sockets buffer: on Linux the memory of the
+// kernel, here that of the sentry itself, which must not be the one to end.
+//
 // It has no locks.
 package shmem
 
@@ -26,12 +29,23 @@ type Account struct {
 // Sandbox is the account of this process, which runs one sandbox.
 var Sandbox Account
 
+// Buffers is the account of what pipes and sockets of the sandbox buffer.
+var Buffers Account
+
 // Share is the part of a sandbox's memory that may be taken: three quarters.
 // The rest is for its programs and the sentry, who would otherwise have to end
 // because of files, which they do not even have open. It is more than the half
 // that a single tmpfs has by default (tmpfs(5)).
 func Share(memory uint64) int64 {
 	return int64(min(memory/4*3, math.MaxInt64))
+}
+
+// BufferShare is the part of a sandbox's memory that pipes and sockets may
+// buffer: an eighth, since the garbage collector lets the sentry take a multiple
+// of what is in use; but enough for some programs to work.
+func BufferShare(memory uint64) int64 {
+	const least = 4 << 20
+	return int64(min(max(memory/8, least), math.MaxInt64))
 }
 
 // SetLimit sets the limit in bytes; 0 for none. What is taken stays so.

@@ -15,6 +15,8 @@ const (
 	// maxIovecs is UIO_MAXIOV.
 	maxIovecs = 1024
 	sizeIovec = 16
+	// userEnd is TASK_SIZE_MAX, beyond which no user memory ends.
+	userEnd = 1<<47 - 4096
 )
 
 // memRange is one range of guest memory, as struct iovec.
@@ -76,13 +78,17 @@ func (g *guestBuffer) getVector(t *kernel.Task, addr, count uint64) (*vector, er
 func (v *vector) put() { vectors.Put(v) }
 
 // parseIovecs decodes an array of struct iovec. Lengths are cut so that they
-// add up to maxRW at most, as Linux does.
+// add up to maxRW at most, as Linux does. EFAULT if a range as it is given ends
+// where no user memory can be, whether or not it would be reached.
 func parseIovecs(raw []byte, out []memRange) ([]memRange, uint64, error) {
 	var total uint64
 	for ; len(raw) >= sizeIovec; raw = raw[sizeIovec:] {
 		r := memRange{binary.LittleEndian.Uint64(raw), binary.LittleEndian.Uint64(raw[8:])}
 		if int64(r.length) < 0 {
 			return nil, 0, unix.EINVAL
+		}
+		if r.addr > userEnd || r.length > userEnd-r.addr {
+			return nil, 0, unix.EFAULT
 		}
 		r.length = min(r.length, maxRW-total)
 		total += r.length

@@ -22,6 +22,9 @@ type FileDescription struct {
 	refs  atomic.Int64
 	flags atomic.Uint32
 
+	// admitted says that the description has had a descriptor.
+	admitted atomic.Bool
+
 	// locked says that the description may hold locks.
 	locked atomic.Bool
 
@@ -51,6 +54,7 @@ type AsyncOwner struct {
 // references that path holds.
 func NewDescription(f File, ino Inode, path Path, flags uint32) *FileDescription {
 	d := &FileDescription{File: f, Inode: ino, Path: path}
+	openFiles.Add(1)
 	d.refs.Store(1)
 	d.flags.Store(flags &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC))
 	if s, ok := f.(DescriptionSetter); ok {
@@ -86,6 +90,7 @@ func (d *FileDescription) DecRef() {
 	case n < 0:
 		panic("vfs: file description released twice")
 	}
+	openFiles.Add(-1)
 	d.closeMu.Lock()
 	hooks := d.onClose
 	d.onClose = nil

@@ -39,7 +39,8 @@ func (t *FDTable) Get(fd int32) *FileDescription {
 }
 
 // Install gives file the lowest free number that is not below min. It takes
-// its own reference. EMFILE at limit (RLIMIT_NOFILE).
+// its own reference. EMFILE at limit (RLIMIT_NOFILE), ENFILE if it is a new file
+// and the sandbox has too many.
 func (t *FDTable) Install(file *FileDescription, min int32, limit uint64, cloexec bool) (int32, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,6 +50,9 @@ func (t *FDTable) Install(file *FileDescription, min int32, limit uint64, cloexe
 	}
 	if uint64(i) >= limit {
 		return -1, unix.EMFILE
+	}
+	if !file.admit() {
+		return -1, unix.ENFILE
 	}
 	t.grow(i + 1)
 	file.IncRef()

@@ -223,8 +223,7 @@ func (e *End) Release() {
 		p.notifyWriters(waiter.Writable | waiter.Err)
 	}
 	if p.readers == 0 && p.writers == 0 {
-		p.buf.Discard(p.buf.Len())
-		p.buf.Trim()
+		p.buf.Release()
 		p.slots, p.head = nil, 0
 		pages.Add(-int64(p.most))
 	}

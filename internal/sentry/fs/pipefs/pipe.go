@@ -146,8 +146,8 @@ func (p *Pipe) addSlot(n int, packet bool) {
 }
 
 // write puts bytes in: all of them if they are at most Atomic, else as many
-// as fit; EAGAIN if that is none, EPIPE without readers. packet makes each
-// page's worth of them a packet.
+// as fit; EAGAIN if that is none, EPIPE without readers, ENOMEM if pipes and
+// sockets hold too much. packet makes each page's worth of them a packet.
 //
 // As on Linux what is over whole pages joins the last page in the pipe if it
 // fits there, and the rest takes new pages.
@@ -160,25 +160,30 @@ func (p *Pipe) write(src []byte, packet bool) (int, error) {
 	if len(src) == 0 {
 		return 0, nil
 	}
-	done := 0
+	joins := 0
 	if k := len(src) % page; k > 0 && p.used() > 0 && !packet {
 		if last := &p.slots[len(p.slots)-1]; !last.packet && last.end+k <= page {
-			last.end += k
-			last.n += k
-			done = k
+			joins = k
 		}
 	}
-	for done < len(src) && !p.full() {
-		k := min(page, len(src)-done)
-		p.addSlot(k, packet)
-		done += k
-	}
-	if done == 0 {
+	n := joins + min(len(src)-joins, max(p.most-p.used(), 0)*page)
+	switch {
+	case n == 0:
 		return 0, unix.EAGAIN
+	case !p.buf.Reserve(n):
+		return 0, unix.ENOMEM
 	}
-	p.buf.Write(src[:done])
+	if joins > 0 {
+		last := &p.slots[len(p.slots)-1]
+		last.end += joins
+		last.n += joins
+	}
+	for done := joins; done < n; done += page {
+		p.addSlot(min(page, n-done), packet)
+	}
+	p.buf.Write(src[:n])
 	p.notifyReaders(waiter.Readable)
-	return done, nil
+	return n, nil
 }
 
 // Peek copies bytes without taking them, after skip of them, as far as one

@@ -45,7 +45,8 @@ func (v *values) set(ino uint64, s string) {
 }
 
 // addSysctl fills /proc/sys. Values that can be written are kept and shown
-// again, which is what programs check; only the names act.
+// again, which is what programs check; only the names act. The core pattern is
+// empty, which is how core(5) says that no core dumps are written.
 func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k := sys.AddDir("kernel")
 	k.AddText("ostype", abi.OSType+"\n")
@@ -61,7 +62,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k.AddText("overflowgid", "65534\n")
 	k.AddText("tainted", "0\n")
 	for _, v := range []struct{ name, value string }{
-		{"core_pattern", "core"}, {"core_uses_pid", "0"}, {"core_pipe_limit", "0"}, {"randomize_va_space", "2"},
+		{"core_pattern", ""}, {"core_uses_pid", "0"}, {"core_pipe_limit", "0"}, {"randomize_va_space", "2"},
 		{"printk", "4\t4\t1\t7"}, {"kptr_restrict", "1"}, {"dmesg_restrict", "1"}, {"perf_event_paranoid", "3"},
 		{"panic", "0"}, {"panic_on_oops", "0"}, {"sysrq", "0"}, {"sched_autogroup_enabled", "0"},
 		{"msgmax", "8192"}, {"msgmnb", "16384"}, {"msgmni", "32000"}, {"sem", "32000\t1024000000\t500\t32000"},
@@ -101,14 +102,21 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 
 	f := sys.AddDir("fs")
 	for _, v := range []struct{ name, value string }{
-		{"file-max", "9223372036854775807"}, {"nr_open", "1048576"}, {"pipe-max-size", "1048576"},
+		{"nr_open", "1048576"}, {"pipe-max-size", "1048576"},
 		{"pipe-user-pages-soft", "16384"}, {"pipe-user-pages-hard", "0"}, {"lease-break-time", "45"},
 		{"aio-max-nr", "65536"}, {"aio-nr", "0"}, {"protected_hardlinks", "0"}, {"protected_symlinks", "0"},
 		{"protected_fifos", "0"}, {"protected_regular", "0"}, {"suid_dumpable", "0"}, {"mount-max", strconv.Itoa(vfs.MaxMounts)},
 	} {
 		fs.addValue(f, v.name, v.value)
 	}
-	f.AddText("file-nr", "0\t0\t9223372036854775807\n")
+	f.AddFile("file-max", func(_ vfs.Caller, b []byte) ([]byte, error) {
+		_, most := vfs.OpenFiles()
+		return append(strconv.AppendInt(b, most, 10), '\n'), nil
+	})
+	f.AddFile("file-nr", func(_ vfs.Caller, b []byte) ([]byte, error) {
+		open, most := vfs.OpenFiles()
+		return fmt.Appendf(b, "%d\t0\t%d\n", open, most), nil
+	})
 	f.AddText("inode-nr", "0\t0\n")
 	f.AddText("inode-state", "0\t0\t0\t0\t0\t0\t0\n")
 	f.AddText("dentry-state", "0\t0\t45\t0\t0\t0\n")

@@ -1,7 +1,10 @@
 package unixsock
 
 import (
+	"unsafe"
+
 	"coffer/internal/sentry/ring"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 )
@@ -46,10 +49,28 @@ func (q *queue) first() *segment { return &q.segs[q.head] }
 
 func (q *queue) last() *segment { return &q.segs[len(q.segs)-1] }
 
-// push appends a segment and its bytes.
+// segmentSize is what a segment takes in segs.
+const segmentSize = int(unsafe.Sizeof(segment{}))
+
+// reserve makes room for a segment of n bytes; false if there is no memory for
+// it.
+func (q *queue) reserve(n int) bool {
+	if len(q.segs) == cap(q.segs) && q.head == 0 {
+		more := max(cap(q.segs), 1)
+		if !shmem.Buffers.Charge(int64(more * segmentSize)) {
+			return false
+		}
+		segs := make([]segment, len(q.segs), cap(q.segs)+more)
+		copy(segs, q.segs)
+		q.segs = segs
+	}
+	return q.data.Reserve(n)
+}
+
+// push appends a segment and its bytes, for which there is room.
 func (q *queue) push(s segment, p []byte) {
-	if len(q.segs) == cap(q.segs) && q.head > 0 {
-		// Reuse the room at the front rather than grow.
+	if len(q.segs) == cap(q.segs) {
+		// Reuse the room at the front, which there is.
 		n := copy(q.segs, q.segs[q.head:])
 		clear(q.segs[n:])
 		q.segs, q.head = q.segs[:n], 0
@@ -75,6 +96,8 @@ func (q *queue) clear() []*rights {
 			out = append(out, s.rights)
 		}
 	}
+	q.data.Release()
+	shmem.Buffers.Uncharge(int64(cap(q.segs) * segmentSize))
 	*q = queue{}
 	return out
 }

@@ -106,7 +106,7 @@ func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) 
 }
 
 // enqueue appends to the queue of another socket what fits of a stream, or
-// all of a message.
+// all of a message. ENOBUFS if pipes and sockets hold too much.
 func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
 	limit := int(s.sndbuf.Load())
 	if s.typ != unix.SOCK_STREAM && len(p) > limit-32 {
@@ -137,6 +137,9 @@ func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
 		if to.in.len() > 0 && seg.rights == nil {
 			// Bytes of one sender run together, unless rights end a stretch.
 			if l := to.in.last(); l.rights == nil && l.creds == seg.creds && !l.ended {
+				if !to.in.data.Reserve(len(p)) {
+					return 0, unix.ENOBUFS
+				}
 				l.n += len(p)
 				to.in.data.Write(p)
 				to.wait.Notify(waiter.Readable)
@@ -147,6 +150,9 @@ func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
 	} else if room < len(p) && to.in.len() > 0 || to.in.len() >= maxQueued {
 		to.block(s)
 		return 0, unix.EAGAIN
+	}
+	if !to.in.reserve(len(p)) {
+		return 0, unix.ENOBUFS
 	}
 	seg.n = len(p)
 	to.in.push(seg, p)

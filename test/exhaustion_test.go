@@ -1,0 +1,93 @@
+package test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSandboxFull uses up what a sandbox of little memory may hold for its
+// programs: open files, and what pipes and sockets buffer. Programs get errors,
+// nobody is killed, and what is given back can be had again.
+func TestSandboxFull(t *testing.T) {
+	const limit, script = "160M", `
+import errno, os, resource, socket
+name = lambda e: errno.errorcode[e.errno]
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+most = int(open('/proc/sys/fs/file-max').read())
+block = bytes(65536)
+
+def until_error(step):
+    held = []
+    try:
+        while True: step(held)
+    except OSError as e:
+        return held, name(e)
+
+def close(held):
+    for f in held: os.close(f)
+
+files, e = until_error(lambda held: held.append(os.open('/dev/null', os.O_RDONLY)))
+print('files', e, most - 100 < len(files) <= most)
+os.close(files.pop())
+count, _, all = map(int, open('/proc/sys/fs/file-nr').read().split())
+print('counted', most - 2 <= count <= most, all == most)
+print('dup', os.close(os.dup(0)))
+close(files)
+
+def pipe(held):
+    held += os.pipe2(os.O_NONBLOCK)
+    os.write(held[-1], block)
+pipes, e = until_error(pipe)
+print('pipes', e, len(pipes) < most)
+close(pipes)
+
+for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+    def pair(held):
+        held += [s.detach() for s in socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)]
+        s = socket.socket(fileno=os.dup(held[-1]))
+        with s:
+            try:
+                while True: s.send(block)
+            except BlockingIOError: pass
+    pairs, e = until_error(pair)
+    print('sockets', e, len(pairs) < most)
+    close(pairs)
+
+def empty(held):
+    held += [s.detach() for s in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)]
+    with socket.socket(fileno=os.dup(held[-1])) as s:
+        try:
+            while True: s.send(b'')
+        except BlockingIOError: pass
+pairs, e = until_error(empty)
+print('empty messages', e)
+close(pairs)
+
+r, w = os.pipe()
+print('again', os.write(w, block))
+`
+	const want = `files ENFILE True
+counted True True
+dup None
+pipes ENOMEM True
+sockets ENOBUFS True
+sockets ENOBUFS True
+empty messages ENOBUFS
+again 65536
+`
+	for _, w := range walls[1:] {
+		t.Run(w.name, func(t *testing.T) {
+			argv := append(append([]string{coffer(t)}, w.args...), "--memory", limit, "--", "python3", "-c", script)
+			r := run(t, 3*time.Minute, "/", "", argv...)
+			if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
+				t.Skip("no memory cgroup can be made here: " + r.stderr)
+			}
+			if r.code != 0 || r.stdout != want {
+				t.Errorf("exit status %d, output:\n%s\nwant:\n%s\nerrors:\n%s", r.code, r.stdout, want, tail(r.stderr))
+			}
+		})
+	}
+	nothingLeft(t)
+}

@@ -1,0 +1,194 @@
+/* exhaustion.c: what there can be only so much of. Each test uses up what is
+ * its own or its user's, so none of them harms the machine that runs it. */
+#include "guest.h"
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* setting reads a number in /proc/sys. */
+static long long setting(const char *path) {
+	char s[32] = "";
+	int fd = OK(open(path, O_RDONLY | O_CLOEXEC));
+	OK(read(fd, s, sizeof s - 1));
+	close(fd);
+	return atoll(s);
+}
+
+static void limit(int resource, rlim_t most) {
+	struct rlimit r = { most, most };
+	OK(setrlimit(resource, &r));
+}
+
+/* be_nobody_else makes this process the only one of a user: what users have is
+ * counted for each. The number is one that no host gives out. */
+static void be_nobody_else(void) {
+	uid_t uid = 1000000000 + getpid();
+	if (geteuid() != 0)
+		SKIP("needs root, to become a user of which there is nothing");
+	if (setresgid(uid, uid, uid) || setresuid(uid, uid, uid))
+		SKIP("this user namespace does not have the numbers of other users");
+}
+
+TEST(inotify_instances) {
+	long long most = setting("/proc/sys/fs/inotify/max_user_instances");
+	struct rlimit r;
+	OK(getrlimit(RLIMIT_NOFILE, &r));
+	if (most + 10 > (long long)r.rlim_max)
+		SKIP("more instances are allowed here than descriptors");
+	r.rlim_cur = r.rlim_max;
+	OK(setrlimit(RLIMIT_NOFILE, &r));
+	be_nobody_else();
+	int fd = -1;
+	for (long long i = 0; i < most; i++)
+		fd = OK(inotify_init1(IN_CLOEXEC));
+	FAILS(inotify_init1(0), EMFILE);
+	/* They are the user's, not the process's. */
+	EXITED_OK(IN_CHILD(FAILS(inotify_init1(0), EMFILE)));
+	close(fd);
+	EXITED_OK(IN_CHILD(OK(inotify_init1(0))));
+	OK(inotify_init1(0));
+}
+
+TEST(timers_count_as_signals) {
+	timer_t t[9];
+	be_nobody_else();
+	limit(RLIMIT_SIGPENDING, 8);
+	for (int i = 0; i < 8; i++)
+		OK(timer_create(CLOCK_MONOTONIC, NULL, &t[i]));
+	FAILS(timer_create(CLOCK_MONOTONIC, NULL, &t[8]), EAGAIN);
+	/* Children have no timers, but the same user. */
+	EXITED_OK(IN_CHILD(FAILS(timer_create(CLOCK_MONOTONIC, NULL, &t[8]), EAGAIN)));
+	sigset_t rt;
+	sigemptyset(&rt);
+	sigaddset(&rt, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &rt, NULL);
+	FAILS(sigqueue(getpid(), SIGRTMIN, (union sigval){ 0 }), EAGAIN);
+	OK(timer_delete(t[3]));
+	OK(sigqueue(getpid(), SIGRTMIN, (union sigval){ 0 }));
+	FAILS(timer_create(CLOCK_MONOTONIC, NULL, &t[3]), EAGAIN);
+	struct timespec none = { 0, 0 };
+	EQUAL(sigtimedwait(&rt, NULL, &none), SIGRTMIN);
+	/* What a process had is free once it has ended. */
+	EXITED_OK(IN_CHILD(OK(timer_create(CLOCK_MONOTONIC, NULL, &t[3]))));
+	OK(timer_create(CLOCK_MONOTONIC, NULL, &t[3]));
+}
+
+TEST(descriptors_of_a_process) {
+	limit(RLIMIT_NOFILE, 20);
+	int last = -1, fd, p[2];
+	while ((fd = dup(0)) >= 0)
+		last = fd;
+	EQUAL(errno, EMFILE);
+	EQUAL(last, 19);
+	FAILS(open("/dev/null", O_RDONLY), EMFILE);
+	FAILS(pipe(p), EMFILE);
+	FAILS(epoll_create1(0), EMFILE);
+	FAILS(fcntl(0, F_DUPFD, 20), EINVAL);
+	FAILS(dup2(0, 20), EBADF);
+	close(last);
+	FAILS(socketpair(AF_UNIX, SOCK_STREAM, 0, p), EMFILE);
+	EQUAL(open("/dev/null", O_RDONLY), last);
+}
+
+/* Nothing in the kernel may take a directory's depth for granted. */
+TEST(deep_directories) {
+	enum { DEPTH = 20000 };
+	static char path[PATH_MAX];
+	for (int i = 0; i < DEPTH; i++) {
+		OK(mkdir("d", 0755));
+		OK(chdir("d"));
+	}
+	FAILS(syscall(SYS_getcwd, path, sizeof path), ENAMETOOLONG);
+	EXITED_OK(IN_CHILD(OK(open(".", O_RDONLY | O_DIRECTORY))));
+	OK(mkdir("e", 0755));
+	OK(rename("e", "f"));
+	OK(rmdir("f"));
+	/* As far up as a path can lead at once: to a directory, which is an ancestor. */
+	for (int i = 0; i < 1000; i++)
+		strcat(path, "../");
+	FAILS(rename(path, "x"), EBUSY);
+	for (int i = 0; i < DEPTH; i++) {
+		OK(chdir(".."));
+		OK(rmdir("d"));
+	}
+}
+
+TEST(vectors) {
+	static struct iovec v[IOV_MAX + 1];
+	char b[IOV_MAX] = "";
+	int p[2];
+	for (int i = 0; i <= IOV_MAX; i++)
+		v[i] = (struct iovec){ b, 1 };
+	OK(pipe(p));
+	FAILS(writev(p[1], v, IOV_MAX + 1), EINVAL);
+	EQUAL(writev(p[1], v, IOV_MAX), IOV_MAX);
+	EQUAL(readv(p[0], v, IOV_MAX), IOV_MAX);
+	FAILS(readv(p[0], v, -1), EINVAL);
+	v[0].iov_len = SSIZE_MAX;
+	FAILS(writev(p[1], v, 2), EFAULT);
+	v[0].iov_len = (size_t)SSIZE_MAX + 1;
+	FAILS(writev(p[1], v, 2), EINVAL);
+	/* One call moves no more than 2 GiB less a page. */
+	char *big = mmap(NULL, 3ul << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (big != MAP_FAILED) {
+		v[0] = v[1] = (struct iovec){ big, 3ul << 30 };
+		EQUAL(writev(OK(open("/dev/null", O_WRONLY)), v, 2), 0x7ffff000);
+	}
+}
+
+TEST(sparse_files) {
+	const off_t huge = (off_t)1 << 62;
+	int fd = OK(memfd_create("sparse", 0));
+	struct stat st;
+	OK(ftruncate(fd, huge));
+	EQUAL(pwrite(fd, "x", 1, huge - 1), 1);
+	char c = 0;
+	EQUAL(pread(fd, &c, 1, huge - 1), 1);
+	EQUAL(c, 'x');
+	EQUAL(pread(fd, &c, 1, huge / 2), 1);
+	EQUAL(c, 0);
+	EQUAL(pread(fd, &c, 1, huge), 0);
+	OK(fstat(fd, &st));
+	EQUAL(st.st_size, huge);
+	CHECK(st.st_blocks <= (4 << 20) / 512);
+	char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, huge - 4096);
+	CHECK(m != MAP_FAILED);
+	EQUAL(m[4095], 'x');
+	EQUAL(lseek(fd, 0, SEEK_END), huge);
+	FAILS(pwrite(fd, "x", 1, -1), EINVAL);
+	FAILS(ftruncate(fd, -1), EINVAL);
+	OK(ftruncate(fd, 0));
+}
+
+/* core_dumps tells whether a process that may is to leave a core dump as a
+ * file here; 0 if none is written at all, -1 if something else is done. */
+static int core_dumps(void) {
+	char s[128] = "";
+	int fd = OK(open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC));
+	OK(read(fd, s, sizeof s - 1));
+	close(fd);
+	if (s[0] == '\n' && !setting("/proc/sys/kernel/core_uses_pid"))
+		return 0;
+	return s[0] == '|' || strchr(s, '/') ? -1 : 1;
+}
+
+TEST(core_dump_is_told) {
+	int s = IN_CHILD(limit(RLIMIT_CORE, 0); abort());
+	EQUAL(s, SIGABRT);
+	s = IN_CHILD(raise(SIGKILL));
+	EQUAL(s, SIGKILL);
+	struct rlimit r;
+	OK(getrlimit(RLIMIT_CORE, &r));
+	int dumps = core_dumps();
+	if (dumps < 0 || r.rlim_max < 1 << 20)
+		SKIP("whether there is a core dump is up to this machine's program or limits");
+	r.rlim_cur = r.rlim_max;
+	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); abort());
+	EQUAL(WTERMSIG(s), SIGABRT);
+	EQUAL(!!WCOREDUMP(s), dumps);
+	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); raise(SIGTERM));
+	EQUAL(s, SIGTERM);
+	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); OK(syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 0)); abort());
+	EQUAL(s, SIGABRT);
+}
