@@ -396,8 +396,16 @@ static void serve(void) {
 	}
 }
 
+/* put writes a text into a file of /proc. */
+static int put(const char *path, const char *text) {
+	int fd = open(path, O_WRONLY), n = fd < 0 ? -1 : write(fd, text, strlen(text));
+	close(fd);
+	return n;
+}
+
 /* start mounts a file system with extra options at "m", has a child serve it
  * and returns the child's number. The parent closes the device. */
+static pid_t start_as(unsigned id, const char *extra);
 static pid_t start(const char *extra) {
 	struct utsname un;
 	if (geteuid() != 0)
@@ -408,6 +416,11 @@ static pid_t start(const char *extra) {
 	} else if (uname(&un) || !strstr(un.release, "coffer")) {
 		SKIP("this host gives no mount namespace, and its mounts must not be changed");
 	}
+	return start_as(0, extra);
+}
+
+/* start_as is start where this process's user and group have that name. */
+static pid_t start_as(unsigned id, const char *extra) {
 	dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (dev < 0)
 		SKIP("this host has no /dev/fuse");
@@ -419,7 +432,7 @@ static pid_t start(const char *extra) {
 	add(1, "dir", S_IFDIR | 0755, NULL);
 	add_text("link", S_IFLNK | 0777, "hello");
 	char opts[200];
-	snprintf(opts, sizeof opts, "fd=%d,rootmode=40755,user_id=0,group_id=0%s", dev, extra);
+	snprintf(opts, sizeof opts, "fd=%d,rootmode=40755,user_id=%u,group_id=%u%s", dev, id, id, extra);
 	OK(mkdir("m", 0755));
 	if (mount("tiny", "m", "fuse.tiny", MS_NOSUID | MS_NODEV, opts)) {
 		if (errno == ENODEV || errno == EPERM)
@@ -602,6 +615,33 @@ TEST(default_permissions) {
 	nodes[2].mode = S_IFREG | 0644;
 	EXITED_OK(IN_CHILD(OK(setresuid(123, 123, 123)); OK(open("m/hello", O_RDONLY));
 			   FAILS(open("m/hello", O_WRONLY), EACCES)));
+	stop(k);
+}
+
+TEST(in_a_user_namespace) {
+	struct stat st;
+	if (geteuid() != 0)
+		SKIP("the device is root's");
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		SKIP("this host gives no user namespace");
+	if (put("/proc/self/setgroups", "deny") < 0 || put("/proc/self/uid_map", "7 0 1") < 0 || put("/proc/self/gid_map", "7 0 1") < 0)
+		SKIP("this host does not let the namespace have root's number");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP("this host does not let mounts be made private");
+	pid_t k = start_as(7, "");
+	OK(stat("m/hello", &st));
+	EQUAL(sh->uid, 7);
+	EQUAL(st.st_uid, 65534); /* the server's 0 is nobody here */
+	nodes[2].uid = nodes[2].gid = 7;
+	OK(stat("m/hello", &st));
+	EQUAL(st.st_uid, 7);
+	OK(chown("m/hello", 7, 7));
+	FAILS(chown("m/hello", 8, 8), EINVAL);
+	FAILS(open("m/new", O_WRONLY | O_CREAT, 0600), EACCES); /* the directory is nobody's */
+	nodes[1].uid = nodes[1].gid = 7;
+	OK(close(OK(open("m/new", O_WRONLY | O_CREAT, 0600))));
+	OK(stat("m/new", &st));
+	EQUAL(st.st_uid, 7);
 	stop(k);
 }
 

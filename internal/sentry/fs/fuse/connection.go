@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -41,6 +42,8 @@ type request struct {
 // on their way. It is there from mount(2) until the server closes the device,
 // or the file system is unmounted.
 type connection struct {
+	// ns is the user namespace that the server's IDs are names in.
+	ns *auth.UserNamespace
 	// ready is closed when INIT is answered, or there is nobody to answer.
 	ready chan struct{}
 
@@ -82,8 +85,8 @@ type outgoing struct {
 	node, times uint64
 }
 
-func newConnection() *connection {
-	return &connection{ready: make(chan struct{}), asked: map[uint64]*request{}, lacks: map[uint32]bool{}}
+func newConnection(ns *auth.UserNamespace) *connection {
+	return &connection{ns: ns, ready: make(chan struct{}), asked: map[uint64]*request{}, lacks: map[uint32]bool{}}
 }
 
 // start sends INIT, which everything else waits for.
@@ -112,16 +115,21 @@ func (cn *connection) wake(m waiter.Mask) {
 }
 
 // headerFor fills in who asks.
-func headerFor(c vfs.Caller, op uint32, node uint64) header {
+func (cn *connection) headerFor(c vfs.Caller, op uint32, node uint64) header {
 	h := header{op: op, node: node}
 	if c != nil {
 		cred := c.Credentials()
-		h.uid, h.gid = cred.FSUID, cred.FSGID
+		h.uid, h.gid = cn.ns.FromUID(cred.FSUID), cn.ns.FromGID(cred.FSGID)
 	}
 	if s, ok := c.(sleeper); ok {
 		h.pid = uint32(s.TID())
 	}
 	return h
+}
+
+// names reports whether both IDs have names that the server can be told.
+func (cn *connection) names(uid, gid uint32) bool {
+	return cn.ns == auth.Initial || cn.ns.Maps(auth.UserID, uid) && cn.ns.Maps(auth.GroupID, gid)
 }
 
 // call asks the server and waits for the answer. giveBack, which may be nil,
@@ -132,6 +140,9 @@ func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBac
 	s, ok := c.(sleeper)
 	if !ok {
 		return nil, unix.EIO // nobody is there who could wait
+	}
+	if cred := c.Credentials(); !cn.names(cred.FSUID, cred.FSGID) {
+		return nil, unix.EOVERFLOW
 	}
 	select {
 	case <-cn.ready:
@@ -149,7 +160,7 @@ func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBac
 		cn.mu.Unlock()
 		return nil, unix.ENOSYS
 	}
-	r := cn.push(op, headerFor(c, op, node), b)
+	r := cn.push(op, cn.headerFor(c, op, node), b)
 	r.done, r.giveBack = make(chan struct{}), giveBack
 	cn.mu.Unlock()
 	if s.Block(r.done, time.Time{}) != nil {
@@ -173,7 +184,7 @@ func (cn *connection) send(c vfs.Caller, op uint32, node uint64, b body) {
 		cn.mu.Unlock()
 		return
 	}
-	cn.push(op, headerFor(c, op, node), b)
+	cn.push(op, cn.headerFor(c, op, node), b)
 	cn.mu.Unlock()
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -21,14 +22,16 @@ const ioctlClone = 0x8004e500
 
 func init() {
 	vfs.RegisterDevice(unix.S_IFCHR, deviceMajor, deviceMinor,
-		func(vfs.Caller, uint32, uint32) (vfs.File, error) { return &device{}, nil })
-	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "fuse", Subtypes: true, Mount: mount})
+		func(c vfs.Caller, _, _ uint32) (vfs.File, error) { return &device{ns: c.Credentials().UserNS}, nil })
+	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: "fuse", Subtypes: true, Nested: true, Mount: mount})
 }
 
 // device is an open /dev/fuse. It becomes a connection's end by mount(2).
 type device struct {
 	vfs.NoFile
 	queue waiter.Queue
+	// ns is the user namespace of who opened it, in which it can be mounted.
+	ns *auth.UserNamespace
 
 	mu sync.Mutex
 	cn *connection // nil before

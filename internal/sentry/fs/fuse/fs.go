@@ -94,7 +94,12 @@ func mount(r vfs.MountRequest) (vfs.FileSystem, error) {
 		return nil, unix.EINVAL
 	}
 	defer desc.DecRef()
-	fs := &FileSystem{cn: newConnection(), opts: o, name: "fuse", dev: vfs.AnonymousDevice(), nodes: map[uint64]*inode{}}
+	ns := r.Caller.Credentials().UserNS
+	o.uid, o.gid = ns.ToUID(o.uid), ns.ToGID(o.gid)
+	if dev.ns != ns || o.uid == auth.NoID || o.gid == auth.NoID {
+		return nil, unix.EINVAL
+	}
+	fs := &FileSystem{cn: newConnection(ns), opts: o, name: "fuse", dev: vfs.AnonymousDevice(), nodes: map[uint64]*inode{}}
 	if r.Subtype != "" {
 		fs.name += "." + r.Subtype
 	}
@@ -142,7 +147,7 @@ func (fs *FileSystem) Abort() { fs.cn.abort() }
 
 // ShowOptions implements vfs.OptionShower.
 func (fs *FileSystem) ShowOptions() string {
-	s := fmt.Sprintf("user_id=%d,group_id=%d", fs.opts.uid, fs.opts.gid)
+	s := fmt.Sprintf("user_id=%d,group_id=%d", fs.cn.ns.FromUID(fs.opts.uid), fs.cn.ns.FromGID(fs.opts.gid))
 	if fs.opts.defaultPermissions {
 		s += ",default_permissions"
 	}
@@ -156,10 +161,11 @@ func (fs *FileSystem) ShowOptions() string {
 }
 
 // admits reports whether somebody may use the file system at all: without
-// allow_other only who mounted it, so that it cannot trap or spy on others.
+// allow_other only who mounted it, so that it cannot trap or spy on others, and
+// with it nobody from outside of the user namespace that it was mounted in.
 func (fs *FileSystem) admits(cred *auth.Credentials) error {
 	o := &fs.opts
-	if o.allowOther || cred.EUID == o.uid && cred.SUID == o.uid && cred.RUID == o.uid &&
+	if o.allowOther && cred.UserNS.Within(fs.cn.ns) || cred.EUID == o.uid && cred.SUID == o.uid && cred.RUID == o.uid &&
 		cred.EGID == o.gid && cred.SGID == o.gid && cred.RGID == o.gid {
 		return nil
 	}

@@ -48,7 +48,7 @@ func (c *caller) File(fd int32) (*vfs.FileDescription, error) {
 // body or an errno.
 func serve(t testing.TB, c *caller, answer func(h header, b []byte) ([]byte, unix.Errno)) (*FileSystem, *device) {
 	t.Helper()
-	dev := &device{}
+	dev := &device{ns: auth.Initial}
 	c.files = append(c.files, vfs.NewDescription(dev, nil, vfs.Path{}, unix.O_RDWR))
 	fs, err := mount(vfs.MountRequest{Caller: c, Subtype: "x", Data: "fd=0,rootmode=40755,user_id=0,group_id=0"})
 	if err != nil {

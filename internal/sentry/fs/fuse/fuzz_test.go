@@ -21,7 +21,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(uint8(opInterrupt), answerTo(5, unix.EAGAIN, nil))
 	f.Fuzz(func(t *testing.T, op uint8, msg []byte) {
 		c := newCaller()
-		dev := &device{}
+		dev := &device{ns: c.cred.UserNS}
 		c.files = []*vfs.FileDescription{vfs.NewDescription(dev, nil, vfs.Path{}, 0)}
 		m, err := mount(vfs.MountRequest{Caller: c, Data: "fd=0,rootmode=40755,user_id=0,group_id=0"})
 		if err != nil {

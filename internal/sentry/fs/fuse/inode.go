@@ -94,6 +94,7 @@ func (n *inode) KeptAttr() (vfs.Attr, bool) {
 // learn keeps what the server said.
 func (n *inode) learn(a vfs.Attr, valid time.Duration) {
 	a.DevMinor = n.fs.dev
+	a.UID, a.GID = n.fs.cn.ns.ToUID(a.UID), n.fs.cn.ns.ToGID(a.GID)
 	if a.Mode&unix.S_IFMT != n.kind {
 		return // nonsense; the caller has noticed, or it is about a new node
 	}
@@ -195,8 +196,12 @@ func (n *call) SetAttr(s vfs.SetAttr) error {
 			valid |= w.bit
 		}
 	}
+	ns := n.fs.cn.ns
+	if s.Which&vfs.SetUID != 0 && !ns.Maps(auth.UserID, s.UID) || s.Which&vfs.SetGID != 0 && !ns.Maps(auth.GroupID, s.GID) {
+		return unix.EOVERFLOW
+	}
 	b := body(nil).u32(valid, 0).u64(0, uint64(s.Size), 0, uint64(s.Atime.Sec), uint64(s.Mtime.Sec), 0)
-	b = b.u32(s.Atime.Nsec, s.Mtime.Nsec, 0, n.kind|s.Mode&0o7777, 0, s.UID, s.GID, 0)
+	b = b.u32(s.Atime.Nsec, s.Mtime.Nsec, 0, n.kind|s.Mode&0o7777, 0, ns.FromUID(s.UID), ns.FromGID(s.GID), 0)
 	r, err := n.ask(opSetattr, b)
 	if err != nil {
 		return err
@@ -212,17 +217,21 @@ func (n *call) Access(cred *auth.Credentials, mask uint32) error {
 		return err
 	}
 	program := mask&unix.X_OK != 0 && n.kind == unix.S_IFREG
-	if !n.fs.opts.defaultPermissions && !program {
+	foreign := mask&unix.W_OK != 0 && n.fs.cn.ns != auth.Initial
+	if !n.fs.opts.defaultPermissions && !program && !foreign {
 		return nil
 	}
 	a, err := n.Attr()
 	if err != nil {
 		return err
 	}
+	if foreign && (a.UID == auth.NoID || a.GID == auth.NoID) {
+		return unix.EACCES // nobody can write what belongs to nobody
+	}
 	if n.fs.opts.defaultPermissions {
 		return vfs.ModeAllows(cred, a.Mode, a.UID, a.GID, mask)
 	}
-	if a.Mode&0o111 == 0 {
+	if program && a.Mode&0o111 == 0 {
 		return unix.EACCES
 	}
 	return nil
