@@ -639,6 +639,7 @@ TEST(in_a_user_namespace) {
 	FAILS(chown("m/hello", 8, 8), EINVAL);
 	FAILS(open("m/new", O_WRONLY | O_CREAT, 0600), EACCES); /* the directory is nobody's */
 	nodes[1].uid = nodes[1].gid = 7;
+	OK(stat("m", &st));
 	OK(close(OK(open("m/new", O_WRONLY | O_CREAT, 0600))));
 	OK(stat("m/new", &st));
 	EQUAL(st.st_uid, 7);
