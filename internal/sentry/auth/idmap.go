@@ -63,8 +63,10 @@ func (m *IDMap) up(id uint32) (uint32, bool) {
 }
 
 // parseIDMap parses what is written to /proc/PID/uid_map: lines of three
-// numbers. EINVAL for anything else, and for ranges that overlap or wrap.
+// numbers, up to a NUL. EINVAL for anything else, and for ranges that overlap or
+// wrap.
 func parseIDMap(data string) ([]extent, error) {
+	data, _, _ = strings.Cut(data, "\x00")
 	var out []extent
 	for line := range strings.SplitSeq(strings.TrimSuffix(data, "\n"), "\n") {
 		f := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == '\v' || r == '\f' || r == '\r' })

@@ -33,6 +33,7 @@ func TestMaps(t *testing.T) {
 	}{
 		{"own ID", UserID, false, nil, "0 1000 1\n", nil},
 		{"without a newline", UserID, false, nil, "0 1000 1", nil},
+		{"as a C string", UserID, false, nil, "0 1000 1\n\x00", nil},
 		{"another ID", UserID, false, nil, "0 1001 1\n", unix.EPERM},
 		{"two IDs", UserID, false, nil, "0 1000 2\n", unix.EPERM},
 		{"group while setgroups works", GroupID, false, nil, "0 1000 1\n", unix.EPERM},
