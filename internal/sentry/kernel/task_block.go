@@ -99,6 +99,17 @@ func (t *Task) Interrupted() bool {
 	return t.mustReturnLocked()
 }
 
+// Dying reports whether the task must end, so that what works for long and is
+// not interrupted by signals stops even so.
+func (t *Task) Dying() bool {
+	if !t.work.Load() {
+		return false
+	}
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	return t.killed
+}
+
 // mustReturnLocked: see Interrupted.
 func (t *Task) mustReturnLocked() bool {
 	return t.killed || t.mustStopLocked() || t.ptrace.trap || t.deliverableLocked() != 0 ||

@@ -175,7 +175,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		}
 		// Only a file has more after a step that was filled; a stream or
 		// datagram gives what it gives at once.
-		if err != nil || n < len(step) || g.total == 0 || !seekable(x.d) {
+		if err != nil || n < len(step) || g.total == 0 || !seekable(x.d) || t.Dying() {
 			break
 		}
 		step = buf.b[:min(uint64(len(buf.b)), g.total)]
@@ -217,7 +217,7 @@ func (x *transfer) write(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			}
 			return 0, err
 		}
-		if w < n || fault != nil || g.total == 0 {
+		if w < n || fault != nil || g.total == 0 || t.Dying() {
 			return done, nil
 		}
 	}

@@ -78,7 +78,7 @@ func (p *filePair) copyThrough(t *kernel.Task, count uint64) (done uint64, err e
 		w, err = p.out.writeAll(t, buf.b[:n])
 		done += uint64(w)
 		pos += int64(w)
-		if w < n {
+		if w < n || t.Dying() {
 			break
 		}
 	}
