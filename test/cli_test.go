@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,7 @@ func TestDo(t *testing.T) {
 		{name: "empty command", args: []string{"--", ""}, code: 127, stderr: "empty word"},
 		{name: "missing interpreter in PATH", args: []string{bind, "--env", "PATH=/b", "--", "script"}, code: 127, stderr: "interpreter is missing"},
 		{name: "full trace", args: []string{"--trace=/dev/full", "--", "true"}, stderr: "the trace is incomplete"},
+		{name: "stats", args: []string{"--stats", "--", "true"}, stderr: "coffer: "},
 		{name: "trace of results", args: []string{bind, "--trace", "--trace-filter", "read", "--", "sh", "-c", "read x </b/lines"}, stderr: `"3", 1) = 1`},
 		{name: "host name", args: []string{"--hostname", "box", "--", "uname", "-n"}, stdout: "box\n"},
 		{name: "kernel", args: []string{"--", "uname", "-sm"}, stdout: "Linux x86_64\n"},
@@ -275,10 +277,17 @@ func missingFrom(some, all []string) (missing []string) {
 
 // filesOfCoffer are the files and cgroups that bear coffer's name.
 func filesOfCoffer() (found []string) {
-	for _, pattern := range []string{"/sys/fs/cgroup/coffer-*", "/sys/fs/cgroup/*/coffer-*", "/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
+	for _, pattern := range []string{"/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
 		m, _ := filepath.Glob(pattern)
 		found = append(found, m...)
 	}
+	// A sandbox's cgroup is below that of who started it.
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "coffer-") {
+			found = append(found, path)
+		}
+		return nil // cgroups come and go
+	})
 	return found
 }
 
