@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 func TestParseStat(t *testing.T) {
 	for line, want := range map[string]processStat{
@@ -47,6 +50,17 @@ func TestGuestSamples(t *testing.T) {
 	for _, bad := range []string{"getppid 12\n", "call\tgetppid\t-1\n", "call\tgetppid\tNaN\n", "call\tgetppid\t0\n", "a\tb\tc\td\n"} {
 		if _, err := guestSamples(bad, rowOf); err == nil {
 			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestSlowShare(t *testing.T) {
+	if got := slowShare("a warning\ncoffer: 200 system calls, 5 of them (2.5 %) by a signal\n"); got != 2.5 {
+		t.Errorf("%v %%", got)
+	}
+	for _, text := range []string{"", "coffer: system calls are not counted here", "cat: coffer: 2 system calls, 1 of them "} {
+		if got := slowShare(text); !math.IsNaN(got) {
+			t.Errorf("%q: %v %%", text, got)
 		}
 	}
 }

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +43,9 @@ type outcome struct {
 	// cpu is what it and all processes of its sandbox took from processors.
 	cpu    time.Duration
 	stdout string
+	// slow is the share of system calls that took the slow way, in percent,
+	// where the wall tells.
+	slow float64
 }
 
 // process is a job that runs.
@@ -119,7 +125,7 @@ func (p *process) wait() (outcome, error) {
 	defer p.cancel()
 	<-p.read
 	err := p.descendants.wait(p.cmd)
-	o := outcome{wall: time.Since(p.start), stdout: p.out.String()}
+	o := outcome{wall: time.Since(p.start), stdout: p.out.String(), slow: slowShare(p.errors.String())}
 	if !p.first.IsZero() {
 		o.first = p.first.Sub(p.start)
 	}
@@ -133,6 +139,29 @@ func (p *process) wait() (outcome, error) {
 func (p *process) release() {
 	p.input.Close()
 	p.wait()
+}
+
+// statsLine is what coffer do --stats says at the end.
+var statsLine = regexp.MustCompile(`(?m)^coffer: (\d+) system calls, (\d+) of them `)
+
+// slowShare finds in a wall's errors what share of system calls took the slow
+// way, in percent; NaN if that is not told.
+func slowShare(text string) float64 {
+	m := statsLine.FindStringSubmatch(text)
+	if m == nil {
+		return math.NaN()
+	}
+	calls, _ := strconv.ParseFloat(m[1], 64)
+	slow, _ := strconv.ParseFloat(m[2], 64)
+	return 100 * slow / calls
+}
+
+// slowSamples are the row that says so, if it is told.
+func (o *outcome) slowSamples(name string) []sample {
+	if math.IsNaN(o.slow) {
+		return nil
+	}
+	return []sample{{row{Group: "slow-path", Name: name, Unit: share}, o.slow}}
 }
 
 // said is the end of what a program that failed said, if it did.

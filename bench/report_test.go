@@ -162,7 +162,7 @@ func TestFormat(t *testing.T) {
 		{nanoseconds, 12.5e9, "12.5 s"},
 		{nanoseconds, 250e9, "250 s"},
 		{byteCount, 11_050_000, "11.1 MB"},
-		{share, 0.012, "0.012 %"},
+		{share, 0.012, "0.01 %"},
 	} {
 		if got := tt.unit.format(tt.v); got != tt.want {
 			t.Errorf("%v %s is %q, want %q", tt.v, tt.unit, got, tt.want)

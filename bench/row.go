@@ -12,7 +12,7 @@ type unit string
 const (
 	nanoseconds unit = "ns"
 	byteCount   unit = "B"
-	share       unit = "%" // of one processor's time
+	share       unit = "%"
 )
 
 // format renders v for people.
@@ -23,7 +23,7 @@ func (u unit) format(v float64) string {
 	case u == byteCount:
 		return fmt.Sprintf("%.1f MB", v/1e6)
 	case u == share:
-		return fmt.Sprintf("%.3f %%", v)
+		return fmt.Sprintf("%.2f %%", v)
 	case v < 1e3:
 		return fmt.Sprintf("%.0f ns", v)
 	}

@@ -119,7 +119,8 @@ func (a *application) measure(ctx context.Context, b *bench, w *wall) ([]sample,
 	if err != nil {
 		return nil, err
 	}
-	return guestSamples(o.stdout, func(_, name string) row {
+	samples, err := guestSamples(o.stdout, func(_, name string) row {
 		return row{Group: "applications", Name: name, Unit: nanoseconds, Goals: a.goals}
 	})
+	return append(samples, o.slowSamples(a.name)...), err
 }

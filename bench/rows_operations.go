@@ -56,7 +56,7 @@ func (b *bench) operations(ctx context.Context, w *wall, group, part string) ([]
 	if err == nil {
 		err = parseErr
 	}
-	return samples, err
+	return append(samples, o.slowSamples("all "+group)...), err
 }
 
 // guestSamples reads what a guest program printed: lines of a kind, a name and

@@ -44,7 +44,7 @@ func allWalls(bin string, coffer string) []*wall {
 // cofferDo runs jobs by coffer do.
 func cofferDo(path, platform string) func(*bench, job) ([]string, error) {
 	return func(_ *bench, j job) ([]string, error) {
-		argv := []string{path, "do", "--intercept", platform, "--cwd", j.dir()}
+		argv := []string{path, "do", "--intercept", platform, "--stats", "--cwd", j.dir()}
 		for _, dir := range j.binds {
 			argv = append(argv, "--bind", dir+":"+dir+":rw")
 		}

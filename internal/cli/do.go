@@ -11,6 +11,7 @@ import (
 
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/sentry/boot"
+	"coffer/internal/sentry/platform"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ type doFlags struct {
 	memory      string
 	trace       string
 	traceFilter string
+	stats       bool
 }
 
 func newDo() *cobra.Command {
@@ -79,6 +81,7 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 	fl.StringVar(&f.trace, "trace", "", "write each system call to standard error, or with --trace=FILE to a file (JSON lines if it ends in .json or .jsonl)")
 	fl.Lookup("trace").NoOptDefVal = "-"
 	fl.StringVar(&f.traceFilter, "trace-filter", "", "trace only these: calls and groups such as openat,@file,!read,error")
+	fl.BoolVar(&f.stats, "stats", false, "tell at the end on standard error how many system calls there were, and how many of them took the slow way, a signal")
 	c.RegisterFlagCompletionFunc("intercept", cobra.FixedCompletions([]string{"trap", "ptrace"}, cobra.ShellCompDirectiveNoFileComp))
 	c.MarkFlagDirname("rootfs")
 	return c
@@ -143,6 +146,9 @@ func runDo(f doFlags, args []string) error {
 	if err != nil {
 		return &exitError{exitUsage, err.Error()}
 	}
+	if f.stats {
+		fmt.Fprintln(os.Stderr, "coffer: "+describeCounts(box.Counts()))
+	}
 	switch {
 	case status.Signaled():
 		return &exitError{exitSignal + int(status.Signal()), ""}
@@ -150,6 +156,14 @@ func runDo(f doFlags, args []string) error {
 		return &exitError{status.ExitStatus(), ""}
 	}
 	return nil
+}
+
+// describeCounts says how many system calls there were.
+func describeCounts(c platform.Counts) string {
+	if c.Calls == 0 {
+		return "system calls are not counted here: only --intercept trap has a quick and a slow way"
+	}
+	return fmt.Sprintf("%d system calls, %d of them (%.1f %%) by a signal", c.Calls, c.Trapped, 100*float64(c.Trapped)/float64(c.Calls))
 }
 
 // refused is the end of a run that could not begin.

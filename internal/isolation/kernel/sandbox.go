@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/boot"
+	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,6 +57,7 @@ type Sandbox struct {
 	cgroup  *cgroup
 	exited  chan struct{}
 	exitErr error
+	counts  platform.Counts
 }
 
 // StartError is why the first program could not run, with the exit code that
@@ -218,6 +220,10 @@ func (s *Sandbox) Resize(rows, cols uint16) error {
 	return s.send(boot.Message{Op: "resize", Rows: rows, Cols: cols})
 }
 
+// Counts are the system calls of all the sandbox's programs, once Wait has
+// returned; none if the platform does not count.
+func (s *Sandbox) Counts() platform.Counts { return s.counts }
+
 // Wait waits for the first program's end and returns its wait status. Nothing
 // of the sandbox is left when it returns.
 func (s *Sandbox) Wait() (unix.WaitStatus, error) {
@@ -227,6 +233,7 @@ func (s *Sandbox) Wait() (unix.WaitStatus, error) {
 	s.cgroup.remove()
 	switch {
 	case err == nil && m.Op == "exit":
+		s.counts = platform.Counts{Calls: m.Calls, Trapped: m.Trapped}
 		return ended(m.Status)
 	case err == nil && m.Op == "error":
 		return 0, errors.New(m.Error)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/platform"
 )
 
 // The sentry's first descriptors, as package isolation/kernel lays them out.
@@ -97,7 +98,12 @@ func run(ctl *control) error {
 	if clean {
 		s.finishConsole()
 	}
-	ctl.send(Message{Op: "exit", Status: int(status)})
+	last := Message{Op: "exit", Status: int(status)}
+	if c, ok := s.platform.(platform.Counter); ok {
+		counts := c.Counts()
+		last.Calls, last.Trapped = counts.Calls, counts.Trapped
+	}
+	ctl.send(last)
 	return nil
 }
 

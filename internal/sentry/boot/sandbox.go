@@ -75,6 +75,10 @@ type Message struct {
 	Cols   uint16 `json:"cols,omitempty"`
 	// Status is the first program's wait status as in waitpid(2).
 	Status int `json:"status,omitempty"`
+	// Calls and Trapped are platform.Counts, of an exit, where the platform
+	// counts.
+	Calls   uint64 `json:"calls,omitempty"`
+	Trapped uint64 `json:"trapped,omitempty"`
 	// Error and Code are why the program could not be started and the exit
 	// code that says so (125, 126, 127).
 	Error string `json:"error,omitempty"`

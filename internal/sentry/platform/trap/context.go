@@ -9,6 +9,8 @@ import (
 type context struct {
 	*stub.Thread
 	space *space
+	// counts are the context's own.
+	counts platform.Counts
 	// call is the state at the last event, if that was a system call: if it
 	// is the same at the next Switch, the guest returns from it.
 	call struct {
@@ -57,6 +59,9 @@ func (c *context) Switch() platform.Event {
 	}
 	ev := c.Event()
 	c.call.valid = ev.Kind == platform.EventSyscall
+	if c.call.valid {
+		c.counts.Calls++
+	}
 	c.call.site = c.space.trampoline(r.Rip)
 	if st := c.call.site; st != nil {
 		r.Rip = st.Origin(r.Rip)
@@ -64,6 +69,7 @@ func (c *context) Switch() platform.Event {
 			r.Rcx = r.Rip
 		}
 	} else if c.call.valid && c.Trapped() {
+		c.counts.Trapped++
 		c.space.trapped(c.Thread, r.Rip-2, r.Orig_rax)
 	}
 	c.call.rip, c.call.flags = r.Rip, r.Eflags

@@ -36,6 +36,7 @@ const (
 // meanwhile.
 type space struct {
 	proc *stub.Process
+	sums *counts // of the platform
 	// table is read without mu.
 	table atomic.Pointer[table]
 
@@ -106,8 +107,8 @@ type site struct {
 	live atomic.Bool
 }
 
-func newSpace(p *stub.Process) *space {
-	s := &space{proc: p, counts: make(map[uint64]int), resume: make(map[uint64]uint64)}
+func newSpace(p *stub.Process, sums *counts) *space {
+	s := &space{proc: p, sums: sums, counts: make(map[uint64]int), resume: make(map[uint64]uint64)}
 	p.OnReset, p.OnRead = s.reset, s.original
 	return s
 }
@@ -125,7 +126,7 @@ func (s *space) reset() {
 
 // fork copies s for a forked process. The caller holds mu.
 func (s *space) fork(p *stub.Process) *space {
-	n := newSpace(p)
+	n := newSpace(p, s.sums)
 	n.off = s.off
 	for k, v := range s.resume {
 		n.resume[k] = v

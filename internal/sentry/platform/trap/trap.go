@@ -15,7 +15,10 @@ import (
 // Name is the platform's name.
 const Name = "trap"
 
-type trap struct{ stubs *stub.Stubs }
+type trap struct {
+	stubs  *stub.Stubs
+	counts counts
+}
 
 // New starts the platform.
 func New(options ...stub.Option) (platform.Platform, error) {
@@ -23,7 +26,7 @@ func New(options ...stub.Option) (platform.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trap{s}, nil
+	return &trap{stubs: s}, nil
 }
 
 func (*trap) Name() string              { return Name }
@@ -35,5 +38,5 @@ func (p *trap) NewAddressSpace() (platform.AddressSpace, platform.Context, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t, newSpace(t.Process())), nil
+	return t.AddressSpace(), newContext(t, newSpace(t.Process(), &p.counts)), nil
 }
