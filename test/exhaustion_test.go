@@ -7,11 +7,11 @@ import (
 )
 
 // TestSandboxFull uses up what a sandbox of little memory may hold for its
-// programs: open files, and what pipes and sockets buffer. Programs get errors,
+// programs: open files, and what pipes, sockets and message queues hold. Programs get errors,
 // nobody is killed, and what is given back can be had again.
 func TestSandboxFull(t *testing.T) {
 	const limit, script = "160M", `
-import errno, os, resource, socket
+import ctypes, errno, os, resource, socket
 name = lambda e: errno.errorcode[e.errno]
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -65,6 +65,19 @@ pairs, e = until_error(empty)
 print('empty messages', e)
 close(pairs)
 
+libc = ctypes.CDLL(None, use_errno=True)
+class Message(ctypes.Structure):
+    _fields_ = [('type', ctypes.c_long), ('text', ctypes.c_char * 8192)]
+message = Message(1)
+def queue(held):
+    q = libc.msgget(0, 0o1600)
+    if q >= 0: held.append(q)
+    if q < 0 or libc.msgsnd(q, ctypes.byref(message), ctypes.c_size_t(8192), 0o4000) < 0:
+        raise OSError(ctypes.get_errno(), '')
+queues, e = until_error(queue)
+print('queues', e)
+for q in queues: libc.msgctl(q, 0, None)
+
 r, w = os.pipe()
 print('again', os.write(w, block))
 `
@@ -75,6 +88,7 @@ pipes ENOMEM True
 sockets ENOBUFS True
 sockets ENOBUFS True
 empty messages ENOBUFS
+queues ENOMEM
 again 65536
 `
 	for _, w := range walls[1:] {

@@ -91,6 +91,50 @@ TEST(descriptors_of_a_process) {
 	EQUAL(open("/dev/null", O_RDONLY), last);
 }
 
+/* send_rights sends n descriptors of a file, and does not wait. */
+static ssize_t send_rights(int sock, int fd, int n) {
+	char control[CMSG_SPACE(254 * sizeof(int))] = "";
+	struct iovec v = { "x", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	for (int i = 0; i < n; i++)
+		((int *)CMSG_DATA(c))[i] = fd;
+	return sendmsg(sock, &m, MSG_DONTWAIT);
+}
+
+TEST(descriptors_in_flight) {
+	int p[2], q[2];
+	char b;
+	be_nobody_else();
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, p));
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, q));
+	limit(RLIMIT_NOFILE, 40);
+	FAILS(send_rights(p[0], 0, 254), EINVAL);
+	/* The last message may go beyond the limit. */
+	for (int i = 0; i < 3; i++)
+		EQUAL(send_rights(p[0], p[1], 20), 1);
+	FAILS(send_rights(p[0], p[1], 1), ETOOMANYREFS);
+	FAILS(send_rights(q[0], 0, 1), ETOOMANYREFS);
+	EXITED_OK(IN_CHILD(FAILS(send_rights(q[0], 0, 1), ETOOMANYREFS)));
+	/* What is read without room for its descriptors closes them. */
+	EQUAL(read(p[1], &b, 1), 1);
+	EQUAL(send_rights(q[0], 0, 1), 1);
+	FAILS(send_rights(q[0], 0, 1), ETOOMANYREFS);
+	/* Only its own queue refers to this socket then: it goes, and its rights,
+	 * which is looked for when a socket is closed. */
+	close(p[0]);
+	close(p[1]);
+	for (int i = 0; i < 10000 && send_rights(q[0], 0, 1) == -1; i++) {
+		EQUAL(errno, ETOOMANYREFS);
+		close(OK(socket(AF_UNIX, SOCK_STREAM, 0)));
+		sleep_ms(1);
+	}
+	EQUAL(send_rights(q[0], 0, 1), 1);
+}
+
 /* Nothing in the kernel may take a directory's depth for granted. */
 TEST(deep_directories) {
 	enum { DEPTH = 20000 };

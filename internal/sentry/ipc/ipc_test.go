@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/shmem"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,6 +161,55 @@ func TestMessages(t *testing.T) {
 	if err := q.Send(alice, 1, []byte("x")); err != unix.EAGAIN {
 		t.Errorf("full: %v", err)
 	}
+}
+
+// TestMessagesAreCounted checks that messages take memory from sending to
+// receiving, or the end of their queue or namespace.
+func TestMessagesAreCounted(t *testing.T) {
+	before := shmem.Buffers.Used()
+	taken := func(want int64) {
+		t.Helper()
+		if got := shmem.Buffers.Used() - before; got != want {
+			t.Errorf("%d bytes are counted, not %d", got, want)
+		}
+	}
+	ns := NewNamespace()
+	newQueue := func() *MsgQueue {
+		id, err := ns.Messages.Get(alice, Private, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := ns.Messages.Find(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	send := func(q *MsgQueue) error { return q.Send(alice, 1, []byte("1234")) }
+	a, b := newQueue(), newQueue()
+	shmem.Buffers.SetLimit(before + 3*(overhead+4))
+	defer shmem.Buffers.SetLimit(0)
+	for _, q := range []*MsgQueue{a, a, b} {
+		if err := send(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := send(b); err != unix.ENOMEM {
+		t.Errorf("a message too many: %v", err)
+	}
+	if _, _, err := a.Receive(alice, 0, 2, MsgNoError); err != nil {
+		t.Fatal(err)
+	}
+	taken(2 * (overhead + 4))
+	if err := a.Remove(alice); err != nil {
+		t.Fatal(err)
+	}
+	taken(overhead + 4)
+	if err := send(b); err != nil {
+		t.Errorf("after a queue has gone: %v", err)
+	}
+	ns.Destroy()
+	taken(0)
 }
 
 func TestSegments(t *testing.T) {

@@ -3,7 +3,9 @@ package ipc
 import (
 	"slices"
 	"sync"
+	"unsafe"
 
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,9 @@ const (
 	MsgExcept  = 0o20000
 	MsgCopy    = 0o40000
 )
+
+// overhead is what a message takes beside its bytes.
+const overhead = int64(unsafe.Sizeof(message{}))
 
 // Messages are the queues of a namespace.
 type Messages struct{ registry[*MsgQueue] }
@@ -68,7 +73,8 @@ func (r *Messages) ByIndex(i int32) (*MsgQueue, int32, error) { return r.byIndex
 // Usage returns how many queues there are, and the highest index.
 func (r *Messages) Usage() (queues int, highest int32) { return r.usage() }
 
-// Send appends a message; the queue takes over data. EAGAIN while it is full.
+// Send appends a message; the queue takes over data. EAGAIN while it is full,
+// ENOMEM if queues, pipes and sockets hold too much.
 func (q *MsgQueue) Send(a Actor, typ int64, data []byte) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -80,6 +86,9 @@ func (q *MsgQueue) Send(a Actor, typ int64, data []byte) error {
 	}
 	if q.bytes+len(data) > q.maxBytes || len(q.msgs)+1 > q.maxBytes {
 		return unix.EAGAIN
+	}
+	if !shmem.Buffers.Charge(overhead + int64(len(data))) {
+		return unix.ENOMEM
 	}
 	q.msgs = append(q.msgs, message{typ, data})
 	q.bytes += len(data)
@@ -115,6 +124,7 @@ func (q *MsgQueue) Receive(a Actor, typ int64, size uint64, flags uint32) (int64
 	}
 	q.msgs = slices.Delete(q.msgs, i, i+1)
 	q.bytes -= len(m.data)
+	shmem.Buffers.Uncharge(overhead + int64(len(m.data)))
 	q.lrpid, q.rtime = a.PID, now()
 	q.queue.Notify(waiter.Writable)
 	return m.typ, data, nil
@@ -144,6 +154,12 @@ func (q *MsgQueue) Register(e *waiter.Entry) { q.queue.Register(e) }
 // Unregister implements waiter.Waitable.
 func (q *MsgQueue) Unregister(e *waiter.Entry) { q.queue.Unregister(e) }
 
+// end marks the queue as removed and drops its messages. mu is held.
+func (q *MsgQueue) end() {
+	shmem.Buffers.Uncharge(overhead*int64(len(q.msgs)) + int64(q.bytes))
+	q.removed, q.msgs, q.bytes = true, nil, 0
+}
+
 // Remove is IPC_RMID.
 func (q *MsgQueue) Remove(a Actor) error {
 	q.mu.Lock()
@@ -151,7 +167,7 @@ func (q *MsgQueue) Remove(a Actor) error {
 		q.mu.Unlock()
 		return err
 	}
-	q.removed, q.msgs = true, nil
+	q.end()
 	q.queue.Notify(waiter.All)
 	q.mu.Unlock()
 	q.parent.remove(q)

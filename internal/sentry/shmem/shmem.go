@@ -9,7 +9,7 @@
 // touches a mapping are the host's to give: tmpfs counts them when it next looks
 // at the file, even beyond the limit.
 //
-// The same holds for what pipes and sockets buffer: on Linux the memory of the
+// The same holds for what pipes, sockets and message queues hold: on Linux the memory of the
 // kernel, here that of the sentry itself, which must not be the one to end.
 //
 // It has no locks.
@@ -29,7 +29,8 @@ type Account struct {
 // Sandbox is the account of this process, which runs one sandbox.
 var Sandbox Account
 
-// Buffers is the account of what pipes and sockets of the sandbox buffer.
+// Buffers is the account of what pipes, sockets and System V message queues of
+// the sandbox hold.
 var Buffers Account
 
 // Share is the part of a sandbox's memory that may be taken: three quarters.
@@ -40,8 +41,8 @@ func Share(memory uint64) int64 {
 	return int64(min(memory/4*3, math.MaxInt64))
 }
 
-// BufferShare is the part of a sandbox's memory that pipes and sockets may
-// buffer: an eighth, since the garbage collector lets the sentry take a multiple
+// BufferShare is the part of a sandbox's memory that they may take: an
+// eighth, since the garbage collector lets the sentry take a multiple
 // of what is in use; but enough for some programs to work.
 func BufferShare(memory uint64) int64 {
 	const least = 4 << 20

@@ -9,13 +9,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFlight bounds the descriptions in flight of a whole namespace, and
-// maxUserFlight those of one user without CAP_SYS_RESOURCE and CAP_SYS_ADMIN,
-// where Linux takes RLIMIT_NOFILE.
+// maxFlight bounds the descriptions in flight of a whole namespace. A user
+// without CAP_SYS_RESOURCE and CAP_SYS_ADMIN who has more than RLIMIT_NOFILE in
+// flight can send no more; maxUserFlight is that limit for a caller that has none.
 const (
 	maxFlight     = 1 << 16
 	maxUserFlight = 1024
 )
+
+// limiter is a vfs.Caller that has resource limits (unix.RLIMIT_*).
+type limiter interface{ Limit(resource int) uint64 }
+
+// mayFly reports whether the caller may send n descriptions more. flightMu is
+// held.
+func (f *flight) mayFly(c vfs.Caller, n int) bool {
+	if f.total+n > maxFlight {
+		return false
+	}
+	cred := c.Credentials()
+	if cred.Can(unix.CAP_SYS_RESOURCE) || cred.Can(unix.CAP_SYS_ADMIN) {
+		return true
+	}
+	limit := uint64(maxUserFlight)
+	if l, ok := c.(limiter); ok {
+		limit = l.Limit(unix.RLIMIT_NOFILE)
+	}
+	return uint64(f.byUser[cred.RUID]) <= limit
+}
 
 // flight counts the descriptions that are in queues and in no table.
 type flight struct {
@@ -40,13 +60,11 @@ func newFlight() flight {
 // too many are in flight.
 func (s *Socket) deliverRights(c vfs.Caller, to *Socket, seg segment, p []byte, m *socket.Message) (int, error) {
 	ns := s.ns
-	cred := c.Credentials()
-	r := &rights{files: m.Rights, uid: cred.RUID}
+	r := &rights{files: m.Rights, uid: c.Credentials().RUID}
 	seg.rights = r
 
 	ns.flightMu.Lock()
-	privileged := cred.Can(unix.CAP_SYS_RESOURCE) || cred.Can(unix.CAP_SYS_ADMIN)
-	if ns.total+len(r.files) > maxFlight || !privileged && ns.byUser[r.uid]+len(r.files) > maxUserFlight {
+	if !ns.mayFly(c, len(r.files)) {
 		ns.flightMu.Unlock()
 		return 0, unix.ETOOMANYREFS
 	}

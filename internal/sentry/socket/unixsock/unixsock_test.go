@@ -365,7 +365,7 @@ func TestRightsLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ns.byUser[user.uid] = maxUserFlight
+	ns.byUser[user.uid] = maxUserFlight + 1
 	m := socket.Message{Rights: []*vfs.FileDescription{r}}
 	if _, err := b.Send(user, []byte("x"), &m); err != unix.ETOOMANYREFS {
 		t.Errorf("beyond the limit: %v", err)
