@@ -201,13 +201,24 @@ func TestCheck(t *testing.T) {
 // TestMemoryLimit has a guest take more than it may: it dies, the sandbox's
 // other processes don't.
 func TestMemoryLimit(t *testing.T) {
-	script := `python3 -c 'x = bytearray(600 << 20)'; echo "hog $?"; cat /proc/meminfo | head -1 | tr -s ' '`
-	r := run(t, 2*time.Minute, "/", "", coffer(t), "do", "--memory", "200M", "--", "sh", "-c", script)
-	if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
-		t.Skip("no memory cgroup can be made here: " + r.stderr)
-	}
-	if r.stdout != "hog 137\nMemTotal: 204800 kB\n" || r.code != 0 {
-		t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
+	script := `
+mkfifo /tmp/ready /tmp/end
+python3 -c 'x = bytearray(40 << 20); open("/tmp/ready", "w").close(); open("/tmp/end").close()' &
+cat /tmp/ready
+python3 -c 'x = bytearray(600 << 20)'; echo "hog $?"
+: >/tmp/end; wait $!; echo "modest $?"
+cat /proc/meminfo | head -1 | tr -s ' '`
+	for _, w := range walls[1:] {
+		t.Run(w.name, func(t *testing.T) {
+			argv := append(append([]string{coffer(t)}, w.args...), "--memory", "200M", "--", "sh", "-c", script)
+			r := run(t, 2*time.Minute, "/", "", argv...)
+			if r.code == 125 && strings.Contains(r.stderr, "cgroup") {
+				t.Skip("no memory cgroup can be made here: " + r.stderr)
+			}
+			if r.stdout != "hog 137\nmodest 0\nMemTotal: 204800 kB\n" || r.code != 0 {
+				t.Errorf("exit status %d, output %q, errors:\n%s", r.code, r.stdout, tail(r.stderr))
+			}
+		})
 	}
 }
 
