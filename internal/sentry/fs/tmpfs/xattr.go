@@ -7,13 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxXattrs bounds what one inode's attributes take, in bytes.
-const maxXattrs = 128 << 10
+const (
+	// maxXattrs bounds what one inode's attributes take, in bytes.
+	maxXattrs = 256 << 10
+	// xattrSize is about what an attribute takes of the sentry's heap beside its
+	// name and value, so that many small ones are not for free.
+	xattrSize = 128
+)
 
 // xattrs are a node's extended attributes.
 type xattrs struct {
 	byName map[string][]byte
-	bytes  int64 // of names and values
+	bytes  int64 // as spaceFor says of each
 }
 
 func (x *xattrs) set(fs *FS, name string, value []byte, flags uint32) error {
@@ -24,9 +29,9 @@ func (x *xattrs) set(fs *FS, name string, value []byte, flags uint32) error {
 	case !there && flags&unix.XATTR_REPLACE != 0:
 		return unix.ENODATA
 	}
-	bytes := x.bytes + int64(len(value)-len(old))
-	if !there {
-		bytes += int64(len(name))
+	bytes := x.bytes + spaceFor(name, value)
+	if there {
+		bytes -= spaceFor(name, old)
 	}
 	if bytes > maxXattrs {
 		return unix.ENOSPC
@@ -40,6 +45,9 @@ func (x *xattrs) set(fs *FS, name string, value []byte, flags uint32) error {
 	x.byName[name] = slices.Clone(value)
 	return nil
 }
+
+// spaceFor is what an attribute takes, in bytes.
+func spaceFor(name string, value []byte) int64 { return xattrSize + int64(len(name)+len(value)) }
 
 // resize charges for a new total.
 func (x *xattrs) resize(fs *FS, bytes int64) bool {
@@ -112,7 +120,7 @@ func (n *node) RemoveXattr(name string) error {
 	v, ok := n.xattrs.byName[name]
 	if ok {
 		delete(n.xattrs.byName, name)
-		n.xattrs.resize(n.fs, n.xattrs.bytes-int64(len(name)+len(v)))
+		n.xattrs.resize(n.fs, n.xattrs.bytes-spaceFor(name, v))
 	}
 	n.mu.Unlock()
 	if !ok {
