@@ -4,6 +4,7 @@
 #include "guest.h"
 #include <linux/capability.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mount.h>
@@ -390,6 +391,40 @@ TEST(pid_init_ends_all) {
 	int s;
 	EQUAL(waitpid(k, &s, 0), k);
 	EQUAL(WTERMSIG(s), SIGKILL);
+}
+
+static void *end_process(void *arg) {
+	sleep_ms(1);
+	syscall(SYS_exit_group, 7);
+	return NULL;
+}
+
+static void *wait_forever(void *arg) {
+	for (;;)
+		pause();
+	return NULL;
+}
+
+TEST(pid_init_with_threads) {
+	need_user_namespaces();
+	for (int i = 0; i < 20; i++) {
+		pid_t k = OK(clone_flags(CLONE_NEWUSER | CLONE_NEWPID));
+		if (k == 0) {
+			pthread_t t;
+			if (OK(fork()) == 0)
+				wait_forever(NULL);
+			for (int j = 0; j < 4; j++)
+				CHECK(!pthread_create(&t, NULL, j == i % 4 ? end_process : wait_forever, NULL));
+			/* the first thread may end before the others */
+			if (i % 2)
+				syscall(SYS_exit, 0);
+			wait_forever(NULL);
+		}
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		CHECK(WIFEXITED(s));
+		EQUAL(WEXITSTATUS(s), 7);
+	}
 }
 
 TEST(pid_for_children) {

@@ -133,7 +133,7 @@ func (t *Task) leave() {
 	g.mu.Unlock()
 	if ns := g.PIDs(); last && ns.init == g && g != k.init {
 		k.mu.Unlock()
-		ns.end()
+		ns.end(t)
 		k.mu.Lock()
 	}
 

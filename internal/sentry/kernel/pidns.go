@@ -39,8 +39,10 @@ type PIDNamespace struct {
 	// started says that there is, or was, one.
 	started atomic.Bool
 	// ending says that init is about to be gone: nothing is numbered any more.
-	// empty is closed when init is alone.
+	// empty is closed when no more than own numbers are left, those of init and
+	// of its last thread.
 	ending bool
+	own    int
 	empty  chan struct{}
 
 	// proc is the proc file system that shows the namespace, if it was mounted.
@@ -162,7 +164,7 @@ func (p *pid) release() {
 
 // checkEmpty lets init end once it is alone in an ending namespace.
 func (ns *PIDNamespace) checkEmpty() {
-	if !ns.ending || len(ns.ids) > 1 {
+	if !ns.ending || len(ns.ids) > ns.own {
 		return
 	}
 	select {
@@ -172,13 +174,17 @@ func (ns *PIDNamespace) checkEmpty() {
 	}
 }
 
-// end kills all but init, which is ending itself, and waits until nothing is
-// left of them: as on Linux a zombie whose parent is elsewhere is waited for.
-func (ns *PIDNamespace) end() {
+// end kills all but init, whose last thread is t and is ending itself, and waits
+// until nothing is left of them: as on Linux a zombie whose parent is elsewhere
+// is waited for.
+func (ns *PIDNamespace) end(t *Task) {
 	k := ns.k
 	var notices []func()
 	k.mu.Lock()
-	ns.ending = true
+	ns.ending, ns.own = true, 1
+	if t.pid.Load() != ns.init.pid {
+		ns.own++
+	}
 	for _, p := range ns.ids {
 		switch g := p.group; {
 		case g == nil || g == ns.init:
