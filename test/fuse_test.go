@@ -13,7 +13,9 @@ const fuseScript = `
 cat >inner.sh <<'X'
 begin() { for i in $(seq 600); do grep -q " $PWD/mnt fuse" /proc/mounts && return; sleep 0.1; done; echo "nothing was mounted"; exit 1; }
 mkdir src mnt
-bindfs -f src mnt & server=$!; begin
+bindfs -f --multithreaded src mnt & server=$!; begin
+for j in 1 2 3 4; do ( mkdir mnt/$j; cd mnt/$j; for i in $(seq 15); do echo $i >a$i; mv a$i b$i; ln b$i c$i; cat c$i >/dev/null; rm b$i; mkdir d$i; done
+	find . | wc -l ) & jobs="$jobs $!"; done; wait $jobs; rm -r mnt/[1-4]; ls mnt
 seq 1000 >mnt/n; md5sum src/n mnt/n | cut -d' ' -f1; cp -r mnt/n mnt/m; mkdir mnt/d; mv mnt/m mnt/d/k
 printf 'int main(void) { return 5; }\n' >mnt/a.c; (cd mnt && gcc -o a a.c && ./a; echo $?)
 python3 -c "

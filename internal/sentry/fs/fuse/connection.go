@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type request struct {
 
 	// Guarded by connection.mu.
 	sent, interrupted, abandoned bool
+	// held is the node that a request is about for which nobody waits: the
+	// server must not hear that it is forgotten before it has answered.
+	held *inode
 }
 
 // connection is what a device and a file system have in common: the messages
@@ -136,7 +140,7 @@ func (cn *connection) names(uid, gid uint32) bool {
 // gets an answer that comes after the caller was killed. EINTR if it was,
 // ENOTCONN or ECONNABORTED if there is no server any more, else the server's
 // own error.
-func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBack func([]byte)) ([]byte, error) {
+func (cn *connection) call(c vfs.Caller, op uint32, n *inode, b body, giveBack func([]byte)) ([]byte, error) {
 	s, ok := c.(sleeper)
 	if !ok {
 		return nil, unix.EIO // nobody is there who could wait
@@ -160,12 +164,12 @@ func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBac
 		cn.mu.Unlock()
 		return nil, unix.ENOSYS
 	}
-	r := cn.push(op, cn.headerFor(c, op, node), b)
+	r := cn.push(op, cn.headerFor(c, op, n.id), b)
 	r.done, r.giveBack = make(chan struct{}), giveBack
 	cn.mu.Unlock()
 	if s.Block(r.done, time.Time{}) != nil {
 		cn.interrupt(r)
-		if s.BlockKillable(r.done) != nil && cn.abandon(r) {
+		if s.BlockKillable(r.done) != nil && cn.abandon(r, n) {
 			return nil, unix.EINTR
 		}
 	}
@@ -177,15 +181,18 @@ func (cn *connection) call(c vfs.Caller, op uint32, node uint64, b body, giveBac
 	return r.reply, r.err
 }
 
-// send sends a message whose answer nobody waits for.
-func (cn *connection) send(c vfs.Caller, op uint32, node uint64, b body) {
+// send sends a message about a node whose answer nobody waits for.
+func (cn *connection) send(op uint32, n *inode, b body) {
+	n.hold()
 	cn.mu.Lock()
-	if cn.gone {
-		cn.mu.Unlock()
-		return
+	gone := cn.gone
+	if !gone {
+		cn.push(op, header{op: op, node: n.id}, b).held = n
 	}
-	cn.push(op, cn.headerFor(c, op, node), b)
 	cn.mu.Unlock()
+	if gone {
+		n.DecRef()
+	}
 }
 
 // forget tells the server that the kernel lets go of so many references to a
@@ -216,39 +223,43 @@ func (cn *connection) interrupt(r *request) {
 // abandon gives a request up whose caller is killed. A request that the server
 // has not seen yet is taken back, except for what it must hear of. false if the
 // answer came meanwhile.
-func (cn *connection) abandon(r *request) bool {
+func (cn *connection) abandon(r *request, n *inode) bool {
+	n.hold()
 	cn.mu.Lock()
-	defer cn.mu.Unlock()
+	var answered bool
 	select {
 	case <-r.done:
-		return false
+		answered = true
 	default:
-	}
-	r.abandoned = true
-	if r.sent || r.op == opFlush {
-		return true
-	}
-	for i, o := range cn.pending {
-		if o.req == r {
-			cn.pending = append(cn.pending[:i], cn.pending[i+1:]...)
-			break
+		r.abandoned = true
+		if r.sent || r.op == opFlush {
+			r.held, n = n, nil
+		} else {
+			cn.pending = slices.DeleteFunc(cn.pending, func(o outgoing) bool { return o.req == r })
 		}
 	}
-	return true
+	cn.mu.Unlock()
+	if n != nil {
+		n.DecRef()
+	}
+	return !answered
 }
 
 // abort ends the connection: requests fail with ECONNABORTED, later ones with
 // ENOTCONN.
 func (cn *connection) abort() {
 	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	cn.abortLocked()
+	held := cn.abortLocked()
+	cn.mu.Unlock()
+	for _, n := range held {
+		n.DecRef()
+	}
 }
 
-// abortLocked is abort. mu is held.
-func (cn *connection) abortLocked() {
+// abortLocked is abort with mu held. It returns the nodes that are let go of.
+func (cn *connection) abortLocked() (held []*inode) {
 	if cn.gone {
-		return
+		return nil
 	}
 	cn.gone = true
 	var failed []*request
@@ -262,12 +273,16 @@ func (cn *connection) abortLocked() {
 	}
 	cn.pending, cn.interrupts, cn.asked = nil, nil, nil
 	for _, r := range failed {
+		if r.held != nil {
+			held = append(held, r.held)
+		}
 		r.finish(nil, unix.ECONNABORTED)
 	}
 	if !cn.started {
 		close(cn.ready)
 	}
 	cn.wake(waiter.All)
+	return held
 }
 
 // finish hands a request its answer. connection.mu is held.
@@ -281,22 +296,30 @@ func (r *request) finish(reply []byte, err error) {
 // take lays the next message into p. EAGAIN if there is none, ENODEV if there
 // never will be one. A request that does not fit fails.
 func (cn *connection) take(p []byte) (int, error) {
+	n, full, err := cn.next(p)
+	if full {
+		cn.abort()
+	}
+	return n, err
+}
+
+// next is take; full says that the server owes too many answers.
+func (cn *connection) next(p []byte) (n int, full bool, err error) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.gone {
-		return 0, unix.ENODEV
+		return 0, false, unix.ENODEV
 	}
 	if len(p) < max(8192, inHeaderSize+writeInSize+int(cn.agreed.maxWrite)) {
-		return 0, unix.EINVAL
+		return 0, false, unix.EINVAL
 	}
 	if len(cn.interrupts) > 0 {
 		unique := cn.interrupts[0]
 		cn.interrupts = cn.interrupts[1:]
-		return copy(p, message(header{op: opInterrupt, unique: unique | 1}, body(nil).u64(unique))), nil
+		return copy(p, message(header{op: opInterrupt, unique: unique | 1}, body(nil).u64(unique))), false, nil
 	}
 	if len(cn.asked) >= maxAsked {
-		cn.abortLocked()
-		return 0, unix.ENODEV
+		return 0, true, unix.ENODEV
 	}
 	for len(cn.pending) > 0 {
 		o := cn.pending[0]
@@ -306,7 +329,7 @@ func (cn *connection) take(p []byte) (int, error) {
 		}
 		if o.req == nil {
 			cn.lastUnique += 2
-			return copy(p, message(header{op: opForget, unique: cn.lastUnique, node: o.node}, body(nil).u64(o.times))), nil
+			return copy(p, message(header{op: opForget, unique: cn.lastUnique, node: o.node}, body(nil).u64(o.times))), false, nil
 		}
 		r := o.req
 		if len(r.msg) > len(p) {
@@ -315,7 +338,7 @@ func (cn *connection) take(p []byte) (int, error) {
 				err = unix.E2BIG
 			}
 			r.finish(nil, err)
-			continue
+			continue // a message that nobody waits for is small
 		}
 		n := copy(p, r.msg)
 		r.msg, r.sent = nil, true
@@ -323,9 +346,9 @@ func (cn *connection) take(p []byte) (int, error) {
 		if r.interrupted {
 			cn.interrupts = append(cn.interrupts, r.unique)
 		}
-		return n, nil
+		return n, false, nil
 	}
-	return 0, unix.EAGAIN
+	return 0, false, unix.EAGAIN
 }
 
 // maxErrno bounds the errors that a server may answer with.
@@ -366,7 +389,7 @@ func (cn *connection) answer(p []byte) error {
 		cn.begin(reply, err)
 		return nil
 	}
-	giveBack := r.giveBack
+	giveBack, held := r.giveBack, r.held
 	if !r.abandoned || err != nil {
 		giveBack = nil
 	}
@@ -374,6 +397,9 @@ func (cn *connection) answer(p []byte) error {
 	cn.mu.Unlock()
 	if giveBack != nil {
 		giveBack(reply)
+	}
+	if held != nil {
+		held.DecRef()
 	}
 	return nil
 }

@@ -43,9 +43,9 @@ func (n *call) open(flags uint32) (vfs.File, error) {
 		return nil, unix.ENXIO
 	}
 	const notTheServers = unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC
-	r, err := n.fs.cn.call(n.c, op, n.id, body(nil).u32(flags&^notTheServers, 0), func(reply []byte) {
+	r, err := n.fs.cn.call(n.c, op, n.inode, body(nil).u32(flags&^notTheServers, 0), func(reply []byte) {
 		if handle, _, err := parseOpen(reply); err == nil {
-			n.fs.cn.send(nil, release, n.id, releaseBody(handle, flags))
+			n.fs.cn.send(release, n.inode, releaseBody(handle, flags))
 		}
 	})
 	if err == unix.ENOSYS && n.mayLack(op) {
@@ -322,5 +322,5 @@ func (f *file) Release() {
 	if f.n.kind == unix.S_IFDIR {
 		op = opReleasedir
 	}
-	f.n.fs.cn.send(nil, op, f.n.id, releaseBody(f.handle, f.flags))
+	f.n.fs.cn.send(op, f.n, releaseBody(f.handle, f.flags))
 }

@@ -132,7 +132,7 @@ func (fs *FileSystem) StatFSFor(c vfs.Caller) (vfs.StatFS, error) {
 	if fs.admits(c.Credentials()) != nil {
 		return s, nil
 	}
-	b, err := fs.cn.call(c, opStatfs, rootID, nil, nil)
+	b, err := fs.cn.call(c, opStatfs, fs.root, nil, nil)
 	if err != nil {
 		return s, err
 	}

@@ -258,8 +258,8 @@ func TestRead(t *testing.T) {
 		asked = int(le.Uint32(b[16:]))
 		return make([]byte, give), 0
 	})
-	fs.cn.call(c, opRead, 1, body(nil).u64(0, 0).u32(1, 0), nil) // INIT is answered then
-	const step = 8 * 4096                                        // initAnswer's max_pages
+	fs.cn.call(c, opRead, fs.root, body(nil).u64(0, 0).u32(1, 0), nil) // INIT is answered then
+	const step = 8 * 4096                                              // initAnswer's max_pages
 	f := newFile(&inode{fs: fs, id: 2, kind: unix.S_IFREG}, 0, 0, 0, false)
 	for _, tt := range []struct {
 		give, size, want int
@@ -319,5 +319,48 @@ func BenchmarkLookup(b *testing.B) {
 			b.Fatal(err)
 		}
 		ino.(*inode).giveUp()
+	}
+}
+
+// Servers that use several threads crash if they hear that a node is forgotten
+// before they are done with what was asked about it.
+func TestForgetFollowsRelease(t *testing.T) {
+	c := newCaller()
+	dev := &device{ns: auth.Initial}
+	c.files = []*vfs.FileDescription{vfs.NewDescription(dev, nil, vfs.Path{}, unix.O_RDWR)}
+	m, err := mount(vfs.MountRequest{Caller: c, Data: "fd=0,rootmode=40755,user_id=0,group_id=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := m.(*FileSystem)
+	defer fs.Release()
+	fs.cn.begin(initAnswer, nil)
+	buf := make([]byte, 1<<20)
+	next := func() (op uint32, unique uint64) {
+		if _, err := dev.Read(c, buf, 0); err != nil {
+			return 0, 0
+		}
+		return le.Uint32(buf[4:]), le.Uint64(buf[8:])
+	}
+	next() // INIT
+	e, err := parseEntry(entryBody(2, unix.S_IFREG))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := fs.intern(&e)
+	newFile(n, 9, 0, 0, true).Release()
+	n.giveUp()
+	op, unique := next()
+	if op != opRelease {
+		t.Fatalf("operation %d, not RELEASE", op)
+	}
+	if op, _ := next(); op != 0 {
+		t.Errorf("operation %d comes before the answer", op)
+	}
+	if _, _, err := dev.Write(c, answerTo(unique, 0, nil), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if op, _ := next(); op != opForget {
+		t.Errorf("operation %d comes after the answer, not FORGET", op)
 	}
 }

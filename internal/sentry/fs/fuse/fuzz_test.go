@@ -33,7 +33,7 @@ func FuzzAnswer(f *testing.F) {
 		if op != opInit {
 			fs.cn.begin(initAnswer, nil)
 		}
-		fs.cn.send(c, uint32(op), rootID, nil)
+		fs.cn.send(uint32(op), fs.root, nil)
 		for {
 			if _, err := dev.Read(c, buf, 0); err != nil {
 				break

@@ -71,6 +71,13 @@ func (n *inode) DecRef() {
 	fs.mu.Unlock()
 }
 
+// hold takes one more reference, for who has one.
+func (n *inode) hold() {
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	n.refs++
+}
+
 // giveUp drops the reference that intern gave, unclaimed.
 func (n *inode) giveUp() {
 	n.IncRef()
@@ -147,7 +154,7 @@ type call struct {
 	c vfs.Caller
 }
 
-func (n *call) ask(op uint32, b body) ([]byte, error) { return n.fs.cn.call(n.c, op, n.id, b, nil) }
+func (n *call) ask(op uint32, b body) ([]byte, error) { return n.fs.cn.call(n.c, op, n.inode, b, nil) }
 
 // admitted reports whether who calls may use the file system at all.
 func (n *call) admitted() error {

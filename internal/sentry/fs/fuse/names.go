@@ -14,7 +14,7 @@ func (n *call) lookup(name string) (entry, error) {
 // askEntry makes a request that is answered by an entry. If the caller is
 // killed meanwhile, the server's reference is given back.
 func (n *call) askEntry(op uint32, b body) (entry, error) {
-	r, err := n.fs.cn.call(n.c, op, n.id, b, n.forgetEntry)
+	r, err := n.fs.cn.call(n.c, op, n.inode, b, n.forgetEntry)
 	if err != nil {
 		return entry{}, err
 	}
@@ -89,7 +89,7 @@ func (n *call) Create(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) 
 // file made and opened in two steps.
 func (n *call) CreateOpen(o vfs.Owner, name string, mode, flags uint32) (vfs.Inode, vfs.File, error) {
 	b := body(nil).u32(flags|unix.O_CREAT, unix.S_IFREG|mode&0o7777, n.c.Umask(), 0).str(name)
-	r, err := n.fs.cn.call(n.c, opCreate, n.id, b, n.forgetCreated)
+	r, err := n.fs.cn.call(n.c, opCreate, n.inode, b, n.forgetCreated)
 	if err == unix.ENOSYS {
 		ino, err := n.Create(o, name, mode)
 		return ino, nil, err // vfs opens it
@@ -119,9 +119,10 @@ func (n *inode) forgetCreated(reply []byte) {
 		return
 	}
 	if e, err := parseEntry(reply); err == nil && e.node != 0 {
-		handle, _, _ := parseOpen(reply[entryOutSize:])
-		n.fs.cn.send(nil, opRelease, e.node, releaseBody(handle, 0))
-		n.fs.cn.forget(e.node, 1)
+		made := n.fs.intern(&e)
+		handle, how, _ := parseOpen(reply[entryOutSize:])
+		newFile(made, handle, 0, how, true).Release()
+		made.giveUp()
 	}
 }
 
