@@ -63,6 +63,7 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 		Memory: uint64(box.Memory), Tasks: s.kernel.MaxTasks(),
 		Usage: func() (uint64, int) { return s.kernel.MemoryUsed(), s.kernel.TaskCount() },
 	})
+	s.kernel.AddFileSystem(cgroup)
 	const safe = unix.MS_NOSUID | unix.MS_NODEV
 	for _, m := range []struct {
 		path  string
