@@ -29,3 +29,13 @@ func MountCount(ns *MountNamespace) (counted, there int) {
 	ns.root.each(func(*Mount) { there++ })
 	return ns.count, there
 }
+
+// LimitRecordLocks sets how many record locks there may be on one inode, and on
+// all beyond those that there are, until the test ends.
+func LimitRecordLocks(t interface{ Cleanup(func()) }, one, all int) {
+	locks.Lock()
+	defer locks.Unlock()
+	oldOne, oldAll := maxRecordLocks, maxAllRecordLocks
+	t.Cleanup(func() { maxRecordLocks, maxAllRecordLocks = oldOne, oldAll })
+	maxRecordLocks, maxAllRecordLocks = one, locks.records+all
+}

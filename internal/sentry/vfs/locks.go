@@ -29,8 +29,9 @@ type recordLock struct {
 }
 
 // maxRecordLocks bounds the record locks on one inode, which a guest could
-// otherwise split without end.
-const maxRecordLocks = 1 << 16
+// otherwise split without end, and maxAllRecordLocks those on all. Variables for
+// tests only.
+var maxRecordLocks, maxAllRecordLocks = 1 << 16, 1 << 20
 
 // Locks are the locks on one inode. It is a waiter.Waitable that reports
 // waiter.In whenever one is given up.
@@ -52,7 +53,9 @@ var locks = struct {
 	by map[any]*Locks
 	// count is len(by), for the common case that there are none.
 	count atomic.Int64
-	waits []*RecordRequest
+	// records is how many record locks there are on all inodes.
+	records int
+	waits   []*RecordRequest
 }{by: map[any]*Locks{}}
 
 // LocksOf returns the locks on the inode of d. The caller releases it.
@@ -124,13 +127,21 @@ func (l *Locks) Set(d *FileDescription, r *RecordRequest) error {
 			}
 			return unix.EAGAIN
 		}
-		if len(l.records) >= maxRecordLocks {
-			return unix.ENOLCK
-		}
+	}
+	if (len(l.records) >= maxRecordLocks || locks.records >= maxAllRecordLocks) &&
+		(r.Lock.Type != unix.F_UNLCK || l.splits(r)) {
+		return unix.ENOLCK
 	}
 	l.apply(r)
 	d.locked.Store(true)
 	return nil
+}
+
+// splits reports whether r takes the middle out of a lock, which leaves two.
+func (l *Locks) splits(r *RecordRequest) bool {
+	return slices.ContainsFunc(l.records, func(h recordLock) bool {
+		return h.owner == r.Owner && h.Start < r.Lock.Start && r.Lock.End < h.End
+	})
 }
 
 // Get returns a lock of another owner that is in the way of r, or one of type
@@ -220,6 +231,7 @@ func (l *Locks) apply(r *RecordRequest) {
 	if n.Type != unix.F_UNLCK {
 		kept = append(kept, n)
 	}
+	locks.records += len(kept) - len(l.records)
 	l.records = kept
 	l.queue.Notify(waiter.In)
 }
@@ -266,6 +278,7 @@ func (l *Locks) releaseRecords(owner any) {
 	n := len(l.records)
 	l.records = slices.DeleteFunc(l.records, func(h recordLock) bool { return h.owner == owner })
 	if len(l.records) != n {
+		locks.records += len(l.records) - n
 		l.queue.Notify(waiter.In)
 	}
 }

@@ -160,3 +160,46 @@ func TestFlock(t *testing.T) {
 	a.DecRef()
 	b.DecRef()
 }
+
+// TestRecordLockLimits checks that there is an end to locks, also to those that
+// come from giving up the middle of others.
+func TestRecordLockLimits(t *testing.T) {
+	w := newWorld(t)
+	f, g := openFile(w, "/f"), openFile(w, "/g")
+	owner := vfs.NewFDTable()
+	onF, onG := vfs.LocksOf(f), vfs.LocksOf(g)
+	defer onF.Release()
+	defer onG.Release()
+	vfs.LimitRecordLocks(t, 3, 4)
+	const end = math.MaxInt64
+	for i, s := range []struct {
+		on         *vfs.Locks
+		typ        int16
+		start, end int64
+		want       string
+	}{
+		{onF, unix.F_WRLCK, 0, end, "ok"},
+		{onF, unix.F_UNLCK, 10, 10, "ok"},
+		{onF, unix.F_UNLCK, 20, 20, "ok"}, // three on f
+		{onF, unix.F_UNLCK, 30, 30, "ENOLCK"},
+		{onF, unix.F_RDLCK, 30, 30, "ENOLCK"},
+		{onF, unix.F_UNLCK, 21, 30, "ok"}, // only shorter
+		{onG, unix.F_WRLCK, 0, 9, "ok"},   // four on both
+		{onG, unix.F_WRLCK, 20, 29, "ENOLCK"},
+		{onG, unix.F_UNLCK, 5, 5, "ENOLCK"},
+		{onF, unix.F_UNLCK, 0, end, "ok"},
+		{onG, unix.F_UNLCK, 5, 5, "ok"},
+		{onG, unix.F_UNLCK, 0, end, "ok"},
+	} {
+		d := f
+		if s.on == onG {
+			d = g
+		}
+		err := s.on.Set(d, &vfs.RecordRequest{Lock: vfs.RecordLock{Type: s.typ, Start: s.start, End: s.end}, Owner: owner})
+		if got := errno(err); got != s.want {
+			t.Errorf("step %d: %s, want %s", i, got, s.want)
+		}
+	}
+	w.must(owner.Close(root, f))
+	w.must(owner.Close(root, g))
+}
