@@ -12,7 +12,7 @@ import (
 const (
 	plotWidth   = 1000
 	plotLabels  = 330 // the width of the rows' names
-	plotMargin  = 20
+	plotMargin  = 30
 	plotRow     = 18
 	plotHeading = 30
 	plotLegend  = 50
@@ -84,6 +84,7 @@ func (r *report) plotLegend(b *strings.Builder) {
 		fmt.Fprintf(b, `<circle cx="%d" cy="16" r="5" fill="%s"/><text x="%d" y="20">%s</text>`+"\n", x+5, colour, x+14, escapeXML(w.Name))
 		x += 30 + 7*len(w.Name)
 	}
+	fmt.Fprintf(b, `<text x="%d" y="20" text-anchor="end" fill="#555555">over native; less is better</text>`+"\n", plotWidth-plotMargin)
 }
 
 // plot draws the row at height y.
