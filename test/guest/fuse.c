@@ -35,6 +35,7 @@ static struct shared {
 } *sh;
 
 static int dev = -1;
+static unsigned long mount_flags = MS_NOSUID | MS_NODEV;
 static unsigned long long hung_unique;
 
 static void reply(unsigned long long unique, int error, const void *data, size_t n) {
@@ -58,6 +59,8 @@ static void fill(struct fuse_attr *a, int i) {
 	a->mtime = 1000000000;
 	a->mtimensec = 5;
 	a->blksize = 4096;
+	if (S_ISCHR(n->mode))
+		a->rdev = 1 << 8 | 3; /* the null device */
 }
 
 static void fill_entry(struct fuse_entry_out *e, int i) {
@@ -434,7 +437,7 @@ static pid_t start_as(unsigned id, const char *extra) {
 	char opts[200];
 	snprintf(opts, sizeof opts, "fd=%d,rootmode=40755,user_id=%u,group_id=%u%s", dev, id, id, extra);
 	OK(mkdir("m", 0755));
-	if (mount("tiny", "m", "fuse.tiny", MS_NOSUID | MS_NODEV, opts)) {
+	if (mount("tiny", "m", "fuse.tiny", mount_flags, opts)) {
 		if (errno == ENODEV || errno == EPERM)
 			SKIP("this host does not mount FUSE");
 		guest_fail(__FILE__, __LINE__, "mount: %s", strerror(errno));
@@ -618,8 +621,22 @@ TEST(default_permissions) {
 	stop(k);
 }
 
+TEST(device_nodes) {
+	char c;
+	mount_flags = 0;
+	pid_t k = start("");
+	add(1, "null", S_IFCHR | 0666, NULL);
+	int fd = OK(open("m/null", O_RDONLY));
+	EQUAL(read(fd, &c, 1), 0);
+	close(fd);
+	OK(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_NODEV, NULL));
+	FAILS(open("m/null", O_RDONLY), EACCES);
+	stop(k);
+}
+
 TEST(in_a_user_namespace) {
 	struct stat st;
+	mount_flags = 0;
 	if (geteuid() != 0)
 		SKIP("the device is root's");
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
@@ -633,6 +650,8 @@ TEST(in_a_user_namespace) {
 	EQUAL(sh->uid, 7);
 	EQUAL(st.st_uid, 65534); /* the server's 0 is nobody here */
 	nodes[2].uid = nodes[2].gid = 7;
+	nodes[add(1, "null", S_IFCHR | 0666, NULL)].uid = 7;
+	FAILS(open("m/null", O_RDONLY), EACCES); /* a server must not make devices */
 	OK(stat("m/hello", &st));
 	EQUAL(st.st_uid, 7);
 	OK(chown("m/hello", 7, 7));
