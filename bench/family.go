@@ -53,11 +53,11 @@ func selectFamilies(all []family, patterns string, quick bool) []family {
 			}
 			if f.name == "" {
 				f.part = part
-			} else if !strings.Contains(f.name, part) {
-				continue
+				kept = append(kept, f)
+			} else if strings.Contains(f.name, part) {
+				kept = append(kept, f)
+				break // once, however many patterns it matches
 			}
-			kept = append(kept, f)
-			break
 		}
 	}
 	return kept

@@ -21,6 +21,8 @@ func TestSelectFamilies(t *testing.T) {
 		{"start", true, "start: true;start: first line of java"},
 		{"start/java", false, "start: first line of java"},
 		{"operations/pipe,start/true", false, "operations+pipe;start: true"},
+		{"operations/pipe,operations/read", false, "operations+pipe;operations+read"},
+		{"start/true,start", false, "start: true;start: first line of java"},
 		{"star", false, ""},
 		{"true", false, ""},
 	} {
