@@ -13,7 +13,8 @@
 // SignalHandlers.mu, Task.mu, waiter queues; then the locks of mm and vfs. No
 // two ThreadGroup.mu are held at once. SeccompListener.mu is taken with none of
 // these held; descriptor tables' locks come after it. A task that stops for its
-// tracer holds no lock: the tracer has it do what it wants to see (StoppedTask).
+// tracer holds no lock: the tracer has it do what it wants to see (StoppedTask). PIDNamespace.procMu is
+// taken with none of these held.
 package kernel
 
 import (

@@ -220,4 +220,3 @@ func (t *Task) IPC() *ipc.Namespace { return t.namespaces.IPC.Namespace }
 
 // MessageQueues holds the POSIX message queues that it sees.
 func (t *Task) MessageQueues() *mqueue.Namespace { return &t.namespaces.IPC.Queues }
-
