@@ -67,7 +67,7 @@ func TestSlowShare(t *testing.T) {
 
 func TestGroupDigits(t *testing.T) {
 	for name, want := range map[string]string{
-		"read, 4 threads": "read, 4 threads", "beside 1000 files": "beside 1000 files",
+		"read, 4 threads": "read, 4 threads", "beside 1000 files": "beside 1,000 files", "100": "100", "": "",
 		"beside 10000 files": "beside 10,000 files", "1234567": "1,234,567",
 	} {
 		if got := groupDigits(name); got != want {

@@ -49,6 +49,26 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+func TestOrder(t *testing.T) {
+	res := newResults(nil)
+	samples := func(names string) (list []sample) {
+		for _, name := range strings.Fields(names) {
+			list = append(list, sample{row{Name: name}, 1})
+		}
+		return list
+	}
+	res.add("native", samples("a b d"))
+	res.add("coffer trap", samples("a b c d e"))
+	res.add("native", samples("x"))
+	var got []string
+	for _, m := range res.rows {
+		got = append(got, m.Name)
+	}
+	if s := strings.Join(got, " "); s != "a b c d e x" {
+		t.Errorf("the rows are %s", s)
+	}
+}
+
 func TestTable(t *testing.T) {
 	got := testReport().table()
 	for _, want := range []string{

@@ -1,14 +1,16 @@
 package main
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // goalWall is the wall that goals are about.
 const goalWall = "coffer trap"
 
 // results collects what the rounds measured.
 type results struct {
-	walls []string
-	// rows are in the order in which they first came.
+	walls    []string
 	rows     []*measured
 	byKey    map[string]*measured
 	failures []failure
@@ -31,27 +33,27 @@ func newResults(walls []string) *results {
 	return &results{walls: walls, byKey: make(map[string]*measured)}
 }
 
-// add adds what one round measured on a wall.
+// add adds what one round measured on a wall. A row that other walls have not
+// had comes behind the one that it was measured after.
 func (r *results) add(wall string, samples []sample) {
+	at := len(r.rows)
 	for _, s := range samples {
 		m := r.byKey[s.row.key()]
 		if m == nil {
 			m = &measured{row: s.row, samples: make(map[string][]float64)}
 			r.byKey[s.row.key()] = m
-			r.rows = append(r.rows, m)
+			r.rows = slices.Insert(r.rows, at, m)
 		}
 		m.samples[wall] = append(m.samples[wall], s.value)
+		at = slices.Index(r.rows, m) + 1
 	}
 }
 
 // fail notes a failure, each once.
 func (r *results) fail(f failure) {
-	for _, old := range r.failures {
-		if old == f {
-			return
-		}
+	if !slices.Contains(r.failures, f) {
+		r.failures = append(r.failures, f)
 	}
-	r.failures = append(r.failures, f)
 }
 
 // value is the row's median on a wall, NaN if there is none.

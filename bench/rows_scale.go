@@ -27,12 +27,11 @@ func scaleFamilies() []family {
 	return list
 }
 
-// groupDigits sets commas in the numbers of name that have more than four
-// digits.
+// groupDigits sets commas in the numbers of name.
 func groupDigits(name string) string {
 	fields := strings.Split(name, " ")
 	for i, f := range fields {
-		if len(f) > 4 && strings.Trim(f, "0123456789") == "" {
+		if strings.Trim(f, "0123456789") == "" {
 			for n := len(f) - 3; n > 0; n -= 3 {
 				f = f[:n] + "," + f[n:]
 			}
