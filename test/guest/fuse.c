@@ -606,7 +606,10 @@ TEST(keeps_others_out) {
 	pid_t k = start("");
 	struct stat st;
 	EXITED_OK(IN_CHILD(OK(setresuid(123, 123, 123)); FAILS(stat("m/hello", &st), EACCES);
-			   FAILS(open("m", O_RDONLY), EACCES)));
+			   FAILS(open("m", O_RDONLY), EACCES); FAILS(stat("m", &st), EACCES)));
+	/* Not even those with all capabilities come in. */
+	EXITED_OK(IN_CHILD(OK(setresgid(123, 123, 123)); FAILS(stat("m/hello", &st), EACCES); FAILS(chmod("m", 0700), EACCES);
+			   FAILS(listxattr("m", NULL, 0), EACCES)));
 	stop(k);
 }
 

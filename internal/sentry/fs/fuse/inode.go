@@ -154,6 +154,7 @@ type call struct {
 	c vfs.Caller
 }
 
+// ask asks the server about the inode.
 func (n *call) ask(op uint32, b body) ([]byte, error) { return n.fs.cn.call(n.c, op, n.inode, b, nil) }
 
 // admitted reports whether who calls may use the file system at all.
@@ -162,6 +163,14 @@ func (n *call) admitted() error {
 		return nil
 	}
 	return n.fs.admits(n.c.Credentials())
+}
+
+// request is ask for who may use the file system.
+func (n *call) request(op uint32, b body) ([]byte, error) {
+	if err := n.admitted(); err != nil {
+		return nil, err
+	}
+	return n.ask(op, b)
 }
 
 // Attr implements vfs.Inode.
@@ -209,7 +218,7 @@ func (n *call) SetAttr(s vfs.SetAttr) error {
 	}
 	b := body(nil).u32(valid, 0).u64(0, uint64(s.Size), 0, uint64(s.Atime.Sec), uint64(s.Mtime.Sec), 0)
 	b = b.u32(s.Atime.Nsec, s.Mtime.Nsec, 0, n.kind|s.Mode&0o7777, 0, ns.FromUID(s.UID), ns.FromGID(s.GID), 0)
-	r, err := n.ask(opSetattr, b)
+	r, err := n.request(opSetattr, b)
 	if err != nil {
 		return err
 	}

@@ -233,7 +233,7 @@ func unsupported(err error) error {
 
 // GetXattr implements vfs.Inode.
 func (n *call) GetXattr(name string) ([]byte, error) {
-	b, err := n.ask(opGetxattr, body(nil).u32(maxXattr, 0).str(name))
+	b, err := n.request(opGetxattr, body(nil).u32(maxXattr, 0).str(name))
 	if err == nil && len(b) > maxXattr {
 		err = unix.EIO
 	}
@@ -243,21 +243,21 @@ func (n *call) GetXattr(name string) ([]byte, error) {
 // SetXattr implements vfs.Inode.
 func (n *call) SetXattr(name string, value []byte, flags uint32) error {
 	b := append(body(nil).u32(uint32(len(value)), flags).str(name), value...)
-	_, err := n.ask(opSetxattr, b)
+	_, err := n.request(opSetxattr, b)
 	n.changed()
 	return unsupported(err)
 }
 
 // RemoveXattr implements vfs.Inode.
 func (n *call) RemoveXattr(name string) error {
-	_, err := n.ask(opRemovexattr, body(nil).str(name))
+	_, err := n.request(opRemovexattr, body(nil).str(name))
 	n.changed()
 	return unsupported(err)
 }
 
 // ListXattr implements vfs.Inode.
 func (n *call) ListXattr() ([]string, error) {
-	b, err := n.ask(opListxattr, body(nil).u32(maxXattr, 0))
+	b, err := n.request(opListxattr, body(nil).u32(maxXattr, 0))
 	if err != nil {
 		return nil, unsupported(err)
 	}
