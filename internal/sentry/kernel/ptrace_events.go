@@ -79,6 +79,7 @@ func (t *Task) ptraceEntry() bool {
 		return true
 	}
 	t.syscallStop(StopEntry, messageEntry)
+	t.restart = 0 // whatever the tracer has put into RAX
 	return !t.mustDie() && mode&ptraceEmulate == 0 && int32(t.ctx.Regs().Orig_rax) != -1
 }
 
@@ -191,7 +192,7 @@ func (t *Task) ptraceEnd() {
 	t.ptrace.ending = !t.killed || g.exiting && g.exitCode.Signal() != int32(unix.SIGKILL)
 	status := t.endStatusLocked()
 	g.mu.Unlock()
-	if t.ptrace.ending && t.ctx != nil {
+	if t.ptrace.ending && t.ctx != nil && t.mem != nil {
 		t.ptraceEvent(unix.PTRACE_EVENT_EXIT, uint64(status))
 	}
 }
