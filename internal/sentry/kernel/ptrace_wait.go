@@ -53,8 +53,11 @@ func (t *Task) collectTracee(o *Task, options uint32) (res WaitResult, found boo
 		res.Wait = uint32(s.code)<<8 | 0x7f
 		return res, true
 	}
-	g.mu.Unlock()
 	status := o.ptrace.status
+	if g.exiting {
+		status = g.exitCode
+	}
+	g.mu.Unlock()
 	switch {
 	case options&WEXITED == 0:
 		return res, false
