@@ -906,3 +906,60 @@ TEST(others_are_not_traced_without_right) {
 	OK(kill(k, SIGKILL));
 	EQUAL(wait_for(k), SIGKILL);
 }
+
+/* spin_calls makes calls and threads until it is killed. */
+static void spin_calls(void) {
+	for (;;) {
+		pthread_t t;
+		getppid();
+		if (pthread_create(&t, NULL, thread_run, NULL) == 0)
+			pthread_join(t, NULL);
+		pid_t k = fork();
+		if (!k)
+			_exit(0);
+		while (waitpid(k, NULL, 0) == -1 && errno == EINTR) {}
+	}
+}
+
+/* trace_all lets all that stops go on until nothing is left. */
+static void trace_all(void) {
+	int s;
+	for (pid_t k; (k = waitpid(-1, &s, __WALL)) > 0;)
+		if (WIFSTOPPED(s)) {
+			int sig = WSTOPSIG(s);
+			/* It may have been killed since. */
+			P(PTRACE_SYSCALL, k, 0, EVENT(s) || sig == SIGTRAP || sig == (SIGTRAP | 0x80) || sig == SIGSTOP ? 0 : sig);
+		}
+}
+
+TEST(tracers_and_traced_die_at_any_time) {
+	for (int i = 0; i < 30; i++) {
+		int p[2];
+		OK(pipe(p));
+		pid_t tracer = OK(fork());
+		if (!tracer) {
+			pid_t k = fork();
+			if (!k)
+				spin_calls();
+			OK(write(p[1], &k, sizeof k));
+			P(PTRACE_SEIZE, k, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXIT |
+			  (i % 2 ? PTRACE_O_EXITKILL : 0));
+			P(PTRACE_INTERRUPT, k, 0, 0);
+			trace_all();
+			_exit(0);
+		}
+		pid_t k;
+		EQUAL(read(p[0], &k, sizeof k), sizeof k);
+		sleep_ms(i % 10);
+		if (i % 3) {
+			OK(kill(k, SIGKILL));
+			int s = wait_for(tracer);
+			CHECK(WIFEXITED(s) || WIFSIGNALED(s));
+		} else {
+			OK(kill(tracer, SIGKILL));
+			EQUAL(wait_for(tracer), SIGKILL);
+			kill(k, SIGKILL);
+		}
+		close(p[0]), close(p[1]);
+	}
+}
