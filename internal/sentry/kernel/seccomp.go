@@ -3,9 +3,11 @@ package kernel
 import (
 	"slices"
 	"sync/atomic"
+	"unsafe"
 
 	"coffer/internal/bpf"
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/shmem"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,6 +92,7 @@ func (f *seccompFilter) verdict(d *bpf.Data) (verdict uint32, match *seccompFilt
 // no more calls will come.
 func (f *seccompFilter) release() {
 	for ; f != nil && f.users.Add(-1) == 0; f = f.prev {
+		shmem.Buffers.Uncharge(f.size())
 		if f.listener != nil {
 			f.listener.orphaned()
 		}
@@ -134,8 +137,8 @@ func (t *Task) SetSeccompStrict() error {
 // AttachSeccomp adds a filter to the task, and with sync to all threads of its
 // process. l, if not nil, is asked about calls with SECCOMP_RET_USER_NOTIF.
 // failed is the number of a thread that has other filters than the task has,
-// with which sync can do nothing. ENOMEM if all filters together are too long,
-// EBUSY if there is a listener already, EINVAL in strict mode.
+// with which sync can do nothing. ENOMEM if all filters together are too long or
+// no memory is left for them, EBUSY if there is a listener already, EINVAL in strict mode.
 func (t *Task) AttachSeccomp(p *bpf.Program, sync bool, l *SeccompListener) (failed int32, err error) {
 	for {
 		var present *seccompFilter
@@ -149,11 +152,23 @@ func (t *Task) AttachSeccomp(p *bpf.Program, sync bool, l *SeccompListener) (fai
 		case l != nil && present.listens():
 			return 0, unix.EBUSY
 		}
+		if !shmem.Buffers.Charge(f.size()) {
+			return 0, unix.ENOMEM
+		}
+		if failed, err = t.attachSeccomp(f, sync); failed != 0 || err != nil {
+			shmem.Buffers.Uncharge(f.size())
+		}
 		// Another thread may have synchronized meanwhile.
-		if failed, err = t.attachSeccomp(f, sync); err != unix.EAGAIN {
+		if err != unix.EAGAIN {
 			return failed, err
 		}
 	}
+}
+
+// size is how much memory the filter takes, in bytes; it counts to what the
+// sentry may keep for the sandbox.
+func (f *seccompFilter) size() int64 {
+	return int64(unsafe.Sizeof(*f)) + int64(f.prog.Len())*int64(unsafe.Sizeof(unix.SockFilter{}))
 }
 
 // attachSeccomp is AttachSeccomp for a filter that was made. EAGAIN if the

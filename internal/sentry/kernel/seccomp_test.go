@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"coffer/internal/bpf"
+	"coffer/internal/sentry/shmem"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +75,12 @@ func TestSeccompFilters(t *testing.T) {
 	if !tip.has(tip) || !tip.has(old) || !tip.has(nil) || tip.has(other) || mid.has(tip) {
 		t.Error("which filters come after which is wrong")
 	}
+	before := shmem.Buffers.Used()
 	tip.release()
+	if n := before - shmem.Buffers.Used(); n != tip.size()+mid.size() {
+		t.Errorf("%d bytes were given back, want %d", n, tip.size()+mid.size())
+	}
+	shmem.Buffers.Uncharge(-tip.size() - mid.size()) // which nobody had charged
 	if tip.users.Load() != 0 || mid.users.Load() != 0 || old.users.Load() != 1 {
 		t.Errorf("users %d, %d, %d", tip.users.Load(), mid.users.Load(), old.users.Load())
 	}

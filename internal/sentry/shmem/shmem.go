@@ -30,7 +30,7 @@ type Account struct {
 var Sandbox Account
 
 // Buffers is the account of what pipes, sockets and System V message queues of
-// the sandbox hold.
+// the sandbox hold, and its seccomp filters.
 var Buffers Account
 
 // Share is the part of a sandbox's memory that may be taken: three quarters.
