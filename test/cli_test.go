@@ -35,7 +35,7 @@ func TestDo(t *testing.T) {
 	write("lines", 0o644, "123\n")
 	write("junk", 0o755, "\x7fELF and no more")
 	write("script", 0o755, "#!/no/such/interpreter\n")
-	write("arm", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
+	write("itanium", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x32\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
 	mask := syscall.Umask(0)
 	syscall.Umask(mask)
 	umask := fmt.Sprintf("%04o\n", mask)
@@ -60,7 +60,7 @@ func TestDo(t *testing.T) {
 		{name: "not executable", args: []string{bind, "--", "/b/plain"}, code: 126, stderr: "not executable"},
 		{name: "a directory", args: []string{"--", "/etc"}, code: 126, stderr: "cannot be run"},
 		{name: "truncated ELF", args: []string{bind, "--", "/b/junk"}, code: 126, stderr: "neither an x86-64 Linux program"},
-		{name: "wrong architecture", args: []string{bind, "--", "/b/arm"}, code: 126, stderr: "neither an x86-64 Linux program"},
+		{name: "wrong architecture", args: []string{bind, "--", "/b/itanium"}, code: 126, stderr: "neither an x86-64 Linux program"},
 		{name: "missing interpreter", args: []string{bind, "--", "/b/script"}, code: 127, stderr: "interpreter"},
 		{name: "not found by a long name", args: []string{"--", strings.Repeat("x", 100000)}, code: 126, stderr: "xxxx"},
 		{name: "no command", args: nil, code: 125, stderr: "no command is given"},
