@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <ucontext.h>
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -500,8 +501,15 @@ TEST(supervisor_answers) {
 	OK(access("real", F_OK));
 	FAILS(access("some", F_OK), ENOENT);
 	EQUAL(events(), POLLHUP);
-	struct seccomp_notif last = { 0 };
-	FAILS(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &last), ENOENT);
+	/* Older kernels wait for ever here. */
+	struct utsname u;
+	int major = 0, minor = 0;
+	OK(uname(&u));
+	sscanf(u.release, "%d.%d", &major, &minor);
+	if (major * 1000 + minor >= 6011) {
+		struct seccomp_notif last = { 0 };
+		FAILS(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &last), ENOENT);
+	}
 }
 
 TEST(notification_must_be_zero) {
