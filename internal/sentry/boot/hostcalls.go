@@ -32,6 +32,7 @@ var runtimeCalls = []seccomp.Rule{
 	{Call: unix.SYS_EXIT, Reason: "ends a thread"},
 	{Call: unix.SYS_EXIT_GROUP, Reason: "ends the sentry"},
 	{Call: unix.SYS_SCHED_YIELD, Reason: "the scheduler's spinning"},
+	{Call: unix.SYS_SCHED_SETAFFINITY, Args: []seccomp.Arg{seccomp.Equal(0, 0)}, Reason: "a thread goes to its stub's processor, or away from it"},
 	{Call: unix.SYS_SCHED_GETAFFINITY, Reason: "counts processors"},
 	{Call: unix.SYS_NANOSLEEP, Reason: "the runtime's monitor sleeps"},
 	{Call: unix.SYS_CLOCK_GETTIME, Reason: "clocks that the vDSO doesn't have"},

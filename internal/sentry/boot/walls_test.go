@@ -113,7 +113,7 @@ func attempts(hostPID int) []attempt {
 		no("pidfd_getfd", unix.SYS_PIDFD_GETFD, 0, 0, 0),
 		no("process_madvise", unix.SYS_PROCESS_MADVISE, 0, 0, 0, 0, 0),
 		no("setpriority", unix.SYS_SETPRIORITY, 0, 0, 0),
-		no("sched_setaffinity", unix.SYS_SCHED_SETAFFINITY, 0, 0, 0),
+		no("sched_setaffinity of another", unix.SYS_SCHED_SETAFFINITY, 1, 0, 0),
 		no("tkill", unix.SYS_TKILL, hostPID, 0),
 		no("rt_sigqueueinfo", unix.SYS_RT_SIGQUEUEINFO, hostPID, 0, 0),
 		{"kill a process of the host", unix.SYS_KILL, []any{hostPID, int(unix.SIGKILL)}, unix.ESRCH},
@@ -431,7 +431,7 @@ func TestForbiddenRules(t *testing.T) {
 	// These have rules for some of their uses.
 	for _, nr := range []uint32{
 		unix.SYS_CLONE, unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_OPENAT2, unix.SYS_STATX, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT,
-		unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_SOCKETPAIR, unix.SYS_PRCTL, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SETPRIORITY,
+		unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_SOCKETPAIR, unix.SYS_PRCTL, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SETPRIORITY, unix.SYS_SCHED_SETAFFINITY,
 	} {
 		forbidden[nr] = false
 		for _, r := range hostCalls("trap") {

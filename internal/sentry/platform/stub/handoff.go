@@ -33,13 +33,16 @@ const (
 	// spinBurst is how long the sentry spins between chances for Go's
 	// scheduler to stop the goroutine.
 	spinBurst = 4 * time.Microsecond
+	// spinShort is as long as an answer takes of a guest for which it is better
+	// to spin, if both sides are on one processor and sleep.
+	spinShort = 20 * time.Microsecond
 )
 
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst uint32
-	workers         int32
+	min, max, burst, short uint32
+	workers                int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
@@ -50,7 +53,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), workers: int32(runtime.NumCPU() / 2)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -97,6 +100,8 @@ func (t *Thread) Rest() {
 	}
 	t.stubTold = false
 	t.forgetFetched()
+	t.placement.longs = 0
+	t.unpin()
 	atomic.StoreUint32(&t.page.spin, 0)
 }
 
@@ -144,10 +149,16 @@ func (t *Thread) await(guest bool) bool {
 	if result != spinSameCPU {
 		t.patience.learn(full, result == spinAnswered)
 	}
-	if result != spinAnswered {
-		if !guest {
+	if result == spinAnswered {
+		t.placement.apart++
+		t.placement.longs, t.placement.met = 0, 0
+	} else {
+		if guest {
+			t.beforeSleep()
+		} else {
 			defer t.Overdue().Stop()
 		}
+		slept := cycles()
 		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
 			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
 			// setGone says so before it takes the turn away, which the hand-over
@@ -158,6 +169,9 @@ func (t *Thread) await(guest bool) bool {
 			futexWait(&t.page.turn, turnStub|turnSleep)
 		}
 		t.page.sentryCPU = cpu()
+		if guest {
+			t.afterSleep(cycles() - slept)
+		}
 	}
 	return !t.proc.gone.Load()
 }

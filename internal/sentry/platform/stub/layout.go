@@ -52,6 +52,10 @@ const (
 // The sentry has another value for that, so that the two never seem to meet.
 const stubAnywhere = ^uint32(1)
 
+// cpuNumber is the part of what a segment's limit says that is the processor's
+// number; the rest is its node.
+const cpuNumber = 0xfff
+
 // Values of page.after: what the stub does once it has run its operations.
 const (
 	afterRun   = 0 // resume the guest

@@ -60,7 +60,8 @@ type Thread struct {
 	// first. Changed under Process.mu.
 	opErr atomic.Pointer[platform.OpError]
 
-	fetched fetched
+	fetched   fetched
+	placement placement
 
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
 	// stub was told at the last hand-over, if stubTold.
@@ -295,6 +296,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 
 // Release implements platform.Context, for threads that wait on their page.
 func (t *Thread) Release() {
+	t.unpin()
 	if t.slot == 0 || t.Gone() {
 		// A process whose first thread has ended can't be reached by
 		// process_vm_readv(2), so that one stays, asleep, to the end.

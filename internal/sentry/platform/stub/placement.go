@@ -1,0 +1,143 @@
+package stub
+
+import (
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where a sleeping side wakes matters more than that it slept: on the processor
+// of the side that wakes it the turn is over in 5 µs; on an idle one, which an
+// interrupt must wake first, in 25. But two processors that spin take 0.3. The
+// host's scheduler knows nothing of that: on a quiet host it wakes the sentry on
+// an idle processor, and if both sides have met on one because others were busy
+// there is nothing that parts them again, for seconds. So the sentry places its
+// thread by how long the guest takes between its calls:
+//
+//   - If it is long, the sentry sleeps meanwhile, and goes to the stub's
+//     processor to do so: together.
+//   - If it is short and both are on one processor, the sentry goes to another
+//     one to spin there: apart. If that is taken, as on a busy host, the
+//     scheduler brings them together again, and the next try is later.
+//
+// A processor is set for a thread of the host, so the goroutine is locked to it
+// while both stay together. That ends when the goroutine waits for something
+// else.
+
+const (
+	// longsToFollow is after how many long answers in a row they go together.
+	longsToFollow = 3
+	// shortsToPart is after how many short ones in a row they no longer stay so.
+	shortsToPart = 3
+	// partFirst is after how many short answers on one processor they go apart
+	// first; each try in vain doubles it, to partMax: so on a busy host no more
+	// than one call in partMax waits for a processor.
+	partFirst = 64
+	partMax   = 1 << 15
+)
+
+// placement is what a Thread's goroutine knows of where both sides are.
+type placement struct {
+	pinned bool
+	cpu    uint32 // that the thread is pinned to
+	longs  uint8  // long answers in a row, longsToFollow at most
+	shorts uint8  // short answers in a row while pinned
+	met    uint32 // short answers in a row on one processor
+	part   uint32 // how many of these it takes to go apart
+	apart  uint32 // spins answered since they last went apart
+}
+
+// everywhere is the affinity that the sentry started with.
+var everywhere = sync.OnceValue(func() (set unix.CPUSet) {
+	if unix.SchedGetaffinity(0, &set) != nil {
+		return unix.CPUSet{}
+	}
+	return set
+})
+
+// stubCPU is the number of the processor that the stub says it runs on.
+func (t *Thread) stubCPU() uint32 { return t.page.stubCPU & cpuNumber }
+
+// beforeSleep places the thread before it sleeps until guest code gives the
+// turn back.
+func (t *Thread) beforeSleep() {
+	p := &t.placement
+	cpu := t.stubCPU()
+	if p.longs < longsToFollow || p.pinned && p.cpu == cpu {
+		return
+	}
+	var set unix.CPUSet
+	set.Set(int(cpu))
+	if !p.pinned {
+		everywhere() // before it is no longer so
+		// New threads are not made from a locked one, so that they are free.
+		runtime.LockOSThread()
+	}
+	if unix.SchedSetaffinity(0, &set) != nil {
+		// Not a processor of ours: the stub need not tell the truth.
+		p.longs = 0
+		p.pinned = true
+		t.unpin()
+		return
+	}
+	p.pinned, p.cpu, p.shorts = true, cpu, 0
+}
+
+// afterSleep learns from an answer that took so many cycles after a spin in
+// vain, and goes apart if that is better.
+func (t *Thread) afterSleep(cycles uint64) {
+	p := &t.placement
+	if cycles > uint64(t.proc.stubs.spin.short) {
+		p.longs = min(p.longs+1, longsToFollow)
+		p.shorts, p.met = 0, 0
+		return
+	}
+	p.longs = 0
+	switch {
+	case p.pinned:
+		if p.shorts++; p.shorts >= shortsToPart {
+			t.unpin()
+			t.part()
+		}
+	case t.page.stubCPU == t.page.sentryCPU:
+		if p.met++; p.met >= max(p.part, partFirst) {
+			t.part()
+		}
+	}
+}
+
+// part takes the thread to another processor than the stub's.
+func (t *Thread) part() {
+	p := &t.placement
+	if p.apart > 4*p.part {
+		p.part = partFirst // the last time it was worth it
+	} else {
+		p.part = min(2*max(p.part, partFirst), partMax)
+	}
+	p.apart, p.met = 0, 0
+	all := everywhere()
+	others := all
+	others.Clear(int(t.stubCPU()))
+	// Nor may this thread do anything else between the two.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if others.Count() == 0 || unix.SchedSetaffinity(0, &others) != nil {
+		return
+	}
+	unix.SchedSetaffinity(0, &all)
+	t.page.sentryCPU = cpu()
+	t.patience, t.stubPatience = patience{}, patience{}
+}
+
+// unpin lets the thread run everywhere again.
+func (t *Thread) unpin() {
+	p := &t.placement
+	if !p.pinned {
+		return
+	}
+	p.pinned = false
+	all := everywhere()
+	unix.SchedSetaffinity(0, &all)
+	runtime.UnlockOSThread()
+}

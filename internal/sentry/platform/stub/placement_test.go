@@ -1,0 +1,112 @@
+package stub
+
+import (
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// processors returns how many processors the calling thread may run on, and
+// whether one is among them.
+func processors(t *testing.T, one uint32) (n int, has bool) {
+	t.Helper()
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	return set.Count(), set.IsSet(int(one))
+}
+
+func TestPlacement(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all := everywhere()
+	if all.Count() < 2 {
+		t.Skip("there is one processor only")
+	}
+	s := &Stubs{spin: spinning{short: 1000}}
+	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
+	here := cpu()
+	th.page.stubCPU, th.page.sentryCPU = here, here
+	check := func(when string, pinned bool) {
+		t.Helper()
+		n, has := processors(t, here&cpuNumber)
+		if th.placement.pinned != pinned || (n == 1) != pinned || !has {
+			t.Errorf("%s: pinned %v, to %d processors, the stub's %v", when, th.placement.pinned, n, has)
+		}
+	}
+	const long, short = 2000, 10
+	answers := func(n int, cycles uint64) {
+		for range n {
+			th.beforeSleep()
+			th.afterSleep(cycles)
+		}
+	}
+	answers(longsToFollow-1, long)
+	answers(1, short)
+	answers(longsToFollow, long)
+	check("after some long answers", false)
+	th.beforeSleep()
+	check("after one more", true)
+	answers(100, long)
+	answers(shortsToPart-1, short)
+	check("after few short ones", true)
+	answers(1, short)
+	check("after short ones", false)
+	if cpu() == here {
+		t.Log("nobody else moved us back, or there is no other processor to be had")
+	}
+
+	answers(longsToFollow, long)
+	th.beforeSleep()
+	check("again", true)
+	th.Rest()
+	check("after another wait", false)
+	th.beforeSleep()
+	check("after it", false)
+
+	// A stub may say anything.
+	answers(longsToFollow, long)
+	for _, liar := range []uint32{stubAnywhere, 4000, cpuNumber, 1 << 31} {
+		th.page.stubCPU = liar
+		th.placement.longs = longsToFollow
+		th.beforeSleep()
+		if n, _ := processors(t, 0); n == 1 && th.stubCPU() != 0 {
+			t.Errorf("pinned for a stub on %#x", liar)
+		}
+		th.unpin()
+	}
+}
+
+// TestPart has both sides meet on one processor all the time: the tries to part
+// become rare, until one is worth it.
+func TestPart(t *testing.T) {
+	s := &Stubs{spin: spinning{short: 1000}}
+	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
+	p := &th.placement
+	meet := func(n int) (parted int) {
+		for range n {
+			was := p.part
+			th.page.stubCPU = cpu()
+			th.page.sentryCPU = th.page.stubCPU
+			if th.afterSleep(10); p.met == 0 && (p.part != was || was == partMax) {
+				parted++
+			}
+		}
+		return parted
+	}
+	if n := meet(partFirst - 1); n != 0 {
+		t.Errorf("%d tries at once", n)
+	}
+	if n := meet(1); n != 1 {
+		t.Errorf("%d tries when it is time", n)
+	}
+	if n := meet(20 * partMax); n < 15 || n > 40 {
+		t.Errorf("%d tries in a long time", n)
+	}
+	p.apart, p.met = 1<<20, partMax-1
+	if meet(1); p.part != partFirst {
+		t.Errorf("waits for %d answers after it was worth it", p.part)
+	}
+}
