@@ -81,6 +81,13 @@ func do(o options) error {
 	if o.updateDocs {
 		return updateDocs(filepath.Join(o.bin, "bench.json"), "docs/performance.md")
 	}
+	var err error
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
+		return err
+	}
+	if o.coffer, err = filepath.Abs(o.coffer); err != nil {
+		return err
+	}
 	selected := selectFamilies(families(), o.rows, o.quick)
 	if len(selected) == 0 {
 		return fmt.Errorf("no rows match %q: --list shows those that there are", o.rows)
@@ -146,12 +153,6 @@ type bench struct {
 
 func newBench(ctx context.Context, o options) (*bench, error) {
 	var err error
-	if o.bin, err = filepath.Abs(o.bin); err != nil {
-		return nil, err
-	}
-	if o.coffer, err = filepath.Abs(o.coffer); err != nil {
-		return nil, err
-	}
 	if strings.HasPrefix(o.bin, "/tmp/") {
 		return nil, fmt.Errorf("%s is beneath /tmp, where sandboxes don't see it: they have a /tmp of their own", o.bin)
 	}
