@@ -27,7 +27,7 @@ import (
 
 const (
 	// longsToFollow is after how many long answers in a row they go together.
-	longsToFollow = 3
+	longsToFollow = 8
 	// shortsToPart is after how many short ones in a row they no longer stay so.
 	shortsToPart = 3
 	// partFirst is after how many short answers on one processor they go apart
