@@ -20,6 +20,9 @@ import (
 //   - If it is short and both are on one processor, the sentry goes to another
 //     one to spin there: apart. If that is taken, as on a busy host, the
 //     scheduler brings them together again, and the next try is later.
+//   - If more threads are at work than there are processors, the sentry stays
+//     where the scheduler puts it: bound to one it would wait for whoever
+//     computes there.
 //
 // A processor is set for a thread of the host, so the goroutine is locked to it
 // while both stay together. That ends when the goroutine waits for something
@@ -64,6 +67,10 @@ func (t *Thread) stubCPU() uint32 { return t.page.stubCPU & cpuNumber }
 func (t *Thread) beforeSleep() {
 	p := &t.placement
 	cpu := t.stubCPU()
+	if s := t.proc.stubs; s.working.Load() > 2*s.spin.workers {
+		t.unpin()
+		return
+	}
 	if p.longs < longsToFollow || p.pinned && p.cpu == cpu {
 		return
 	}

@@ -25,7 +25,7 @@ func TestPlacement(t *testing.T) {
 	if all.Count() < 2 {
 		t.Skip("there is one processor only")
 	}
-	s := &Stubs{spin: spinning{short: 1000}}
+	s := &Stubs{spin: spinning{short: 1000, workers: 1}}
 	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
 	here := cpu()
 	th.page.stubCPU, th.page.sentryCPU = here, here
@@ -66,6 +66,14 @@ func TestPlacement(t *testing.T) {
 	th.beforeSleep()
 	check("after it", false)
 
+	answers(longsToFollow, long)
+	th.beforeSleep()
+	check("once more", true)
+	s.working.Store(3)
+	th.beforeSleep()
+	check("in a crowd", false)
+	s.working.Store(0)
+
 	// A stub may say anything.
 	answers(longsToFollow, long)
 	for _, liar := range []uint32{stubAnywhere, 4000, cpuNumber, 1 << 31} {
@@ -82,7 +90,7 @@ func TestPlacement(t *testing.T) {
 // TestPart has both sides meet on one processor all the time: the tries to part
 // become rare, until one is worth it.
 func TestPart(t *testing.T) {
-	s := &Stubs{spin: spinning{short: 1000}}
+	s := &Stubs{spin: spinning{short: 1000, workers: 1}}
 	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
 	p := &th.placement
 	meet := func(n int) (parted int) {
