@@ -35,7 +35,8 @@ func TestCrashReport(t *testing.T) {
 	}
 	newPlatform(t, trap.New).Close() // or skip
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashReport$")
-	cmd.Env = append(os.Environ(), variable+"=1", "GOTRACEBACK=system")
+	cmd.Env = append(os.Environ(), variable+"=1", "GOTRACEBACK=system",
+		"TMPDIR="+t.TempDir()) // the crash leaves its own behind
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 2 {
