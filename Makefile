@@ -23,12 +23,12 @@ deps:
 
 unit:
 	$(GO) vet ./...
-	@scripts/gotest ./bench/... ./cmd/... ./internal/...
+	@scripts/gotest -count=1 ./bench/... ./cmd/... ./internal/...
 
 # The race detector needs cgo, with which a process cannot give up privileges
 # for all its threads, as boot does.
 race:
-	@CGO_ENABLED=1 scripts/gotest -race -short $$($(GO) list ./internal/... | grep -v /boot)
+	@CGO_ENABLED=1 scripts/gotest -count=1 -race -short $$($(GO) list ./internal/... | grep -v /boot)
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
