@@ -1,0 +1,134 @@
+// Package isolation says what every wall around a container can do, so that
+// the lifecycle above needs to know none of them.
+//
+// A wall's methods are called from processes of coffer that live as long as
+// one command: whatever must last longer lies in the container's own
+// directory or is found again from its first process. The caller holds the
+// container's lock and has checked that its state allows the call.
+package isolation
+
+import (
+	"os"
+
+	"coffer/internal/hostcgroup"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Level names a wall.
+type Level string
+
+// The walls, the weakest first.
+const (
+	// LevelProcess is the host's own kernel: namespaces, cgroups, pivot_root(2).
+	LevelProcess Level = "process"
+	// LevelKernel is a kernel of our own in user space.
+	LevelKernel Level = "kernel"
+)
+
+// Wall makes containers behind one kind of wall.
+type Wall interface {
+	// Check says what of a request this host or this wall cannot honour, by
+	// the name of the spec's field. Nothing has been made yet.
+	Check(*Request) error
+	// Create makes a container up to its program, which waits for Start. The
+	// process is a child of the caller, and its wait status is the program's
+	// (128+n if a wall that cannot show signal n otherwise). If it fails,
+	// nothing of the container is left.
+	Create(*Request) (PID, error)
+	// Start lets the program run, and returns when it does.
+	Start(*Container) error
+	// Started reports whether the program of a living container has been let
+	// run: the truth, even if the process that called Start was killed in it.
+	Started(*Container) (bool, error)
+	// Signal sends a signal to the first process, or to all of them.
+	Signal(c *Container, sig unix.Signal, all bool) error
+	// Exec runs another program in the container. The process is a child of
+	// the caller; its wait status is the program's, as in Create.
+	Exec(*Container, *Exec) (PID, error)
+	// Processes lists what runs in the container.
+	Processes(*Container) ([]Process, error)
+	// Destroy ends what still runs and removes all that the wall has made. It
+	// may be called again after a failure, and for what Create left unfinished.
+	Destroy(*Container) error
+}
+
+// Request is a container to be made.
+type Request struct {
+	ID string
+	// Bundle is the bundle's absolute path.
+	Bundle string
+	// Spec has passed oci.Check. The wall must not change it.
+	Spec *specs.Spec
+	// StateDir is the container's own directory, mode 0700, for sockets and
+	// the like; it goes after Destroy.
+	StateDir string
+	// Cgroup exists, with its limits set and nothing in it. It may be nil
+	// where a rootless caller has none.
+	Cgroup *hostcgroup.Cgroup
+	Streams
+	NoPivot      bool
+	NoNewKeyring bool
+	// Intercept is how the kernel wall intercepts system calls; empty for the
+	// default.
+	Intercept string
+	// Created is called once the container's namespaces are there and before
+	// its root is changed, with the first process: it runs the hooks of the
+	// runtime's own namespaces (prestart, createRuntime). An error ends Create.
+	Created func(PID) error
+	// State returns what hooks read from standard input, for those that the
+	// wall runs in the container's namespaces (createContainer, startContainer).
+	State func(status specs.ContainerState, pid int) *specs.State
+}
+
+// Streams are a program's open files.
+type Streams struct {
+	Stdio [3]*os.File // if there is no terminal
+	// ConsoleSocket takes the terminal's master as SCM_RIGHTS, with its name
+	// as the message; nil if the process has no terminal.
+	ConsoleSocket *os.File
+	// Extra become descriptors 3 and up.
+	Extra []*os.File
+}
+
+// Container is a container that a Wall made, perhaps in another process.
+type Container struct {
+	ID       string
+	Bundle   string
+	Spec     *specs.Spec
+	StateDir string
+	Init     PID
+	Cgroup   *hostcgroup.Cgroup
+	State    func(status specs.ContainerState, pid int) *specs.State
+}
+
+// Exec is another program to run in a container.
+type Exec struct {
+	Process *specs.Process
+	Streams
+	// Cgroup is a path below the container's own cgroup, or empty.
+	Cgroup string
+}
+
+// PID is a process of the host's that stays the same one: numbers are used
+// again.
+type PID struct {
+	PID int `json:"pid"`
+	// Started is when it started, in clock ticks after boot (field 22 of
+	// proc_pid_stat(5)).
+	Started uint64 `json:"started"`
+}
+
+// Process is one process in a container.
+type Process struct {
+	// PID is its number on the host (process wall) or in the container
+	// (kernel wall).
+	PID     int    `json:"pid"`
+	PPID    int    `json:"ppid"`
+	UID     uint32 `json:"uid"`
+	Threads int    `json:"threads"`
+	// CPU is the processor time in nanoseconds.
+	CPU     uint64 `json:"cpu"`
+	Command string `json:"command"`
+}
