@@ -2,7 +2,9 @@
  * pivot_root, what a less privileged namespace may not undo, and the calls that
  * work on descriptors. */
 #include "guest.h"
+#include <dirent.h>
 #include <linux/mount.h>
+#include <mqueue.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 
@@ -547,6 +549,81 @@ TEST(statmount_and_listmount) {
 	r.param = first[0];
 	EQUAL(syscall(SYS_listmount, &r, first, 1, 0), 1);
 	EQUAL(first[0], list[1]);
+}
+
+/* names counts what readdir finds in a directory. */
+static int names(const char *dir) {
+	DIR *d = opendir(dir);
+	int n = 0;
+	CHECK(d);
+	for (struct dirent *e; (e = readdir(d));)
+		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	closedir(d);
+	return n;
+}
+
+TEST(message_queues) {
+	begin();
+	make("q");
+	/* the queues are those of a namespace that is not ours */
+	FAILS(mount("mqueue", "q", "mqueue", 0, NULL), EPERM);
+	OK(unshare(CLONE_NEWIPC));
+	mqd_t one = OK(mq_open("/one", O_CREAT | O_RDWR, 0600, NULL));
+	OK(mount("mqueue", "q", "mqueue", MS_NOSUID, NULL));
+	CHECK(there("q/one"));
+	struct stat st, fst;
+	OK(stat("q", &st));
+	EQUAL(st.st_mode, S_IFDIR | 01777);
+	OK(stat("q/one", &st));
+	EQUAL(st.st_mode, S_IFREG | 0600);
+	EQUAL(st.st_size, 80);
+	OK(fstat(one, &fst));
+	EQUAL(st.st_ino, fst.st_ino);
+	EQUAL(st.st_dev, fst.st_dev);
+	OK(mq_send(one, "hello", 5, 0));
+	char buf[256];
+	int fd = OK(open("q/one", O_RDONLY));
+	ssize_t n = OK(read(fd, buf, sizeof buf - 1));
+	buf[n] = 0;
+	CHECK(!strncmp(buf, "QSIZE:5 ", 8));
+	EQUAL(read(fd, buf, sizeof buf), 0);
+	FAILS(write(fd, "x", 1), EBADF);
+	/* it is a queue as mq_open gives it */
+	static char msg[8192];
+	EQUAL(mq_receive(fd, msg, sizeof msg, NULL), 5);
+	close(fd);
+	/* made and removed on either side */
+	fd = OK(open("q/two", O_CREAT | O_EXCL | O_RDWR, 0640));
+	FAILS(write(fd, "x", 1), EINVAL);
+	close(fd);
+	EQUAL(names("q"), 2);
+	mqd_t two = OK(mq_open("/two", O_WRONLY));
+	OK(mq_close(two));
+	OK(unlink("q/two"));
+	FAILS(mq_open("/two", O_WRONLY), ENOENT);
+	OK(mq_unlink("/one"));
+	CHECK(!there("q/one"));
+	EQUAL(names("q"), 0);
+	FAILS(mkdir("q/dir", 0755), EPERM);
+	FAILS(symlink("x", "q/link"), EPERM);
+	OK(mq_close(one));
+	/* another mount shows the same; another namespace has others */
+	make("again");
+	OK(mount("mqueue", "again", "mqueue", 0, NULL));
+	OK(mq_close(OK(mq_open("/three", O_CREAT | O_RDWR, 0600, NULL))));
+	CHECK(there("q/three") && there("again/three"));
+	OK(umount("again"));
+	EQUAL(IN_CHILD({
+		OK(unshare(CLONE_NEWIPC));
+		CHECK(there("q/three"));
+		OK(mount("mqueue", "again", "mqueue", 0, NULL));
+		EQUAL(names("again"), 0);
+	}), 0);
+	OK(umount("again"));
+	/* RLIMIT_MSGQUEUE counts those made in the directory too */
+	struct rlimit none = { 0, 0 };
+	OK(setrlimit(RLIMIT_MSGQUEUE, &none));
+	FAILS(open("q/four", O_CREAT | O_RDWR, 0600), EMFILE);
 }
 
 TEST(privileges) {

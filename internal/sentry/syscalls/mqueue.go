@@ -13,8 +13,7 @@ import (
 )
 
 var mqueueRows = []Row{
-	partial(240, "mq_open", sysMqOpen, "queues are not shown in a mounted mqueue file system",
-		P("name", Str), PF("oflag", Flags, mqFlags), P("mode", Mode), P("attr", MqAttr)).returns(FD),
+	full(240, "mq_open", sysMqOpen, P("name", Str), PF("oflag", Flags, mqFlags), P("mode", Mode), P("attr", MqAttr)).returns(FD),
 	full(241, "mq_unlink", sysMqUnlink, P("name", Str)),
 	full(242, "mq_timedsend", sysMqTimedsend, P("mqdes", FD), P("msg_ptr", Buf), P("msg_len", Unsigned),
 		P("msg_prio", Unsigned), P("abs_timeout", Timespec)),

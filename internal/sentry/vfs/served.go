@@ -8,7 +8,8 @@ import "sync"
 // vfs keeps of such a file system answer by themselves only what they remember
 // (Attr). For everything else vfs asks what For returns.
 
-// ServedInode is implemented by an Inode whose operations wait for a server.
+// ServedInode is implemented by an Inode whose operations wait for a server, and
+// by one in which what is made counts to who makes it.
 type ServedInode interface {
 	Inode
 	// For returns the inode as c uses it. c is nil where nobody is there who

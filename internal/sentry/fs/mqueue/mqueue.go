@@ -44,12 +44,19 @@ type Namespace struct {
 	// against RLIMIT_MSGQUEUE.
 	charged map[uint32]uint64
 	count   int
+	// fs shows the queues, once it was mounted; dev is its device, 0 before the
+	// first queue.
+	fs  *FS
+	dev uint32
+	// destroyed says that nobody can reach the namespace but through fs.
+	destroyed bool
 }
 
 // Queue is one message queue.
 type Queue struct {
 	ns   *Namespace
-	ino  *anon.Inode
+	name string
+	node *node
 	uid  uint32
 	cost uint64
 	wait waiter.Queue
@@ -104,7 +111,7 @@ func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *A
 		return nil, unix.ENOENT
 	case q == nil:
 		var err error
-		if q, err = ns.create(c, name, mode, attr, limit); err != nil {
+		if q, err = ns.create(c.Credentials(), name, mode&^c.Umask(), attr, limit); err != nil {
 			return nil, err
 		}
 	case flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL:
@@ -115,11 +122,14 @@ func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *A
 		}
 	}
 	q.refs++
-	return vfs.NewDescription(&File{Queue: q}, q.ino, vfs.Path{}, flags&(unix.O_ACCMODE|unix.O_NONBLOCK)), nil
+	return vfs.NewDescription(&File{Queue: q}, q.node, vfs.Path{}, flags&(unix.O_ACCMODE|unix.O_NONBLOCK)), nil
 }
 
-func (ns *Namespace) create(c vfs.Caller, name string, mode uint32, attr *Attr, limit uint64) (*Queue, error) {
-	cred := c.Credentials()
+// create makes a queue that cred is charged for; ns.mu is held.
+func (ns *Namespace) create(cred *auth.Credentials, name string, mode uint32, attr *Attr, limit uint64) (*Queue, error) {
+	if ns.destroyed {
+		return nil, unix.EACCES
+	}
 	a := Attr{MaxMsg: defaultMax, MsgSize: defaultSize}
 	if attr != nil {
 		a = *attr
@@ -141,8 +151,8 @@ func (ns *Namespace) create(c vfs.Caller, name string, mode uint32, attr *Attr, 
 	if ns.byName == nil {
 		ns.byName, ns.charged = map[string]*Queue{}, map[uint32]uint64{}
 	}
-	q := &Queue{ns: ns, uid: cred.RUID, cost: cost, maxMsg: a.MaxMsg, msgSize: a.MsgSize, refs: 1,
-		ino: anon.New("/"+name, unix.S_IFREG|mode&^c.Umask()&0o777, anon.AnonDev, cred)}
+	q := &Queue{ns: ns, name: name, uid: cred.RUID, cost: cost, maxMsg: a.MaxMsg, msgSize: a.MsgSize, refs: 1}
+	q.node = &node{anon.New("/"+name, unix.S_IFREG|mode&0o777, ns.device(), cred), q}
 	ns.byName[name] = q
 	ns.charged[q.uid] += cost
 	ns.count++
@@ -153,6 +163,7 @@ func (ns *Namespace) create(c vfs.Caller, name string, mode uint32, attr *Attr, 
 func (ns *Namespace) Destroy() {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	ns.destroyed = true
 	for name, q := range ns.byName {
 		delete(ns.byName, name)
 		q.unref()
@@ -162,7 +173,7 @@ func (ns *Namespace) Destroy() {
 // access checks the permission to open.
 func (q *Queue) access(c *auth.Credentials, flags uint32) error {
 	want := [4]uint32{unix.O_RDONLY: 4, unix.O_WRONLY: 2, unix.O_RDWR: 6, 3: 6}[flags&unix.O_ACCMODE]
-	a, _ := q.ino.Attr()
+	a, _ := q.node.Inode.Attr()
 	granted := a.Mode
 	switch {
 	case c.FSUID == a.UID:
