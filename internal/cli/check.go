@@ -105,9 +105,11 @@ func tryKernel(intercept string) error {
 	box, err := kernel.Start(kernel.Config{
 		Root: root, Mounts: []*os.File{self}, Stdio: [3]*os.File{null, null, null}, Log: null,
 		Sandbox: boot.Sandbox{
-			Intercept: intercept, Hostname: "check", Cwd: "/",
-			Args:   []string{"/tmp/coffer", "version"},
-			Mounts: []boot.Mount{bind},
+			Intercept: intercept,
+			Container: boot.Container{
+				Hostname: "check", Mounts: []boot.Mount{bind},
+				Process: boot.Process{Args: []string{"/tmp/coffer", "version"}, Cwd: "/"},
+			},
 		},
 	})
 	if err != nil {

@@ -5,35 +5,12 @@
 // the command line.
 package boot
 
-// Sandbox describes what to boot. Descriptors are numbers in the sentry's own
-// descriptor table; who starts the sentry donates them.
+// Sandbox describes what to boot: a kernel, and the first container on it.
+// Descriptors are numbers in the sentry's own descriptor table; who starts the
+// sentry donates them.
 type Sandbox struct {
 	// Intercept names the platform: "trap" or "ptrace".
 	Intercept string
-	Hostname  string
-	// Root is the directory that the guest sees as /, read-only beneath a
-	// writable file system in memory.
-	Root int
-	// Mounts are further host directories and files, in the order in which
-	// they are mounted.
-	Mounts []Mount
-
-	Args []string
-	Env  []string
-	// Cwd is the first program's working directory, in the sandbox.
-	Cwd    string
-	UID    uint32
-	GID    uint32
-	Groups []uint32
-	// Umask is the first program's file mode creation mask.
-	Umask uint32
-
-	// Stdio are the first program's descriptors 0 to 2, if Console is -1.
-	Stdio [3]int
-	// Console is a stream socket that carries a terminal's bytes, or -1: then
-	// the program's descriptors 0 to 2 are a terminal of the sandbox's own.
-	Console    int
-	Rows, Cols uint16
 
 	// Memory limits the sandbox, in bytes; 0 is no limit. The host enforces
 	// it; here it is what the guest is told.
@@ -41,6 +18,18 @@ type Sandbox struct {
 
 	// Trace, if not nil, has each system call written down.
 	Trace *Trace
+
+	// Server, if not nil, makes the sandbox one that outlives its starter and
+	// is told what to do over a socket. Otherwise it ends with its starter.
+	Server *Server
+
+	Container
+}
+
+// Server is how a sandbox that outlives its starter is reached.
+type Server struct {
+	// Listener is a listening stream socket.
+	Listener int
 }
 
 // Mount is one host directory or file in the sandbox.

@@ -13,6 +13,7 @@ const (
 	mountsMax   = 1024
 	hostnameMax = 64 // __NEW_UTS_LEN
 	groupsMax   = 65536
+	extraMax    = 1024
 )
 
 // check finds what would make no sandbox.
@@ -20,27 +21,24 @@ func (b *Sandbox) check() error {
 	switch {
 	case !slices.Contains(Platforms(), b.Intercept):
 		return fmt.Errorf("there is no way to intercept system calls that is called %q", b.Intercept)
-	case len(b.Hostname) > hostnameMax || strings.ContainsRune(b.Hostname, 0):
-		return fmt.Errorf("the host name %.80q is none", b.Hostname)
 	case b.Memory < 0:
 		return fmt.Errorf("the memory limit %d is negative", b.Memory)
-	case b.Umask > 0o777:
-		return fmt.Errorf("%#o is no mask of permissions", b.Umask)
-	case len(b.Groups) > groupsMax:
-		return fmt.Errorf("%d groups are too many", len(b.Groups))
-	case len(b.Mounts) > mountsMax:
-		return fmt.Errorf("%d mounts are too many", len(b.Mounts))
-	case len(b.Args) == 0 || b.Args[0] == "":
-		return errors.New("no command is given")
-	case !path.IsAbs(b.Cwd) || strings.ContainsRune(b.Cwd, 0):
-		return fmt.Errorf("the working directory %q is not absolute", b.Cwd)
 	}
-	for _, s := range slices.Concat(b.Args, b.Env) {
-		if strings.ContainsRune(s, 0) {
-			return fmt.Errorf("the argument or variable %.80q has a NUL in it", s)
-		}
+	if err := b.Container.check(); err != nil {
+		return err
 	}
-	for _, m := range b.Mounts {
+	return b.checkDescriptors()
+}
+
+// check finds what would make no container.
+func (c *Container) check() error {
+	switch {
+	case len(c.Hostname) > hostnameMax || strings.ContainsRune(c.Hostname, 0):
+		return fmt.Errorf("the host name %.80q is none", c.Hostname)
+	case len(c.Mounts) > mountsMax:
+		return fmt.Errorf("%d mounts are too many", len(c.Mounts))
+	}
+	for _, m := range c.Mounts {
 		switch {
 		case !path.IsAbs(m.Path) || path.Clean(m.Path) == "/" || strings.ContainsRune(m.Path, 0):
 			return fmt.Errorf("%q is no place for a mount", m.Path)
@@ -48,23 +46,43 @@ func (b *Sandbox) check() error {
 			return fmt.Errorf("%q is no file's name", m.Name)
 		}
 	}
-	return b.checkDescriptors()
+	return c.Process.check()
+}
+
+// check finds what would make no process.
+func (p *Process) check() error {
+	switch {
+	case p.Umask > 0o777:
+		return fmt.Errorf("%#o is no mask of permissions", p.Umask)
+	case len(p.Groups) > groupsMax:
+		return fmt.Errorf("%d groups are too many", len(p.Groups))
+	case len(p.Extra) > extraMax:
+		return fmt.Errorf("%d descriptors are too many", len(p.Extra))
+	case len(p.Args) == 0 || p.Args[0] == "":
+		return errors.New("no command is given")
+	case !path.IsAbs(p.Cwd) || strings.ContainsRune(p.Cwd, 0):
+		return fmt.Errorf("the working directory %q is not absolute", p.Cwd)
+	}
+	for _, s := range slices.Concat(p.Args, p.Env) {
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("the argument or variable %.80q has a NUL in it", s)
+		}
+	}
+	return nil
 }
 
 // checkDescriptors checks that each donated descriptor is one of its own: two
 // owners would close it twice.
 func (b *Sandbox) checkDescriptors() error {
-	fds := []int{b.Root}
-	for _, m := range b.Mounts {
-		fds = append(fds, m.FD)
-	}
-	if b.Console >= 0 {
-		fds = append(fds, b.Console)
-	} else {
-		fds = append(fds, b.Stdio[:]...)
+	var fds []int
+	for _, fd := range b.descriptors() {
+		fds = append(fds, *fd)
 	}
 	if b.Trace != nil {
 		fds = append(fds, b.Trace.FD)
+	}
+	if b.Server != nil {
+		fds = append(fds, b.Server.Listener)
 	}
 	slices.Sort(fds)
 	for i, fd := range fds {

@@ -9,8 +9,11 @@ import (
 // good is a description without fault.
 func good() Sandbox {
 	return Sandbox{
-		Intercept: "trap", Hostname: "box", Root: 5, Args: []string{"sh"}, Cwd: "/", Console: -1, Stdio: [3]int{6, 7, 8},
-		Mounts: []Mount{{Path: "/m", FD: 9}}, Trace: &Trace{FD: 10},
+		Intercept: "trap", Trace: &Trace{FD: 10},
+		Container: Container{
+			Hostname: "box", Root: 5, Mounts: []Mount{{Path: "/m", FD: 9}},
+			Process: Process{Args: []string{"sh"}, Cwd: "/", Console: -1, Stdio: [3]int{6, 7, 8}},
+		},
 	}
 }
 

@@ -280,12 +280,15 @@ func probe() error {
 		return err
 	}
 	box := &Sandbox{
-		Intercept: os.Getenv("INTERCEPT"), Hostname: "probe", Root: fdRoot, Args: []string{"/init"}, Cwd: "/",
-		Mounts: []Mount{
-			{Path: "/bind", FD: fdBind, Write: true},
-			{Path: "/file", FD: fdFile, Name: "file", Write: true},
+		Intercept: os.Getenv("INTERCEPT"),
+		Container: Container{
+			Hostname: "probe", Root: fdRoot,
+			Mounts: []Mount{
+				{Path: "/bind", FD: fdBind, Write: true},
+				{Path: "/file", FD: fdFile, Name: "file", Write: true},
+			},
+			Process: Process{Args: []string{"/init"}, Cwd: "/", Console: -1, Stdio: [3]int{7, 8, 9}},
 		},
-		Console: -1, Stdio: [3]int{7, 8, 9},
 	}
 	refusal := unix.SECCOMP_RET_ERRNO | uint32(refused)
 	if os.Getenv("LAST") != "" {

@@ -1,0 +1,86 @@
+package boot
+
+// Container describes one container of a sandbox: its files, its namespaces
+// and its first process. Descriptors are as in Sandbox; in a Request they are
+// places in the list of descriptors that come with it.
+type Container struct {
+	// ID names the container among those of the sandbox; that of a sandbox
+	// without a server is empty.
+	ID string
+	// Hostname is what a UTS namespace of the container's own starts with.
+	Hostname string
+	// Join are the namespaces that are other containers'.
+	Join Join
+
+	// Root is the directory that the guest sees as /. In a sandbox without a
+	// server it is read-only beneath a writable file system in memory.
+	Root int
+	// Mounts are further host directories and files, in the order in which
+	// they are mounted.
+	Mounts []Mount
+
+	// Gate is a descriptor that the sentry closes when the program has been
+	// let run, and does nothing else with; 0 is none. The lock that hangs on it
+	// tells other processes, even while the sentry is frozen.
+	Gate int
+
+	Process
+}
+
+// Join names, kind by kind, the containers of the sandbox whose namespaces a
+// container uses. An empty name stands for a namespace of its own.
+type Join struct {
+	PID, IPC, UTS, Net string
+}
+
+// Process describes the first process of a container, or another one that is
+// started in it.
+type Process struct {
+	Args []string
+	Env  []string
+	// Cwd is the working directory, in the container.
+	Cwd    string
+	UID    uint32
+	GID    uint32
+	Groups []uint32
+	// Umask is the file mode creation mask.
+	Umask uint32
+
+	// Stdio are descriptors 0 to 2, if Console is -1.
+	Stdio [3]int
+	// Extra become descriptors 3 and up.
+	Extra []int
+	// Console is a stream that carries a terminal's bytes, or -1: then the
+	// program's descriptors 0 to 2 are a terminal of the sandbox's own. A
+	// sandbox with a server is given a terminal in raw mode, which does not
+	// block.
+	Console    int
+	Rows, Cols uint16
+}
+
+// descriptors are the places of all that a description donates.
+func (c *Container) descriptors() []*int {
+	fds := []*int{&c.Root}
+	for i := range c.Mounts {
+		fds = append(fds, &c.Mounts[i].FD)
+	}
+	if c.Gate != 0 {
+		fds = append(fds, &c.Gate)
+	}
+	return append(fds, c.Process.descriptors()...)
+}
+
+func (p *Process) descriptors() []*int {
+	var fds []*int
+	if p.Console >= 0 {
+		fds = append(fds, &p.Console)
+	} else {
+		for i := range p.Stdio {
+			fds = append(fds, &p.Stdio[i])
+		}
+	}
+	for i := range p.Extra {
+		fds = append(fds, &p.Extra[i])
+	}
+	return fds
+}

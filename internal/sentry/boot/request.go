@@ -1,0 +1,59 @@
+package boot
+
+// Ops of requests to a sandbox's server.
+const (
+	OpStart     = "start"     // let a container's program run
+	OpSignal    = "signal"    // to a container's first process, or to all of it
+	OpExec      = "exec"      // start another process in a container
+	OpAdd       = "add"       // make a container, up to its program
+	OpProcesses = "processes" // list a container's
+	OpDestroy   = "destroy"   // end all of a container
+	OpResize    = "resize"    // a terminal has a new size: on a held connection
+)
+
+// Request is what a client asks of a sandbox's server: one JSON document with
+// its length before it (WriteRequest), with descriptors as SCM_RIGHTS.
+//
+// Whoever sent OpExec or OpAdd holds the connection as long as the process may
+// live: when it is closed, the process is killed. Until then OpSignal and
+// OpResize, which have no reply there, mean that process, and a second Reply
+// tells how it ended.
+type Request struct {
+	Op string `json:"op"`
+	// Container is the ID of the container that is meant.
+	Container string `json:"container,omitempty"`
+	Signal    int    `json:"signal,omitempty"`
+	All       bool   `json:"all,omitempty"`
+	Rows      uint16 `json:"rows,omitempty"`
+	Cols      uint16 `json:"cols,omitempty"`
+	// Process is OpExec's.
+	Process *Process `json:"process,omitempty"`
+	// New is OpAdd's.
+	New *Container `json:"new,omitempty"`
+}
+
+// Reply is what the server answers, likewise.
+type Reply struct {
+	// Error and Code are why it was not done, and the exit code that says so
+	// (125, 126, 127) of a program that could not be started.
+	Error string `json:"error,omitempty"`
+	Code  int    `json:"code,omitempty"`
+	// Ended says that this is the end of a process whose connection was held,
+	// with Status as in waitpid(2).
+	Ended  bool `json:"ended,omitempty"`
+	Status int  `json:"status,omitempty"`
+	// Processes answer OpProcesses.
+	Processes []ProcessInfo `json:"processes,omitempty"`
+}
+
+// ProcessInfo is what there is to know of a process of a container. Numbers
+// are those of the container's PID namespace.
+type ProcessInfo struct {
+	PID     int32  `json:"pid"`
+	PPID    int32  `json:"ppid"`
+	UID     uint32 `json:"uid"`
+	Threads int    `json:"threads"`
+	// CPU is the processor time, in nanoseconds.
+	CPU     uint64 `json:"cpu"`
+	Command string `json:"command"`
+}
