@@ -1,0 +1,142 @@
+// Package oci is what the OCI runtime specification defines and no wall
+// decides: a bundle's config.json and whether it makes sense, hooks, the
+// template of `coffer spec`, and what `coffer features` says of them. It knows
+// nothing of walls, containers or the host's cgroups.
+//
+// https://github.com/opencontainers/runtime-spec/tree/v1.3.0
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ConfigFile is the name of a bundle's configuration in its directory.
+const ConfigFile = "config.json"
+
+// maxConfig is how large a configuration may be, in bytes. Those of engines
+// have some 20 KB; a seccomp profile with rules for each call has 200.
+const maxConfig = 8 << 20
+
+// Load reads, decodes and checks the configuration of the bundle in a
+// directory, as Read, Decode and Check do.
+func Load(bundle string) (*specs.Spec, error) {
+	data, err := Read(bundle)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := Decode(data, bundle)
+	if err != nil {
+		return nil, err
+	}
+	return spec, Check(spec)
+}
+
+// Read returns the bytes of a bundle's config.json, which is opened once.
+func Read(bundle string) ([]byte, error) {
+	path := filepath.Join(bundle, ConfigFile)
+	// A FIFO in its place must not make coffer wait.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("JSON specification file %s not found in the bundle %s: name the bundle's directory with --bundle, or write the file with 'coffer spec'", ConfigFile, bundle)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the bundle's configuration cannot be read: %w", err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, fmt.Errorf("the bundle's configuration cannot be read: %w", err)
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file (%s): it must hold the bundle's configuration", path, st.Mode())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("the bundle's configuration cannot be read: %w", err)
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("%s is larger than %d MiB, which no configuration is: is it the right file?", path, maxConfig>>20)
+	}
+	return data, nil
+}
+
+// Decode turns a configuration's bytes into a Spec whose paths on the host are
+// absolute: those that are not are relative to the bundle, an absolute path.
+// Fields that the specification does not define are ignored, as it demands.
+func Decode(data []byte, bundle string) (*specs.Spec, error) {
+	spec := new(specs.Spec)
+	if err := DecodeJSON(data, spec, ConfigFile); err != nil {
+		return nil, err
+	}
+	if err := checkVersion(spec.Version); err != nil {
+		return nil, err
+	}
+	if r := spec.Root; r != nil && r.Path != "" && !filepath.IsAbs(r.Path) {
+		r.Path = filepath.Join(bundle, r.Path)
+	}
+	for i := range spec.Mounts {
+		if m := &spec.Mounts[i]; isBind(m) && m.Source != "" && !filepath.IsAbs(m.Source) {
+			m.Source = filepath.Join(bundle, m.Source)
+		}
+	}
+	return spec, nil
+}
+
+func isBind(m *specs.Mount) bool {
+	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+}
+
+// DecodeJSON decodes one JSON value and says of an error where in the file it
+// lies, by line, column and field.
+func DecodeJSON(data []byte, value any, file string) error {
+	err := json.Unmarshal(data, value)
+	if err == nil {
+		return nil
+	}
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		if len(bytes.TrimSpace(data)) == 0 {
+			return fmt.Errorf("%s is empty", file)
+		}
+		return fmt.Errorf("%s:%s is not JSON: %w", file, place(data, syntax.Offset), err)
+	case errors.As(err, &kind):
+		field := kind.Field
+		if field == "" {
+			field = "the whole"
+		}
+		return fmt.Errorf("%s:%s: %s has a JSON %s where a value of the kind %s belongs", file, place(data, kind.Offset), field, kind.Value, kindName(kind.Type.Kind().String()))
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// kindName says in JSON's words what Go calls a kind.
+func kindName(kind string) string {
+	switch kind {
+	case "struct", "map", "ptr", "interface":
+		return "object"
+	case "slice", "array":
+		return "array"
+	case "bool":
+		return "boolean"
+	}
+	return kind
+}
+
+// place is the line and column of a byte, both from 1.
+func place(data []byte, offset int64) string {
+	before := data[:min(max(offset, 0), int64(len(data)))]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := max(len(before)-1-bytes.LastIndexByte(before, '\n'), 1)
+	return fmt.Sprintf("%d:%d", line, column)
+}

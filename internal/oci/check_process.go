@@ -1,0 +1,66 @@
+package oci
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// checkProcess checks a process whose fields begin with prefix.
+func checkProcess(p *problems, prefix string, process *specs.Process) {
+	switch {
+	case len(process.Args) == 0:
+		p.add(prefix+"args", "is empty: its first word is the program to run (process args cannot be empty)")
+	case process.Args[0] == "":
+		p.add(prefix+"args[0]", "is an empty word: it is the program to run")
+	}
+	checkStrings(p, prefix+"args", process.Args)
+	checkEnvironment(p, prefix+"env", process.Env)
+	if process.Cwd == "" {
+		p.add(prefix+"cwd", "is missing: it is the working directory in the container (Cwd property must not be empty)")
+	} else {
+		checkPath(p, prefix+"cwd", process.Cwd)
+	}
+	if s := process.ConsoleSize; s != nil && (s.Height > math.MaxUint16 || s.Width > math.MaxUint16) {
+		p.add(prefix+"consoleSize", "is %dx%d: a terminal has at most %d rows and columns", s.Height, s.Width, math.MaxUint16)
+	}
+	if m := process.User.Umask; m != nil && *m > 0o777 {
+		p.add(prefix+"user.umask", "is %#o: it has nine bits, at most 0777", *m)
+	}
+	if a := process.OOMScoreAdj; a != nil && (*a < -1000 || *a > 1000) {
+		p.add(prefix+"oomScoreAdj", "is %d: it lies from -1000 to 1000", *a)
+	}
+	if io := process.IOPriority; io != nil && (io.Priority < 0 || io.Priority > 7) {
+		p.add(prefix+"ioPriority.priority", "is %d: it lies from 0 to 7", io.Priority)
+	}
+	checkRlimits(p, prefix+"rlimits", process.Rlimits)
+}
+
+func checkEnvironment(p *problems, field string, env []string) {
+	checkStrings(p, field, env)
+	for i, e := range env {
+		if name, _, ok := strings.Cut(e, "="); !ok {
+			p.add(fmt.Sprintf("%s[%d]", field, i), "%q has no '=': a variable is NAME=VALUE", e)
+		} else if name == "" {
+			p.add(fmt.Sprintf("%s[%d]", field, i), "%q has no name: a variable is NAME=VALUE", e)
+		}
+	}
+}
+
+func checkRlimits(p *problems, field string, limits []specs.POSIXRlimit) {
+	seen := make(map[string]bool)
+	for i, l := range limits {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		switch {
+		case !strings.HasPrefix(l.Type, "RLIMIT_"):
+			p.add(at+".type", "%q is not a limit: it is written as in getrlimit(2), RLIMIT_NOFILE for example", l.Type)
+		case seen[l.Type]:
+			p.add(at+".type", "%s was set before: remove one of them", l.Type)
+		case l.Soft > l.Hard:
+			p.add(at, "(%s) has a soft limit of %d above its hard limit of %d", l.Type, l.Soft, l.Hard)
+		}
+		seen[l.Type] = true
+	}
+}

@@ -1,0 +1,56 @@
+package oci
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// The versions of the specification that are understood: all of major version
+// 1. A newer minor version adds only what may be ignored.
+const versionMin = "1.0.0"
+
+var versionMax = specs.Version
+
+// checkVersion refuses configurations of another major version.
+func checkVersion(v string) error {
+	cure := "set it to the version of the OCI runtime specification that the bundle follows, such as " + versionMax
+	if v == "" {
+		return fmt.Errorf("%s: ociVersion is missing: %s", ConfigFile, cure)
+	}
+	major, err := majorVersion(v)
+	if err != nil {
+		return fmt.Errorf("%s: ociVersion %q is not a version (%w): %s", ConfigFile, v, err, cure)
+	}
+	if major != 1 {
+		return fmt.Errorf("%s: ociVersion %q is not supported: this version of Coffer knows %s to %s, and later ones of major version 1", ConfigFile, v, versionMin, versionMax)
+	}
+	return nil
+}
+
+// majorVersion takes MAJOR.MINOR.PATCH, with a pre-release and build metadata
+// perhaps (https://semver.org).
+func majorVersion(v string) (uint64, error) {
+	core, _, _ := strings.Cut(v, "+")
+	core, pre, hasPre := strings.Cut(core, "-")
+	if hasPre && pre == "" {
+		return 0, fmt.Errorf("nothing follows the hyphen")
+	}
+	parts := strings.Split(core, ".")
+	if len(parts) != 3 {
+		return 0, fmt.Errorf("it has no three numbers")
+	}
+	var major uint64
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 32)
+		if err != nil || p != strconv.FormatUint(n, 10) {
+			return 0, fmt.Errorf("%q is no number of it", p)
+		}
+		if i == 0 {
+			major = n
+		}
+	}
+	return major, nil
+}
