@@ -246,16 +246,22 @@ func (g *ThreadGroup) inheritGroup(cg *ThreadGroup, a *CloneArgs) {
 		}
 	}
 	cg.ttyGivenUp = g.ttyGivenUp
+	cg.cgroup = g.cgroup
 	cg.memoryOwner.Store(g.memoryOwner.Load())
 	cg.oomScoreAdj.Store(g.oomScoreAdj.Load())
 }
 
 // abandon drops a child that never came to be.
 func (t *Task) abandon() {
+	t.dropAll()
+	t.uncountLocked()
+}
+
+// dropAll gives back what a task has that is in no tree.
+func (t *Task) dropAll() {
 	t.group = &ThreadGroup{k: t.k}
 	t.vforkDone = nil
 	t.releaseFiles()
 	t.releaseMemory()
 	t.namespaces.decRef()
-	t.uncountLocked()
 }

@@ -13,7 +13,7 @@ import (
 // one that is started in a running sandbox.
 type ProcessConfig struct {
 	Credentials *auth.Credentials
-	// FDs and FS are taken over.
+	// FDs and FS are taken over, also by a failure.
 	FDs *vfs.FDTable
 	FS  *FSContext
 	// Limits are taken over; nil means NewLimits.
@@ -22,47 +22,64 @@ type ProcessConfig struct {
 	Comm string
 	// TTY, if not nil, becomes the controlling terminal.
 	TTY TTY
+	// Namespaces are taken over; nil means those that the sandbox starts with.
+	// The process gets its number from their PIDForChildren.
+	Namespaces *Namespaces
+	// Cgroup is what the process belongs to, or nil.
+	Cgroup *Cgroup
 }
 
 // CreateProcess makes a process, the leader of a session of its own. It has
 // no memory and does not run: load a program (Task.FinishExec), then Start it,
 // or Discard it. The first one is PID 1. EAGAIN if there are too many tasks,
-// ESRCH once PID 1 has ended.
+// ESRCH once PID 1 has ended, ENOMEM once the first of its PID namespace has.
 func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
 	if c.Limits == nil {
 		c.Limits = NewLimits()
 	}
 	t := k.newTask(c.Credentials)
 	t.fds, t.fs = c.FDs, c.FS
-	t.namespaces = k.initial.incRef()
+	t.namespaces = c.Namespaces
+	if t.namespaces == nil {
+		t.namespaces = k.initial.incRef()
+	}
 	t.SetComm(c.Comm)
 	g := k.newThreadGroup(c.Limits)
 	g.memoryOwner.Store(c.Credentials.UserNS)
 	g.handlers = new(SignalHandlers)
 	g.exitSignal = int32(unix.SIGCHLD)
+	g.cgroup = c.Cgroup
 	if err := t.count(c.Limits); err != nil {
+		t.dropAll()
 		return nil, err
 	}
+	if err := k.admit(t, g, c.TTY); err != nil {
+		t.abandon()
+		return nil, err
+	}
+	return t, nil
+}
+
+// admit puts a new process without a parent into the tree.
+func (k *Kernel) admit(t *Task, g *ThreadGroup, tty TTY) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ending {
-		t.uncountLocked()
-		return nil, unix.ESRCH
+		return unix.ESRCH
 	}
-	if err := k.adoptLocked(t, g, k.pids); err != nil {
-		t.uncountLocked()
-		return nil, err
+	if err := k.adoptLocked(t, g, t.namespaces.PIDForChildren); err != nil {
+		return err
 	}
 	g.addThread(t)
 	k.newSessionLocked(g)
 	if k.init == nil {
 		k.init = g
 	}
-	if c.TTY != nil && k.ttys[c.TTY] == nil {
-		g.pgrp.session.tty, g.pgrp.session.foreground = c.TTY, g.pgrp
-		k.ttys[c.TTY] = g.pgrp.session
+	if tty != nil && k.ttys[tty] == nil {
+		g.pgrp.session.tty, g.pgrp.session.foreground = tty, g.pgrp
+		k.ttys[tty] = g.pgrp.session
 	}
-	return t, nil
+	return nil
 }
 
 // Start runs a task that CreateProcess made.

@@ -20,6 +20,10 @@ func (t *Task) run() {
 		}
 	}()
 	t.begin()
+	if t.gate != nil {
+		// Only death ends the wait otherwise, and is seen below.
+		_ = t.BlockKillable(t.gate)
+	}
 	for t.prepareReturn() {
 		t.clock.enterGuest(t)
 		// Whoever sets work looks at mode afterwards; so either it is seen

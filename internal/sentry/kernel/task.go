@@ -75,6 +75,8 @@ type Task struct {
 	clearTID uint64
 	// deathSignal is PR_SET_PDEATHSIG's; Kernel.mu guards it.
 	deathSignal int32
+	// gate, if not nil, is what the task waits for before it runs its program.
+	gate <-chan struct{}
 	// vforkDone is closed when a child made by vfork lets go of the memory.
 	vforkDone chan struct{}
 	// leaving is set by exit(2), with its code.

@@ -21,6 +21,8 @@ type ThreadGroup struct {
 	limits *Limits
 	// start is when the process was made.
 	start time.Time
+	// cgroup never changes once the process is in the tree.
+	cgroup *Cgroup
 
 	// The tree. Kernel.mu guards it.
 	parent       *ThreadGroup
