@@ -19,6 +19,20 @@ type Container struct {
 	// they are mounted.
 	Mounts []Mount
 
+	// Files, if not nil, are described by an OCI spec: then Mounts is empty, and
+	// Root is used as Files says.
+	Files *Files
+	// Domainname is the NIS domain name of a UTS namespace of the container's own.
+	Domainname string
+	// Sysctls are set before anything runs.
+	Sysctls []Sysctl
+	// UIDs and GIDs, if there are any, give the container a user namespace.
+	UIDs, GIDs []IDMapping
+	// Resources are the container's limits.
+	Resources Resources
+	// StartHooks run in the container when its program is to start.
+	StartHooks []Hook
+
 	// Gate is a descriptor that the sentry closes when the program has been
 	// let run, and does nothing else with; 0 is none. The lock that hangs on it
 	// tells other processes, even while the sentry is frozen.
@@ -46,6 +60,10 @@ type Process struct {
 	// Umask is the file mode creation mask.
 	Umask uint32
 
+	// Attributes, if not nil, are what an OCI spec asks for; otherwise the
+	// process has all capabilities if it is root's, and no others.
+	Attributes *Attributes
+
 	// Stdio are descriptors 0 to 2, if Console is -1.
 	Stdio [3]int
 	// Extra become descriptors 3 and up.
@@ -58,16 +76,30 @@ type Process struct {
 	Rows, Cols uint16
 }
 
-// descriptors are the places of all that a description donates.
+// descriptors are the places of all that a description donates. Who takes one
+// over writes -1 there (take): what is left once the container or the process
+// has been made, or could not be, is closed.
 func (c *Container) descriptors() []*int {
 	fds := []*int{&c.Root}
 	for i := range c.Mounts {
 		fds = append(fds, &c.Mounts[i].FD)
 	}
+	if c.Files != nil {
+		for i := range c.Files.Trees {
+			fds = append(fds, &c.Files.Trees[i].FD)
+		}
+	}
 	if c.Gate != 0 {
 		fds = append(fds, &c.Gate)
 	}
 	return append(fds, c.Process.descriptors()...)
+}
+
+// take takes over a donated descriptor.
+func take(place *int) int {
+	fd := *place
+	*place = -1
+	return fd
 }
 
 func (p *Process) descriptors() []*int {
