@@ -3,6 +3,8 @@
  * in namespaces of the test's own. */
 #include "guest.h"
 #include <linux/capability.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -11,6 +13,8 @@
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 
 #define NS_GET_USERNS _IO(0xb7, 1)
@@ -680,6 +684,195 @@ TEST(setns_of_a_process) {
 	int s;
 	EQUAL(waitpid(k, &s, 0), k);
 	EXITED_OK(s);
+}
+
+/* clone3_tid makes a child with numbers of the caller's choice. */
+static pid_t clone3_tid(unsigned long long flags, pid_t *tids, size_t n) {
+	struct clone_args a = { .flags = flags, .exit_signal = SIGCHLD, .set_tid = (uintptr_t)tids, .set_tid_size = n };
+	return syscall(SYS_clone3, &a, sizeof a);
+}
+
+TEST(pid_chosen) {
+	need_user_namespaces();
+	pid_t outer = OK(clone_flags(CLONE_NEWUSER | CLONE_NEWPID));
+	if (outer == 0) {
+		map_self();
+		pid_t tids[2] = { 1234, 0 };
+		pid_t k = OK(clone3_tid(0, tids, 1));
+		if (k == 0)
+			_exit(syscall(SYS_getpid) == 1234 ? 0 : 1);
+		EQUAL(k, 1234);
+		FAILS(clone3_tid(0, tids, 1), EEXIST); /* a zombie has its number still */
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		EXITED_OK(s);
+		/* The numbers that are not chosen go on where they were. */
+		k = OK(fork());
+		if (k == 0)
+			_exit(0);
+		EQUAL(k, 2);
+		EQUAL(waitpid(k, &s, 0), k);
+		FAILS(clone3_tid(0, (pid_t[]){ 1 }, 1), EEXIST);
+		FAILS(clone3_tid(0, (pid_t[]){ 0 }, 1), EINVAL);
+		FAILS(clone3_tid(0, (pid_t[]){ -7 }, 1), EINVAL);
+		FAILS(clone3_tid(0, (pid_t[]){ 1 << 30 }, 1), EINVAL);
+		FAILS(clone3_tid(0, tids, 0), EINVAL);
+		FAILS(clone3_tid(0, NULL, 1), EINVAL);
+		FAILS(clone3_tid(0, (pid_t *)8, 1), EFAULT);
+		FAILS(clone3_tid(0, tids, 33), EINVAL);
+		/* In two namespaces at once, the innermost first; its first process is 1. */
+		tids[0] = 7, tids[1] = 4321;
+		FAILS(clone3_tid(CLONE_NEWPID, tids, 2), EINVAL);
+		tids[0] = 1;
+		k = OK(clone3_tid(CLONE_NEWPID, tids, 2));
+		if (k == 0)
+			_exit(syscall(SYS_getpid) == 1 ? 0 : 1);
+		EQUAL(k, 4321);
+		EQUAL(waitpid(k, &s, 0), k);
+		EXITED_OK(s);
+		/* Not without the right to. */
+		EXITED_OK(IN_CHILD({
+			OK(unshare(CLONE_NEWUSER));
+			FAILS(clone3_tid(0, (pid_t[]){ 999 }, 1), EPERM);
+		}));
+		_exit(0);
+	}
+	int s;
+	EQUAL(waitpid(outer, &s, 0), outer);
+	EXITED_OK(s);
+}
+
+#define DAY 86400LL
+static long long seconds(int clock) {
+	struct timespec t;
+	OK(clock_gettime(clock, &t));
+	return t.tv_sec;
+}
+static long long seconds_by_call(int clock) {
+	struct timespec t;
+	OK(syscall(SYS_clock_gettime, clock, &t));
+	return t.tv_sec;
+}
+
+/* clocks_are checks that monotonic clocks and those since boot are ahead of what
+ * they showed, by so many days and less than an hour. */
+static void clocks_are(long long monotonic, int days, long long boot, int boot_days) {
+	CHECK(seconds(CLOCK_MONOTONIC) - monotonic - days * DAY < 3600ul);
+	CHECK(seconds_by_call(CLOCK_MONOTONIC) - monotonic - days * DAY < 3600ul);
+	CHECK(seconds(CLOCK_MONOTONIC_COARSE) - monotonic - days * DAY + 1 < 3600ul);
+	CHECK(seconds(CLOCK_BOOTTIME) - boot - boot_days * DAY < 3600ul);
+	CHECK(seconds_by_call(CLOCK_BOOTTIME) - boot - boot_days * DAY < 3600ul);
+	CHECK(llabs(seconds(CLOCK_REALTIME) - time(NULL)) < 3600);
+}
+
+TEST(time_offsets) {
+	need_user_namespaces();
+	if (IN_CHILD(_exit(unshare(CLONE_NEWUSER | CLONE_NEWTIME) ? 1 : 0)))
+		SKIP("the host has no time namespaces");
+	EXITED_OK(IN_CHILD({
+		char text[200];
+		const char *file = "/proc/self/timens_offsets";
+		FAILS(put(file, "monotonic 1 0"), uid ? EPERM : EACCES);
+		enter(CLONE_NEWTIME);
+		get(file, text, sizeof text);
+		CHECK(!strcmp(text, "monotonic           0         0\nboottime            0         0\n"));
+		FAILS(put(file, "realtime 1 0\n"), EINVAL);
+		FAILS(put(file, "monotonic 1\n"), EINVAL);
+		FAILS(put(file, "monotonic 1 1000000000\n"), EINVAL);
+		FAILS(put(file, "monotonic 1 -1\n"), EINVAL);
+		FAILS(put(file, "monotonic -999999999 0\n"), ERANGE);
+		FAILS(put(file, "boottime 9000000000 0\n"), ERANGE);
+		FAILS(put(file, "boottime 999999999999 0\n"), ERANGE);
+		OK(put(file, "1 86400 0\n"));
+		OK(put(file, "boottime 604800 5\n"));
+		get(file, text, sizeof text);
+		CHECK(!strcmp(text, "monotonic       86400         0\nboottime       604800         5\n"));
+		long long m = seconds(CLOCK_MONOTONIC);
+		long long b = seconds(CLOCK_BOOTTIME);
+		struct sysinfo before;
+		OK(sysinfo(&before));
+		clocks_are(m, 0, b, 0); /* only children are within */
+		EXITED_OK(IN_CHILD({
+			clocks_are(m, 1, b, 7);
+			struct sysinfo now;
+			OK(sysinfo(&now));
+			CHECK(now.uptime - before.uptime - 7 * DAY < 3600ul);
+			FAILS(put(file, "monotonic 1 0\n"), EACCES);
+			/* What ends at a time of the clock knows what the clock shows. */
+			struct timespec t;
+			OK(clock_gettime(CLOCK_MONOTONIC, &t));
+			t.tv_nsec = 0;
+			EQUAL(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL), 0);
+			int word = 0;
+			FAILS(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, 0, &t, NULL, 1), ETIMEDOUT);
+			struct itimerspec i = { .it_value = t };
+			int fd = OK(timerfd_create(CLOCK_MONOTONIC, 0));
+			OK(timerfd_settime(fd, TFD_TIMER_ABSTIME, &i, NULL));
+			uint64_t n;
+			EQUAL(read(fd, &n, 8), 8);
+			i.it_value.tv_sec += 1000;
+			OK(timerfd_settime(fd, TFD_TIMER_ABSTIME, &i, NULL));
+			OK(timerfd_gettime(fd, &i));
+			CHECK(i.it_value.tv_sec <= 1000);
+			timer_t id;
+			struct sigevent quiet = { .sigev_notify = SIGEV_NONE };
+			OK(timer_create(CLOCK_BOOTTIME, &quiet, &id));
+			OK(clock_gettime(CLOCK_BOOTTIME, &i.it_value));
+			i.it_value.tv_sec += 1000;
+			OK(timer_settime(id, TIMER_ABSTIME, &i, NULL));
+			OK(timer_gettime(id, &i));
+			CHECK(i.it_value.tv_sec > 0 && i.it_value.tv_sec <= 1000);
+			EXITED_OK(IN_CHILD(clocks_are(m, 1, b, 7)));
+			/* Namespaces that are made here begin with the same offsets. */
+			OK(unshare(CLONE_NEWTIME));
+			get(file, text, sizeof text);
+			CHECK(!strcmp(text, "monotonic       86400         0\nboottime       604800         5\n"));
+			OK(put(file, "monotonic 172800 0\n"));
+			EXITED_OK(IN_CHILD(clocks_are(m, 2, b, 7)));
+		}));
+		FAILS(put(file, "monotonic 1 0\n"), EACCES);
+		/* A child that shares memory is within once it runs a program. */
+		char *sh[] = { "sh", "-c", "read up rest </proc/uptime; test ${up%.*} -ge 604800", NULL };
+		pid_t k = vfork();
+		if (k == 0) {
+			execv("/bin/sh", sh);
+			_exit(99);
+		}
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		EXITED_OK(s);
+		/* So is who enters by a file. */
+		k = OK(fork());
+		if (k == 0) {
+			pause();
+			_exit(1);
+		}
+		snprintf(text, sizeof text, "/proc/%d/ns/time", (int)k);
+		int fd = OK(open(text, O_RDONLY));
+		OK(setns(fd, CLONE_NEWTIME));
+		clocks_are(m, 1, b, 7);
+		kill(k, SIGKILL);
+		waitpid(k, NULL, 0);
+	}));
+	/* clone3 makes one in any way. */
+	EXITED_OK(IN_CHILD({
+		enter(0);
+		struct clone_args a = { .flags = CLONE_NEWTIME, .exit_signal = SIGCHLD };
+		char here[64];
+		char there[64];
+		here[readlink("/proc/self/ns/time", here, sizeof here - 1)] = 0;
+		pid_t k = OK(syscall(SYS_clone3, &a, sizeof a));
+		if (k == 0) {
+			there[readlink("/proc/self/ns/time", there, sizeof there - 1)] = 0;
+			_exit(!strcmp(here, there));
+		}
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		EXITED_OK(s);
+		a.exit_signal = 0;
+		a.flags = 0x40;
+		FAILS(syscall(SYS_clone3, &a, sizeof a), EINVAL);
+	}));
 }
 
 TEST(flags_refused) {

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Clocks of a guest are the host's: its vDSO reads them without the sentry.
+// Clocks of a guest are the host's: its vDSO reads them without the sentry,
+// except in a time namespace that shifts them (time_namespace.go).
 // Processor time is kept by tasks (cputime.go).
 
 // monotonicBase is what CLOCK_MONOTONIC showed at epoch, or a little less, so
@@ -146,13 +147,6 @@ func (t *Task) cpuClockByID(id int32) (cpuSource, error) {
 		}
 	}
 	return c, nil
-}
-
-// WallDeadline turns an instant of one of the host's clocks into one that
-// Block knows. It never returns a time that is too early, nor the zero time.
-func WallDeadline(clock int32, at time.Duration) time.Time {
-	left := satSub(at, wallClock(clock).now())
-	return time.Now().Add(left)
 }
 
 // satAdd and satSub add and subtract, and stop at the ends of the range.

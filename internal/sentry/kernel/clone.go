@@ -18,6 +18,9 @@ type CloneArgs struct {
 	// Stack is what the child's stack pointer is set to; 0 keeps the parent's.
 	Stack uint64
 	TLS   uint64
+	// TIDs are the numbers that the child is to have, in its PID namespace first,
+	// then in those that this lies in; the others are free ones.
+	TIDs []int32
 }
 
 // has reports whether all of the flags are set.
@@ -62,6 +65,12 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		return 0, err
 	}
 	t.cloneState(c, a)
+	if c.mem != t.mem {
+		if err := c.namespaces.Time.enter(c.mem); err != nil {
+			c.abandon()
+			return 0, err
+		}
+	}
 	if a.has(unix.CLONE_NEWNS) {
 		if err := c.fs.CopyMounts(k.NextNamespaceID(), c.Credentials().UserNS); err != nil {
 			c.abandon()
@@ -196,7 +205,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 		t.markWork()
 		return 0, 0, abi.ERESTARTNOINTR
 	}
-	if err := k.adoptLocked(c, cg, c.namespaces.PIDForChildren); err != nil {
+	if err := k.adoptLocked(c, cg, c.namespaces.PIDForChildren, chosenPIDs{a.TIDs, t.Credentials()}); err != nil {
 		return 0, 0, err
 	}
 	if cg == g {

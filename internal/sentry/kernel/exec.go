@@ -103,6 +103,9 @@ func (t *Task) ReplaceMemory(noRandomize bool) (*mm.MemoryManager, platform.Cont
 		old.Release()
 	}
 	t.letGo()
+	if err := t.enterTimeForChildren(); err != nil {
+		return nil, nil, err
+	}
 	return mem, ctx, nil
 }
 

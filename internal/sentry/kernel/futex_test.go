@@ -88,7 +88,7 @@ func futexThreads(tb testing.TB, n int) (*futexMemory, []*Task) {
 	for len(tasks) < n {
 		t := k.newTask(first.Credentials())
 		k.mu.Lock()
-		err := k.adoptLocked(t, first.group, first.PIDs())
+		err := k.adoptLocked(t, first.group, first.PIDs(), chosenPIDs{})
 		k.mu.Unlock()
 		if err != nil {
 			tb.Fatal(err)

@@ -113,10 +113,6 @@ type NetworkNamespace struct {
 // (cgroup_namespaces(7)).
 type CgroupNamespace struct{ namespace }
 
-// TimeNamespace is a time namespace whose clocks are the sandbox's
-// (time_namespaces(7)).
-type TimeNamespace struct{ namespace }
-
 // Namespaces are those that a task is in, beside its user namespace, which
 // belongs to its credentials, its mount namespace, which belongs to its
 // FSContext, and its PID namespace, which never changes. A value is counted by
@@ -142,7 +138,7 @@ func (k *Kernel) initialNamespaces() *Namespaces {
 		IPC:             &IPCNamespace{namespace: initial(initialIPC), Namespace: ipc.NewNamespace()},
 		Net:             &NetworkNamespace{initial(initialNet), unixsock.NewNamespace()},
 		Cgroup:          &CgroupNamespace{initial(initialCgroup)},
-		Time:            &TimeNamespace{initial(initialTime)},
+		Time:            &TimeNamespace{namespace: initial(initialTime), entered: true},
 		PIDForChildren:  newPIDNamespace(k, nil, initial(initialPID)),
 		TimeForChildren: nil,
 	}

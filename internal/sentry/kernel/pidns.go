@@ -108,9 +108,21 @@ func (ns *PIDNamespace) Within(anc *PIDNamespace) bool {
 // Parent is the namespace in which ns was made, or nil.
 func (ns *PIDNamespace) Parent() *PIDNamespace { return ns.parent }
 
-// alloc numbers something new in ns and those that ns lies in. EAGAIN if there
-// is no number left; ENOMEM once the namespace's first process is ending.
-func (ns *PIDNamespace) alloc() (*pid, error) {
+// chosenPIDs are numbers that a new task is to have: that in its PID namespace
+// first, then those in what this lies in. by is who asks for them.
+type chosenPIDs struct {
+	numbers []int32
+	by      *auth.Credentials
+}
+
+// alloc numbers something new in ns and those that ns lies in, as chosen says;
+// where it says nothing, by a free number. EAGAIN if there is none left; ENOMEM
+// once the namespace's first process is ending; EINVAL, EPERM and EEXIST as of
+// set_tid in clone3(2).
+func (ns *PIDNamespace) alloc(chosen chosenPIDs) (*pid, error) {
+	if len(chosen.numbers) > ns.level+1 {
+		return nil, unix.EINVAL
+	}
 	p := &pid{ns: ns}
 	p.numbers = p.first[:]
 	if ns.level > 0 {
@@ -120,15 +132,36 @@ func (ns *PIDNamespace) alloc() (*pid, error) {
 		return nil, unix.ENOMEM
 	}
 	for at := ns; at != nil; at = at.parent {
-		n, err := at.free()
+		var n int32
+		var err error
+		if i := ns.level - at.level; i < len(chosen.numbers) {
+			n, err = at.claim(chosen.by, chosen.numbers[i])
+		} else if n, err = at.free(); err == nil {
+			at.last = n
+		}
 		if err != nil {
 			p.drop()
 			return nil, err
 		}
 		p.numbers[at.level] = n
-		at.ids[n], at.last = p, n
+		at.ids[n] = p
 	}
 	return p, nil
+}
+
+// claim checks that a number may be chosen: by who has CAP_CHECKPOINT_RESTORE or
+// CAP_SYS_ADMIN over the namespace, if nothing goes by it, and if the namespace
+// has its first process or the number is that process's.
+func (ns *PIDNamespace) claim(c *auth.Credentials, n int32) (int32, error) {
+	switch {
+	case n < 1 || n >= PIDMax, n != InitPID && ns.init == nil:
+		return 0, unix.EINVAL
+	case !c.CanIn(ns.owner, unix.CAP_CHECKPOINT_RESTORE) && !c.CanIn(ns.owner, unix.CAP_SYS_ADMIN):
+		return 0, unix.EPERM
+	case ns.ids[n] != nil:
+		return 0, unix.EEXIST
+	}
+	return n, nil
 }
 
 // free finds a number that nothing goes by.

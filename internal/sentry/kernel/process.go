@@ -67,7 +67,7 @@ func (k *Kernel) admit(t *Task, g *ThreadGroup, tty TTY) error {
 	if k.ending {
 		return unix.ESRCH
 	}
-	if err := k.adoptLocked(t, g, t.namespaces.PIDForChildren); err != nil {
+	if err := k.adoptLocked(t, g, t.namespaces.PIDForChildren, chosenPIDs{}); err != nil {
 		return err
 	}
 	g.addThread(t)
@@ -129,8 +129,8 @@ func (t *Task) count(l *Limits) error {
 }
 
 // adoptLocked gives t a number in ns, and g, if it is t's own new process.
-func (k *Kernel) adoptLocked(t *Task, g *ThreadGroup, ns *PIDNamespace) error {
-	p, err := ns.alloc()
+func (k *Kernel) adoptLocked(t *Task, g *ThreadGroup, ns *PIDNamespace, chosen chosenPIDs) error {
+	p, err := ns.alloc(chosen)
 	if err != nil {
 		return err
 	}

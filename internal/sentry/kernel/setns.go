@@ -130,6 +130,12 @@ func (t *Task) Setns(list []Namespace) error {
 			return err
 		}
 	}
+	if e.ns.Time != t.namespaces.Time {
+		if err := e.ns.Time.enter(t.mem); err != nil {
+			e.ns.decRef()
+			return err
+		}
+	}
 	if e.mnt != nil {
 		e.mnt.IncRef()
 		t.fs.EnterMounts(e.mnt, e.mnt.Top(), e.mnt.Top())

@@ -159,9 +159,10 @@ func (g *ThreadGroup) posixTimer(id int32) (*posixTimer, error) {
 }
 
 // SetPosixTimer starts a timer, or stops it if v.Left is 0, and returns its
-// former state. With absolute v.Left is an instant of its clock. EINVAL if
-// there is no such timer.
-func (g *ThreadGroup) SetPosixTimer(id int32, v TimerValue, absolute bool) (TimerValue, error) {
+// former state. With absolute v.Left is an instant of its clock as the task sees
+// it. EINVAL if there is no such timer.
+func (t *Task) SetPosixTimer(id int32, v TimerValue, absolute bool) (TimerValue, error) {
+	g := t.group
 	pt, err := g.posixTimer(id)
 	if err != nil {
 		return TimerValue{}, err
@@ -177,8 +178,9 @@ func (g *ThreadGroup) SetPosixTimer(id int32, v TimerValue, absolute bool) (Time
 	pt.stopLocked()
 	pt.interval, pt.armed = v.Interval, v.Left != 0
 	if pt.armed {
-		pt.at = v.Left
-		if !absolute {
+		if absolute {
+			pt.at = satSub(v.Left, t.ClockOffset(pt.clock))
+		} else {
 			pt.at = satAdd(now, v.Left)
 		}
 		if pt.event.Notify != SigevNone {

@@ -129,7 +129,7 @@ func TestPosixTimer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.SetPosixTimer(id, TimerValue{Left: 1, Interval: 100 * time.Microsecond}, false); err != nil {
+	if _, err := task.SetPosixTimer(id, TimerValue{Left: 1, Interval: 100 * time.Microsecond}, false); err != nil {
 		t.Fatal(err)
 	}
 	await(task, unix.Signal(rt))
@@ -145,7 +145,7 @@ func TestPosixTimer(t *testing.T) {
 		t.Errorf("timer_getoverrun says %d, siginfo %d", n, info.Overrun())
 	}
 	await(task, unix.Signal(rt)) // it runs on
-	if _, err := g.SetPosixTimer(id, TimerValue{}, false); err != nil {
+	if _, err := task.SetPosixTimer(id, TimerValue{}, false); err != nil {
 		t.Fatal(err)
 	}
 	if task.PendingSignals() != 0 {
@@ -169,7 +169,7 @@ func TestPosixTimerAbsolute(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Duration(time.Now().Add(-time.Hour).UnixNano())
-	if _, err := task.group.SetPosixTimer(id, TimerValue{Left: at}, true); err != nil {
+	if _, err := task.SetPosixTimer(id, TimerValue{Left: at}, true); err != nil {
 		t.Fatal(err)
 	}
 	await(task, unix.SIGALRM)

@@ -65,7 +65,9 @@ func (t *Task) copyNamespaces(flags uint64, c *auth.Credentials) (*Namespaces, e
 	})
 	make(unix.CLONE_NEWNET, func(m namespace) { n.Net = &NetworkNamespace{m, n.Net.Unix.Another()} })
 	make(unix.CLONE_NEWCGROUP, func(m namespace) { n.Cgroup = &CgroupNamespace{m} })
-	make(unix.CLONE_NEWTIME, func(m namespace) { n.TimeForChildren = &TimeNamespace{m} })
+	make(unix.CLONE_NEWTIME, func(m namespace) {
+		n.TimeForChildren = &TimeNamespace{namespace: m, offsets: n.TimeForChildren.Offsets()}
+	})
 	if err == nil && flags&unix.CLONE_NEWPID != 0 {
 		n.PIDForChildren, err = t.newChildPIDNamespace(owner)
 	}
@@ -87,7 +89,9 @@ func (t *Task) cloneNamespaces(c *Task, flags uint64) error {
 		c.creds.Store(creds)
 	}
 	ns := t.namespaces
-	if flags&namespaceFlags == 0 && ns.Time == ns.TimeForChildren {
+	// Who shares its parent's memory shares its clocks too, until execve(2).
+	shares := flags&unix.CLONE_VM != 0
+	if flags&namespaceFlags == 0 && (shares || ns.Time == ns.TimeForChildren) {
 		c.namespaces = ns.incRef()
 		return nil
 	}
@@ -95,7 +99,7 @@ func (t *Task) cloneNamespaces(c *Task, flags uint64) error {
 	if err != nil {
 		return err
 	}
-	if flags&unix.CLONE_THREAD == 0 {
+	if !shares {
 		n.Time = n.TimeForChildren
 	}
 	c.namespaces = n

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cloneCaveat = "CLONE_PTRACE, CLONE_IO and CLONE_SYSVSEM change nothing; a new time namespace has the clocks of the former one"
+const cloneCaveat = "CLONE_PTRACE, CLONE_IO and CLONE_SYSVSEM change nothing"
 
 var cloneRows = []Row{
 	partial(unix.SYS_CLONE, "clone", sysClone, cloneCaveat,
 		PF("flags", Flags, cloneFlags), P("stack", Addr), P("parent_tid", OutTID), P("child_tid", Addr), P("tls", Addr)),
 	full(unix.SYS_FORK, "fork", sysFork),
 	full(unix.SYS_VFORK, "vfork", sysVfork),
-	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; set_tid is EPERM, CLONE_INTO_CGROUP is EINVAL",
+	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; CLONE_INTO_CGROUP is EINVAL",
 		P("cl_args", CloneArgs), P("size", Unsigned)),
 }
 
@@ -74,8 +74,12 @@ type clone3Args struct {
 	Flags, PIDFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS, SetTID, SetTIDSize, Cgroup uint64
 }
 
-// clone3MinSize is CLONE_ARGS_SIZE_VER0.
-const clone3MinSize = 64
+const (
+	// clone3MinSize is CLONE_ARGS_SIZE_VER0.
+	clone3MinSize = 64
+	// maxSetTID is MAX_PID_NS_LEVEL: how many numbers a task can choose.
+	maxSetTID = 32
+)
 
 func sysClone3(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	var in clone3Args
@@ -90,8 +94,8 @@ func sysClone3(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 	}
 	switch {
-	case in.SetTIDSize > 32, (in.SetTID == 0) != (in.SetTIDSize == 0),
-		in.ExitSignal > abi.NumSignals, in.Flags&0xff != 0, in.Flags&^uint64(clone3Flags) != 0,
+	case in.SetTIDSize > maxSetTID, (in.SetTID == 0) != (in.SetTIDSize == 0),
+		in.ExitSignal > abi.NumSignals, in.Flags&^uint64(clone3Flags) != 0,
 		(in.Stack == 0) != (in.StackSize == 0),
 		in.Flags&(unix.CLONE_THREAD|unix.CLONE_PARENT) != 0 && in.ExitSignal != 0,
 		in.Flags&unix.CLONE_SIGHAND != 0 && in.Flags&unix.CLONE_CLEAR_SIGHAND != 0,
@@ -99,12 +103,17 @@ func sysClone3(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		in.Stack+in.StackSize < in.Stack:
 		return 0, unix.EINVAL
 	}
-	if in.SetTIDSize != 0 {
-		return 0, unix.EPERM
+	tids := make([]int32, in.SetTIDSize)
+	for i := range tids {
+		tid, err := t.CopyInUint32(in.SetTID + uint64(i)*4)
+		if err != nil {
+			return 0, err
+		}
+		tids[i] = int32(tid)
 	}
 	c := kernel.CloneArgs{
 		Flags: in.Flags, PIDFD: in.PIDFD, ChildTID: in.ChildTID, ParentTID: in.ParentTID,
-		ExitSignal: int32(in.ExitSignal), TLS: in.TLS,
+		ExitSignal: int32(in.ExitSignal), TLS: in.TLS, TIDs: tids,
 	}
 	if in.Stack != 0 {
 		c.Stack = in.Stack + in.StackSize

@@ -134,7 +134,7 @@ func futexTimeout(t *kernel.Task, addr uint64, clock int32, absolute bool) (time
 		return time.Time{}, err
 	}
 	if absolute {
-		return kernel.WallDeadline(clock, d), nil
+		return t.WallDeadline(clock, d), nil
 	}
 	return time.Now().Add(d), nil
 }

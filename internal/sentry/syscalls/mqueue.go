@@ -93,7 +93,7 @@ func mqDeadline(t *kernel.Task, addr uint64) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return kernel.WallDeadline(unix.CLOCK_REALTIME, at), nil
+	return t.WallDeadline(unix.CLOCK_REALTIME, at), nil
 }
 
 // sysMqTimedsend is mq_timedsend(2).

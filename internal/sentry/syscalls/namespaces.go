@@ -8,8 +8,7 @@ import (
 )
 
 var namespaceRows = []Row{
-	partial(unix.SYS_UNSHARE, "unshare", sysUnshare, "a new time namespace has the clocks of the former one",
-		PF("flags", Flags, unshareFlags)),
+	full(unix.SYS_UNSHARE, "unshare", sysUnshare, PF("flags", Flags, unshareFlags)),
 	full(unix.SYS_SETNS, "setns", sysSetns, P("fd", FD), PF("nstype", Flags, unshareFlags)),
 }
 

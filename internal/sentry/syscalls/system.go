@@ -112,7 +112,7 @@ func sysSysinfo(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	k := t.Kernel()
 	m := k.MemoryInfo()
 	info := sysinfo{
-		Uptime: int64((time.Since(k.BootTime()) + time.Second - 1) / time.Second), Loads: m.Loads,
+		Uptime: int64((time.Since(k.BootTime()) + t.ClockOffset(unix.CLOCK_BOOTTIME) + time.Second - 1) / time.Second), Loads: m.Loads,
 		TotalRAM: m.Total, FreeRAM: m.Free, SharedRAM: m.Shared, Buffer: m.Buffers,
 		TotalSwap: m.SwapTotal, FreeSwap: m.SwapFree,
 		Procs: uint16(min(k.TaskCount(), 0xffff)), Unit: 1,

@@ -90,6 +90,9 @@ func sysClockGettime(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
+	if o := t.ClockOffset(id); o != 0 {
+		return 0, copyOutTimespec(t, a[1], time.Duration(sec)*time.Second+time.Duration(nsec)+o)
+	}
 	return 0, t.CopyOutTime(a[1], sec, nsec)
 }
 
@@ -245,7 +248,7 @@ func sysClockNanosleep(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	if absolute {
 		// The same call leads to the same instant, so it is made again.
-		err := t.Block(nil, kernel.WallDeadline(id, d))
+		err := t.Block(nil, t.WallDeadline(id, d))
 		switch err {
 		case unix.ETIMEDOUT:
 			return 0, nil

@@ -120,7 +120,7 @@ func sysTimerSettime(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	absolute := a.Int(1)&unix.TIMER_ABSTIME != 0
-	old, err := t.ThreadGroup().SetPosixTimer(a.Int(0), v, absolute)
+	old, err := t.SetPosixTimer(a.Int(0), v, absolute)
 	if err != nil || a[3] == 0 {
 		return 0, err
 	}

@@ -79,6 +79,10 @@ func sysTimerfdSettime(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer d.DecRef()
+	if flags&unix.TFD_TIMER_ABSTIME != 0 && value != 0 {
+		// 0 would stop it; what has passed by any other time expires at once too.
+		value = max(1, value-t.ClockOffset(f.Clock()))
+	}
 	old := f.Set(flags, timerfd.Setting{Value: int64(value), Interval: int64(interval)})
 	if a[3] == 0 {
 		return 0, nil

@@ -23,14 +23,13 @@ func text(v string) content {
 }
 
 var (
-	empty         = text("")
-	wchan         = text("0")
-	schedstat     = text("0 0 0\n")
-	cpuset        = text("/\n")
-	cgroup        = text("0::/\n")
-	sessionid     = text("4294967295")
-	loginuid      = text("4294967295")
-	timensOffsets = text("monotonic           0         0\nboottime            0         0\n")
+	empty     = text("")
+	wchan     = text("0")
+	schedstat = text("0 0 0\n")
+	cpuset    = text("/\n")
+	cgroup    = text("0::/\n")
+	sessionid = text("4294967295")
+	loginuid  = text("4294967295")
 	// coredumpFilter is the default of core(5).
 	coredumpFilter = text("00000033\n")
 	ioFile         = text("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n")
@@ -79,7 +78,6 @@ func accept(s subject, _ vfs.Caller, _ []byte) error {
 	return nil
 }
 
-// deny refuses to change what is settled in the one user namespace.
 func comm(s subject, _ vfs.Caller, b []byte) ([]byte, error) {
 	t, err := s.task()
 	if err != nil {

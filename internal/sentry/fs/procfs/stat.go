@@ -96,7 +96,7 @@ func stat(s subject, c vfs.Caller, b []byte) ([]byte, error) {
 		0, 0, 0, 0, // minflt cminflt majflt cmajflt
 		ticks(user), ticks(system), ticks(childUser), ticks(childSystem),
 		priority, nice, max(threads, 1), 0,
-		ticks(start.Sub(k.BootTime())),
+		ticks(start.Sub(k.BootTime()) + bootOffset(c)),
 		int64(total.Size), int64(use.RSS / pageSize),
 	} {
 		b = strconv.AppendInt(append(b, ' '), v, 10)

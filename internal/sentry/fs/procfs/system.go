@@ -106,7 +106,7 @@ func (fs *FS) totals() (user, system time.Duration, running, blocked, threads in
 }
 
 // stat renders /proc/stat. Idle time is what is left of the time since boot.
-func (fs *FS) stat(_ vfs.Caller, b []byte) ([]byte, error) {
+func (fs *FS) stat(c vfs.Caller, b []byte) ([]byte, error) {
 	user, system, running, blocked, _ := fs.totals()
 	cpus := cpuCount()
 	up := time.Since(fs.k.BootTime())
@@ -121,14 +121,14 @@ func (fs *FS) stat(_ vfs.Caller, b []byte) ([]byte, error) {
 	row("cpu ", 1)
 	genfs.Bitmap(kernel.CPUs()).Each(func(n int) { row("cpu"+strconv.Itoa(n), cpus) })
 	return fmt.Appendf(b, "intr 0\nctxt 0\nbtime %d\nprocesses %d\nprocs_running %d\nprocs_blocked %d\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-		fs.k.BootTime().Unix(), fs.k.Forks(), running, blocked), nil
+		fs.k.BootTime().Add(-bootOffset(c)).Unix(), fs.k.Forks(), running, blocked), nil
 }
 
-func (fs *FS) uptime(_ vfs.Caller, b []byte) ([]byte, error) {
+func (fs *FS) uptime(c vfs.Caller, b []byte) ([]byte, error) {
 	user, system, _, _, _ := fs.totals()
 	up := time.Since(fs.k.BootTime())
 	idle := max(0, up*time.Duration(cpuCount())-user-system)
-	return fmt.Appendf(b, "%.2f %.2f\n", up.Seconds(), idle.Seconds()), nil
+	return fmt.Appendf(b, "%.2f %.2f\n", (up + bootOffset(c)).Seconds(), idle.Seconds()), nil
 }
 
 func (fs *FS) loadavg(_ vfs.Caller, b []byte) ([]byte, error) {

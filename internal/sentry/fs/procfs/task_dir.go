@@ -85,7 +85,7 @@ var taskEntries = []taskEntry{
 	{name: "setgroups", perm: 0o644, read: setgroups, writeFor: setSetgroups},
 	{name: "timers", perm: 0o444, processOnly: true, read: empty},
 	{name: "timerslack_ns", perm: 0o666, processOnly: true, guarded: true, read: timerslack, write: setTimerslack},
-	{name: "timens_offsets", perm: 0o644, read: timensOffsets},
+	{name: "timens_offsets", perm: 0o644, read: timensOffsets, writeFor: setTimensOffsets},
 	{name: "children", perm: 0o444, threadOnly: true, read: children},
 	{name: "numa_maps", perm: 0o444, guarded: true, read: empty},
 }

@@ -49,6 +49,9 @@ func New(clock int32, flags uint32) *vfs.FileDescription {
 	return anon.NewFile(&File{clock: clock}, "[timerfd]", unix.O_RDWR|flags&unix.O_NONBLOCK)
 }
 
+// Clock is the one that New was given.
+func (f *File) Clock() int32 { return f.clock }
+
 // now reads the timer's clock, in nanoseconds.
 func (f *File) now() int64 {
 	clock := f.clock

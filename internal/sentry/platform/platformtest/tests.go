@@ -225,8 +225,8 @@ func testVDSO(t *testing.T, p platform.Platform) {
 	}
 	entry := findSymbol(t, image, "__vdso_clock_gettime")
 	// mov $1,%edi; movabs $data,%rsi; movabs $entry,%rax; call *%rax; exit
-	g.Ctx.CopyOut(CodeAddr, Asm("\xbf", 1, MovRSI, uint64(DataAddr), "\x48\xb8", l.VDSO+entry, "\xff\xd0",
-		"\x89\xc7", exit60))
+	calls := Asm("\xbf", 1, MovRSI, uint64(DataAddr), "\x48\xb8", l.VDSO+entry, "\xff\xd0")
+	g.Ctx.CopyOut(CodeAddr, Asm(calls, "\x89\xc7", exit60))
 	g.Syscall(60)
 	var ts [16]byte
 	g.Ctx.CopyIn(DataAddr, ts[:])
@@ -234,6 +234,39 @@ func testVDSO(t *testing.T, p platform.Platform) {
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	if sec := int64(binary.LittleEndian.Uint64(ts[:])); now.Sec-sec > 5 || now.Sec < sec || g.Ctx.Regs().Rdi != 0 {
 		t.Errorf("clock_gettime: %d, result %d; now %d", sec, g.Ctx.Regs().Rdi, now.Sec)
+	}
+
+	// A fork whose vDSO asks, and what is forked from that.
+	as, ctx, err := g.Ctx.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ctx.Release()
+	for range 2 {
+		if err := as.(platform.ClockAsker).AskForClocks(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, again, err := ctx.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Release()
+	for i, c := range []platform.Context{ctx, again, g.Ctx} {
+		r := c.Regs()
+		r.Rip, r.Rdi, r.Rsi, r.Rax = l.VDSO+entry, unix.CLOCK_MONOTONIC, uint64(DataAddr), 0
+		r.Rsp -= 8
+		if _, err := c.CopyOut(r.Rsp, binary.LittleEndian.AppendUint64(nil, uint64(CodeAddr+len(calls)))); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(unix.SYS_CLOCK_GETTIME)
+		if c == g.Ctx {
+			want = 60 // the original has its own still
+		}
+		ev := c.Switch()
+		if ev.Kind != platform.EventSyscall || r.Orig_rax != want || want != 60 && (r.Rdi != unix.CLOCK_MONOTONIC || r.Rsi != uint64(DataAddr)) {
+			t.Errorf("%d: event %+v, call %d of %#x, %#x, want call %d", i, ev, r.Orig_rax, r.Rdi, r.Rsi, want)
+		}
 	}
 }
 

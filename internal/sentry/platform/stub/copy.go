@@ -194,11 +194,16 @@ func (p *Process) pokeProtected(addr uint64, src []byte) (int, error) {
 
 // pokePage writes to one page with protection prot. The caller has entered t.
 func (t *Thread) pokePage(addr uint64, src []byte, prot int32) (int, error) {
-	at := addr &^ (PageSize - 1)
+	return t.pokeWithin(addr&^(PageSize-1), PageSize, addr, src, prot)
+}
+
+// pokeWithin writes to addr in [start, start+length), whole pages with
+// protection prot. The caller has entered t.
+func (t *Thread) pokeWithin(start, length, addr uint64, src []byte, prot int32) (int, error) {
 	copy(t.window(), src)
-	t.add(unix.SYS_MPROTECT, at, PageSize, uint64(prot)|unix.PROT_READ|unix.PROT_WRITE)
+	t.add(unix.SYS_MPROTECT, start, length, uint64(prot)|unix.PROT_READ|unix.PROT_WRITE)
 	o := t.add(opCopyOut, addr, uint64(len(src)), windowOffset)
-	t.add(unix.SYS_MPROTECT, at, PageSize, uint64(prot))
+	t.add(unix.SYS_MPROTECT, start, length, uint64(prot))
 	if !t.run() {
 		return 0, unix.EFAULT
 	}

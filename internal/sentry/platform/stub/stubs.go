@@ -53,15 +53,17 @@ type Stubs struct {
 	answerTick time.Duration
 	deaths     *deathWatch // of WithDeathWatch, or nil
 
-	pid      int
-	code     code
-	base     uint64 // of the slots
-	text     uint64 // of the code
-	limits   platform.Limits
-	fp       fpFormat
-	fsgsbase bool
-	fetches  [fetchCalls]platform.Fetch // of WithFetches
-	spin     spinning
+	pid    int
+	code   code
+	base   uint64 // of the slots
+	text   uint64 // of the code
+	limits platform.Limits
+	// clockGettime is where the vDSO's clock_gettime is, 0 without one.
+	clockGettime uint64
+	fp           fpFormat
+	fsgsbase     bool
+	fetches      [fetchCalls]platform.Fetch // of WithFetches
+	spin         spinning
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.
 	working atomic.Int32

@@ -113,6 +113,7 @@ func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 		}
 		if haveSpecial {
 			s.limits.VVAR, s.limits.VDSO, s.limits.VDSOEnd = sp.vvar, sp.vdso, sp.end
+			s.clockGettime = s.findClockGettime(t)
 		}
 	}
 
