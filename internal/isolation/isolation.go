@@ -27,6 +27,9 @@ const (
 	LevelKernel Level = "kernel"
 )
 
+// Levels lists them all, the weakest first.
+var Levels = []Level{LevelProcess, LevelKernel}
+
 // Wall makes containers behind one kind of wall.
 type Wall interface {
 	// Check says what of a request this host or this wall cannot honour, by

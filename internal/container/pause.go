@@ -1,0 +1,55 @@
+package container
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Pause freezes all processes of a container.
+func (s *Store) Pause(id string) error {
+	c, err := s.acquire(id, lockChange)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	status, err := c.Status()
+	if err != nil {
+		return err
+	}
+	if status != specs.StateRunning && status != specs.StateCreated {
+		return fmt.Errorf("%w: %s is %s, and only what runs can be paused", ErrNotRunning, id, status)
+	}
+	group, err := c.cgroup()
+	if err != nil {
+		return err
+	}
+	if err := group.Freeze(); err != nil {
+		return fmt.Errorf("pausing container %s: %w", id, err)
+	}
+	return nil
+}
+
+// Resume lets the processes of a paused container go on.
+func (s *Store) Resume(id string) error {
+	c, err := s.acquire(id, lockChange)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	status, err := c.Status()
+	if err != nil {
+		return err
+	}
+	if status != Paused {
+		return fmt.Errorf("%w: %s is %s", ErrNotPaused, id, status)
+	}
+	group, err := c.cgroup()
+	if err != nil {
+		return err
+	}
+	if err := group.Thaw(); err != nil {
+		return fmt.Errorf("resuming container %s: %w", id, err)
+	}
+	return nil
+}

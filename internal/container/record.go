@@ -1,0 +1,151 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"coffer/internal/hostcgroup"
+	"coffer/internal/isolation"
+
+	"golang.org/x/sys/unix"
+)
+
+// recordFile is the record's name in the container's directory.
+const recordFile = "state.json"
+
+// recordFormat is the version of the record's form that this program writes.
+// It changes when an older program would misunderstand a record.
+const recordFormat = 1
+
+// maxRecord bounds what is read as a record, in bytes.
+const maxRecord = 4 << 20
+
+// record is what is kept of a container.
+type record struct {
+	// Format is recordFormat.
+	Format    int             `json:"format"`
+	ID        string          `json:"id"`
+	Bundle    string          `json:"bundle"`
+	Isolation isolation.Level `json:"isolation"`
+	Intercept string          `json:"intercept,omitempty"`
+	Created   time.Time       `json:"created"`
+	// Creator is the process that makes, or made, the container.
+	Creator isolation.PID `json:"creator"`
+	// Complete is set once the container can be started.
+	Complete bool `json:"complete"`
+	// Init is the container's first process; none until it is there.
+	Init isolation.PID `json:"init,omitzero"`
+	// Cgroup is where the cgroup is, or will be.
+	Cgroup *hostcgroup.State `json:"cgroup,omitempty"`
+}
+
+// readRecord reads a container's record. It fails with fs.ErrNotExist if there
+// is none.
+func readRecord(dir string) (*record, error) {
+	f, err := os.OpenFile(filepath.Join(dir, recordFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("it has no record (%w): its creation was broken off", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("its record cannot be read: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRecord))
+	if err != nil {
+		return nil, fmt.Errorf("its record cannot be read: %w", err)
+	}
+	return parseRecord(data, f.Name())
+}
+
+func parseRecord(data []byte, name string) (*record, error) {
+	// What a newer program wrote may have another form altogether.
+	var version struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return nil, fmt.Errorf("its record %s is damaged (%w)", name, err)
+	}
+	switch {
+	case version.Format > recordFormat:
+		return nil, fmt.Errorf("its record %s is in format %d, and this version of Coffer knows formats up to %d: use the newer one that wrote it", name, version.Format, recordFormat)
+	case version.Format < 1:
+		return nil, fmt.Errorf("its record %s is damaged (it has no format)", name)
+	}
+	r := new(record)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("its record %s is damaged (%w)", name, err)
+	}
+	return r, nil
+}
+
+// save replaces the record as a whole.
+func (c *Container) save() error {
+	c.Format = recordFormat
+	data, err := json.Marshal(&c.record)
+	if err != nil {
+		return fmt.Errorf("container %s: its record: %w", c.ID, err)
+	}
+	if err := writeFile(filepath.Join(c.dir, recordFile), data, 0o600); err != nil {
+		return fmt.Errorf("container %s: its record: %w", c.ID, err)
+	}
+	return nil
+}
+
+// writeFile writes a file that is there as a whole or not at all, also after a
+// crash of the host: the new one takes the old one's name when it is on disk.
+func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp)
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// salvage takes what can be understood from a record that is damaged or newer.
+func salvage(data []byte, id string) record {
+	var parts struct {
+		Bundle json.RawMessage `json:"bundle"`
+		Init   json.RawMessage `json:"init"`
+		Cgroup json.RawMessage `json:"cgroup"`
+	}
+	r := record{ID: id}
+	if json.Unmarshal(data, &parts) != nil {
+		return r
+	}
+	// Each alone, since one of them may have changed its form.
+	if json.Unmarshal(parts.Bundle, &r.Bundle) != nil {
+		r.Bundle = ""
+	}
+	if json.Unmarshal(parts.Init, &r.Init) != nil {
+		r.Init = isolation.PID{}
+	}
+	if json.Unmarshal(parts.Cgroup, &r.Cgroup) != nil {
+		r.Cgroup = nil
+	}
+	return r
+}

@@ -1,0 +1,18 @@
+package container
+
+import (
+	"fmt"
+
+	"coffer/internal/isolation"
+)
+
+// makers make each wall.
+var makers = map[isolation.Level]func() isolation.Wall{}
+
+// DefaultWalls are the walls of this program.
+func DefaultWalls(level isolation.Level) (isolation.Wall, error) {
+	if makeWall := makers[level]; makeWall != nil {
+		return makeWall(), nil
+	}
+	return nil, fmt.Errorf("isolation %q is not one of this program's, %v", level, isolation.Levels)
+}
