@@ -16,10 +16,10 @@ import (
 //
 //   - Never on the processor that the other side is on or waits for: each side
 //     says where it runs. Sleeping and waking on one processor is cheap.
-//   - Hardly while more threads are at work than half of the processors: each
-//     needs one for the stub and one for the sentry to gain from it. A thread
-//     that waits in the sentry for something else (Rest) is not at work, and
-//     its stub stops spinning at once.
+//   - Hardly while more threads are at work than half of the processors, but for
+//     those that have the floor (floor.go): each needs one for the stub and one
+//     for the sentry to gain from it. A thread that waits in the sentry for
+//     something else (Rest) is not at work, and its stub stops spinning at once.
 //   - Both sides' patience adapts to what the thread does: after two spins in
 //     vain it is but a glance, with a full spin now and then to see whether
 //     times have changed. So a thread that computes burns next to nothing, and
@@ -41,8 +41,8 @@ const (
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst, short uint32
-	workers                int32
+	min, max, burst, short, slice uint32
+	workers                       int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
@@ -53,7 +53,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), workers: int32(runtime.NumCPU() / 2)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -94,6 +94,7 @@ func (t *Thread) work() {
 
 // Rest implements platform.Context.
 func (t *Thread) Rest() {
+	t.leaveFloor()
 	if t.working {
 		t.working = false
 		t.proc.stubs.working.Add(-1)
@@ -106,8 +107,9 @@ func (t *Thread) Rest() {
 }
 
 // budget says whether the next spin is a full one, for how long.
-func (s *Stubs) budget(p *patience) (full bool, cycles uint32) {
-	if p.full() && s.working.Load() <= s.spin.workers {
+func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
+	s := t.proc.stubs
+	if p.full() && (t.speaker.has || s.working.Load() <= s.spin.workers) {
 		return true, s.spin.max
 	}
 	return false, s.spin.min
@@ -124,7 +126,7 @@ func (t *Thread) handOver() {
 	}
 	t.stubTold = true
 	var spin uint32
-	t.stubFull, spin = t.proc.stubs.budget(&t.stubPatience)
+	t.stubFull, spin = t.budget(&t.stubPatience)
 	if pg.spin != spin {
 		pg.spin = spin
 	}
@@ -138,7 +140,7 @@ func (t *Thread) handOver() {
 // guest code has until it is interrupted.
 func (t *Thread) await(guest bool) bool {
 	s := t.proc.stubs
-	full, budget := s.budget(&t.patience)
+	full, budget := t.budget(&t.patience)
 	result := spinVain
 	for result == spinVain && budget > 0 {
 		burst := min(budget, s.spin.burst)
@@ -153,6 +155,7 @@ func (t *Thread) await(guest bool) bool {
 		t.placement.apart++
 		t.placement.longs, t.placement.met = 0, 0
 	} else {
+		t.leaveFloor()
 		if guest {
 			t.beforeSleep()
 		} else {

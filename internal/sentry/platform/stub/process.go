@@ -161,6 +161,7 @@ func (t *Thread) SetBorrowable() {
 // dropThread undoes newThread; reuse says whether the slot may have another
 // thread.
 func (p *Process) dropThread(t *Thread, reuse bool) {
+	t.leaveFloor()
 	if t.working {
 		t.working = false
 		p.stubs.working.Add(-1)

@@ -62,6 +62,7 @@ type Thread struct {
 
 	fetched   fetched
 	placement placement
+	speaker   speaker
 
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
 	// stub was told at the last hand-over, if stubTold.
@@ -264,6 +265,7 @@ func (t *Thread) driveShared() bool {
 // guest code runs; Failed tells of it.
 func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	t.work()
+	t.takeFloor()
 	t.forgetFetched()
 	sanitize(&t.regs)
 	t.page.regs = t.regs
