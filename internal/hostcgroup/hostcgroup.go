@@ -15,13 +15,18 @@
 package hostcgroup
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // without it device rules are refused
+	"github.com/opencontainers/cgroups/manager"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // ErrNone is returned by what needs a cgroup where a container has none: its
@@ -50,7 +55,15 @@ type State struct {
 // Cgroup is one container's cgroup. A nil Cgroup, and one that has no
 // directory (a rootless caller's), stands for none: Destroy, Kill and PIDs
 // find nothing to do, everything else returns ErrNone.
-type Cgroup struct{}
+type Cgroup struct {
+	config  *cgroups.Cgroup
+	manager cgroups.Manager
+	// paths are the directories by controller, as in State.
+	paths map[string]string
+	mark  string
+	// asked is what the spec asks for; nil if c was loaded.
+	asked *specs.LinuxResources
+}
 
 // Plan says where the cgroup of container id is to be and what limits it will
 // have, and touches nothing. The error names the spec's field.
@@ -61,81 +74,189 @@ type Cgroup struct{}
 // Options.Systemd it is slice:prefix:name, and system.slice:coffer:id without
 // one.
 func Plan(spec *specs.Spec, id string, opt Options) (*Cgroup, error) {
-	return nil, errors.ErrUnsupported
+	config, err := plan(spec, id, opt)
+	if err != nil {
+		return nil, err
+	}
+	c, err := open(config, nil, newMark())
+	if err != nil {
+		return nil, err
+	}
+	if spec.Linux != nil {
+		c.asked = spec.Linux.Resources
+	}
+	return c, c.offers(c.asked)
 }
-
-// Create makes the directories and sets the limits. A cgroup that holds
-// processes or is frozen is refused. If it fails, what it made is gone.
-//
-// systemd makes no scope without processes: with Options.Systemd the cgroup
-// comes to be, limits included, when the first process is added.
-func (c *Cgroup) Create() error { return errors.ErrUnsupported }
 
 // New is Plan and Create.
 func New(spec *specs.Spec, id string, opt Options) (*Cgroup, error) {
-	return nil, errors.ErrUnsupported
+	c, err := Plan(spec, id, opt)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Create()
 }
 
-// Load returns the cgroup of which s is the record.
-func Load(s *State) (*Cgroup, error) { return nil, errors.ErrUnsupported }
+// Load returns the cgroup of which s is the record; nil for a nil record.
+func Load(s *State) (*Cgroup, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if s.Config == nil {
+		return nil, errors.New("the record of the container's cgroup has no config")
+	}
+	for controller, path := range s.Paths {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+			return nil, fmt.Errorf("the record of the container's cgroup names %q for controller %q, which is not a clean absolute path", path, controller)
+		}
+	}
+	config := *s.Config
+	resources := cgroups.Resources{}
+	if config.Resources != nil {
+		resources = *config.Resources
+	}
+	config.Resources = &resources
+	return open(&config, maps.Clone(s.Paths), s.Mark)
+}
+
+// open makes the Cgroup of a configuration; paths are computed if nil.
+func open(config *cgroups.Cgroup, paths map[string]string, mark string) (*Cgroup, error) {
+	routeLog()
+	if paths != nil && len(paths) == 0 {
+		return &Cgroup{config: config, mark: mark}, nil
+	}
+	m, err := manager.NewWithPaths(config, paths)
+	if err != nil {
+		switch {
+		case config.Systemd && !systemdRuns():
+			return nil, errors.New("systemd is to manage cgroups, but does not run on this host (there is no /run/systemd/system); leave --systemd-cgroup out")
+		case config.Systemd && config.Rootless && !cgroups.IsCgroup2UnifiedMode():
+			return nil, errors.New("systemd manages no cgroups v1 for rootless containers; leave --systemd-cgroup out, or boot the host with cgroup v2 only")
+		case cgroups.IsNotFound(err):
+			return nil, fmt.Errorf("finding the host's cgroups: %w; mount them at /sys/fs/cgroup (the devices controller must be among them)", err)
+		}
+		return nil, fmt.Errorf("finding where the container's cgroup is to be (linux.cgroupsPath): %w", err)
+	}
+	return &Cgroup{config: config, manager: m, paths: maps.Clone(m.GetPaths()), mark: mark}, nil
+}
 
 // State returns the record of c: to be written after Plan, and again after
 // Create and Update. It is nil for a nil Cgroup.
-func (c *Cgroup) State() *State { return nil }
+func (c *Cgroup) State() *State {
+	if c == nil {
+		return nil
+	}
+	config := *c.config
+	resources := *c.config.Resources
+	resources.Freezer = cgroups.Undefined // a state of the moment, no limit
+	config.Resources = &resources
+	paths := maps.Clone(c.paths)
+	if paths == nil {
+		paths = map[string]string{}
+	}
+	return &State{Paths: paths, Config: &config, Mark: c.mark}
+}
 
 // None reports whether c stands for no cgroup.
-func (c *Cgroup) None() bool { return c == nil }
+func (c *Cgroup) None() bool { return c == nil || len(c.paths) == 0 }
 
-// Exists reports whether the directory is there.
-func (c *Cgroup) Exists() bool { return false }
+// Exists reports whether one of the directories is there.
+func (c *Cgroup) Exists() bool {
+	if c == nil {
+		return false
+	}
+	for _, dir := range c.paths {
+		if cgroups.PathExists(dir) {
+			return true
+		}
+	}
+	return false
+}
 
 // Path returns the directory for a controller on v1 ("memory"), or the only
 // one on v2; empty if there is none.
-func (c *Cgroup) Path(controller string) string { return "" }
+func (c *Cgroup) Path(controller string) string {
+	if c == nil {
+		return ""
+	}
+	if c.unified() {
+		controller = ""
+	}
+	return c.paths[controller]
+}
 
-// Add moves process pid into the cgroup, or into the one at sub below it,
-// which must exist already.
-func (c *Cgroup) Add(pid int, sub string) error { return errors.ErrUnsupported }
+// unified reports whether the host has cgroup v2 only.
+func (c *Cgroup) unified() bool { return cgroups.IsCgroup2UnifiedMode() }
+
+// dirs are the directories, each once, in an order that does not change.
+func (c *Cgroup) dirs() []string {
+	dirs := slices.Collect(maps.Values(c.paths))
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
 
 // FD opens the directory for CLONE_INTO_CGROUP of clone3(2). It is nil, without
 // an error, where a process can't be started in its cgroup and must be added:
 // on v1, and before systemd has made the scope.
-func (c *Cgroup) FD() (*os.File, error) { return nil, nil }
-
-// Freeze stops all processes and returns when they stand still.
-func (c *Cgroup) Freeze() error { return errors.ErrUnsupported }
-
-// Thaw lets them go on.
-func (c *Cgroup) Thaw() error { return errors.ErrUnsupported }
-
-// Frozen reports whether the cgroup is frozen; one that is gone is not.
-func (c *Cgroup) Frozen() (bool, error) { return false, errors.ErrUnsupported }
-
-// PIDs are the processes in the cgroup, and with all also those in cgroups
-// below it. There are none in a cgroup that is gone.
-func (c *Cgroup) PIDs(all bool) ([]int, error) { return nil, errors.ErrUnsupported }
-
-// Kill sends a signal to all processes, those in cgroups below included; none
-// that they start meanwhile escapes.
-func (c *Cgroup) Kill(sig unix.Signal) error { return errors.ErrUnsupported }
-
-// Update changes the limits that r names and leaves the others. Device rules
-// can't be changed. If the host refuses one, those before stay changed.
-func (c *Cgroup) Update(r *specs.LinuxResources) error { return errors.ErrUnsupported }
+func (c *Cgroup) FD() (*os.File, error) {
+	if c.None() || !c.unified() || !c.Exists() {
+		return nil, nil
+	}
+	dir, err := os.Open(c.paths[""])
+	if err != nil {
+		return nil, fmt.Errorf("opening the container's cgroup: %w", err)
+	}
+	return dir, nil
+}
 
 // Stats measures what the container uses.
-func (c *Cgroup) Stats() (*cgroups.Stats, error) { return nil, errors.ErrUnsupported }
+func (c *Cgroup) Stats() (*cgroups.Stats, error) {
+	if c.None() {
+		return nil, ErrNone
+	}
+	stats, err := c.manager.GetStats()
+	if err != nil {
+		return nil, fmt.Errorf("measuring what the container's cgroup uses: %w", err)
+	}
+	return stats, nil
+}
 
-// OOMKills counts the processes that the host has killed because the cgroup
-// was out of memory.
-func (c *Cgroup) OOMKills() (uint64, error) { return 0, errors.ErrUnsupported }
+// Update changes the limits that r names and leaves the others. Device rules
+// can't be changed. If the host refuses one, the limits from before are set
+// again.
+func (c *Cgroup) Update(r *specs.LinuxResources) error {
+	if c.None() {
+		return ErrNone
+	}
+	if len(r.Devices) > 0 {
+		return errors.New("linux.resources.devices: device rules can't be changed once the container is made; leave them out")
+	}
+	old := c.config.Resources
+	next := *old
+	next.Unified = maps.Clone(old.Unified)
+	if err := limit(&next, r, c.unified()); err != nil {
+		return err
+	}
+	if err := c.offers(r); err != nil {
+		return err
+	}
+	next.Freezer = cgroups.Undefined
+	next.SkipDevices = true
+	if err := c.manager.Set(&next); err != nil {
+		before := *old
+		before.Freezer, before.SkipDevices = cgroups.Undefined, true
+		if restore := c.manager.Set(&before); restore != nil {
+			err = fmt.Errorf("%w (and the limits from before could not be set again: %v)", err, restore)
+		}
+		return fmt.Errorf("changing the limits of the container's cgroup: %w", explain(err))
+	}
+	next.SkipDevices = false
+	c.config.Resources = &next
+	return nil
+}
 
-// WatchOOM calls f each time that the cgroup ran out of memory, until ctx is
-// done or the cgroup is gone (nil in both cases).
-func (c *Cgroup) WatchOOM(ctx context.Context, f func()) error { return errors.ErrUnsupported }
-
-// Destroy kills what is still in the cgroup, thaws it, and removes it with all
-// cgroups below. It may be called again, and whatever others removed
-// meanwhile counts as done. What does not carry c's mark is removed only if
-// it is empty.
-func (c *Cgroup) Destroy() error { return errors.ErrUnsupported }
+// controllerOf is the controller of a cgroup's file: memory of memory.max.
+func controllerOf(file string) string {
+	name, _, _ := strings.Cut(filepath.Base(file), ".")
+	return name
+}

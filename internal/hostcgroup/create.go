@@ -1,0 +1,171 @@
+package hostcgroup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+)
+
+// Create makes the directories and sets the limits. A cgroup that holds
+// processes or is frozen is refused. If it fails, what it made is gone.
+//
+// systemd makes no scope without processes: with Options.Systemd the cgroup
+// comes to be, limits included, when the first process is added.
+func (c *Cgroup) Create() error {
+	if c.None() {
+		return nil
+	}
+	if err := c.unused(); err != nil {
+		return err
+	}
+	if c.config.Systemd {
+		return nil
+	}
+	return c.make(-1)
+}
+
+// make creates the cgroup, with process pid in it if that is not -1.
+func (c *Cgroup) make(pid int) error {
+	var made []string
+	for _, dir := range c.dirs() {
+		if !cgroups.PathExists(dir) {
+			made = append(made, dir)
+		}
+	}
+	err := c.apply(pid)
+	if err != nil {
+		for _, dir := range made {
+			// What others put into it meanwhile stays.
+			unix.Rmdir(dir)
+		}
+	}
+	return err
+}
+
+func (c *Cgroup) apply(pid int) error {
+	err := c.manager.Apply(pid)
+	c.paths = maps.Clone(c.manager.GetPaths())
+	if errors.Is(err, cgroups.ErrRootless) {
+		if c.unified() {
+			c.paths = nil
+		}
+		if err := c.offers(c.asked); err != nil {
+			return err
+		}
+		slog.Debug("the caller may not make cgroups; the container goes without")
+	} else if err != nil {
+		return fmt.Errorf("making the container's cgroup: %w", explain(err))
+	}
+	// The library only tries to make those of hierarchies without a controller.
+	maps.DeleteFunc(c.paths, func(_, dir string) bool { return !cgroups.PathExists(dir) })
+	for _, dir := range c.dirs() {
+		if err := c.setMark(dir); err != nil {
+			// Destroy then removes the cgroup only when it is empty.
+			slog.Debug(err.Error())
+		}
+	}
+	if c.None() {
+		return nil
+	}
+	if err := c.manager.Set(c.config.Resources); err != nil {
+		return fmt.Errorf("setting the limits of the container's cgroup: %w", explain(err))
+	}
+	return nil
+}
+
+// unused refuses a cgroup that exists and is in use.
+func (c *Cgroup) unused() error {
+	for _, dir := range c.dirs() {
+		pids, err := cgroups.GetAllPids(dir)
+		if err != nil && !gone(err) {
+			return fmt.Errorf("seeing whether the container's cgroup is in use: %w", err)
+		}
+		if len(pids) > 0 {
+			return fmt.Errorf("the container's cgroup %s is not empty, it holds %d process(es); name another one in linux.cgroupsPath, or end them", dir, len(pids))
+		}
+	}
+	frozen, err := c.Frozen()
+	if err != nil {
+		return err
+	}
+	if frozen {
+		return fmt.Errorf("the container's cgroup %s is frozen; name another one in linux.cgroupsPath, or thaw it", c.freezerDir())
+	}
+	return nil
+}
+
+// gone reports whether an error is that of a cgroup that was removed.
+func gone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
+}
+
+// Add moves process pid into the cgroup, or into the one at sub below it,
+// which must exist already. On v1 sub may begin with the controllers that it
+// is for, as with runc: cpu,memory:path.
+func (c *Cgroup) Add(pid int, sub string) error {
+	if c.None() {
+		if sub != "" {
+			return fmt.Errorf("joining cgroup %q below the container's: %w", sub, ErrNone)
+		}
+		return nil
+	}
+	if c.config.Systemd && !c.Exists() {
+		return c.make(pid)
+	}
+	paths, err := c.below(sub)
+	if err != nil {
+		return err
+	}
+	if c.config.Systemd && c.unified() {
+		if err := c.manager.AddPid(strings.TrimPrefix(sub, "/"), pid); err != nil {
+			return fmt.Errorf("adding process %d to the container's systemd unit: %w", pid, err)
+		}
+		return nil
+	}
+	for _, dir := range paths {
+		err := cgroups.WriteCgroupProc(dir, pid)
+		switch {
+		case err == nil:
+		case sub != "" && errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("adding process %d to cgroup %s: there is no such one; make it first, or name another one", pid, dir)
+		case errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("adding process %d to cgroup %s: it gives controllers to cgroups below it, and so can't have processes itself; name one of those", pid, dir)
+		default:
+			return fmt.Errorf("adding process %d to cgroup %s: %w", pid, dir, explain(err))
+		}
+	}
+	return nil
+}
+
+// below are the directories at sub below the container's, the order fixed.
+func (c *Cgroup) below(sub string) ([]string, error) {
+	paths := c.paths
+	if names, rest, ok := strings.Cut(sub, ":"); ok && !c.unified() {
+		paths = map[string]string{}
+		for _, name := range strings.Split(names, ",") {
+			dir, ok := c.paths[name]
+			if !ok {
+				return nil, fmt.Errorf("cgroup %q names controller %q, which the container's cgroup has not", sub, name)
+			}
+			paths[name] = dir
+		}
+		sub = rest
+	}
+	if slices.Contains(strings.Split(sub, "/"), "..") {
+		return nil, fmt.Errorf("cgroup %q leads out of the container's by ..; name one below it", sub)
+	}
+	var dirs []string
+	for _, dir := range paths {
+		dirs = append(dirs, filepath.Join(dir, sub))
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs), nil
+}
