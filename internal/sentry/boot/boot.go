@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"os"
@@ -42,13 +43,17 @@ func Platforms() []string {
 
 // sandbox is a booted kernel and what belongs to it.
 type sandbox struct {
-	kernel   *kernel.Kernel
-	platform platform.Platform
-	init     *kernel.Task
-	pts      *devpts.FS
-	console  *devpts.Console
-	stream   *os.File
-	relayed  chan struct{}
+	kernel    *kernel.Kernel
+	platform  platform.Platform
+	proc      *procfs.FS
+	pts       *devpts.FS
+	terminals terminals
+	// limit is Sandbox.Memory.
+	limit int64
+	// first is the process with which all ends.
+	first *process
+	// server is nil in a sandbox that ends with its starter.
+	server *server
 }
 
 // boot puts the walls around this process and assembles a kernel in it. On
@@ -94,8 +99,12 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		}
 	}
 	s.kernel = kernel.New(kernel.Config{
-		Platform: s.platform, Syscalls: table, Hostname: box.Hostname, Domainname: "(none)", MaxTasks: tasks,
+		Platform: s.platform, Syscalls: table, MaxTasks: tasks,
+		Hostname: box.Hostname, Domainname: cmp.Or(box.Domainname, "(none)"),
+		// A program behind a wall that others use must not notice which one.
+		ProtectInit: box.Server != nil,
 	})
+	s.limit = box.Memory
 	s.kernel.SetMemoryLimit(uint64(box.Memory))
 	memory := s.kernel.MemoryInfo().Total
 	shmem.Sandbox.SetLimit(shmem.Share(memory))
@@ -106,17 +115,35 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		debug.SetMemoryLimit(box.Memory / 2)
 	}
 	s.pts = devpts.New(s.kernel)
-	mounts, err := s.assembleFiles(box, procfs.New(procfs.Config{Kernel: s.kernel, CPUInfo: cpuInfo, Cmdline: "coffer"}))
-	if err != nil {
+	s.proc = procfs.New(procfs.Config{Kernel: s.kernel, CPUInfo: cpuInfo, Cmdline: "coffer"})
+	if err := s.loadFirst(box); err != nil {
 		return nil, err
 	}
-	if err := s.loadInit(box, mounts); err != nil {
-		return nil, err
-	}
-	if err := installFilter(box.Intercept, refusal); err != nil {
+	if err := installFilter(hostCalls(box.Intercept, box.Server != nil), refusal); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// loadFirst makes the first process and loads its program.
+func (s *sandbox) loadFirst(box *Sandbox) (err error) {
+	if box.Server != nil {
+		if s.server, err = newServer(s, box.Server.Listener); err != nil {
+			return err
+		}
+		c, err := s.newContainer(&box.Container, true)
+		if err != nil {
+			return err
+		}
+		s.first, s.server.first, s.server.containers[c.id] = c.init, c, c
+		return nil
+	}
+	mounts, err := s.files(&box.Container)
+	if err != nil {
+		return err
+	}
+	s.first, err = s.newProcess(&box.Process, place{mounts: mounts})
+	return err
 }
 
 // raiseWalls takes the host's files and most privileges away, and returns the
@@ -237,8 +264,8 @@ func CheckTraceFilter(expr string) error {
 }
 
 func (s *sandbox) close() {
-	if s.console != nil {
-		s.console.Close()
+	if s.first != nil {
+		s.first.terminal.close()
 	}
 	if s.platform != nil {
 		s.platform.Close()

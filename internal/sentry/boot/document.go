@@ -25,6 +25,7 @@ func Document() []byte {
 	d.rules("The sentry: donated terminals", terminalCalls())
 	d.rules("The sentry: stubs", stubCalls)
 	d.rules("The sentry: on the ptrace platform only", ptraceCalls)
+	d.rules("The sentry: where it serves a container runtime's commands only", serverCalls)
 	d.heading("Stubs, and only from the stub's own code")
 	for _, c := range stub.HostCalls() {
 		when := ""

@@ -36,13 +36,13 @@ type tree struct {
 	root vfs.Path
 }
 
-// assembleFiles makes the mounts of a sandbox: the host's root under a layer
+// files makes the mounts of a sandbox: the host's root under a layer
 // in memory, the file systems of the kernel's own, and what was bound.
-func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNamespace, error) {
+func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 	// A file system in memory may take half of it, so that programs have the
 	// other half. 0 is tmpfs's own default, half of the host's.
-	size := box.Memory / 2
-	rootFS, err := overlay(box.Root, size)
+	size := s.limit / 2
+	rootFS, err := overlay(&c.Root, size)
 	if err != nil {
 		return nil, fmt.Errorf("laying the writable layer over the root file system: %w", err)
 	}
@@ -60,7 +60,7 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 	sys := sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory, Caches: sysfs.DefaultCaches})
 	s.kernel.AddFileSystem(sys)
 	cgroup := sysfs.NewCgroup(sysfs.Limits{
-		Memory: uint64(box.Memory), Tasks: s.kernel.MaxTasks(),
+		Memory: uint64(s.limit), Tasks: s.kernel.MaxTasks(),
 		Usage: func() (uint64, int) { return s.kernel.MemoryUsed(), s.kernel.TaskCount() },
 	})
 	s.kernel.AddFileSystem(cgroup)
@@ -71,7 +71,7 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 		flags uint64
 		name  string
 	}{
-		{"/proc", proc, safe | unix.MS_NOEXEC, "proc"},
+		{"/proc", s.proc, safe | unix.MS_NOEXEC, "proc"},
 		{"/sys", sys, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
 		{"/sys/fs/cgroup", cgroup, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "cgroup2"},
 		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
@@ -83,7 +83,8 @@ func (s *sandbox) assembleFiles(box *Sandbox, proc vfs.FileSystem) (*vfs.MountNa
 			return nil, fmt.Errorf("mounting %s: %w", m.path, err)
 		}
 	}
-	for _, m := range box.Mounts {
+	for i := range c.Mounts {
+		m := &c.Mounts[i]
 		if err := t.bind(m, size); err != nil {
 			return nil, fmt.Errorf("binding to %s: %w", m.Path, err)
 		}
@@ -105,22 +106,26 @@ func (s *sandbox) memory() (total, free uint64) {
 }
 
 // overlay lays a file system in memory over a host directory.
-func overlay(fd int, size int64) (vfs.FileSystem, error) {
-	lower, err := hostfs.New(hostfs.Local(fd), hostfs.Options{Stable: true})
+func overlay(place *int, size int64) (vfs.FileSystem, error) {
+	lower, err := hostfs.New(hostfs.Local(*place), hostfs.Options{Stable: true})
 	if err != nil {
 		return nil, err
 	}
+	take(place)
 	return overlayfs.New(inMemory(size), lower)
 }
 
 // bind shows a host directory or file at m.Path.
-func (t *tree) bind(m Mount, size int64) error {
+func (t *tree) bind(m *Mount, size int64) error {
 	var fs vfs.FileSystem
 	var err error
 	if m.Overlay {
-		fs, err = overlay(m.FD, size)
+		fs, err = overlay(&m.FD, size)
 	} else {
 		fs, err = hostfs.New(hostfs.Local(m.FD), hostfs.Options{})
+		if err == nil {
+			take(&m.FD)
+		}
 	}
 	if err != nil {
 		return err

@@ -129,8 +129,14 @@ var ptraceCalls = []seccomp.Rule{
 	{Call: unix.SYS_PTRACE, Reason: "this platform traces its stubs; nothing else is in sight in the PID namespace"},
 }
 
+// serverCalls are what a sandbox with a server needs beside.
+var serverCalls = []seccomp.Rule{
+	{Call: unix.SYS_ACCEPT4, Args: []seccomp.Arg{seccomp.Equal(3, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)}, Reason: "connections to the one listening socket, which was donated"},
+	{Call: unix.SYS_RECVMSG, Reason: "requests, with the descriptors of what is to be run"},
+}
+
 // hostCalls is everything that a sentry may ask of the host.
-func hostCalls(intercept string) []seccomp.Rule {
+func hostCalls(intercept string, serves bool) []seccomp.Rule {
 	var rules []seccomp.Rule
 	rules = append(rules, runtimeCalls...)
 	rules = append(rules, fileCalls...)
@@ -138,6 +144,9 @@ func hostCalls(intercept string) []seccomp.Rule {
 	rules = append(rules, stubCalls...)
 	if intercept == "ptrace" {
 		rules = append(rules, ptraceCalls...)
+	}
+	if serves {
+		rules = append(rules, serverCalls...)
 	}
 	return rules
 }
@@ -148,8 +157,8 @@ const endsSentry = unix.SECCOMP_RET_TRAP
 
 // installFilter puts the sentry behind its filter, which answers a call that
 // is not in the table with refusal.
-func installFilter(intercept string, refusal uint32) error {
-	prog, err := seccomp.Build(hostCalls(intercept), refusal)
+func installFilter(calls []seccomp.Rule, refusal uint32) error {
+	prog, err := seccomp.Build(calls, refusal)
 	if err != nil {
 		return fmt.Errorf("building the sentry's seccomp filter: %w", err)
 	}

@@ -57,13 +57,15 @@ func (c *control) receive() (m Message, err error) {
 }
 
 // Main is the sentry's process: it boots one sandbox, runs it to its end and
-// returns the exit code of the process, which says only whether that worked.
+// returns the exit code of the process. It says only whether that worked, but
+// for a sandbox with a server: there it is the first program's.
 func Main() int {
 	// The sentry's heap is small; what matters is how seldom it is collected.
 	debug.SetGCPercent(200)
 	ctl := &control{f: os.NewFile(fdControl, "control")}
 	ctl.r = bufio.NewReader(ctl.f)
-	if err := run(ctl); err != nil {
+	code, err := run(ctl)
+	if err != nil {
 		code := exitFailed
 		var pe *programError
 		if errors.As(err, &pe) {
@@ -74,29 +76,32 @@ func Main() int {
 		}
 		return 1
 	}
-	return 0
+	return code
 }
 
-func run(ctl *control) error {
+func run(ctl *control) (code int, err error) {
 	box, err := readDescription()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if m, err := ctl.receive(); err != nil || m.Op != "start" {
-		return fmt.Errorf("the sentry got %q (%v) where it expected to be told to start", m.Op, err)
+		return 0, fmt.Errorf("the sentry got %q (%v) where it expected to be told to start", m.Op, err)
 	}
 	s, err := boot(box, endsSentry)
 	if err != nil {
-		return Advise(err)
+		return 0, Advise(err)
 	}
 	defer s.close()
-	s.init.Start()
+	if s.served() {
+		return s.serve(ctl)
+	}
+	s.first.task.Start()
 	ctl.send(Message{Op: "started"})
 	go s.obey(ctl)
 	go s.kernel.Watch(os.Stderr)
 	status, clean := s.wait()
 	if clean {
-		s.finishConsole()
+		s.terminals.finish()
 	}
 	last := Message{Op: "exit", Status: int(status)}
 	if c, ok := s.platform.(platform.Counter); ok {
@@ -104,7 +109,7 @@ func run(ctl *control) error {
 		last.Calls, last.Trapped = counts.Calls, counts.Trapped
 	}
 	ctl.send(last)
-	return nil
+	return 0, nil
 }
 
 // lastOrders is how long processes have to end once the first one has. They
@@ -122,7 +127,7 @@ func (s *sandbox) wait() (status kernel.ExitStatus, clean bool) {
 	case status = <-ended:
 		return status, true
 	case <-time.After(lastOrders):
-		return s.init.ThreadGroup().Status(), false
+		return s.first.task.ThreadGroup().Status(), false
 	}
 }
 
@@ -154,11 +159,9 @@ func (s *sandbox) obey(ctl *control) {
 		}
 		switch m.Op {
 		case "signal":
-			s.signal(m.Signal)
+			s.first.task.ThreadGroup().SignalFromHost(int32(m.Signal))
 		case "resize":
-			if s.console != nil {
-				s.console.SetSize(m.Rows, m.Cols)
-			}
+			s.first.terminal.resize(m.Rows, m.Cols)
 		}
 	}
 }

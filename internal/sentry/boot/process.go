@@ -31,103 +31,166 @@ type programError struct {
 
 func (e *programError) Error() string { return e.message }
 
-// loadInit makes the first process and loads its program.
-func (s *sandbox) loadInit(box *Sandbox, mounts *vfs.MountNamespace) error {
-	if len(box.Args) == 0 || box.Args[0] == "" {
-		return &programError{exitFailed, "no command is given"}
-	}
-	cred := auth.New(box.UID, box.GID, box.Groups)
-	root := mounts.Root()
-	cwd, err := s.workingDirectory(box, mounts, root)
-	if err != nil {
+// place is where in the sandbox a process is to be.
+type place struct {
+	mounts *vfs.MountNamespace
+	// namespaces are taken over; nil are those that the sandbox starts with.
+	namespaces *kernel.Namespaces
+	cgroup     *kernel.Cgroup
+}
+
+// process is one that was started from outside of the sandbox.
+type process struct {
+	task     *kernel.Task
+	terminal *terminal // nil without one
+}
+
+// newProcess makes a process and loads its program.
+func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
+	root := at.mounts.Root()
+	fail := func(err error) (*process, error) {
 		root.DecRef()
-		return err
+		if at.namespaces != nil {
+			at.namespaces.Release()
+		}
+		return nil, err
+	}
+	cwd, err := s.workingDirectory(p, at.mounts, root)
+	if err != nil {
+		return fail(err)
 	}
 	fds := vfs.NewFDTable()
-	if err := s.standardStreams(box, fds); err != nil {
-		return err
+	n := new(process)
+	if n.terminal, err = s.streams(p, fds); err != nil {
+		cwd.DecRef()
+		for _, d := range fds.DecRef() {
+			d.DecRef()
+		}
+		return fail(err)
 	}
-	s.init, err = s.kernel.CreateProcess(kernel.ProcessConfig{
-		Credentials: cred, FDs: fds, Comm: path.Base(box.Args[0]),
-		FS: kernel.NewFSContext(mounts, root, cwd, box.Umask),
+	n.task, err = s.kernel.CreateProcess(kernel.ProcessConfig{
+		Credentials: p.credentials(), FDs: fds, Comm: path.Base(p.Args[0]),
+		FS:         kernel.NewFSContext(at.mounts, root, cwd, p.Umask),
+		Namespaces: at.namespaces, Cgroup: at.cgroup,
 	})
 	if err != nil {
-		return fmt.Errorf("making the first process: %w", err)
+		n.terminal.close()
+		return nil, fmt.Errorf("making the process: %w", err)
 	}
-	if s.console != nil {
-		if err := s.console.Attach(s.init); err != nil {
-			return fmt.Errorf("attaching the console: %w", err)
+	if n.terminal != nil {
+		if err := n.terminal.Attach(n.task); err != nil {
+			n.discard()
+			return nil, fmt.Errorf("attaching the console: %w", err)
 		}
 	}
-	if err := s.exec(box); err != nil {
-		s.init.Discard()
-		return err
+	if err := s.exec(n.task, p); err != nil {
+		n.discard()
+		return nil, err
 	}
-	return nil
+	return n, nil
 }
 
-func (s *sandbox) workingDirectory(box *Sandbox, mounts *vfs.MountNamespace, root vfs.Path) (vfs.Path, error) {
-	b := builder{auth.New(box.UID, box.GID, box.Groups)}
-	cwd, err := mounts.Resolve(b, vfs.Origin{Root: root, Start: root}, box.Cwd, vfs.WantDirectory)
-	if err != nil {
-		return cwd, &programError{exitFailed, fmt.Sprintf(
-			"the working directory %s cannot be entered in the sandbox (%v): give another one with --cwd, or show it with --bind", box.Cwd, err)}
-	}
-	return cwd, nil
+// credentials are those that the process starts with.
+func (p *Process) credentials() *auth.Credentials { return auth.New(p.UID, p.GID, p.Groups) }
+
+// discard drops a process that was not started.
+func (n *process) discard() {
+	n.task.Discard()
+	n.terminal.close()
 }
 
-// standardStreams gives the first process its descriptors 0 to 2.
-func (s *sandbox) standardStreams(box *Sandbox, fds *vfs.FDTable) error {
-	var files [3]*vfs.FileDescription
-	if box.Console >= 0 {
-		if err := s.startConsole(box); err != nil {
-			return err
+func (s *sandbox) workingDirectory(p *Process, mounts *vfs.MountNamespace, root vfs.Path) (vfs.Path, error) {
+	cwd, err := mounts.Resolve(builder{p.credentials()}, vfs.Origin{Root: root, Start: root}, p.Cwd, vfs.WantDirectory)
+	if err == nil {
+		return cwd, nil
+	}
+	cure := "give another one with --cwd, or show it with --bind"
+	if s.served() {
+		cure = "change the process's cwd, or let its user enter the directory"
+	}
+	return cwd, &programError{exitFailed, fmt.Sprintf("the working directory %s cannot be entered in the sandbox (%v): %s", p.Cwd, err, cure)}
+}
+
+// streams gives a process its first descriptors, and a terminal if it is to
+// have one.
+func (s *sandbox) streams(p *Process, fds *vfs.FDTable) (*terminal, error) {
+	donated := []*int{&p.Stdio[0], &p.Stdio[1], &p.Stdio[2]}
+	var term *terminal
+	if p.Console >= 0 {
+		var err error
+		if term, err = s.newTerminal(p); err != nil {
+			return nil, err
 		}
-		d := s.console.Open()
-		files = [3]*vfs.FileDescription{d, d, d}
+		d := term.Open()
 		defer d.DecRef()
-	} else {
-		for i, fd := range box.Stdio {
-			for j := range i {
-				// "2>&1": one description, so one offset.
-				if hostfs.SameDescription(box.Stdio[j], fd) {
-					files[i] = files[j]
-				}
+		for i := range 3 {
+			if _, err := fds.Install(d, 0, descriptorsMax, false); err != nil {
+				term.close()
+				return nil, fmt.Errorf("installing descriptor %d: %w", i, err)
 			}
-			if files[i] != nil {
-				unix.Close(fd)
-				continue
+		}
+		donated = nil
+	}
+	for i := range p.Extra {
+		donated = append(donated, &p.Extra[i])
+	}
+	if err := install(fds, donated); err != nil {
+		term.close()
+		return nil, err
+	}
+	return term, nil
+}
+
+// install puts donated descriptors into the table, at the lowest free numbers.
+func install(fds *vfs.FDTable, donated []*int) error {
+	type taken struct {
+		fd   int
+		file *vfs.FileDescription
+	}
+	var all []taken
+	for i, place := range donated {
+		fd := *place
+		var d *vfs.FileDescription
+		for _, o := range all {
+			// "2>&1": one description, so one offset.
+			if hostfs.SameDescription(o.fd, fd) {
+				d = o.file
+				unix.Close(take(place))
+				break
 			}
-			d, err := hostfs.NewFD(fd, "")
-			if err != nil {
+		}
+		if d == nil {
+			var err error
+			if d, err = hostfs.NewFD(fd, ""); err != nil {
 				return fmt.Errorf("donating descriptor %d: %w", i, err)
 			}
 			defer d.DecRef()
-			files[i] = d
+			all = append(all, taken{take(place), d})
 		}
-	}
-	for i, d := range files {
-		if _, err := fds.Install(d, int32(i), 3, false); err != nil {
+		if _, err := fds.Install(d, 0, descriptorsMax, false); err != nil {
 			return fmt.Errorf("installing descriptor %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// exec loads the first program, found as a shell finds it.
-func (s *sandbox) exec(box *Sandbox) error {
-	name := box.Args[0]
+// descriptorsMax bounds the number of a process's donated descriptors.
+const descriptorsMax = 3 + extraMax
+
+// exec loads a process's program, found as a shell finds it.
+func (s *sandbox) exec(t *kernel.Task, p *Process) error {
+	name := p.Args[0]
 	if strings.Contains(name, "/") {
-		err := syscalls.Exec(s.init, name, box.Args, box.Env)
-		if errors.Is(err, unix.ENOENT) && s.exists(name) {
+		err := syscalls.Exec(t, name, p.Args, p.Env)
+		if errors.Is(err, unix.ENOENT) && exists(t, name) {
 			err = errInterpreter
 		}
-		return explainExec(name, err)
+		return s.explainExec(name, err)
 	}
 	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	for _, e := range box.Env {
-		if p, ok := strings.CutPrefix(e, "PATH="); ok {
-			search = p
+	for _, e := range p.Env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = v
 		}
 	}
 	found := error(unix.ENOENT)
@@ -135,35 +198,38 @@ func (s *sandbox) exec(box *Sandbox) error {
 		if dir == "" {
 			dir = "."
 		}
-		err := syscalls.Exec(s.init, path.Join(dir, name), box.Args, box.Env)
+		err := syscalls.Exec(t, path.Join(dir, name), p.Args, p.Env)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.ENOENT) && s.exists(path.Join(dir, name)):
+		case errors.Is(err, unix.ENOENT) && exists(t, path.Join(dir, name)):
 			found = errInterpreter // unless a later directory has one that can be run
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		case errors.Is(err, unix.EACCES):
 			found = err // unless a later directory has one that can be run
 		default:
-			return explainExec(path.Join(dir, name), err)
+			return s.explainExec(path.Join(dir, name), err)
 		}
 	}
 	if found == unix.ENOENT {
+		if s.served() {
+			return &programError{exitNotFound, fmt.Sprintf("exec: %q: executable file not found in $PATH (%s)", name, search)}
+		}
 		return &programError{exitNotFound, fmt.Sprintf("%s: not found in the sandbox's PATH (%s)", name, search)}
 	}
-	return explainExec(name, found)
+	return s.explainExec(name, found)
 }
 
 // errInterpreter says that a program is there, and what it needs is not.
 var errInterpreter = errors.New("missing interpreter")
 
 // exists reports whether there is a file of that name.
-func (s *sandbox) exists(name string) bool {
-	fs := s.init.FS()
+func exists(t *kernel.Task, name string) bool {
+	fs := t.FS()
 	root, cwd := fs.Root(), fs.Cwd()
 	defer root.DecRef()
 	defer cwd.DecRef()
-	p, err := fs.Mounts().Resolve(s.init, vfs.Origin{Root: root, Start: cwd}, name, 0)
+	p, err := fs.Mounts().Resolve(t, vfs.Origin{Root: root, Start: cwd}, name, 0)
 	if err == nil {
 		p.DecRef()
 	}
@@ -171,7 +237,7 @@ func (s *sandbox) exists(name string) bool {
 }
 
 // explainExec says in words why a program cannot be run.
-func explainExec(name string, err error) error {
+func (s *sandbox) explainExec(name string, err error) error {
 	code, why := exitNotExecutable, ""
 	var foreign *loader.ForeignError
 	switch {
@@ -201,10 +267,13 @@ func explainExec(name string, err error) error {
 	default:
 		why = err.Error()
 	}
+	if s.served() {
+		// As runc says it, which those who call container runtimes look for.
+		errno := "permission denied"
+		if code == exitNotFound {
+			errno = "no such file or directory"
+		}
+		return &programError{code, fmt.Sprintf("exec: %q: %s: %s", name, errno, why)}
+	}
 	return &programError{code, fmt.Sprintf("%s cannot be run: %s", name, why)}
-}
-
-// signal passes a signal of the host on to the first program.
-func (s *sandbox) signal(sig int) {
-	s.init.ThreadGroup().SignalFromHost(int32(sig))
 }

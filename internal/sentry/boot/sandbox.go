@@ -56,8 +56,9 @@ type Trace struct {
 // Message is one line, JSON, on the control socket between the sentry and
 // who started it. The sentry reads commands and writes events.
 type Message struct {
-	// Op is "signal" or "resize" towards the sentry; "started", "exit" or
-	// "error" from it.
+	// Op is "start", "signal" or "resize" towards the sentry; "started", "exit"
+	// or "error" from it. A sandbox with a server sends "created" for "started"
+	// and is answered "keep", which ends the conversation.
 	Op     string `json:"op"`
 	Signal int    `json:"signal,omitempty"`
 	Rows   uint16 `json:"rows,omitempty"`

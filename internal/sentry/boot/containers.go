@@ -1,0 +1,205 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"coffer/internal/sentry/fs/procfs"
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// container is one container of a sandbox with a server.
+type container struct {
+	s      *sandbox
+	id     string
+	init   *process
+	cgroup *kernel.Cgroup
+	// begin is closed for the program to run, and gate with it.
+	begin chan struct{}
+
+	mu      sync.Mutex
+	gate    int
+	started bool
+	// gone says that nothing may be started in it any more.
+	gone bool
+}
+
+// newContainer makes a container up to its program, which waits for start.
+// first is that of the sandbox, whose namespaces are the kernel's own.
+func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
+	n := &container{s: s, id: c.ID, cgroup: s.kernel.NewCgroup(), begin: make(chan struct{}), gate: -1}
+	at := place{cgroup: n.cgroup}
+	if !first {
+		var err error
+		if at.namespaces, err = s.server.namespaces(c); err != nil {
+			return nil, err
+		}
+	}
+	mounts, err := s.files(c)
+	if err != nil {
+		if at.namespaces != nil {
+			at.namespaces.Release()
+		}
+		return nil, err
+	}
+	defer mounts.DecRef()
+	at.mounts = mounts
+	if n.init, err = s.newProcess(&c.Process, at); err != nil {
+		return nil, err
+	}
+	if c.Gate != 0 {
+		n.gate = take(&c.Gate)
+	}
+	return n, nil
+}
+
+// group is the container's first process.
+func (c *container) group() *kernel.ThreadGroup { return c.init.task.ThreadGroup() }
+
+// start lets the program run.
+func (c *container) start() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.started:
+		return fmt.Errorf("container %s was started before", c.id)
+	case c.gone || c.group().Ending():
+		return fmt.Errorf("container %s has ended", c.id)
+	}
+	c.started = true
+	close(c.begin)
+	if c.gate >= 0 {
+		unix.Close(c.gate)
+		c.gate = -1
+	}
+	return nil
+}
+
+// signal sends a signal from outside to the first process, or to all of them.
+func (c *container) signal(sig int32, all bool) error {
+	if !kernel.ValidSignal(sig) {
+		return fmt.Errorf("%d is no signal", sig)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !all && c.group().Ending() {
+		return fmt.Errorf("the first process of container %s has ended", c.id)
+	}
+	if !c.started && kernel.Terminates(sig) {
+		// There is no program yet that could want anything else.
+		c.group().Terminate(sig)
+		return nil
+	}
+	if !all {
+		return c.group().SignalFromHost(sig)
+	}
+	var first error
+	for _, g := range c.cgroup.ThreadGroups() {
+		if err := g.SignalFromHost(sig); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// exec starts another process in the namespaces that the first one is in now.
+func (c *container) exec(p *Process) (*process, error) {
+	t := c.group().Representative()
+	if t == nil {
+		return nil, fmt.Errorf("container %s has ended", c.id)
+	}
+	ns, err := t.InNamespace("mnt")
+	if err != nil {
+		return nil, fmt.Errorf("container %s has ended", c.id)
+	}
+	defer kernel.DropNamespace(ns)
+	at := place{mounts: ns.(*vfs.MountNamespace), cgroup: c.cgroup}
+	if at.namespaces, err = t.JoinNamespaces(); err != nil {
+		return nil, fmt.Errorf("container %s has ended", c.id)
+	}
+	n, err := c.s.newProcess(p, at)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		n.discard()
+		return nil, fmt.Errorf("container %s has ended", c.id)
+	}
+	n.task.Start()
+	return n, nil
+}
+
+// destroy ends all processes of the container for good, and returns when they
+// have ended.
+func (c *container) destroy() {
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	all := c.cgroup.ThreadGroups()
+	c.cgroup.Kill()
+	for _, g := range append(c.cgroup.ThreadGroups(), all...) {
+		<-g.Done()
+	}
+}
+
+// commandMaxShown bounds what is shown of a process's arguments, in bytes.
+const commandMaxShown = 256
+
+// processes lists what runs in the container.
+func (c *container) processes() []ProcessInfo {
+	var list []ProcessInfo
+	pids := c.group().PIDs()
+	for _, g := range c.cgroup.ThreadGroups() {
+		t := g.Representative()
+		if t == nil {
+			continue // a zombie
+		}
+		user, system := g.CPUTime()
+		list = append(list, ProcessInfo{
+			PID: g.IDIn(pids), PPID: g.PPIDIn(pids), UID: t.Credentials().RUID, Threads: len(g.Tasks()),
+			CPU: uint64(user + system), Command: procfs.CommandLine(g, commandMaxShown),
+		})
+	}
+	return list
+}
+
+// namespaces makes those of a container that is not the first.
+func (v *server) namespaces(c *Container) (*kernel.Namespaces, error) {
+	config := kernel.NamespaceConfig{Hostname: c.Hostname, Domainname: c.Domainname}
+	for _, j := range []struct {
+		kind, id string
+		into     **kernel.Namespaces
+	}{
+		{"PID", c.Join.PID, &config.PID}, {"IPC", c.Join.IPC, &config.IPC},
+		{"UTS", c.Join.UTS, &config.UTS}, {"network", c.Join.Net, &config.Net},
+	} {
+		if j.id == "" {
+			continue
+		}
+		other, err := v.container(j.id)
+		if err != nil {
+			return nil, fmt.Errorf("joining a %s namespace: %w", j.kind, err)
+		}
+		t := other.group().Representative()
+		if t == nil {
+			return nil, fmt.Errorf("joining the %s namespace of container %s: it has ended", j.kind, j.id)
+		}
+		ns, err := t.JoinNamespaces()
+		if err != nil {
+			return nil, fmt.Errorf("joining the %s namespace of container %s: it has ended", j.kind, j.id)
+		}
+		defer ns.Release()
+		*j.into = ns
+	}
+	ns, err := v.s.kernel.NewNamespaces(config)
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, fmt.Errorf("the sandbox has %d namespaces already: end what made them", kernel.MaxNamespaces)
+	}
+	return ns, err
+}
