@@ -7,7 +7,7 @@ GO ?= go
 # one is reported as a failure by go test.
 FUZZTIME ?= 20000x
 
-.PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps clean
+.PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps conformance clean
 
 build:
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/coffer ./cmd/coffer
@@ -51,6 +51,12 @@ bench-quick: bench-deps build
 
 bench-deps:
 	@scripts/bench-deps
+
+# The validation suite of opencontainers/runtime-tools against both walls, runc and
+# crun, or against RUNTIME: docs/conformance.md. CONFORMANCE is for more flags.
+conformance: build
+	@scripts/conformance-deps
+	@scripts/conformance $(CONFORMANCE)
 
 clean:
 	rm -rf bin
