@@ -41,6 +41,16 @@ mount -o remount,bind,ro b; touch b/x 2>/dev/null || echo refused; mount --move 
 cd /tmp; mkdir r; mount --bind / r; echo in >r/only-here; chroot r /bin/sh -c 'cat /only-here; cd ..; pwd'
 setpriv --reuid 1000 --regid 1000 --clear-groups --no-new-privs --bounding-set -all sh -c 'id -u; grep -c "^CapBnd:.0*$" /proc/self/status'`,
 			"in\n/\n1000\n1\n"},
+		{"bwrap-seccomp", []string{"bwrap", "python3"}, nil, `
+python3 -c '
+import struct, sys
+# By struct sock_filter: load the number; mkdir and mkdirat give ENOSPC, all else may be.
+for code, jt, jf, k in (0x20, 0, 0, 0), (0x15, 1, 0, 83), (0x15, 0, 1, 258), (6, 0, 0, 0x50000 | 28), (6, 0, 0, 0x7fff0000):
+    sys.stdout.buffer.write(struct.pack("HBBI", code, jt, jf, k))' >/tmp/filter
+bwrap --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --seccomp 9 9</tmp/filter sh -c '
+	mkdir /tmp/d 2>&1 | sed "s/.*: //"; echo >/tmp/f && ls /tmp; grep Seccomp: /proc/self/status'
+mkdir /tmp/d && echo outside; printf xxxxyyyy >/tmp/bad; bwrap --ro-bind / / --seccomp 9 9</tmp/bad true 2>/dev/null; echo "status $?"`,
+			"No space left on device\nf\nSeccomp:\t2\noutside\nstatus 1\n"},
 		{"bwrap", []string{"bwrap"}, nil, bwrapScript, bwrapOutput},
 		{"bwrap-unprivileged", []string{"bwrap"}, []string{"--user", "nobody"}, bwrapScript, strings.Replace(bwrapOutput, "0\n", "65534\n", 1)},
 	}

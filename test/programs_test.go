@@ -184,7 +184,8 @@ func (p program) test(t *testing.T, flags ...string) {
 		}
 	}
 	script := "export LC_ALL=C TZ=UTC; d=$(mktemp -d) && cd $d || exit 99\n" + p.script + "\nr=$?; cd /; rm -rf $d; exit $r\n"
-	want := run(t, 2*time.Minute, "/", "", "bash", "-c", script)
+	// The times are for what hangs: a busy host takes many times what it takes.
+	want := run(t, 10*time.Minute, "/", "", "bash", "-c", script)
 	if want.code == 99 || want.stdout == "" {
 		t.Fatalf("natively it failed, exit status %d:\n%s", want.code, want.stderr)
 	}
@@ -193,7 +194,7 @@ func (p program) test(t *testing.T, flags ...string) {
 			argv := append([]string{coffer(t)}, w.args...)
 			argv = append(append(argv, "--cwd", "/"), flags...)
 			argv = append(argv, "--", "bash", "-c", script)
-			got := run(t, 4*time.Minute, "/", "", argv...)
+			got := run(t, 15*time.Minute, "/", "", argv...)
 			if got.stdout != want.stdout || got.code != want.code {
 				t.Errorf("exit status %d, natively %d; output:\n%s\nnatively:\n%s\nstandard error:\n%s",
 					got.code, want.code, tail(got.stdout), tail(want.stdout), tail(got.stderr))

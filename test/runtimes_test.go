@@ -83,6 +83,71 @@ if __name__ == "__main__":
     os.waitpid(pid, 0); print(db.execute("select count(*), sum(x) from t").fetchone())
 X
 python3 p.py; echo "status $?"`},
+	// Its own cache makes it compile what it needs of the standard library.
+	{"go-toolchain", []string{"go", "gofmt"}, `
+mkdir -p m/words && cd m
+export GOCACHE=$d/cache GOPATH=$d/path GOPROXY=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOTELEMETRY=off CGO_ENABLED=0 HOME=$d
+cat >go.mod <<'Y'
+module example.com/m
+
+go 1.21
+Y
+cat >words/words.go <<'Y'
+// Package words counts.
+package words
+
+import "strings"
+
+// Count counts the words of a text.
+func Count(s string) map[string]int {
+	m := map[string]int{}
+	for _, w := range strings.Fields(s) {
+		m[w]++
+	}
+	return m
+}
+Y
+cat >words/words_test.go <<'Y'
+package words
+
+import "testing"
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	if n := Count("a b a")["a"]; n != 2 {
+		t.Errorf("%d", n)
+	}
+}
+
+func TestFails(t *testing.T) { t.Fatal("as it should") }
+
+func BenchmarkCount(b *testing.B) {
+	for i := 0; i < b.N; i++ {
+		Count("a b a")
+	}
+}
+Y
+cat >main.go <<'Y'
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"example.com/m/words"
+)
+
+func main() {
+	m := words.Count("go builds go")
+	fmt.Println(m["go"], len(m))
+	os.Exit(m["go"] + 1)
+}
+Y
+go build -o prog . ; echo "build $?"; ./prog; echo "status $?"
+go build -o prog . && echo cached; go vet ./... ; echo "vet $?"
+go test -run Count -bench . -benchtime 10x ./words >out; echo "test $?"; grep -c '^ok' out
+go test ./words | grep -E '^(---|FAIL|    words)' | sed 's/ (.*\|\t.*//' ; go list -deps . | grep -c example
+sed -i 's/int {/int {{/' words/words.go; go build ./... 2>&1 | grep -c 'syntax error'; gofmt -l . 2>&1 | grep -c words.go`},
 }
 
 func TestRuntimes(t *testing.T) {
