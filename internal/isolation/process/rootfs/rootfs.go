@@ -21,9 +21,13 @@
 package rootfs
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Config says which root file system to make.
@@ -43,4 +47,98 @@ type Config struct {
 const RootSource = -1
 
 // Root is a container's root file system while it is made.
-type Root struct{}
+type Root struct {
+	cfg     *Config
+	fd      int // O_PATH of the root of the container's root mount
+	mounter mounter
+	late    []lateReadonly
+}
+
+// lateReadonly is a mount that becomes read-only when nothing more has to be
+// made in it.
+type lateReadonly struct {
+	fd   int
+	name string // for errors
+}
+
+// Prepare makes all mounts, devices and links below the container's root,
+// which remains below the old root. The caller is in the container's
+// namespaces, the cgroup namespace included, and in its cgroup, and alone in
+// its process.
+func Prepare(cfg *Config) (*Root, error) {
+	defer closeSources(cfg.Sources)
+	// Modes are meant as the spec has them.
+	defer unix.Umask(unix.Umask(0))
+	r := &Root{cfg: cfg, fd: -1, mounter: newMounter()}
+	if err := r.prepare(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Root) prepare() error {
+	if err := r.isolatePropagation(); err != nil {
+		return err
+	}
+	if err := r.mountRoot(); err != nil {
+		return fmt.Errorf("root.path %q: %w", r.cfg.Spec.Root.Path, err)
+	}
+	for i := range r.cfg.Spec.Mounts {
+		m := &r.cfg.Spec.Mounts[i]
+		if err := r.mount(i, m); err != nil {
+			return fmt.Errorf("%s: %w", mountName(i, m), err)
+		}
+	}
+	if r.ownDev() {
+		return r.makeDev()
+	}
+	return nil
+}
+
+// mountName is how errors name a mount of the spec.
+func mountName(i int, m *specs.Mount) string {
+	return fmt.Sprintf("mounts[%d] %q", i, m.Destination)
+}
+
+// Close gives up the descriptors. It may be called at any time, more than once.
+func (r *Root) Close() {
+	for _, l := range r.late {
+		unix.Close(l.fd)
+	}
+	r.late = nil
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+// hostPath is the path on the host that the spec means by one that may be
+// relative to the bundle.
+func hostPath(bundle, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(bundle, name)
+}
+
+// hasNamespace reports whether the spec asks for a namespace of a type, a new
+// one or an old one.
+func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
+	return spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
+}
+
+// place finds or makes where something is mounted: a directory or a file.
+func (r *Root) place(name string, dir bool, links linked) (place, error) {
+	fd, err := makeFile(r.fd, name, dir, links)
+	if err != nil {
+		return place{}, fmt.Errorf("finding the destination: %w", because(err,
+			cure{unix.ELOOP, "a symbolic link is not allowed here, or they lead round in a circle"},
+			cure{unix.ENOTDIR, "a part of the path is not a directory"},
+			cure{unix.EACCES, "the container's root user may not go there"}))
+	}
+	if err := checkNotInProc(name, fd); err != nil {
+		return place{}, closeIf(fd, err)
+	}
+	return place{fd: fd, again: func() (int, error) { return lookup(r.fd, name, pathFlags, 0) }}, nil
+}

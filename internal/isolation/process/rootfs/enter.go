@@ -1,0 +1,212 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// isolatePropagation sees to it that what is mounted here stays here. In a
+// new mount namespace all mounts are still peers of the host's.
+func (r *Root) isolatePropagation() error {
+	a := attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}
+	p, err := r.propagation()
+	switch {
+	case err != nil:
+		return err
+	case p&unix.MS_SHARED != 0:
+		// Then the spec's bind mounts may stay peers of the host's (volumes that
+		// a container mounts things in, for others), which they could not be of
+		// slaves. mountRoot isolates the root by itself.
+		return nil
+	case p&(unix.MS_PRIVATE|unix.MS_UNBINDABLE) != 0:
+		// What is unbindable could not be copied; Finish sets it.
+		a.propagation[0] = unix.MS_PRIVATE | unix.MS_REC
+	}
+	fd, err := unix.Open("/", pathFlags|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := r.mounter.change(fd, &a); err != nil {
+		return fmt.Errorf("keeping the container's mounts from the host: %w", because(err,
+			cure{unix.EPERM, "this needs CAP_SYS_ADMIN in the mount namespace's user namespace"},
+			cure{unix.EINVAL, "/ is not a mount point: coffer was started in a chroot(2); bind-mount its root on itself"}))
+	}
+	return nil
+}
+
+// propagation is linux.rootfsPropagation, 0 if it is not given.
+func (r *Root) propagation() (uint, error) {
+	name := r.cfg.Spec.Linux.RootfsPropagation
+	if name == "" {
+		return 0, nil
+	}
+	p, ok := propagationOptions[name]
+	if !ok {
+		return 0, fmt.Errorf("linux.rootfsPropagation %q: it is private, shared, slave or unbindable", name)
+	}
+	return p, nil
+}
+
+// mountRoot makes the container's root a mount of its own, on itself where
+// hooks look for it. A root that the parent has opened, since init may not go
+// there, is mounted on / else, where nobody looks.
+func (r *Root) mountRoot() error {
+	name := hostPath(r.cfg.Bundle, r.cfg.Spec.Root.Path)
+	s := source{fd: -1, recursive: true}
+	if f := r.cfg.Sources[RootSource]; f != nil {
+		s.fd, s.detached = int(f.Fd()), true
+	}
+	at, err := unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
+	if s.detached && (err == unix.EACCES || err == unix.ENOENT) {
+		name = "/"
+		at, err = unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
+	}
+	if err != nil {
+		return because(err,
+			cure{unix.ENOENT, "it must exist in the bundle"},
+			cure{unix.ENOTDIR, "it must be a directory"},
+			cure{unix.EACCES, "the user that the container's root is on the host may not go there"})
+	}
+	defer unix.Close(at)
+	if !s.detached {
+		s.fd = at
+	}
+	var a attributes
+	p, err := r.propagation()
+	if err != nil {
+		return err
+	}
+	if p&unix.MS_SHARED != 0 {
+		if err := r.privateMountOf(at); err != nil {
+			return fmt.Errorf("keeping what is mounted on it from the host: %w", err)
+		}
+		a.propagation = []uint{unix.MS_PRIVATE | unix.MS_REC}
+	}
+	again := func() (int, error) { return unix.Open(name, pathFlags|unix.O_DIRECTORY, 0) }
+	r.fd, err = r.mounter.bind(s, place{fd: at, again: again}, &a)
+	return err
+}
+
+// privateMountOf makes the mount that a directory lies in private, in this
+// namespace.
+func (r *Root) privateMountOf(dir int) error {
+	fd, err := unix.Openat(dir, ".", pathFlags|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { unix.Close(fd) }()
+	for {
+		var st unix.Statx_t
+		if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
+			return err
+		}
+		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			return r.mounter.change(fd, &attributes{propagation: []uint{unix.MS_PRIVATE}})
+		}
+		up, err := unix.Openat(fd, "..", pathFlags|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		unix.Close(fd)
+		fd = up
+	}
+}
+
+// Enter makes the container's root the process's root and working directory,
+// and drops the old one.
+func (r *Root) Enter() error {
+	if r.cfg.NoPivot {
+		return r.moveRoot()
+	}
+	old, err := unix.Open("/", pathFlags|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("entering the root: opening the old one: %w", err)
+	}
+	defer unix.Close(old)
+	if err := unix.Fchdir(r.fd); err != nil {
+		return fmt.Errorf("entering the root: %w", err)
+	}
+	// The old root is put on top of the new one (pivot_root(2), NOTES), so no
+	// directory is needed for it.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("entering the root by pivot_root(2): %w", because(err,
+			cure{unix.EINVAL, "the host's root is on the initial RAM file system, or shared: try --no-pivot"},
+			cure{unix.EPERM, "this needs CAP_SYS_ADMIN in the mount namespace's user namespace"}))
+	}
+	if err := unix.Fchdir(old); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	// Unmounting must not reach the host: neither its mounts, nor those that
+	// the root's propagation has left as peers.
+	if err := unix.Mount("", ".", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("leaving the old root: keeping that from the host: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("entering the root: %w", err)
+	}
+	return nil
+}
+
+// moveRoot moves the root's mount over the old root's and makes it the
+// process's root. The old root stays below, out of reach of paths; but since
+// the kernel lets new proc and sysfs file systems be mounted in a user
+// namespace only if there is one in sight that nothing covers, those of the
+// host must not stay for a container to take as such.
+func (r *Root) moveRoot() error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	inside, err := fdPath(r.fd)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.kind != "proc" && m.kind != "sysfs" || m.root != "/" || isBelow(m.point, inside) {
+			continue
+		}
+		if err := hide(m.point); err != nil {
+			return fmt.Errorf("entering the root without pivot_root(2): hiding the host's %s: %w", m.point, err)
+		}
+	}
+	if err := unix.Fchdir(r.fd); err != nil {
+		return fmt.Errorf("entering the root: %w", err)
+	}
+	// Were it shared still, the host's root would be covered too.
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("entering the root without pivot_root(2): keeping that from the host: %w", err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("entering the root without pivot_root(2): moving its mount: %w", err)
+	}
+	if err := errors.Join(unix.Chroot("."), unix.Chdir("/")); err != nil {
+		return fmt.Errorf("entering the root by chroot(2): %w", err)
+	}
+	return nil
+}
+
+// hide unmounts what is mounted at a point, or covers it where it is locked.
+func hide(point string) error {
+	if err := unix.Mount("", point, "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	err := unix.Unmount(point, unix.MNT_DETACH)
+	switch err {
+	case unix.EINVAL, unix.EPERM:
+		return unix.Mount("tmpfs", point, "tmpfs", unix.MS_RDONLY, "size=0,nr_inodes=1")
+	}
+	return err
+}
+
+// isBelow reports whether an absolute path is top or below it.
+func isBelow(name, top string) bool {
+	rel, err := filepath.Rel(top, name)
+	return err == nil && filepath.IsLocal(rel)
+}

@@ -1,0 +1,233 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// mount makes one of the spec's mounts.
+func (r *Root) mount(i int, m *specs.Mount) error {
+	o := parseOptions(m.Options)
+	o.bind = o.bind || m.Type == "bind"
+	dest := cleanPath(m.Destination)
+	if dest == "/" && !o.remount {
+		return errors.New("it would cover the root: say in root.path what the root is")
+	}
+	if o.copyUp && (o.bind || m.Type != "tmpfs") {
+		return errors.New("option tmpcopyup: only a tmpfs is filled with what it covers")
+	}
+	if o.idmap && !o.bind {
+		return errors.New("option idmap: only a bind mount can be ID-mapped")
+	}
+	switch {
+	case o.remount:
+		return r.remount(dest, m, &o)
+	case o.bind:
+		return r.bind(i, dest, m, &o)
+	case m.Type == "":
+		return errors.New("it has no type: name the file system, or add the option bind or rbind")
+	case m.Type == "cgroup":
+		return r.mountCgroup(dest, &o)
+	case m.Type == "sysfs":
+		return r.mountSysfs(dest, m, &o)
+	}
+	return r.create(dest, m, &o)
+}
+
+// bind makes a bind mount.
+func (r *Root) bind(i int, dest string, m *specs.Mount, o *options) error {
+	var s source
+	if f := r.cfg.Sources[i]; f != nil {
+		s = source{fd: int(f.Fd()), detached: true}
+	} else {
+		if o.idmap || len(m.UIDMappings) > 0 {
+			return errors.New("an ID-mapped mount must be made by the runtime outside the container, and was not")
+		}
+		fd, err := openSource(hostPath(r.cfg.Bundle, m.Source))
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		s = source{fd: fd, recursive: o.recursive}
+	}
+	isProc, err := isProcRoot(s.fd)
+	if err != nil {
+		return err
+	}
+	if err := checkOverProc(dest, isProc); err != nil {
+		return err
+	}
+	fd, err := r.bindTo(s, dest, true, &o.attributes)
+	if err != nil {
+		return fmt.Errorf("binding %s: %w", m.Source, err)
+	}
+	return unix.Close(fd)
+}
+
+// bindTo binds a source to a path in the container, made if it is missing.
+func (r *Root) bindTo(s source, dest string, links linked, a *attributes) (int, error) {
+	dir, err := isDir(s.fd)
+	if err != nil {
+		return -1, err
+	}
+	at, err := r.place(dest, dir, links)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(at.fd)
+	return r.mounter.bind(s, at, a)
+}
+
+// openSource opens what is bind-mounted, a path on the host.
+func openSource(name string) (int, error) {
+	fd, err := unix.Open(name, pathFlags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening the source %s: %w", name, because(err,
+			cure{unix.ENOENT, "it must exist on the host: make it, or correct the path"},
+			cure{unix.EACCES, "the user that the container's root is on the host may not go there"}))
+	}
+	return fd, nil
+}
+
+// create mounts a new file system.
+func (r *Root) create(dest string, m *specs.Mount, o *options) error {
+	if err := checkOverProc(dest, m.Type == "proc"); err != nil {
+		return err
+	}
+	// What a link leads to instead of /proc could be made to look like it
+	// later, when the runtime and the container rely on it.
+	at, err := r.place(dest, true, m.Type != "proc" && m.Type != "sysfs")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at.fd)
+	fs := filesystem{kind: m.Type, source: m.Source, super: o.super, data: o.data}
+	var fill func(root int) error
+	if m.Type == "tmpfs" {
+		if fs.data, err = keepMode(at.fd, fs.data); err != nil {
+			return err
+		}
+		if o.copyUp {
+			fill = func(root int) error { return copyUp(at.fd, root) }
+		}
+	}
+	fs.data = r.label(&fs)
+	a := o.attributes
+	late := a.set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || dest == "/dev")
+	if late {
+		a.set &^= unix.MOUNT_ATTR_RDONLY
+	} else if a.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		fs.super |= unix.MS_RDONLY
+	}
+	fd, err := r.mounter.create(&fs, at, &a, fill)
+	if err != nil {
+		return fmt.Errorf("mounting a file system of type %s: %w", m.Type, err)
+	}
+	if m.Type == "mqueue" {
+		if err := r.labelFile(fd); err != nil {
+			return closeIf(fd, err)
+		}
+	}
+	if late {
+		r.late = append(r.late, lateReadonly{fd: fd, name: dest})
+		return nil
+	}
+	return unix.Close(fd)
+}
+
+// mountSysfs mounts sysfs, which shows a network namespace and can be mounted
+// by its owner only. In a user namespace without a network namespace of its
+// own, the container shares the host's anyway, and is shown the host's sysfs,
+// read-only.
+func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
+	err := r.create(dest, m, o)
+	if !errors.Is(err, unix.EPERM) || !hasNamespace(r.cfg.Spec, specs.UserNamespace) {
+		return err
+	}
+	fd, err := openSource("/sys")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if ok, err := isOn(fd, unix.SYSFS_MAGIC); err != nil || !ok {
+		return errors.Join(err, errors.New("a user namespace that does not own its network namespace cannot mount sysfs, and the host's /sys is none: add a network namespace, or leave this mount out"))
+	}
+	a := attributes{recursiveSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	mount, err := r.bindTo(source{fd: fd, recursive: true}, dest, false, &a)
+	if err != nil {
+		return fmt.Errorf("binding the host's /sys, for lack of a network namespace: %w", err)
+	}
+	return unix.Close(mount)
+}
+
+// remount changes a mount that is there.
+func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
+	fd, err := lookup(r.fd, dest, pathFlags, 0)
+	if err != nil {
+		return fmt.Errorf("finding what to remount: %w", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return err
+	}
+	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return errors.New("remounting it: nothing is mounted there: leave out the option remount, or list the mount before")
+	}
+	a := o.attributes
+	if !o.bind {
+		if err := remount(fd, &filesystem{kind: m.Type, source: m.Source, super: o.super, data: o.data}, &a); err != nil {
+			return fmt.Errorf("remounting it: %w", err)
+		}
+		a.set, a.clear = 0, 0
+	}
+	return r.mounter.change(fd, &a)
+}
+
+// keepMode gives a tmpfs the mode of the directory that it covers, unless the
+// options give it one.
+func keepMode(covered int, data []string) ([]string, error) {
+	if hasKey(data, "mode") {
+		return data, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(covered, &st); err != nil {
+		return nil, err
+	}
+	return append(data[:len(data):len(data)], fmt.Sprintf("mode=%o", st.Mode&0o7777)), nil
+}
+
+// label adds the spec's label (linux.mountLabel) to a file system's options.
+// Files of procfs and sysfs have labels of their own, and so have message
+// queues, whose root alone is labelled, by labelFile.
+func (r *Root) label(fs *filesystem) []string {
+	label := r.cfg.Spec.Linux.MountLabel
+	switch fs.kind {
+	case "proc", "sysfs", "mqueue":
+		return fs.data
+	}
+	if label == "" || hasKey(fs.data, "context") {
+		return fs.data
+	}
+	return append(fs.data[:len(fs.data):len(fs.data)], `context="`+label+`"`)
+}
+
+// labelFile gives a directory the spec's label.
+func (r *Root) labelFile(fd int) error {
+	label := r.cfg.Spec.Linux.MountLabel
+	if label == "" {
+		return nil
+	}
+	dir, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	if err := unix.Fsetxattr(dir, "security.selinux", []byte(label), 0); err != nil {
+		return fmt.Errorf("giving it the label %q of linux.mountLabel: %w", label, err)
+	}
+	return nil
+}
