@@ -116,6 +116,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	}
 	s.pts = devpts.New(s.kernel)
 	s.proc = procfs.New(procfs.Config{Kernel: s.kernel, CPUInfo: cpuInfo, Cmdline: "coffer"})
+	s.addFileSystems()
 	if err := s.loadFirst(box); err != nil {
 		return nil, err
 	}

@@ -60,6 +60,8 @@ type Process struct {
 	// Umask is the file mode creation mask.
 	Umask uint32
 
+	// program is the file that is executed, if not Args[0].
+	program string
 	// Attributes, if not nil, are what an OCI spec asks for; otherwise the
 	// process has all capabilities if it is root's, and no others.
 	Attributes *Attributes

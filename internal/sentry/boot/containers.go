@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/procfs"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
@@ -18,12 +19,16 @@ type container struct {
 	id     string
 	init   *process
 	cgroup *kernel.Cgroup
+	// root is who is root in it; described is what it was made from.
+	root      *auth.Credentials
+	described *Container
 	// begin is closed for the program to run, and gate with it.
 	begin chan struct{}
 
-	mu      sync.Mutex
-	gate    int
-	started bool
+	mu   sync.Mutex
+	gate int
+	// starting says that the program is about to be let run, started that it was.
+	starting, started bool
 	// gone says that nothing may be started in it any more.
 	gone bool
 }
@@ -31,15 +36,23 @@ type container struct {
 // newContainer makes a container up to its program, which waits for start.
 // first is that of the sandbox, whose namespaces are the kernel's own.
 func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
-	n := &container{s: s, id: c.ID, cgroup: s.kernel.NewCgroup(), begin: make(chan struct{}), gate: -1}
-	at := place{cgroup: n.cgroup}
-	if !first {
-		var err error
-		if at.namespaces, err = s.server.namespaces(c); err != nil {
+	n := &container{s: s, id: c.ID, cgroup: s.kernel.NewCgroup(), begin: make(chan struct{}), gate: -1, described: c}
+	var err error
+	if n.root, err = s.rootUser(c); err != nil {
+		return nil, err
+	}
+	s.limitContainer(n.cgroup, &c.Resources)
+	at := place{cgroup: n.cgroup, root: n.root}
+	if !first || n.root.UserNS != auth.Initial {
+		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS); err != nil {
 			return nil, err
 		}
 	}
-	mounts, err := s.files(c)
+	makeFiles := s.files
+	if c.Files != nil {
+		makeFiles, at.bare = func(c *Container) (*vfs.MountNamespace, error) { return s.rootOf(c, n.root.UserNS) }, c
+	}
+	mounts, err := makeFiles(c)
 	if err != nil {
 		if at.namespaces != nil {
 			at.namespaces.Release()
@@ -62,12 +75,16 @@ func (c *container) group() *kernel.ThreadGroup { return c.init.task.ThreadGroup
 
 // start lets the program run.
 func (c *container) start() error {
+	if err := c.mayStart(); err != nil {
+		return err
+	}
+	if err := c.runStartHooks(); err != nil {
+		c.destroy()
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.started:
-		return fmt.Errorf("container %s was started before", c.id)
-	case c.gone || c.group().Ending():
+	if c.gone || c.group().Ending() {
 		return fmt.Errorf("container %s has ended", c.id)
 	}
 	c.started = true
@@ -76,6 +93,20 @@ func (c *container) start() error {
 		unix.Close(c.gate)
 		c.gate = -1
 	}
+	return nil
+}
+
+// mayStart lets one caller start the container, once.
+func (c *container) mayStart() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.starting:
+		return fmt.Errorf("container %s was started before", c.id)
+	case c.gone || c.group().Ending():
+		return fmt.Errorf("container %s has ended", c.id)
+	}
+	c.starting = true
 	return nil
 }
 
@@ -107,7 +138,11 @@ func (c *container) signal(sig int32, all bool) error {
 }
 
 // exec starts another process in the namespaces that the first one is in now.
-func (c *container) exec(p *Process) (*process, error) {
+func (c *container) exec(p *Process) (*process, error) { return c.run(p, nil) }
+
+// run is exec, with stdio for the process's own descriptors 0 to 2 if it is not
+// nil.
+func (c *container) run(p *Process, stdio []*vfs.FileDescription) (*process, error) {
 	t := c.group().Representative()
 	if t == nil {
 		return nil, fmt.Errorf("container %s has ended", c.id)
@@ -117,7 +152,7 @@ func (c *container) exec(p *Process) (*process, error) {
 		return nil, fmt.Errorf("container %s has ended", c.id)
 	}
 	defer kernel.DropNamespace(ns)
-	at := place{mounts: ns.(*vfs.MountNamespace), cgroup: c.cgroup}
+	at := place{mounts: ns.(*vfs.MountNamespace), cgroup: c.cgroup, root: c.root, stdio: stdio}
 	if at.namespaces, err = t.JoinNamespaces(); err != nil {
 		return nil, fmt.Errorf("container %s has ended", c.id)
 	}
@@ -170,8 +205,8 @@ func (c *container) processes() []ProcessInfo {
 }
 
 // namespaces makes those of a container that is not the first.
-func (v *server) namespaces(c *Container) (*kernel.Namespaces, error) {
-	config := kernel.NamespaceConfig{Hostname: c.Hostname, Domainname: c.Domainname}
+func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (*kernel.Namespaces, error) {
+	config := kernel.NamespaceConfig{Owner: owner, Hostname: c.Hostname, Domainname: c.Domainname}
 	for _, j := range []struct {
 		kind, id string
 		into     **kernel.Namespaces

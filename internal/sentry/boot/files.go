@@ -57,13 +57,6 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 	if err := devfs.Populate(dev.Root()); err != nil {
 		return nil, fmt.Errorf("filling /dev: %w", err)
 	}
-	sys := sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory, Caches: sysfs.DefaultCaches})
-	s.kernel.AddFileSystem(sys)
-	cgroup := sysfs.NewCgroup(sysfs.Limits{
-		Memory: uint64(s.limit), Tasks: s.kernel.MaxTasks(),
-		Usage: func() (uint64, int) { return s.kernel.MemoryUsed(), s.kernel.TaskCount() },
-	})
-	s.kernel.AddFileSystem(cgroup)
 	const safe = unix.MS_NOSUID | unix.MS_NODEV
 	for _, m := range []struct {
 		path  string
@@ -72,8 +65,8 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 		name  string
 	}{
 		{"/proc", s.proc, safe | unix.MS_NOEXEC, "proc"},
-		{"/sys", sys, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
-		{"/sys/fs/cgroup", cgroup, safe | unix.MS_NOEXEC | unix.MS_RDONLY, "cgroup2"},
+		{"/sys", s.kernel.FileSystem("sysfs"), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "sysfs"},
+		{"/sys/fs/cgroup", s.kernel.FileSystem(sysfs.CgroupTypeName), safe | unix.MS_NOEXEC | unix.MS_RDONLY, "cgroup2"},
 		{"/dev", dev, unix.MS_NOSUID, "devtmpfs"},
 		{"/dev/pts", s.pts, unix.MS_NOSUID | unix.MS_NOEXEC, "devpts"},
 		{"/dev/shm", inMemory(size), safe, "tmpfs"},
@@ -90,6 +83,56 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 		}
 	}
 	return t.ns, nil
+}
+
+// addFileSystems adds those that show the machine to all containers alike.
+func (s *sandbox) addFileSystems() {
+	s.kernel.AddFileSystem(sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory, Caches: sysfs.DefaultCaches}))
+	whole := sysfs.NewCgroup(sysfs.Limits{
+		Memory: uint64(s.limit), Tasks: uint64(s.kernel.MaxTasks()), CPUs: kernel.CPUs(),
+		Usage: func() sysfs.Usage { return usage(s.kernel.ThreadGroups(), s.kernel.TaskCount()) },
+	})
+	s.kernel.AddFileSystem(whole)
+	// In a container with limits of its own, mount(2) shows these.
+	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: sysfs.CgroupTypeName, Nested: true, Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
+		if t, ok := r.Caller.(*kernel.Task); ok {
+			if own := t.ThreadGroup().Cgroup().View(); own != nil {
+				return own, nil
+			}
+		}
+		return whole, nil
+	}})
+}
+
+// usage is what processes use together.
+func usage(groups []*kernel.ThreadGroup, tasks int) sysfs.Usage {
+	u := sysfs.Usage{Memory: kernel.MemoryUsed(groups), Tasks: tasks}
+	for _, g := range groups {
+		user, system := g.CPUTime()
+		u.User += uint64(user)
+		u.System += uint64(system)
+	}
+	return u
+}
+
+// limitContainer gives a container's control group its limits, and what shows
+// them.
+func (s *sandbox) limitContainer(g *kernel.Cgroup, r *Resources) {
+	cpus := r.CPUs
+	if cpus == nil {
+		cpus = kernel.CPUs()
+	}
+	g.LimitTasks(r.Tasks)
+	g.SetCPUs(cpus)
+	tasks := uint64(r.Tasks)
+	if tasks == 0 {
+		tasks = uint64(s.kernel.MaxTasks())
+	}
+	g.SetView(sysfs.NewCgroup(sysfs.Limits{
+		Memory: uint64(r.Memory), Swap: uint64(r.Swap), Reservation: uint64(r.Reservation), Tasks: tasks,
+		Quota: uint64(max(r.Quota, 0)), Period: r.Period, Weight: r.Weight, CPUs: cpus,
+		Usage: func() sysfs.Usage { return usage(g.ThreadGroups(), g.Tasks()) },
+	}))
 }
 
 // inMemory makes a file system of so many bytes, and of as many files as it

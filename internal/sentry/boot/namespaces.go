@@ -10,14 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespaces is how a sentry must be started: in namespaces of its own, in a
-// session of its own, and to die with the thread that starts it.
+// Namespaces is how a sentry must be started: in namespaces of its own, and in a
+// session of its own.
 func Namespaces() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 			unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
-		Pdeathsig: unix.SIGKILL,
-		Setsid:    true,
+		Setsid: true,
 		// What the sentry needs to raise its own walls. A user other than
 		// root would lose it by executing the sentry.
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP},

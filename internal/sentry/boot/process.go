@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -37,6 +38,13 @@ type place struct {
 	// namespaces are taken over; nil are those that the sandbox starts with.
 	namespaces *kernel.Namespaces
 	cgroup     *kernel.Cgroup
+	// root is the container's root, whose credentials a process with Attributes
+	// has until it becomes who it is to be.
+	root *auth.Credentials
+	// bare, if not nil, is a container whose files the process is to make first.
+	bare *Container
+	// stdio, if not nil, are its descriptors 0 to 2.
+	stdio []*vfs.FileDescription
 }
 
 // process is one that was started from outside of the sandbox.
@@ -55,13 +63,18 @@ func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
 		}
 		return nil, err
 	}
-	cwd, err := s.workingDirectory(p, at.mounts, root)
-	if err != nil {
-		return fail(err)
+	cred, cwd := at.root, root
+	if p.Attributes != nil {
+		root.IncRef() // its files may have to be made before it goes where it is to be
+	} else {
+		cred = p.credentials()
+		if cwd, err = s.workingDirectory(p, at.mounts, root); err != nil {
+			return fail(err)
+		}
 	}
 	fds := vfs.NewFDTable()
 	n := new(process)
-	if n.terminal, err = s.streams(p, fds); err != nil {
+	if n.terminal, err = s.streams(p, at.stdio, fds); err != nil {
 		cwd.DecRef()
 		for _, d := range fds.DecRef() {
 			d.DecRef()
@@ -69,7 +82,7 @@ func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
 		return fail(err)
 	}
 	n.task, err = s.kernel.CreateProcess(kernel.ProcessConfig{
-		Credentials: p.credentials(), FDs: fds, Comm: path.Base(p.Args[0]),
+		Credentials: cred, FDs: fds, Comm: path.Base(p.Args[0]),
 		FS:         kernel.NewFSContext(at.mounts, root, cwd, p.Umask),
 		Namespaces: at.namespaces, Cgroup: at.cgroup,
 	})
@@ -83,11 +96,28 @@ func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
 			return nil, fmt.Errorf("attaching the console: %w", err)
 		}
 	}
-	if err := s.exec(n.task, p); err != nil {
+	if err := s.load(n, p, at.bare); err != nil {
 		n.discard()
 		return nil, err
 	}
 	return n, nil
+}
+
+// load makes a process that has nothing yet what p describes, its container's
+// files included if that is bare.
+func (s *sandbox) load(n *process, p *Process, bare *Container) error {
+	if bare != nil {
+		if err := s.furnish(bare, n); err != nil {
+			return err
+		}
+	}
+	if err := p.become(n.task); err != nil {
+		return err
+	}
+	if err := s.exec(n.task, p); err != nil {
+		return err
+	}
+	return p.filter(n.task)
 }
 
 // credentials are those that the process starts with.
@@ -113,7 +143,15 @@ func (s *sandbox) workingDirectory(p *Process, mounts *vfs.MountNamespace, root 
 
 // streams gives a process its first descriptors, and a terminal if it is to
 // have one.
-func (s *sandbox) streams(p *Process, fds *vfs.FDTable) (*terminal, error) {
+func (s *sandbox) streams(p *Process, stdio []*vfs.FileDescription, fds *vfs.FDTable) (*terminal, error) {
+	for i, d := range stdio {
+		if _, err := fds.Install(d, int32(i), descriptorsMax, false); err != nil {
+			return nil, fmt.Errorf("installing descriptor %d: %w", i, err)
+		}
+	}
+	if stdio != nil {
+		return nil, nil
+	}
 	donated := []*int{&p.Stdio[0], &p.Stdio[1], &p.Stdio[2]}
 	var term *terminal
 	if p.Console >= 0 {
@@ -179,7 +217,7 @@ const descriptorsMax = 3 + extraMax
 
 // exec loads a process's program, found as a shell finds it.
 func (s *sandbox) exec(t *kernel.Task, p *Process) error {
-	name := p.Args[0]
+	name := cmp.Or(p.program, p.Args[0])
 	if strings.Contains(name, "/") {
 		err := syscalls.Exec(t, name, p.Args, p.Env)
 		if errors.Is(err, unix.ENOENT) && exists(t, name) {

@@ -15,6 +15,9 @@ import (
 
 // confineTrees confines all directories and files that a sandbox is given.
 func confineTrees(box *Sandbox) error {
+	if f := box.Files; f != nil {
+		return confineFiles(box.Root, f)
+	}
 	if err := confineTree(box.Root, false); err != nil {
 		return err
 	}
@@ -22,6 +25,27 @@ func confineTrees(box *Sandbox) error {
 		confine := func() error { return confineTree(m.FD, m.Write && !m.Overlay) }
 		if m.Name != "" {
 			confine = func() error { return confineFile(m.FD, m.Name, m.Write) }
+		}
+		if err := confine(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confineFiles confines the root and the trees of a container with Files, unless
+// who donated them has done so.
+func confineFiles(root int, f *Files) error {
+	if f.Confined {
+		return nil
+	}
+	if err := confineTree(root, !f.Readonly); err != nil {
+		return err
+	}
+	for _, t := range f.Trees {
+		confine := func() error { return confineTree(t.FD, t.Write) }
+		if t.Name != "" {
+			confine = func() error { return confineFile(t.FD, t.Name, t.Write) }
 		}
 		if err := confine(); err != nil {
 			return err

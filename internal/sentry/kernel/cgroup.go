@@ -1,13 +1,74 @@
 package kernel
 
+import (
+	"slices"
+	"sync/atomic"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
 // Cgroup is a control group: processes that belong together from their birth
 // on, as those of one container do (cgroups(7)). A process's never changes.
 type Cgroup struct {
 	k *Kernel
+	// tasks counts the threads, of which there may be maxTasks; 0 is no limit.
+	tasks, maxTasks atomic.Int64
+	// cpus and view are set before there is a process.
+	cpus []uint64
+	view vfs.FileSystem
 }
 
 // NewCgroup makes a control group with nothing in it.
 func (k *Kernel) NewCgroup() *Cgroup { return &Cgroup{k: k} }
+
+// LimitTasks lets the group have so many threads and no more: fork(2) says
+// EAGAIN then. 0 is no limit.
+func (c *Cgroup) LimitTasks(n int64) { c.maxTasks.Store(n) }
+
+// SetCPUs says which processors the group's processes may use, 64 a word, and
+// SetView which file system shows the group to them. Both come before the first
+// process.
+func (c *Cgroup) SetCPUs(set []uint64)      { c.cpus = slices.Clone(set) }
+func (c *Cgroup) SetView(fs vfs.FileSystem) { c.view = fs }
+
+// CPUs and View are what SetCPUs and SetView said; nil without.
+func (c *Cgroup) CPUs() []uint64 {
+	if c == nil {
+		return nil
+	}
+	return c.cpus
+}
+
+func (c *Cgroup) View() vfs.FileSystem {
+	if c == nil {
+		return nil
+	}
+	return c.view
+}
+
+// Tasks is how many threads the group has.
+func (c *Cgroup) Tasks() int { return int(c.tasks.Load()) }
+
+// addTask counts a thread in; EAGAIN beyond the limit. A nil group counts none.
+func (c *Cgroup) addTask() error {
+	if c == nil {
+		return nil
+	}
+	n := c.tasks.Add(1)
+	if most := c.maxTasks.Load(); most != 0 && n > most {
+		c.tasks.Add(-1)
+		return unix.EAGAIN
+	}
+	return nil
+}
+
+func (c *Cgroup) removeTask() {
+	if c != nil {
+		c.tasks.Add(-1)
+	}
+}
 
 // ThreadGroups are the processes in the group, zombies included, by number.
 func (c *Cgroup) ThreadGroups() []*ThreadGroup {

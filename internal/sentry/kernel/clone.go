@@ -48,6 +48,7 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		seen = pg.signalCount()
 	}
 	c := k.newTask(t.Credentials())
+	c.cgroup = g.cgroup
 	if err := c.count(g.limits); err != nil {
 		return 0, err
 	}

@@ -164,6 +164,7 @@ func (t *Task) leave() {
 // uncountLocked gives back the place among the limited number of threads.
 func (t *Task) uncountLocked() {
 	t.k.tasks.Add(-1)
+	t.cgroup.removeTask()
 	t.user.tasks.Add(-1)
 }
 

@@ -21,6 +21,9 @@ type MemoryInfo struct {
 // host has.
 func (k *Kernel) SetMemoryLimit(n uint64) { k.memoryLimit.Store(n) }
 
+// MemoryLimit is what SetMemoryLimit said.
+func (k *Kernel) MemoryLimit() uint64 { return k.memoryLimit.Load() }
+
 // MemoryInfo returns the host's figures within the sandbox's limit. There is no
 // swap when there is a limit: it would count beyond it.
 func (k *Kernel) MemoryInfo() MemoryInfo {
@@ -45,10 +48,13 @@ func (k *Kernel) MemoryInfo() MemoryInfo {
 
 // MemoryUsed is what the guest's processes take of the host, in bytes. Memory
 // that is shared between processes is not counted.
-func (k *Kernel) MemoryUsed() uint64 {
+func (k *Kernel) MemoryUsed() uint64 { return MemoryUsed(k.ThreadGroups()) }
+
+// MemoryUsed is what some processes take, likewise.
+func MemoryUsed(groups []*ThreadGroup) uint64 {
 	var used uint64
 	seen := map[*mm.MemoryManager]bool{}
-	for _, g := range k.ThreadGroups() {
+	for _, g := range groups {
 		t := g.Representative()
 		if t == nil {
 			continue

@@ -15,6 +15,8 @@ import (
 // first process's.
 type NamespaceConfig struct {
 	PID, IPC, UTS, Net *Namespaces
+	// Owner is the user namespace that new ones belong to; nil is the initial one.
+	Owner *auth.UserNamespace
 	// Hostname and Domainname are what a new UTS namespace starts with.
 	Hostname, Domainname string
 }
@@ -23,6 +25,10 @@ type NamespaceConfig struct {
 // ENOSPC if there are too many.
 func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 	n := k.initial.copy()
+	owner := c.Owner
+	if owner == nil {
+		owner = auth.Initial
+	}
 	defer func() {
 		if err != nil {
 			n.decRef()
@@ -31,7 +37,7 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 	if c.PID != nil {
 		n.PIDForChildren = c.PID.PIDForChildren
 	} else {
-		made, err := k.newNamespace(auth.Initial)
+		made, err := k.newNamespace(owner)
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +46,7 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 	if c.UTS != nil {
 		n.UTS = c.UTS.UTS
 	} else {
-		made, err := k.newNamespace(auth.Initial)
+		made, err := k.newNamespace(owner)
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +55,7 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 	if c.Net != nil {
 		n.Net = c.Net.Net
 	} else {
-		made, err := k.newNamespace(auth.Initial)
+		made, err := k.newNamespace(owner)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +65,7 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 		c.IPC.IPC.IncRef()
 		n.setIPC(c.IPC.IPC)
 	} else {
-		made, err := k.newNamespace(auth.Initial)
+		made, err := k.newNamespace(owner)
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,7 @@ func (k *Kernel) CreateProcess(c ProcessConfig) (*Task, error) {
 	g.handlers = new(SignalHandlers)
 	g.exitSignal = int32(unix.SIGCHLD)
 	g.cgroup = c.Cgroup
+	t.cgroup = c.Cgroup
 	if err := t.count(c.Limits); err != nil {
 		t.dropAll()
 		return nil, err
@@ -110,12 +111,16 @@ func (k *Kernel) newThreadGroup(l *Limits) *ThreadGroup {
 	return &ThreadGroup{k: k, limits: l, start: time.Now(), children: make(map[*ThreadGroup]struct{}), done: make(chan struct{})}
 }
 
-// count takes a place among the limited number of threads, of the sandbox and
-// of the user. EAGAIN if there is none.
+// count takes a place among the limited number of threads, of the sandbox, of
+// the control group and of the user. EAGAIN if there is none.
 func (t *Task) count(l *Limits) error {
 	k := t.k
+	if err := t.cgroup.addTask(); err != nil {
+		return err
+	}
 	if n := k.tasks.Add(1); n > int64(k.config.MaxTasks) {
 		k.tasks.Add(-1)
+		t.cgroup.removeTask()
 		return unix.EAGAIN
 	}
 	n := t.user.tasks.Add(1)

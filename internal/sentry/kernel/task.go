@@ -28,6 +28,7 @@ type Task struct {
 	comm    atomic.Pointer[string]
 	start   time.Time
 	user    *userCounts
+	cgroup  *Cgroup // that of the process: where the task is counted
 
 	// What the task uses; written with group.mu held, so that Resources can
 	// show it to others.

@@ -106,6 +106,9 @@ func (s ExitStatus) Code() int32      { return int32(s>>8) & 0xff }
 // ID is the process's number in its own PID namespace, getpid(2).
 func (g *ThreadGroup) ID() int32 { return g.pid.own() }
 
+// Cgroup is the control group that the process belongs to, or nil.
+func (g *ThreadGroup) Cgroup() *Cgroup { return g.cgroup }
+
 // Kernel returns the kernel that the process belongs to.
 func (g *ThreadGroup) Kernel() *Kernel { return g.k }
 

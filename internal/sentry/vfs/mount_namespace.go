@@ -29,14 +29,22 @@ const MaxMounts = 10000
 // initialMountNS numbers the first namespace, as other first ones are.
 const initialMountNS = 4026531841
 
-// NewMountNamespace returns a namespace with one reference whose root is fs, or
-// nil if fs has no usable root.
+// NewMountNamespace returns the first namespace of a sandbox, with one reference,
+// whose root is fs; nil if fs has no usable root.
 func NewMountNamespace(fs FileSystem, flags uint64) *MountNamespace {
+	return NewMountNamespaceFor(auth.Initial, initialMountNS, fs, flags)
+}
+
+// NewMountNamespaceFor is NewMountNamespace for a namespace that is owner's and
+// numbered id. fs itself stays the initial user namespace's: what it holds was
+// there before.
+func NewMountNamespaceFor(owner *auth.UserNamespace, id uint64, fs FileSystem, flags uint64) *MountNamespace {
 	m, err := newMount(fs, nil, flags, fs.Name())
 	if err != nil {
 		return nil
 	}
-	ns := &MountNamespace{id: initialMountNS, owner: auth.Initial, root: m, count: 1}
+	m.super.own(auth.Initial)
+	ns := &MountNamespace{id: id, owner: owner, root: m, count: 1}
 	ns.refs.Store(1)
 	m.ns = ns
 	return ns

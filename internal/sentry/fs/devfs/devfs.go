@@ -7,6 +7,8 @@
 package devfs
 
 import (
+	"slices"
+
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,45 @@ var devices = []device{
 	{"tty", 5, 0, 0o666, nil},
 	{"console", 5, 1, 0o620, nil},
 	{"ptmx", 5, 2, 0o666, nil},
+}
+
+// Node is a device node.
+type Node struct {
+	Name         string
+	Major, Minor uint32
+	// Perm are the permission bits.
+	Perm uint32
+}
+
+// defaults are the devices that every container has (runtime-spec, "Default
+// Devices"), beside the terminals' /dev/ptmx, which is a link there.
+var defaults = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// Defaults are the devices of a container's /dev.
+func Defaults() []Node {
+	var nodes []Node
+	for _, d := range devices {
+		if slices.Contains(defaults, d.name) {
+			nodes = append(nodes, Node{d.name, d.major, d.minor, d.perm})
+		}
+	}
+	return nodes
+}
+
+// Links are the symbolic links of a container's /dev, each as name and target.
+func Links() [][2]string {
+	return append(slices.Clone(links), [2]string{"ptmx", PtsDir + "/ptmx"})
+}
+
+// NameOf is the name in /dev of the character device with a number, or "" if
+// there is none.
+func NameOf(major, minor uint32) string {
+	for _, d := range devices {
+		if d.major == major && d.minor == minor {
+			return d.name
+		}
+	}
+	return ""
 }
 
 // links are the symbolic links that udev and container managers make.

@@ -2,6 +2,7 @@ package devpts
 
 import (
 	"io"
+	"strconv"
 
 	"coffer/internal/sentry/fs/tty"
 	"coffer/internal/sentry/kernel"
@@ -118,3 +119,6 @@ func (c *Console) Close() error {
 
 // TTY is the console as sessions know it, for kernel.ProcessConfig.
 func (c *Console) TTY() kernel.TTY { return c.terminal }
+
+// Name is the name of the console's slave end in /dev/pts.
+func (c *Console) Name() string { return strconv.FormatUint(uint64(c.terminal.index), 10) }

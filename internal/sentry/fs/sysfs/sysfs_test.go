@@ -58,10 +58,11 @@ func TestFiles(t *testing.T) {
 }
 
 func TestCgroup(t *testing.T) {
-	fs := NewCgroup(Limits{Memory: 1 << 20, Quota: 50000, Usage: func() (uint64, int) { return 4096, 3 }})
+	fs := NewCgroup(Limits{Memory: 1 << 20, Quota: 50000, Usage: func() Usage { return Usage{Memory: 4096, Tasks: 3, User: 5000, System: 2000} }})
 	for path, want := range map[string]string{
 		"memory.max": "1048576\n", "cpu.max": "50000 100000\n", "pids.max": "max\n",
-		"memory.current": "4096\n", "pids.current": "3\n", "cgroup.controllers": "",
+		"memory.current": "4096\n", "pids.current": "3\n", "cgroup.controllers": "cpuset cpu memory pids\n",
+		"cpu.stat": "usage_usec 7\nuser_usec 5\nsystem_usec 2\n", "cpu.weight": "100\n",
 	} {
 		if got := read(t, fs, path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
