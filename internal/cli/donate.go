@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"coffer/internal/sentry/boot"
@@ -166,18 +165,12 @@ func parseMemory(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	digits, shift := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), 0
-	if digits != "" {
-		if i := strings.IndexByte("KMGT", digits[len(digits)-1]); i >= 0 {
-			digits, shift = digits[:len(digits)-1], 10*(i+1)
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 62)
-	if err != nil || n > 1<<62>>shift {
+	n, err := parseSize(s)
+	if err != nil {
 		return 0, fmt.Errorf("--memory %q is not a size: write for example 512M or 2G", s)
 	}
-	if v := int64(n << shift); v >= minMemory {
-		return v, nil
+	if n >= minMemory {
+		return n, nil
 	}
 	return 0, fmt.Errorf("--memory %s is too little: a sandbox needs at least %dM", s, minMemory>>20)
 }

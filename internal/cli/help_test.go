@@ -9,7 +9,7 @@ import (
 
 // TestCommands tells what becomes of words that are no commands.
 func TestCommands(t *testing.T) {
-	const top, shells = "one of check, completion, do, help, version", "one of bash, fish, powershell, zsh"
+	const top, shells = "one of check, completion, create, delete, do, events, exec, features, help, kill, list, pause, ps, resume, run, spec, start, state, update, version", "one of bash, fish, powershell, zsh"
 	for _, c := range []struct {
 		args  []string
 		error string // works if it is empty

@@ -81,7 +81,11 @@ the host's kernel never sees them.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDo(), newCheck(), newVersion())
+	g := new(globals)
+	g.flags(root.Flags())
+	root.AddCommand(newDo(), newCheck(), newVersion(),
+		newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g), newPause(g),
+		newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g))
 	onlySubcommands(root)
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()

@@ -46,9 +46,6 @@ func checkLinux(p *problems, linux *specs.Linux) {
 			p.add("linux.personality.flags", "has %q: the specification defines none so far", per.Flags[0])
 		}
 	}
-	if linux.IntelRdt != nil {
-		p.add("linux.intelRdt", "is not supported: remove it, and set cache and bandwidth limits of resctrl from outside")
-	}
 }
 
 func checkNamespaces(p *problems, linux *specs.Linux) {

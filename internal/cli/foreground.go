@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// foreground is a program that coffer waits for: it passes signals on, and the
+// terminal's size, and ends with the program's exit code.
+type foreground struct {
+	tty     *pty // nil without a terminal
+	signals chan os.Signal
+}
+
+// passedSignals are those that a program in the foreground is sent in coffer's
+// place. SIGCHLD, SIGPIPE and SIGURG are coffer's own affairs, and what a
+// program causes by a fault of its own is not asked for by others.
+var passedSignals = []os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
+	unix.SIGPROF, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
+}
+
+// newForeground catches signals from before the program starts, so that none of
+// them ends coffer and leaves the program without a master. What coffer was
+// started to ignore, as by nohup(1), the program does not hear of.
+func newForeground(terminal bool) (*foreground, error) {
+	f := &foreground{signals: make(chan os.Signal, 64)}
+	if terminal {
+		var err error
+		if f.tty, err = newPty(); err != nil {
+			return nil, err
+		}
+	}
+	for _, sig := range passedSignals {
+		if !signal.Ignored(sig) {
+			signal.Notify(f.signals, sig)
+		}
+	}
+	return f, nil
+}
+
+// wait waits for a child, whom send sends signals, and returns its exit code.
+// With reap it reaps other children too, which come to a subreaper.
+func (f *foreground) wait(pid int, reap bool, send func(unix.Signal) error) (int, error) {
+	go func() {
+		for sig := range f.signals {
+			if sig == unix.SIGWINCH && f.tty != nil {
+				f.tty.resize()
+				continue
+			}
+			if err := send(sig.(unix.Signal)); err != nil {
+				slog.Debug(fmt.Sprintf("passing on %v: %v", sig, err))
+			}
+		}
+	}()
+	which := pid
+	if reap {
+		which = -1
+	}
+	for {
+		var status unix.WaitStatus
+		got, err := unix.Wait4(which, &status, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, fmt.Errorf("waiting for process %d: %w", pid, err)
+		case got != pid:
+		case status.Signaled():
+			f.end()
+			return exitSignal + int(status.Signal()), nil
+		case status.Exited():
+			f.end()
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// end shows the rest of the output and gives the terminal back.
+func (f *foreground) end() {
+	if f.tty != nil {
+		f.tty.drain()
+		f.tty.restore()
+	}
+}
+
+// close gives the terminal back, however the run ended.
+func (f *foreground) close() {
+	if f.tty != nil {
+		f.tty.restore()
+	}
+}
+
+// exited is how a verb ends that ran a program.
+func exited(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return &exitError{code, ""}
+}

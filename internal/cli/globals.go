@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"coffer/internal/container"
+	"coffer/internal/hostcgroup"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit codes of the commands of an OCI runtime, which are runc's and not
+// Docker's: engines look for them.
+const (
+	exitVerb = 1
+	// exitExec is for a program that exec could not start: the program's own
+	// codes are those from 0 to 254 then.
+	exitExec = 255
+)
+
+// globals are the flags that all commands of an OCI runtime have. They may
+// stand before the command's name, as with runc, or after it.
+type globals struct {
+	root          string
+	log           string
+	logFormat     string
+	debug         bool
+	systemdCgroup bool
+	rootless      string
+	isolation     string
+	intercept     string
+
+	config config
+	// logged is set if errors are logged elsewhere than as plain text on
+	// standard error.
+	logged logTarget
+}
+
+// flags defines the flags in a set.
+func (g *globals) flags(fl *pflag.FlagSet) {
+	fl.StringVar(&g.root, "root", "", "directory of the containers' state (default /run/coffer, $XDG_RUNTIME_DIR/coffer for others than root)")
+	fl.StringVar(&g.log, "log", "", "append warnings and errors to this file")
+	fl.StringVar(&g.logFormat, "log-format", "text", "format of the log: text or json")
+	fl.BoolVar(&g.debug, "debug", false, "log more, to find out what went wrong")
+	fl.BoolVar(&g.systemdCgroup, "systemd-cgroup", false, "let systemd make cgroups: linux.cgroupsPath is slice:prefix:name then")
+	fl.StringVar(&g.rootless, "rootless", "auto", "do without cgroups that may not be made: true, false, or auto")
+	fl.StringVar(&g.isolation, "isolation", "", "the wall around a new container: process or kernel (default kernel, see docs/oci.md)")
+	fl.StringVar(&g.intercept, "intercept", "", "how isolation kernel intercepts system calls: trap or ptrace")
+}
+
+// verb makes c a command of the OCI runtime: it has the global flags, and its
+// errors go to the log. failure is its exit code when it could not do its work.
+func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) error) *cobra.Command {
+	global := pflag.NewFlagSet("", pflag.ContinueOnError)
+	g.flags(global)
+	global.VisitAll(func(f *pflag.Flag) {
+		f.Hidden = true // the help of coffer itself shows them
+		if c.Flags().Lookup(f.Name) == nil {
+			c.Flags().AddFlag(f)
+		}
+	})
+	// Arguments are counted when the log is there, so that it has the error.
+	arguments := c.Args
+	c.Args = cobra.ArbitraryArgs
+	c.DisableFlagsInUseLine = true
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitVerb, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
+	})
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := g.setUp(); err != nil {
+			return &exitError{exitVerb, err.Error()}
+		}
+		if err := arguments(c, args); err != nil {
+			return g.logged.report(&exitError{exitVerb, fmt.Sprintf("%v: %s", err, c.UseLine())})
+		}
+		err := run(args)
+		var ee *exitError
+		if err != nil && !errors.As(err, &ee) {
+			ee = &exitError{failure, err.Error()}
+		}
+		if ee == nil {
+			return nil
+		}
+		return g.logged.report(ee)
+	}
+	return c
+}
+
+// setUp opens the log and reads the configuration file, before a verb runs.
+func (g *globals) setUp() (err error) {
+	if g.logged, err = openLog(g.log, g.logFormat, g.debug); err != nil {
+		return err
+	}
+	switch g.rootless {
+	case "true", "false", "auto":
+	default:
+		return fmt.Errorf("--rootless %q is not known: it is true, false or auto", g.rootless)
+	}
+	g.config, err = readConfig(configPath)
+	return err
+}
+
+// store opens the store of containers.
+func (g *globals) store() (*container.Store, error) {
+	root, err := g.rootDirectory()
+	if err != nil {
+		return nil, err
+	}
+	slog.Debug("containers are kept in " + root)
+	return container.NewStore(root, container.DefaultWalls), nil
+}
+
+func (g *globals) rootDirectory() (string, error) {
+	root := g.root
+	switch {
+	case root != "":
+	case g.config.Root != "":
+		root = g.config.Root
+	case isRootless() && os.Getenv("XDG_RUNTIME_DIR") != "":
+		root = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "coffer")
+	default:
+		root = "/run/coffer"
+	}
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return "", fmt.Errorf("--root %s: %w", root, err)
+	}
+	return abs, nil
+}
+
+// cgroupOptions say how a new container's cgroup is made.
+func (g *globals) cgroupOptions() hostcgroup.Options {
+	return hostcgroup.Options{
+		Systemd:  g.systemdCgroup,
+		Rootless: g.rootless == "true" || g.rootless == "auto" && isRootless(),
+	}
+}
+
+// isRootless reports whether coffer has no privileges over the host: it is not
+// root, or only the root of a user namespace.
+func isRootless() bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	// The initial user namespace maps all IDs to themselves
+	// (user_namespaces(7)).
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
+
+// exactly demands a number of arguments.
+func exactly(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("%q requires exactly %d argument(s), and %d are given", c.Name(), n, len(args))
+		}
+		return nil
+	}
+}
+
+// atLeast demands that there be at least so many arguments.
+func atLeast(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < n {
+			return fmt.Errorf("%q requires a minimum of %d argument(s), and %d are given", c.Name(), n, len(args))
+		}
+		return nil
+	}
+}
+
+// between demands a number of arguments from min to max.
+func between(min, max int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < min || len(args) > max {
+			return fmt.Errorf("%q requires %d to %d argument(s), and %d are given", c.Name(), min, max, len(args))
+		}
+		return nil
+	}
+}
+
+// completeID completes the ID of a container, the first argument.
+func (g *globals) completeID(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	if g.setUp() != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	s, err := g.store()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ids, _ := s.IDs()
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}

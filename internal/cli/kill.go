@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"coffer/internal/container"
+
+	"github.com/spf13/cobra"
+)
+
+func newKill(g *globals) *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "kill [flags] ID [SIGNAL]",
+		Short: "Send a signal to a container",
+		Long: `Send a signal to the first process of a container, SIGTERM if none is given. A
+signal is a name, with SIG or without, or a number.`,
+		Example:           "  coffer kill web1 KILL\n  coffer kill --all web1 SIGUSR1",
+		Args:              between(1, 2),
+		ValidArgsFunction: g.completeID,
+	}
+	c.Flags().BoolVarP(&all, "all", "a", false, "send it to all processes of the container")
+	return g.verb(c, exitVerb, func(args []string) error {
+		name := "TERM"
+		if len(args) > 1 {
+			name = args[1]
+		}
+		sig, err := container.ParseSignal(name)
+		if err != nil {
+			return err
+		}
+		s, err := g.store()
+		if err != nil {
+			return err
+		}
+		return s.Kill(args[0], sig, all)
+	})
+}

@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func newState(g *globals) *cobra.Command {
+	c := &cobra.Command{
+		Use:               "state ID",
+		Short:             "Show the state of a container as JSON",
+		Long:              "Show the state of a container as JSON: whether it is created, running, paused or\nstopped, its first process, and its isolation.",
+		Example:           "  coffer state web1",
+		Args:              exactly(1),
+		ValidArgsFunction: g.completeID,
+	}
+	return g.verb(c, exitVerb, func(args []string) error {
+		s, err := g.store()
+		if err != nil {
+			return err
+		}
+		state, err := s.State(args[0])
+		if err != nil {
+			return err
+		}
+		return printJSON(c.OutOrStdout(), state)
+	})
+}
+
+// printJSON writes a value as JSON for people.
+func printJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
