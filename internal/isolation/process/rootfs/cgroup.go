@@ -151,7 +151,7 @@ func (h hierarchy) name() string {
 
 // readHierarchies finds the hierarchies that the host has mounted.
 func readHierarchies() ([]hierarchy, error) {
-	cgroups, err := readProc("self/cgroup")
+	cgroups, err := readProc("thread-self/cgroup")
 	if err != nil {
 		return nil, err
 	}

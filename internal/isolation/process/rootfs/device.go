@@ -270,8 +270,21 @@ func (r *Root) linkPTMX() error {
 
 // PTMX opens a new pseudoterminal's master in the container's own devpts,
 // close-on-exec. It comes after Enter.
-func (r *Root) PTMX() (*os.File, error) {
-	fd, err := lookup(r.fd, "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_NO_SYMLINKS)
+func (r *Root) PTMX() (*os.File, error) { return openPTMX(r.fd) }
+
+// OpenPTMX does as PTMX in a container that the process has joined, whose root
+// is its own root.
+func OpenPTMX() (*os.File, error) {
+	root, err := unix.Open("/", pathFlags|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a terminal: %w", err)
+	}
+	defer unix.Close(root)
+	return openPTMX(root)
+}
+
+func openPTMX(root int) (*os.File, error) {
+	fd, err := lookup(root, "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return nil, fmt.Errorf("opening a terminal, /dev/pts/ptmx in the container: %w", because(err,
 			cure{unix.ENOENT, "a process with a terminal needs a mount of type devpts at /dev/pts, with the option newinstance"},

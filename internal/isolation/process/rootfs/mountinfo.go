@@ -24,7 +24,7 @@ type mountInfo struct {
 
 // readMounts lists the mounts of this namespace, in the order of mounting.
 func readMounts() ([]mountInfo, error) {
-	data, err := readProc("self/mountinfo")
+	data, err := readProc("thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}

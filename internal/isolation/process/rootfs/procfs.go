@@ -122,4 +122,4 @@ func withProc(f func() error) error {
 }
 
 // fdName is the name of a descriptor in the directory of procfs.
-func fdName(fd int) string { return "self/fd/" + strconv.Itoa(fd) }
+func fdName(fd int) string { return "thread-self/fd/" + strconv.Itoa(fd) }
