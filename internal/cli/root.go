@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"coffer/internal/isolation/kernel"
+	"coffer/internal/isolation/process"
 	"coffer/internal/sentry/boot"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,10 @@ func Main(args []string) int {
 		switch args[0] {
 		case "sentry":
 			return boot.Main()
+		case kernel.AttendantRole:
+			return kernel.Attend(args[1:])
+		case process.Role:
+			return process.InitMain(args[1:])
 		case "cgroup-keeper":
 			if len(args) == 2 {
 				if err := kernel.KeepCgroup(args[1]); err != nil {

@@ -4,10 +4,13 @@ import (
 	"fmt"
 
 	"coffer/internal/isolation"
+	"coffer/internal/isolation/process"
 )
 
 // makers make each wall.
-var makers = map[isolation.Level]func() isolation.Wall{}
+var makers = map[isolation.Level]func() isolation.Wall{
+	isolation.LevelProcess: process.New,
+}
 
 // DefaultWalls are the walls of this program.
 func DefaultWalls(level isolation.Level) (isolation.Wall, error) {

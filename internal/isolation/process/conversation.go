@@ -1,0 +1,98 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"coffer/internal/seccomp/profile"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// conversation is the calling coffer's side of what it and init say.
+type conversation struct {
+	channel
+	pid    int
+	id     string
+	spec   *specs.Spec
+	state  func(specs.ContainerState, int) *specs.State
+	status specs.ContainerState
+}
+
+// listen takes what init says. That it has failed becomes an error.
+func (t *conversation) listen() (report, []*os.File, error) {
+	var r report
+	files, err := t.receiveInline(&r)
+	if err != nil {
+		return r, nil, err
+	}
+	if r.Say == sayError {
+		closeAll(files)
+		err := errors.New(r.Error)
+		if r.Program == notFound || r.Program == notExecutable {
+			err = &programError{r.Program, err}
+		}
+		return r, nil, err
+	}
+	return r, files, nil
+}
+
+// answer gives init the word to go on.
+func (t *conversation) answer(w word, files ...*os.File) error {
+	w.Word = wordGo
+	if err := t.send(&w, files...); err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("talking to the container's init: %w", err)
+	}
+	return nil // if it has ended, listen says why
+}
+
+func (t *conversation) unexpected(r report) error {
+	return fmt.Errorf("the container's init said %q, which does not belong there", r.Say)
+}
+
+// sendListener hands the listener of a seccomp filter to the agent that the
+// profile names, and lets init go on.
+func (t *conversation) sendListener(files []*os.File) error {
+	p := t.spec.Linux.Seccomp
+	if len(files) != 1 || p == nil {
+		return errors.New("linux.seccomp: init has not sent the filter's listener")
+	}
+	state := &specs.ContainerProcessState{
+		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: t.pid, Metadata: p.ListenerMetadata,
+	}
+	if s := t.state(t.status, t.pid); s != nil {
+		state.State = *s
+	}
+	if err := profile.SendListener(p.ListenerPath, files[0], state); err != nil {
+		return err
+	}
+	return t.answer(word{})
+}
+
+// ended explains that init ended without a word, and reaps it.
+func (t *conversation) ended() error {
+	ws := waitFor(t.pid)
+	switch {
+	case ws.Signaled() && ws.Signal() == unix.SIGKILL:
+		return errors.New("the container's init was killed: by another command, or by the host for want of memory; linux.resources.memory.limit may be too small to start in (some 10 MB are enough)")
+	case ws.Signaled() && ws.Signal() == unix.SIGSYS:
+		return errors.New("linux.seccomp: the filter killed the container's init: it must allow what it takes to get from there to the program, execve and futex among others")
+	case ws.Signaled():
+		return fmt.Errorf("the container's init was ended by signal %d (%s)", ws.Signal(), unix.SignalName(ws.Signal()))
+	}
+	return fmt.Errorf("the container's init ended with exit code %d and said nothing", ws.ExitStatus())
+}
+
+// explain turns the end of the conversation into what it means.
+func (t *conversation) explain(err error) error {
+	if errors.Is(err, io.EOF) {
+		return t.ended()
+	}
+	// It ends by itself after an error, but need not have said the truth.
+	unix.Kill(t.pid, unix.SIGKILL)
+	waitFor(t.pid)
+	return err
+}

@@ -1,0 +1,67 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"coffer/internal/isolation"
+
+	"golang.org/x/sys/unix"
+)
+
+// endPatience is how long processes that were killed may take to end. It takes
+// them longest to give up much memory, or to come back from a file system that
+// does not answer.
+const endPatience = time.Minute
+
+// Destroy ends what still runs. The container's mounts go with its mount
+// namespace, its network devices with its network namespace.
+func (w wall) Destroy(c *isolation.Container) error {
+	init := c.Init
+	if init.PID == 0 {
+		// Its maker was ended before it could put it on record.
+		var err error
+		if init, err = waitingInit(c.StateDir); err != nil {
+			return err
+		}
+	}
+	process, err := init.Open()
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("finding the container's first process: %w", err)
+	}
+	if process != nil {
+		defer process.Close()
+		if err := unix.PidfdSendSignal(int(process.Fd()), unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("ending the container's first process: %w", err)
+		}
+	}
+	// Others of it live on if it has no PID namespace of its own; and a frozen
+	// process does not end before it is thawed, which this sees to.
+	if err := c.Cgroup.Kill(unix.SIGKILL); err != nil {
+		return err
+	}
+	if process == nil {
+		return nil
+	}
+	return awaitEnd(int(process.Fd()), init.PID)
+}
+
+// awaitEnd waits until the process of a pidfd has ended.
+func awaitEnd(pidfd, pid int) error {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	deadline := time.Now().Add(endPatience)
+	for {
+		n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the end of process %d: %w", pid, err)
+		case n > 0:
+			return nil
+		}
+		if !time.Now().Before(deadline) {
+			return fmt.Errorf("process %d does not end, though it was killed: it may wait for a device or a network's file system (state D in ps); try again when that answers", pid)
+		}
+	}
+}

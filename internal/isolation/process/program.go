@@ -1,0 +1,242 @@
+package process
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Exit codes of a container whose program can't be run, as shells have them.
+const (
+	notExecutable = 126
+	notFound      = 127
+)
+
+// programError is a program that can't be run, for reasons of its own.
+type programError struct {
+	code int
+	err  error
+}
+
+func (e *programError) Error() string { return e.err.Error() }
+func (e *programError) Unwrap() error { return e.err }
+
+// programCode is the exit code that an error deserves; 0 if it is not the
+// program's fault.
+func programCode(err error) int {
+	var e *programError
+	if errors.As(err, &e) {
+		return e.code
+	}
+	return 0
+}
+
+// findProgram finds a program in the container, by the PATH of its own
+// environment. Engines look for the texts of these errors, which are os/exec's.
+func findProgram(args, env []string) (string, error) {
+	if len(args) == 0 {
+		return "", errors.New("process.args names no program")
+	}
+	// exec.LookPath asks the environment.
+	if err := os.Setenv("PATH", variable(env, "PATH")); err != nil {
+		return "", err
+	}
+	path, err := exec.LookPath(args[0])
+	if err == nil || errors.Is(err, exec.ErrDot) { // a program may lie in the working directory
+		return path, nil
+	}
+	code := notFound
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EISDIR) {
+		code = notExecutable
+	}
+	return "", &programError{code, err}
+}
+
+// execute becomes a program. It makes as few system calls as can be before: a
+// seccomp filter may be in force.
+func execute(path string, args, env []string) error {
+	err := syscall.Exec(path, args, env)
+	code := notExecutable
+	if errors.Is(err, unix.ENOENT) {
+		code = notFound
+	}
+	err = fmt.Errorf("exec %s: %w", path, err)
+	switch {
+	case errors.Is(err, unix.ENOEXEC):
+		err = fmt.Errorf("%w: it is neither a program for this machine nor a script that names its interpreter", err)
+	case errors.Is(err, unix.ENOENT):
+		err = fmt.Errorf("%w: its interpreter or dynamic loader may be what is missing", err)
+	}
+	return &programError{code, err}
+}
+
+// settleLimit keeps syscall.Exec from setting the limit on open files back to
+// what init was started with, if the spec has one: it was set from outside,
+// of which package syscall knows nothing.
+func settleLimit(process *specs.Process) error {
+	set := slices.ContainsFunc(process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })
+	if !set {
+		return nil
+	}
+	var l syscall.Rlimit
+	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
+	if err == nil {
+		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the limit on open files: %w", err)
+	}
+	return nil
+}
+
+// sigaction is struct sigaction of the kernel (arch/x86/include/uapi/asm/signal.h).
+type sigaction struct{ handler, flags, restorer, mask uint64 }
+
+// sigIgnore is SIG_IGN.
+const sigIgnore = 1
+
+// defaultSignals gives back their default to signals that coffer inherited as
+// ignored. Those that Go handles get theirs from execve(2).
+func defaultSignals() error {
+	change := func(n int, to, was *sigaction) unix.Errno {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(was)), unsafe.Sizeof(was.mask), 0, 0)
+		return errno
+	}
+	const signals = 64
+	for n := 1; n <= signals; n++ {
+		var was sigaction
+		if errno := change(n, nil, &was); errno != 0 {
+			return fmt.Errorf("looking at signal %d: %w", n, errno)
+		}
+		if was.handler != sigIgnore {
+			continue
+		}
+		if errno := change(n, new(sigaction), nil); errno != 0 {
+			return fmt.Errorf("giving signal %d its default: %w", n, errno)
+		}
+	}
+	return nil
+}
+
+// enterCwd makes the container's working directory the process's and makes
+// sure that it lies in the container: a descriptor of the host's that is still
+// open, and reachable as /proc/self/fd/N, would lead out (CVE-2024-21626).
+func (p *initProcess) enterCwd() error {
+	dir := cwd(p.todo.Spec.Process)
+	if err := unix.Chdir(dir); err != nil {
+		return fmt.Errorf("process.cwd: chdir to cwd (%q): %w", dir, err)
+	}
+	var buf [unix.PathMax]byte
+	n, err := unix.Getcwd(buf[:])
+	if err != nil {
+		return fmt.Errorf("process.cwd: %q: finding out where it is: %w", dir, err)
+	}
+	// Linux shows what the root can't reach as "(unreachable)/...".
+	if n < 1 || buf[0] != '/' {
+		return fmt.Errorf("process.cwd: %q lies outside of the container's root: name a directory in the container", dir)
+	}
+	return nil
+}
+
+// makeCwd makes the working directory if it is missing, as runc does. The
+// process's root is the container's.
+func makeCwd(process *specs.Process) error {
+	if err := os.MkdirAll(cwd(process), 0o755); err != nil {
+		return fmt.Errorf("process.cwd: making the missing directory: %w", err)
+	}
+	return nil
+}
+
+// environment returns the program's variables, of each the last value, and HOME
+// if there is none.
+func environment(process *specs.Process) []string {
+	env := make([]string, 0, len(process.Env)+1)
+	index := make(map[string]int, len(process.Env))
+	for _, v := range process.Env {
+		name, _, _ := strings.Cut(v, "=")
+		if i, ok := index[name]; ok {
+			env[i] = v
+			continue
+		}
+		index[name] = len(env)
+		env = append(env, v)
+	}
+	if variable(env, "HOME") == "" {
+		env = slices.DeleteFunc(env, func(v string) bool { return v == "HOME=" })
+		env = append(env, "HOME="+home(process.User.UID))
+	}
+	return env
+}
+
+// variable returns a variable's value; empty if it is not set.
+func variable(env []string, name string) string {
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// passwdMax is how much of the container's /etc/passwd is read, in bytes.
+const passwdMax = 1 << 20
+
+// home returns a user's home directory by the container's /etc/passwd, or /.
+func home(uid uint32) string {
+	// It is the container's: it may be a FIFO.
+	f, err := os.OpenFile("/etc/passwd", os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return "/"
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return "/"
+	}
+	return homeIn(f, uid)
+}
+
+// homeIn looks for a user in a file in the form of passwd(5).
+func homeIn(passwd io.Reader, uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	lines := bufio.NewScanner(io.LimitReader(passwd, passwdMax))
+	for lines.Scan() {
+		f := strings.Split(lines.Text(), ":")
+		if len(f) >= 6 && f[2] == id && strings.HasPrefix(f[5], "/") {
+			return f[5]
+		}
+	}
+	return "/"
+}
+
+// giveStdio makes the user the owner of the standard streams, so that it can
+// open /dev/stdout again. Devices are left alone: they may be shared.
+func giveStdio(uid uint32) error {
+	for fd := range 3 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+		}
+		if st.Uid == uid || st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3) {
+			continue
+		}
+		err := unix.Fchown(fd, int(uid), -1)
+		switch {
+		case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
+			// A file whose owner the user namespace has no ID for stays its owner's.
+		default:
+			return fmt.Errorf("giving descriptor %d to user %d: %w", fd, uid, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"coffer/internal/isolation"
+	"coffer/internal/isolation/process/identity"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// New returns the wall.
+func New() isolation.Wall { return wall{} }
+
+type wall struct{}
+
+// Check says what of a request this host can't do.
+func (wall) Check(r *isolation.Request) error {
+	spec := r.Spec
+	if spec.Linux == nil {
+		return errors.New("linux: config.json has no such part: this wall makes Linux containers")
+	}
+	if !hasNamespace(spec, specs.MountNamespace) {
+		return errors.New(`linux.namespaces: there is no mount namespace: mounts would be made on the host; add {"type": "mount"}`)
+	}
+	for i, ns := range spec.Linux.Namespaces {
+		k, ok := kindOf(ns.Type)
+		if !ok {
+			return fmt.Errorf("linux.namespaces[%d]: type %q is not known", i, ns.Type)
+		}
+		if _, err := os.Lstat("/proc/self/ns/" + k.name); err != nil {
+			return fmt.Errorf("linux.namespaces[%d]: the host's kernel has no %s namespaces: leave it out, or use a kernel with them", i, ns.Type)
+		}
+	}
+	if newNamespace(spec, specs.UserNamespace) {
+		if !mapsRoot(spec.Linux.UIDMappings) {
+			return errors.New("linux.uidMappings: ID 0 of the container must be mapped: it is as that user that the container is made")
+		}
+		if !mapsRoot(spec.Linux.GIDMappings) {
+			return errors.New("linux.gidMappings: ID 0 of the container must be mapped: it is as that group that the container is made")
+		}
+	}
+	if len(spec.Linux.NetDevices) > 0 && !hasNamespace(spec, specs.NetworkNamespace) {
+		return errors.New(`linux.netDevices: the container has the host's network: add {"type": "network"} to linux.namespaces`)
+	}
+	if spec.Linux.IntelRdt != nil {
+		return errors.New("linux.intelRdt: control of caches and memory bandwidth is not supported: leave it out")
+	}
+	s := settings(r.ID, spec, false)
+	return s.Check()
+}
+
+// settings are what the identity of a container's process depends on.
+func settings(id string, spec *specs.Spec, exec bool) *identity.Settings {
+	return &identity.Settings{ID: id, Process: spec.Process, Linux: spec.Linux, Exec: exec, Rootless: oneGroup(spec)}
+}
+
+// oneGroup reports whether the container's user namespace is one where
+// writeIDMaps forbids setgroups(2).
+func oneGroup(spec *specs.Spec) bool {
+	return os.Geteuid() != 0 && onlyOwn(spec.Linux.GIDMappings, os.Getegid())
+}
+
+// Signal sends a signal to the container's first process, or to all.
+func (w wall) Signal(c *isolation.Container, sig unix.Signal, all bool) error {
+	if !all {
+		return c.Init.Signal(sig)
+	}
+	if !c.Cgroup.None() {
+		return c.Cgroup.Kill(sig)
+	}
+	pids, err := namespaceMembers(c.Init)
+	if err != nil {
+		return err
+	}
+	for _, p := range pids {
+		if err := p.Signal(sig); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("sending %s to process %d: %w", unix.SignalName(sig), p.PID, err)
+		}
+	}
+	return nil
+}
