@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,22 +16,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"coffer/test/room"
 )
 
 func main() {
-	if len(os.Args) > 2 {
-		switch os.Args[1] {
-		case roleJoin:
-			os.Exit(joinRoom(os.Args[2], os.Args[3:]))
-		case roleInside:
-			os.Exit(inside(os.Args[2:]))
-		}
+	room.Main()
+	var err error
+	if len(os.Args) == 3 && os.Args[1] == roleInside {
+		err = runSuite(os.Args[2])
+	} else {
+		err = run()
 	}
-	if err := run(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
 }
+
+// roleInside is the role in which this program runs itself in a room.
+const roleInside = "inside-room"
 
 // job is what is done with one runtime inside the room.
 type job struct {
@@ -41,9 +46,7 @@ type job struct {
 	// programs printed.
 	Report, Logs string
 	// Tmp is an empty directory for what runtimes and programs write.
-	Tmp string
-	// V2 keeps the hierarchy of version 2 beside those of version 1.
-	V2      bool
+	Tmp     string
 	Limit   time.Duration
 	Verbose bool
 }
@@ -99,9 +102,6 @@ func run() error {
 		name := filepath.Base(path)
 		j := job{Programs: programs, Report: filepath.Join(*logs, name+".json"), Logs: filepath.Join(*logs, name),
 			Tmp: filepath.Join(tmp, name), Limit: *limit, Verbose: *verbose}
-		// crun refuses hosts that have controllers in both versions, though
-		// the suite needs none of those in version 2.
-		j.V2 = name != "crun"
 		if j.Runtime, err = filepath.Abs(path); err != nil {
 			return err
 		}
@@ -152,13 +152,10 @@ func suitePrograms(dir, only string) ([]string, error) {
 	return list, nil
 }
 
-// validate runs the suite's programs against a runtime in a room of its own.
+// validate runs the suite's programs against a runtime in a room of its own:
+// they mount, make cgroups of fixed names, and leave containers behind where
+// they fail.
 func validate(j job) (outcomes map[string]outcome, err error) {
-	r, err := openRoom()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
 	for _, dir := range []string{j.Logs, j.Tmp} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -168,12 +165,15 @@ func validate(j job) (outcomes map[string]outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := r.command(string(description))
+	// crun refuses hosts that have controllers in both versions of cgroups,
+	// though the suite needs none of those in version 2.
+	o := room.Options{Tmp: j.Tmp, HideV2: filepath.Base(j.Runtime) == "crun"}
+	code, err := room.Run(o, roleInside, string(description))
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("running the suite: %w", err)
+	if code != 0 {
+		return nil, errors.New("the suite could not be run: see above")
 	}
 	b, err := os.ReadFile(j.Report)
 	if err != nil {
@@ -182,21 +182,10 @@ func validate(j job) (outcomes map[string]outcome, err error) {
 	return outcomes, json.Unmarshal(b, &outcomes)
 }
 
-// inside is the role that runs the programs, as the room's first process.
-func inside(args []string) int {
-	if err := runSuite(args); err != nil {
-		fmt.Fprintln(os.Stderr, "conformance:", err)
-		return 1
-	}
-	return 0
-}
-
-func runSuite(args []string) error {
+// runSuite runs the programs inside a room.
+func runSuite(description string) error {
 	var j job
-	if err := json.Unmarshal([]byte(args[0]), &j); err != nil {
-		return err
-	}
-	if err := furnish(j.Tmp, j.V2); err != nil {
+	if err := json.Unmarshal([]byte(description), &j); err != nil {
 		return err
 	}
 	env := []string{"RUNTIME=" + j.Runtime, "TMPDIR=" + j.Tmp, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
@@ -207,11 +196,11 @@ func runSuite(args []string) error {
 			return err
 		}
 		started := time.Now()
-		status, err := runProgram(filepath.Join(j.Suite, name), j.Suite, env, log, j.Limit)
+		ended, err := runProgram(filepath.Join(j.Suite, name), j.Suite, env, log, j.Limit)
 		if err != nil {
 			return err
 		}
-		killRest()
+		room.KillOthers()
 		if _, err := log.Seek(0, 0); err != nil {
 			return err
 		}
@@ -220,10 +209,8 @@ func runSuite(args []string) error {
 			return err
 		}
 		log.Close()
-		if r.broken == "" && !status.Exited() {
-			r.broken = fmt.Sprintf("it was ended by %v after %v", status.Signal(), time.Since(started).Round(time.Second))
-		} else if r.broken == "" && status.ExitStatus() != 0 {
-			r.broken = fmt.Sprintf("its exit code was %d", status.ExitStatus())
+		if r.broken == "" && ended != "" {
+			r.broken = ended
 		}
 		outcomes[name] = outcome{Passed: r.ok(), Complaint: r.complaint()}
 		if j.Verbose {
@@ -235,6 +222,25 @@ func runSuite(args []string) error {
 		return err
 	}
 	return os.WriteFile(j.Report, b, 0o644)
+}
+
+// runProgram runs one program of the suite, writing what it prints to log, and
+// says how it ended, unless with exit code 0. One that takes longer than limit
+// is killed.
+func runProgram(path, dir string, env []string, log *os.File, limit time.Duration) (ended string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, log, log
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Sprintf("it had not ended after %v", limit), nil
+	case errors.As(err, &exit):
+		return "it ended with " + exit.String(), nil
+	}
+	return "", err
 }
 
 // version is the first line of what a runtime says about its version.
