@@ -17,6 +17,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -163,14 +165,68 @@ static void processes(void) {
 	reap(k);
 }
 
+/* Families in namespaces of their own, whose first process may end at any time. */
+static void spaces(void) {
+	const int kinds[] = { CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWNET, 0x80 /* CLONE_NEWTIME */ };
+	pid_t k = fork();
+	if (k == 0) {
+		int flags = 0;
+		for (int i = any(4); i >= 0; i--)
+			flags |= kinds[any(sizeof kinds / sizeof *kinds)];
+		unshare(flags);
+		for (int i = any(3); i >= 0; i--)
+			if (fork() == 0) {
+				int s = semget(IPC_PRIVATE, 1, 0600);
+				if (any(2))
+					processes();
+				else
+					memory();
+				semctl(s, 0, IPC_RMID);
+				_exit(0);
+			}
+		if (any(2))
+			while (wait(NULL) > 0) {}
+		_exit(0);
+	}
+	if (any(4) == 0 && k > 0)
+		kill(k, SIGKILL);
+	reap(k);
+}
+
+/* A process that is traced, for a while, and by who may forget it. */
+static void traces(void) {
+	int s;
+	pid_t k = fork();
+	if (k == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		for (int i = any(5); i >= 0; i--)
+			waits();
+		_exit(0);
+	}
+	for (int i = any(10); k > 0 && i >= 0; i--) {
+		pid_t w = waitpid(k, &s, __WALL);
+		if (w == -1 && errno == EINTR)
+			continue;
+		if (w != k || !WIFSTOPPED(s))
+			return;
+		ptrace(any(2) ? PTRACE_SYSCALL : any(2) ? PTRACE_SINGLESTEP : PTRACE_CONT, k, 0, any(4) ? 0 : SIGUSR1);
+	}
+	if (k > 0)
+		kill(k, SIGKILL);
+	reap(k);
+}
+
 static void act(int in_thread) {
-	switch (any(9)) {
+	switch (any(11)) {
 	case 0: case 1: processes(); break;
 	case 2: if (!in_thread) threads(); break;
 	case 3: case 4: memory(); break;
 	case 5: signals(); break;
 	case 6: files(); break;
 	case 7: passes(); break;
+	case 8: spaces(); break;
+	case 9: if (!in_thread) traces(); break;
 	default: waits();
 	}
 }
