@@ -62,7 +62,6 @@ func isDir(fd int) (bool, error) {
 
 // attachCures is what can be wrong when a mount is put in its place.
 var attachCures = []cure{
-	{unix.ENOTDIR, "one of source and destination is a directory and the other is not"},
 	{unix.EINVAL, "the destination is not in the container's mount namespace, or its mount is shared and would take an unbindable one"},
 	{unix.ENOSPC, "the mount namespace has as many mounts as /proc/sys/fs/mount-max allows"},
 }

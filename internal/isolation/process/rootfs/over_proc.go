@@ -18,7 +18,6 @@ var overProc = []string{
 	"/proc/diskstats",
 	"/proc/loadavg",
 	"/proc/meminfo",
-	"/proc/net/dev",
 	"/proc/slabinfo",
 	"/proc/stat",
 	"/proc/swaps",

@@ -21,6 +21,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,7 +138,17 @@ func (r *Root) place(name string, dir bool, links linked) (place, error) {
 			cure{unix.ENOTDIR, "a part of the path is not a directory"},
 			cure{unix.EACCES, "the container's root user may not go there"}))
 	}
-	if err := checkNotInProc(name, fd); err != nil {
+	isDir, err := isDir(fd)
+	switch {
+	case err != nil:
+	case isDir && !dir:
+		err = errors.New("finding the destination: it is a directory, but what is mounted is none")
+	case dir && !isDir:
+		err = errors.New("finding the destination: a directory cannot be mounted on what is none")
+	default:
+		err = checkNotInProc(name, fd)
+	}
+	if err != nil {
 		return place{}, closeIf(fd, err)
 	}
 	return place{fd: fd, again: func() (int, error) { return lookup(r.fd, name, pathFlags, 0) }}, nil
