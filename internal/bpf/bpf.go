@@ -1,5 +1,6 @@
-// Package bpf checks and runs classic BPF programs as seccomp(2) filters are
-// written in: what Linux refuses is refused, and what it computes is computed.
+// Package bpf builds, checks and runs classic BPF programs as seccomp(2) filters
+// are written in: what Linux refuses is refused, and what it computes is
+// computed.
 //
 // It knows nothing of tasks or of what a verdict leads to.
 package bpf
@@ -20,24 +21,18 @@ type Data struct {
 // DataSize is the size of struct seccomp_data in bytes.
 const DataSize = 64
 
-// Offsets of words in struct seccomp_data.
-const (
-	offNumber = 0
-	offArch   = 4
-)
-
 // word returns the aligned 32-bit word at byte offset off, which has been
 // checked, as a little-endian processor finds it.
 func (d *Data) word(off uint32) uint32 {
 	switch {
-	case off == offNumber:
+	case off == OffNumber:
 		return uint32(d.Number)
-	case off == offArch:
+	case off == OffArch:
 		return d.Arch
 	}
 	v := d.InstructionPointer
-	if off >= 16 {
-		v = d.Args[(off-16)/8]
+	if off >= OffArgs {
+		v = d.Args[(off-OffArgs)/8]
 	}
 	return uint32(v >> (off % 8 * 8))
 }
@@ -181,9 +176,9 @@ func (p *Program) Constant(number int32, arch uint32) (result uint32, ok bool) {
 		switch in.Code {
 		case ldAbs:
 			switch in.K {
-			case offNumber:
+			case OffNumber:
 				a = uint32(number)
-			case offArch:
+			case OffArch:
 				a = arch
 			default:
 				return 0, false

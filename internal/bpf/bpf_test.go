@@ -118,7 +118,7 @@ func hostTakes(t *testing.T, c code) error {
 		}
 		// The program follows a jump over it to ALLOW, so that it never runs;
 		// what can't be reached is checked all the same.
-		c = append(code{op(ldAbs, offArch), jump(jeqK, 1, 1, 0), op(retK, unix.SECCOMP_RET_ALLOW)}, c...)
+		c = append(code{op(ldAbs, OffArch), jump(jeqK, 1, 1, 0), op(retK, unix.SECCOMP_RET_ALLOW)}, c...)
 		prog := unix.SockFprog{Len: uint16(len(c)), Filter: &c[0]}
 		_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
 		if errno != 0 {

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"unsafe"
 
+	"coffer/internal/bpf"
+	"coffer/internal/seccomp/sysno"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -31,16 +34,6 @@ type Arg struct {
 // Equal is the condition that argument i is v.
 func Equal(i int, v uint64) Arg { return Arg{Index: i, Value: v} }
 
-// Offsets in struct seccomp_data.
-const (
-	offNr   = 0
-	offArch = 4
-	offArgs = 16
-)
-
-// x32Bit marks calls of the x32 ABI, which share AUDIT_ARCH_X86_64.
-const x32Bit = 0x40000000
-
 // Build assembles the filter: allowed calls return SECCOMP_RET_ALLOW, all
 // others action. A call of another architecture kills the process.
 func Build(rules []Rule, action uint32) ([]unix.SockFilter, error) {
@@ -57,12 +50,12 @@ func Build(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 	}
 	slices.Sort(calls)
 	prog := []unix.SockFilter{
-		load(offArch),
-		jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0),
-		ret(unix.SECCOMP_RET_KILL_PROCESS),
-		load(offNr),
-		jump(unix.BPF_JGE, x32Bit, 0, 1),
-		ret(action),
+		bpf.Load(bpf.OffArch),
+		bpf.Jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0),
+		bpf.Return(unix.SECCOMP_RET_KILL_PROCESS),
+		bpf.Load(bpf.OffNumber),
+		bpf.Jump(unix.BPF_JGE, sysno.X32Bit, 0, 1),
+		bpf.Return(action),
 	}
 	for _, c := range calls {
 		body, err := callBody(byCall[c], action)
@@ -72,12 +65,12 @@ func Build(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 		if len(body) > 255 {
 			return nil, fmt.Errorf("seccomp rules for host call %d are too long for one jump", c)
 		}
-		prog = append(prog, jump(unix.BPF_JEQ, c, 0, uint8(len(body))))
+		prog = append(prog, bpf.Jump(unix.BPF_JEQ, c, 0, uint8(len(body))))
 		prog = append(prog, body...)
 	}
-	prog = append(prog, ret(action))
-	if len(prog) > 4096 {
-		return nil, fmt.Errorf("seccomp filter has %d instructions; the host takes 4096", len(prog))
+	prog = append(prog, bpf.Return(action))
+	if len(prog) > bpf.MaxInstructions {
+		return nil, fmt.Errorf("seccomp filter has %d instructions; the host takes %d", len(prog), bpf.MaxInstructions)
 	}
 	return prog, nil
 }
@@ -87,7 +80,7 @@ func callBody(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 	var out []unix.SockFilter
 	for _, r := range rules {
 		if len(r.Args) == 0 {
-			return []unix.SockFilter{ret(unix.SECCOMP_RET_ALLOW)}, nil
+			return []unix.SockFilter{bpf.Return(unix.SECCOMP_RET_ALLOW)}, nil
 		}
 		var one []unix.SockFilter
 		for _, a := range r.Args {
@@ -103,14 +96,14 @@ func callBody(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 				if m == 0 {
 					continue
 				}
-				one = append(one, load(uint32(offArgs+8*a.Index+4*half)))
+				one = append(one, bpf.Load(uint32(bpf.OffArgs+8*a.Index+4*half)))
 				if m != ^uint32(0) {
-					one = append(one, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: m})
+					one = append(one, bpf.And(m))
 				}
-				one = append(one, jump(unix.BPF_JEQ, v, 0, 0)) // false branch patched below
+				one = append(one, bpf.Jump(unix.BPF_JEQ, v, 0, 0)) // false branch patched below
 			}
 		}
-		one = append(one, ret(unix.SECCOMP_RET_ALLOW))
+		one = append(one, bpf.Return(unix.SECCOMP_RET_ALLOW))
 		for i := range one {
 			if one[i].Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
 				one[i].Jf = uint8(len(one) - i - 1)
@@ -118,7 +111,7 @@ func callBody(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 		}
 		out = append(out, one...)
 	}
-	return append(out, ret(action)), nil
+	return append(out, bpf.Return(action)), nil
 }
 
 // Install puts the filter on all threads of the calling process, for good.
@@ -141,16 +134,4 @@ func Install(prog []unix.SockFilter) error {
 		return fmt.Errorf("installing a seccomp filter: thread %d has one that does not agree", tid)
 	}
 	return nil
-}
-
-func load(off uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: off}
-}
-
-func jump(op uint16, k uint32, t, f uint8) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | op | unix.BPF_K, Jt: t, Jf: f, K: k}
-}
-
-func ret(action uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 }

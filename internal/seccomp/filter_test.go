@@ -5,6 +5,8 @@ import (
 
 	"coffer/internal/bpf"
 
+	"coffer/internal/seccomp/sysno"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -42,7 +44,7 @@ func TestBuild(t *testing.T) {
 		{"allowed", amd64, unix.SYS_READ, nil, unix.SECCOMP_RET_ALLOW},
 		{"not listed", amd64, unix.SYS_EXECVE, nil, deny},
 		{"other architecture", unix.AUDIT_ARCH_I386, unix.SYS_READ, nil, unix.SECCOMP_RET_KILL_PROCESS},
-		{"x32", amd64, x32Bit | unix.SYS_READ, nil, deny},
+		{"x32", amd64, sysno.X32Bit | unix.SYS_READ, nil, deny},
 		{"mask holds", amd64, unix.SYS_MMAP, []uint64{0, 0, unix.PROT_READ | unix.PROT_WRITE}, unix.SECCOMP_RET_ALLOW},
 		{"mask fails", amd64, unix.SYS_MMAP, []uint64{0, 0, unix.PROT_READ | unix.PROT_EXEC}, deny},
 		{"first alternative", amd64, unix.SYS_FCNTL, []uint64{9, unix.F_GETFL}, unix.SECCOMP_RET_ALLOW},

@@ -1,21 +1,37 @@
 // Package profile compiles the spec's seccomp profiles (linux.seccomp) to the
 // classic BPF programs that seccomp(2) takes, and installs them.
 //
+// A profile means what it means to libseccomp, through which other runtimes
+// install theirs, in what the spec leaves open, too:
+//
+//   - A rule with the default action is as if it were not there.
+//   - The first rule of a call that has no conditions decides, whatever rules
+//     with conditions stand before or after it.
+//   - Else the first rule of which all conditions hold decides.
+//   - Conditions on one and the same argument are alternatives, each a rule of
+//     its own.
+//   - The host's own architecture is always among the profile's. Calls of
+//     others kill the thread.
+//   - On 32-bit architectures, x32 included, the lower 32 bits of an argument
+//     count. The calls that x86 has behind socketcall(2) and ipc(2) are looked
+//     for there as well as by their own numbers; there a rule with conditions,
+//     which can't be checked, denies always or allows never. (libseccomp also
+//     allows, or checks other arguments.)
+//   - If the default action denies, calls with higher numbers than any that the
+//     profile names return ENOSYS on the architectures that it lists: programs
+//     then fall back to older calls, which they don't if they get EPERM.
+//
 // It knows nothing of who is filtered: the process wall gives a program to the
 // host, the kernel wall to its own kernel.
 package profile
 
 import (
-	"errors"
-	"os"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
 // Program is a compiled profile.
 type Program struct {
-	// Filter are the instructions, at most 4096.
+	// Filter are the instructions, at most bpf.MaxInstructions.
 	Filter []unix.SockFilter
 	// Flags are the SECCOMP_FILTER_FLAG_* of seccomp(2) that the profile asks
 	// for.
@@ -24,30 +40,6 @@ type Program struct {
 	// a listener then.
 	Notify bool
 	// Unknown are the names that no architecture of the profile has a call
-	// for; their rules are left out, as runc does.
+	// for, in the profile's order; their rules are left out, as by others.
 	Unknown []string
 }
-
-// Compile compiles a profile. The error names the field. A nil profile gives a
-// nil program, which Install takes for nothing to do.
-func Compile(p *specs.LinuxSeccomp) (*Program, error) { return nil, errors.ErrUnsupported }
-
-// Install puts the filter on the calling thread, and on the whole process if
-// the profile's flags say so. Without no_new_privs the thread needs
-// CAP_SYS_ADMIN in its user namespace. The listener, close-on-exec, is nil
-// unless Notify is set.
-func (p *Program) Install() (listener *os.File, err error) { return nil, errors.ErrUnsupported }
-
-// SendListener hands the listener to the agent at the Unix socket path, with
-// the state of the process as the spec wants it. It goes from a process that
-// still has the host's file system.
-func SendListener(path string, listener *os.File, state *specs.ContainerProcessState) error {
-	return errors.ErrUnsupported
-}
-
-// Actions, Operators, Architectures and Flags are what Compile knows, for the
-// features command.
-func Actions() []specs.LinuxSeccompAction     { return nil }
-func Operators() []specs.LinuxSeccompOperator { return nil }
-func Architectures() []specs.Arch             { return nil }
-func Flags() []specs.LinuxSeccompFlag         { return nil }
