@@ -209,7 +209,7 @@ func (l *launch) launch() (pid int, err error) {
 	if err := l.enterCgroup(); err != nil {
 		return 0, err
 	}
-	defer closeAll(append(l.cgroupTasks, l.spawning.cgroup))
+	defer l.entrance.Close()
 	if l.gate == nil {
 		l.gate = l.atGate
 	}
@@ -234,13 +234,8 @@ func (l *launch) enterCgroup() (err error) {
 		}
 		return nil
 	}
-	if l.cgroupTasks, err = l.cgroup.Entrances(l.subCgroup); err != nil || l.cgroupTasks != nil {
+	if l.entrance, err = l.cgroup.Entrance(l.subCgroup); err != nil || l.entrance != nil {
 		return err
-	}
-	if l.subCgroup == "" {
-		if l.spawning.cgroup, err = l.cgroup.FD(); err != nil || l.spawning.cgroup != nil {
-			return err
-		}
 	}
 	l.gate = func(pid int) error {
 		if err := l.cgroup.Add(pid, l.subCgroup); err != nil {

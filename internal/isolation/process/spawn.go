@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"coffer/internal/hostcgroup"
 	"coffer/internal/nofile"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,9 @@ type spawning struct {
 	// root, if not nil, is the directory to chroot(2) to: for a target whose
 	// mount namespace is the caller's own.
 	root *os.File
-	// Files of the cgroup: what clone3(2) takes on v2, or where the child
-	// enters on v1.
-	cgroup      *os.File
-	cgroupTasks []*os.File
+	// entrance is how the child comes into its cgroup; nil if it has none or is
+	// added to it at the gate.
+	entrance *hostcgroup.Entrance
 	// gate is called while the child waits, with its namespaces but not yet
 	// using them, and the number of the process to which to write. nil if there
 	// is nothing to do.
@@ -170,7 +170,11 @@ func (p *plan) joinedFlags() int {
 
 func (p *plan) write() error {
 	kept := 4 + len(p.extra)
-	s, err := newScript(32 + 2*len(p.join) + len(p.cgroupTasks) + 2*kept)
+	var tasks []*os.File
+	if p.entrance != nil {
+		tasks = p.entrance.V1
+	}
+	s, err := newScript(32 + 2*len(p.join) + len(tasks) + 2*kept)
 	if err != nil {
 		return fmt.Errorf("preparing a new process: %w", err)
 	}
@@ -193,9 +197,9 @@ func (p *plan) write() error {
 	// A cgroup namespace has its root where its creator is then, which must be
 	// the container's cgroup.
 	p.clone = cloneArgs{flags: share}
-	if p.cgroup != nil {
+	if p.entrance != nil && p.entrance.V2 != nil {
 		p.clone.flags |= unix.CLONE_INTO_CGROUP
-		p.clone.cgroup = uint64(p.cgroup.Fd())
+		p.clone.cgroup = uint64(p.entrance.V2.Fd())
 	}
 	if once {
 		p.clone.flags |= uint64(p.fresh &^ unix.CLONE_NEWCGROUP)
@@ -204,7 +208,7 @@ func (p *plan) write() error {
 
 	s.call("closing a descriptor", unix.SYS_CLOSE, uintptr(p.keeper))
 	zero := s.bytes([]byte("0"))
-	for _, f := range p.cgroupTasks {
+	for _, f := range tasks {
 		s.call("entering the cgroup "+f.Name(), unix.SYS_WRITE, f.Fd(), zero, 1)
 	}
 	if once {
