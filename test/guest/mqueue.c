@@ -76,3 +76,28 @@ TEST(message_queue) {
 	OK(mq_close(q));
 	FAILS(mq_send(q, "x", 1, 0), EBADF);
 }
+
+TEST(bytes_are_counted_to_the_user) {
+	char name[64], other[64];
+	struct rlimit room = { 90000, 90000 }; /* for one queue of the default size */
+	snprintf(name, sizeof name, "/guest.%d", (int)getpid());
+	snprintf(other, sizeof other, "/guest.%d.other", (int)getpid());
+	if (geteuid() != 0 || setresuid(1000000000 + getpid(), -1, -1))
+		SKIP("needs root, to become a user who has no queues");
+	OK(setrlimit(RLIMIT_MSGQUEUE, &room));
+	mqd_t q = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
+	if (q == (mqd_t)-1 && errno == ENOSYS)
+		SKIP("there are no message queues");
+	OK(q);
+	FAILS(mq_open(other, O_RDWR | O_CREAT, 0600, NULL), EMFILE);
+	EXITED_OK(IN_CHILD({
+		/* Another namespace makes no other user. */
+		if (unshare(CLONE_NEWIPC) == 0)
+			FAILS(mq_open(name, O_RDWR | O_CREAT, 0600, NULL), EMFILE);
+	}));
+	OK(mq_unlink(name));
+	FAILS(mq_open(other, O_RDWR | O_CREAT, 0600, NULL), EMFILE); /* q holds it */
+	OK(mq_close(q));
+	OK(mq_open(other, O_RDWR | O_CREAT | O_EXCL, 0600, NULL));
+	OK(mq_unlink(other));
+}

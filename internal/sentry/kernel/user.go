@@ -3,7 +3,10 @@ package kernel
 import (
 	"sync"
 
+	"coffer/internal/sentry/fs/mqueue"
 	"coffer/internal/sentry/quota"
+
+	"golang.org/x/sys/unix"
 )
 
 // userCounts is what one real user ID has in use: threads for RLIMIT_NPROC,
@@ -19,12 +22,20 @@ type userCounts struct {
 // keep them count: see /proc/sys/fs/inotify and /proc/sys/fs/epoll.
 type Counts struct {
 	InotifyInstances, InotifyWatches, EpollWatches quota.Count
+	// MessageQueues counts bytes.
+	MessageQueues quota.Count
 }
 
 // Counts returns those of the task's user. They stay valid for as long as what
 // is counted.
 func (t *Task) Counts() *Counts {
 	return &t.k.users.get(t.Credentials().RUID).Counts
+}
+
+// QueueAllowance is what the POSIX message queues that the task makes are
+// counted to.
+func (t *Task) QueueAllowance() mqueue.Allowance {
+	return mqueue.Allowance{Used: &t.Counts().MessageQueues, Limit: t.Limit(unix.RLIMIT_MSGQUEUE)}
 }
 
 // userTable finds the counts of a user. Entries stay: there are as many as

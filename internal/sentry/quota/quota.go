@@ -4,20 +4,27 @@
 // It must not know what is counted, and has no locks.
 package quota
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // Count is how many of something are in use. The zero Count is none. Safe for
 // concurrent use.
 type Count struct{ n atomic.Int64 }
 
 // Take counts one more, or reports false if limit are in use already.
-func (c *Count) Take(limit uint64) bool {
+func (c *Count) Take(limit uint64) bool { return c.TakeMany(1, limit) }
+
+// TakeMany counts n more, or reports false if that would be more than limit, or
+// n is negative.
+func (c *Count) TakeMany(n int64, limit uint64) bool {
 	for {
-		n := c.n.Load()
-		if uint64(max(n, 0)) >= limit {
+		used := c.n.Load()
+		if n < 0 || used > math.MaxInt64-n || uint64(max(used+n, 0)) > limit {
 			return false
 		}
-		if c.n.CompareAndSwap(n, n+1) {
+		if c.n.CompareAndSwap(used, used+n) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,9 @@ func TestCount(t *testing.T) {
 	}
 	if c.Add(-2) != 1 || !c.Take(2) || c.Take(2) {
 		t.Errorf("%d of 2 are taken", c.Used())
+	}
+	if c.TakeMany(2, 3) || !c.TakeMany(2, 4) || c.Used() != 4 || c.TakeMany(-1, 10) || c.TakeMany(math.MaxInt64, ^uint64(0)) {
+		t.Errorf("taking several: %d are taken", c.Used())
 	}
 	if !c.Take(^uint64(0)) {
 		t.Error("no limit is a limit")

@@ -29,7 +29,7 @@ type Account struct {
 // Sandbox is the account of this process, which runs one sandbox.
 var Sandbox Account
 
-// Buffers is the account of what pipes, sockets and System V message queues of
+// Buffers is the account of what pipes, sockets and message queues of
 // the sandbox hold, and its seccomp filters.
 var Buffers Account
 

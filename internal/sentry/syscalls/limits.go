@@ -16,7 +16,7 @@ var limitRows = []Row{
 		PF("who", Enum, rusageNames), P("usage", OutRusage)),
 }
 
-const limitCaveat = "kept for all resources; RSS, RTPRIO, RTTIME, NICE, MSGQUEUE and LOCKS have no effect"
+const limitCaveat = "kept for all resources; RSS, RTPRIO, RTTIME, NICE and LOCKS have no effect"
 
 var rlimitNames = &FlagSet{Names: []FlagName{
 	{unix.RLIMIT_CPU, "RLIMIT_CPU"}, {unix.RLIMIT_FSIZE, "RLIMIT_FSIZE"}, {unix.RLIMIT_DATA, "RLIMIT_DATA"},

@@ -53,7 +53,7 @@ func sysMqOpen(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		attr = &raw.Attr
 	}
-	d, err := t.MessageQueues().Open(t, name, flags, a.Uint(2)&0o7777, attr, t.Limit(unix.RLIMIT_MSGQUEUE))
+	d, err := t.MessageQueues().Open(t, name, flags, a.Uint(2)&0o7777, attr, t.QueueAllowance())
 	if err != nil {
 		return 0, err
 	}

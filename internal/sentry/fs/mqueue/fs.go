@@ -104,14 +104,14 @@ func (r *root) Lookup(name string) (vfs.Inode, error) {
 	return nil, unix.ENOENT
 }
 
-// limiter is a Caller with resource limits.
-type limiter interface{ Limit(resource int) uint64 }
+// maker is a Caller who may make queues.
+type maker interface{ QueueAllowance() Allowance }
 
 // Create implements vfs.Inode: a queue with the default attributes. EACCES if
 // the namespace is gone, EMFILE beyond RLIMIT_MSGQUEUE, ENOSPC if there are too
 // many.
 func (r *root) Create(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) {
-	l, ok := r.caller.(limiter)
+	m, ok := r.caller.(maker)
 	if !ok {
 		return nil, unix.EACCES
 	}
@@ -120,7 +120,7 @@ func (r *root) Create(o vfs.Owner, name string, mode uint32) (vfs.Inode, error) 
 	if r.ns.byName[name] != nil {
 		return nil, unix.EEXIST
 	}
-	q, err := r.ns.create(r.caller.Credentials(), name, mode, nil, l.Limit(unix.RLIMIT_MSGQUEUE))
+	q, err := r.ns.create(r.caller.Credentials(), name, mode, nil, m.QueueAllowance())
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,8 @@ import (
 
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/quota"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -40,10 +42,7 @@ type Attr struct{ Flags, MaxMsg, MsgSize, CurMsgs int64 }
 type Namespace struct {
 	mu     sync.Mutex
 	byName map[string]*Queue
-	// charged is what the queues of each user may hold at most, in bytes,
-	// against RLIMIT_MSGQUEUE.
-	charged map[uint32]uint64
-	count   int
+	count  int
 	// fs shows the queues, once it was mounted; dev is its device, 0 before the
 	// first queue.
 	fs  *FS
@@ -59,6 +58,7 @@ type Queue struct {
 	node *node
 	uid  uint32
 	cost uint64
+	paid *quota.Count // where cost is counted
 	wait waiter.Queue
 
 	maxMsg, msgSize int64
@@ -90,8 +90,15 @@ type File struct {
 	Queue *Queue
 }
 
-// Open is mq_open(2). attr is nil for the default. limit is RLIMIT_MSGQUEUE.
-func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *Attr, limit uint64) (*vfs.FileDescription, error) {
+// Allowance is how many bytes the queues of a user may hold: Used by those that
+// there are, in all namespaces, up to Limit, which is RLIMIT_MSGQUEUE.
+type Allowance struct {
+	Used  *quota.Count
+	Limit uint64
+}
+
+// Open is mq_open(2). attr is nil for the default.
+func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *Attr, allowed Allowance) (*vfs.FileDescription, error) {
 	switch {
 	case name == "" || name == "." || name == "..":
 		return nil, unix.ENOENT
@@ -111,7 +118,7 @@ func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *A
 		return nil, unix.ENOENT
 	case q == nil:
 		var err error
-		if q, err = ns.create(c.Credentials(), name, mode&^c.Umask(), attr, limit); err != nil {
+		if q, err = ns.create(c.Credentials(), name, mode&^c.Umask(), attr, allowed); err != nil {
 			return nil, err
 		}
 	case flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL:
@@ -126,7 +133,7 @@ func (ns *Namespace) Open(c vfs.Caller, name string, flags, mode uint32, attr *A
 }
 
 // create makes a queue that cred is charged for; ns.mu is held.
-func (ns *Namespace) create(cred *auth.Credentials, name string, mode uint32, attr *Attr, limit uint64) (*Queue, error) {
+func (ns *Namespace) create(cred *auth.Credentials, name string, mode uint32, attr *Attr, allowed Allowance) (*Queue, error) {
 	if ns.destroyed {
 		return nil, unix.EACCES
 	}
@@ -145,16 +152,15 @@ func (ns *Namespace) create(cred *auth.Credentials, name string, mode uint32, at
 		return nil, unix.ENOSPC
 	}
 	cost := uint64(a.MaxMsg) * uint64(a.MsgSize+messageCharged)
-	if ns.charged[cred.RUID]+cost > limit {
+	if !allowed.Used.TakeMany(int64(cost), allowed.Limit) {
 		return nil, unix.EMFILE
 	}
 	if ns.byName == nil {
-		ns.byName, ns.charged = map[string]*Queue{}, map[uint32]uint64{}
+		ns.byName = map[string]*Queue{}
 	}
-	q := &Queue{ns: ns, name: name, uid: cred.RUID, cost: cost, maxMsg: a.MaxMsg, msgSize: a.MsgSize, refs: 1}
+	q := &Queue{ns: ns, name: name, uid: cred.RUID, cost: cost, paid: allowed.Used, maxMsg: a.MaxMsg, msgSize: a.MsgSize, refs: 1}
 	q.node = &node{anon.New("/"+name, unix.S_IFREG|mode&0o777, ns.device(), cred), q}
 	ns.byName[name] = q
-	ns.charged[q.uid] += cost
 	ns.count++
 	return q, nil
 }
@@ -210,12 +216,15 @@ func (q *Queue) unref() {
 		return
 	}
 	q.ns.count--
-	if q.ns.charged[q.uid] -= q.cost; q.ns.charged[q.uid] == 0 {
-		delete(q.ns.charged, q.uid)
-	}
+	q.paid.Add(-int64(q.cost))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	shmem.Buffers.Uncharge(q.bytes + messageCharged*int64(len(q.msgs)))
+	q.msgs, q.bytes = nil, 0
 }
 
-// Send puts a message of c's in. EAGAIN while the queue is full.
+// Send puts a message of c's in. EAGAIN while the queue is full; ENOMEM if all
+// queues, pipes and sockets hold too much.
 func (q *Queue) Send(c vfs.Caller, data []byte, prio uint32) error {
 	switch {
 	case prio >= maxPriority:
@@ -236,6 +245,9 @@ func (q *Queue) put(data []byte, prio uint32) (Notifier, error) {
 	defer q.mu.Unlock()
 	if int64(len(q.msgs)) >= q.maxMsg {
 		return nil, unix.EAGAIN
+	}
+	if !shmem.Buffers.Charge(int64(len(data)) + messageCharged) {
+		return nil, unix.ENOMEM
 	}
 	i := sort.Search(len(q.msgs), func(i int) bool { return q.msgs[i].prio < prio })
 	q.msgs = slices.Insert(q.msgs, i, message{prio, data})
@@ -264,6 +276,7 @@ func (q *Queue) Receive(size uint64) (data []byte, prio uint32, err error) {
 	m := q.msgs[0]
 	q.msgs = slices.Delete(q.msgs, 0, 1)
 	q.bytes -= int64(len(m.data))
+	shmem.Buffers.Uncharge(int64(len(m.data)) + messageCharged)
 	q.wait.Notify(waiter.Writable)
 	return m.data, m.prio, nil
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/quota"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -23,6 +25,7 @@ const limit = 819200
 
 func TestOpen(t *testing.T) {
 	var ns Namespace
+	var used quota.Count
 	root, user, other := caller{}, caller{uid: 1000}, caller{uid: 1001}
 	small := &Attr{MaxMsg: 1, MsgSize: 1}
 	for _, c := range []struct {
@@ -46,7 +49,7 @@ func TestOpen(t *testing.T) {
 		{"others may read", other, "q", unix.O_RDONLY, nil, limit, nil},
 		{"others may not write", other, "q", unix.O_WRONLY, nil, limit, unix.EACCES},
 	} {
-		d, err := ns.Open(c.who, c.queue, c.flags, 0666, c.attr, c.limit)
+		d, err := ns.Open(c.who, c.queue, c.flags, 0666, c.attr, Allowance{&used, c.limit})
 		if err != c.want {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
@@ -60,15 +63,15 @@ func TestOpen(t *testing.T) {
 	if err := ns.Unlink(user, "q"); err != nil {
 		t.Error(err)
 	}
-	if ns.count != 0 || len(ns.charged) != 0 {
-		t.Errorf("%d queues and %v charged are left", ns.count, ns.charged)
+	if ns.count != 0 || used.Used() != 0 {
+		t.Errorf("%d queues and %d bytes are left", ns.count, used.Used())
 	}
 }
 
 func TestOrderAndNotice(t *testing.T) {
 	var ns Namespace
 	c := caller{uid: 5}
-	d, err := ns.Open(c, "q", unix.O_CREAT|unix.O_RDWR, 0600, &Attr{MaxMsg: 4, MsgSize: 8}, limit)
+	d, err := ns.Open(c, "q", unix.O_CREAT|unix.O_RDWR, 0600, &Attr{MaxMsg: 4, MsgSize: 8}, Allowance{new(quota.Count), limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,4 +113,41 @@ func TestOrderAndNotice(t *testing.T) {
 		t.Error("told after closing")
 	}
 	d.DecRef()
+}
+
+// TestMemoryOfMessages checks that messages are counted with all that the
+// sandbox's pipes and sockets hold, and given back.
+func TestMemoryOfMessages(t *testing.T) {
+	before := shmem.Buffers.Used()
+	shmem.Buffers.SetLimit(before + 3*(1000+messageCharged))
+	defer shmem.Buffers.SetLimit(0)
+	var ns Namespace
+	c := caller{uid: 5}
+	d, err := ns.Open(c, "q", unix.O_CREAT|unix.O_RDWR, 0600, &Attr{MaxMsg: 10, MsgSize: 1000}, Allowance{new(quota.Count), limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := d.File.(*File).Queue
+	data := make([]byte, 1000)
+	for range 3 {
+		if err := q.Send(c, data, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Send(c, nil, 0); err != unix.ENOMEM {
+		t.Errorf("too much: %v", err)
+	}
+	if _, _, err := q.Receive(1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Send(c, data, 0); err != nil {
+		t.Errorf("after one was received: %v", err)
+	}
+	if err := ns.Unlink(c, "q"); err != nil {
+		t.Fatal(err)
+	}
+	d.DecRef()
+	if n := shmem.Buffers.Used() - before; n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
 }
