@@ -39,14 +39,18 @@ func inside(t *testing.T, namespaces uintptr) bool {
 	if os.Getuid() != 0 {
 		t.Skip("making mounts needs root")
 	}
-	attr := &syscall.SysProcAttr{Cloneflags: namespaces | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+	attr := &syscall.SysProcAttr{Cloneflags: namespaces}
 	if namespaces&unix.CLONE_NEWUSER != 0 {
-		attr.UidMappings = []syscall.SysProcIDMap{{HostID: firstID, Size: idCount}}
-		attr.GidMappings = attr.UidMappings
-		attr.Credential = &syscall.Credential{}
+		attr = userAttr(namespaces)
 	}
 	runInside(t, attr)
 	return false
+}
+
+// userAttr starts a process as root of a user namespace.
+func userAttr(namespaces uintptr) *syscall.SysProcAttr {
+	ids := []syscall.SysProcIDMap{{HostID: firstID, Size: idCount}}
+	return &syscall.SysProcAttr{Cloneflags: namespaces, UidMappings: ids, GidMappings: ids, Credential: &syscall.Credential{}}
 }
 
 // firstID and idCount are the host's IDs that tests' user namespaces have.
@@ -66,6 +70,8 @@ func runInside(t *testing.T, attr *syscall.SysProcAttr, files ...*os.File) {
 	cmd := exec.Command("/proc/self/fd/"+strconv.Itoa(3+len(files)), "-test.run="+list, "-test.v", "-test.bench=none")
 	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name(), "TMPDIR=/tmp")
 	cmd.ExtraFiles = append(files, self)
+	attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWPID
+	attr.Pdeathsig = unix.SIGKILL
 	cmd.SysProcAttr = attr
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
