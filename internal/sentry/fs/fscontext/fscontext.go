@@ -64,7 +64,8 @@ var flagNames = map[string]struct{ set, clear uint64 }{
 }
 
 // Set adds a parameter; value is empty for a mere flag. EBUSY once the file
-// system is made; EINVAL for a second source.
+// system is made; EINVAL for a second source, and for what could be taken for
+// two parameters, or another one, in the list that file systems parse.
 func (f *Context) Set(key, value string, flag bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,14 +77,14 @@ func (f *Context) Set(key, value string, flag bool) error {
 	case flag && known:
 		f.flags = f.flags&^n.clear | n.set
 		return nil
-	case known || strings.ContainsRune(key+value, ','):
-		return unix.EINVAL
 	case key == "source":
 		if flag || f.source != "" {
 			return unix.EINVAL
 		}
 		f.source = value
 		return nil
+	case known || key == "" || strings.ContainsAny(key, ",=") || strings.Contains(value, ","):
+		return unix.EINVAL
 	}
 	p := key
 	if !flag {
