@@ -55,6 +55,7 @@ type Sandbox struct {
 	encMu   sync.Mutex
 	events  *bufio.Reader
 	cgroup  *cgroup
+	closing []*os.File
 	exited  chan struct{}
 	exitErr error
 	counts  platform.Counts
@@ -103,48 +104,22 @@ func Start(c Config) (*Sandbox, error) {
 		desc.Trace.FD = donate(c.Trace)
 	}
 
-	payload, err := json.Marshal(desc)
-	if err != nil {
-		return nil, err
-	}
-	descFile, err := sealed("sandbox", payload)
-	if err != nil {
-		return nil, err
-	}
-	defer descFile.Close()
-	ours, theirs, err := SocketPair("control")
-	if err != nil {
-		return nil, err
-	}
-	// A sentry that does not listen must not keep coffer from listening to its user.
-	patience := unix.Timeval{Sec: 5}
-	if err := unix.SetsockoptTimeval(int(ours.Fd()), unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
-		ours.Close()
-		theirs.Close()
-		return nil, fmt.Errorf("preparing the control socket: %w", err)
-	}
-
-	s := &Sandbox{control: ours, enc: json.NewEncoder(ours), events: bufio.NewReaderSize(ours, lineMax), exited: make(chan struct{})}
+	var group *cgroup
 	if desc.Memory > 0 {
-		if s.cgroup, err = newCgroup(desc.Memory); err != nil {
-			ours.Close()
-			theirs.Close()
+		var err error
+		if group, err = newCgroup(desc.Memory); err != nil {
 			return nil, err
 		}
 	}
-	s.cmd = &exec.Cmd{
-		Path:        "/proc/self/exe",
-		Args:        []string{"coffer", "sentry"},
-		Env:         []string{"GOTRACEBACK=system"},
-		Dir:         "/",
-		Stderr:      c.Log,
-		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
-		SysProcAttr: boot.Namespaces(),
-	}
-	err = s.spawn()
-	theirs.Close() // or the sentry's end would not be seen
+	s, err := newSandbox(&desc, files, c.Log)
 	if err != nil {
-		ours.Close()
+		group.remove()
+		return nil, err
+	}
+	s.cgroup = group
+	s.cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	if err := s.spawn(); err != nil {
+		s.control.Close()
 		s.cgroup.remove()
 		return nil, err
 	}
@@ -159,6 +134,54 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("the sentry ended before it was told to start: %w", err)
 	}
 	return s, s.awaitStart()
+}
+
+// newSandbox prepares the start of a sentry with a description and files, whose
+// places in the list the description's descriptors are, from fdDonated on.
+func newSandbox(desc *boot.Sandbox, files []*os.File, log *os.File) (*Sandbox, error) {
+	payload, err := json.Marshal(desc)
+	if err != nil {
+		return nil, err
+	}
+	descFile, err := sealed("sandbox", payload)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := SocketPair("control")
+	if err != nil {
+		descFile.Close()
+		return nil, err
+	}
+	s := &Sandbox{
+		control: ours, enc: json.NewEncoder(ours), events: bufio.NewReaderSize(ours, lineMax), exited: make(chan struct{}),
+		closing: []*os.File{descFile, theirs},
+	}
+	// A sentry that does not listen must not keep coffer from listening to its user.
+	patience := unix.Timeval{Sec: 5}
+	if err := unix.SetsockoptTimeval(int(ours.Fd()), unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
+		ours.Close()
+		s.closeGiven()
+		return nil, fmt.Errorf("preparing the control socket: %w", err)
+	}
+	s.cmd = &exec.Cmd{
+		Path:        "/proc/self/exe",
+		Args:        []string{"coffer", "sentry"},
+		Env:         []string{"GOTRACEBACK=system"},
+		Dir:         "/",
+		Stderr:      log,
+		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
+		SysProcAttr: boot.Namespaces(),
+	}
+	return s, nil
+}
+
+// closeGiven closes what the sentry has been given and nobody else uses; its
+// end would not be seen if its side of the control socket stayed open here.
+func (s *Sandbox) closeGiven() {
+	for _, f := range s.closing {
+		f.Close()
+	}
+	s.closing = nil
 }
 
 // endPatience is how long a sentry may take to end once its program has.
@@ -176,6 +199,7 @@ func closeOnExec() error {
 // spawn runs the command from a thread that lives as long as the process:
 // the kernel sends the parent-death signal when the *thread* that forked ends.
 func (s *Sandbox) spawn() error {
+	defer s.closeGiven()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()

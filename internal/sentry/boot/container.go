@@ -97,6 +97,21 @@ func (c *Container) descriptors() []*int {
 	return append(fds, c.Process.descriptors()...)
 }
 
+// Donated turns places in the list of what is donated into descriptors of the
+// sentry's own, of which the first is number first.
+func (b *Sandbox) Donated(first int) {
+	places := b.descriptors()
+	if b.Trace != nil {
+		places = append(places, &b.Trace.FD)
+	}
+	if b.Server != nil {
+		places = append(places, &b.Server.Listener)
+	}
+	for _, p := range places {
+		*p += first
+	}
+}
+
 // take takes over a donated descriptor.
 func take(place *int) int {
 	fd := *place

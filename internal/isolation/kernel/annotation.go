@@ -1,0 +1,36 @@
+package kernel
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Annotations by which implementations of CRI say that a container belongs into a
+// sandbox that is there: those of containerd and of CRI-O.
+var sandboxAnnotations = []struct{ kind, sandbox string }{
+	{"io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"},
+	{"io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"},
+}
+
+// sandboxOf is the ID of the container in whose sandbox the spec's is to be, empty
+// for a sandbox of its own.
+func sandboxOf(spec *specs.Spec) (string, error) {
+	for _, a := range sandboxAnnotations {
+		switch kind := spec.Annotations[a.kind]; kind {
+		case "", "sandbox":
+		case "container":
+			id := spec.Annotations[a.sandbox]
+			if id == "" {
+				return "", fmt.Errorf("annotations: %s is %q, but %s does not say of which sandbox", a.kind, kind, a.sandbox)
+			}
+			if err := checkSandboxID(id); err != nil {
+				return "", fmt.Errorf("annotations: %s: %w", a.sandbox, err)
+			}
+			return id, nil
+		default:
+			return "", fmt.Errorf("annotations: %s is %q: it is one of sandbox and container", a.kind, kind)
+		}
+	}
+	return "", nil
+}

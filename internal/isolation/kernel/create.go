@@ -1,0 +1,186 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+
+	"coffer/internal/isolation"
+	"coffer/internal/oci"
+	"coffer/internal/sentry/boot"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Check implements isolation.Wall.
+func (wall) Check(r *isolation.Request) error {
+	if err := boot.CheckHost(); err != nil {
+		return err
+	}
+	_, err := sandboxOf(r.Spec)
+	return err
+}
+
+// Create implements isolation.Wall.
+func (w wall) Create(r *isolation.Request) (isolation.PID, error) {
+	id, err := sandboxOf(r.Spec)
+	if err != nil {
+		return isolation.PID{}, err
+	}
+	m := &making{r: r, record: record{Sandbox: id}}
+	if err := m.run(); err != nil {
+		m.undo()
+		return isolation.PID{}, err
+	}
+	return m.record.Init, nil
+}
+
+// making is a container being made.
+type making struct {
+	r      *isolation.Request
+	record record
+	donation
+	described *boot.Container
+	terminal  *pty
+	gate      *os.File
+}
+
+// run makes the container.
+func (m *making) run() (err error) {
+	defer m.close()
+	if m.described, err = describeContainer(m.r, &m.donation); err != nil {
+		return err
+	}
+	var size *specs.Box
+	if m.r.Spec.Process != nil {
+		size = m.r.Spec.Process.ConsoleSize
+	}
+	if m.terminal, err = m.streams(&m.described.Process, size, &m.r.Streams); err != nil {
+		return err
+	}
+	defer m.terminal.close()
+	gate, err := makeGate(m.r.StateDir)
+	if err != nil {
+		return err
+	}
+	m.described.Gate = m.give(gate)
+	if m.record.first() {
+		err = m.newSandbox()
+	} else {
+		err = m.join()
+	}
+	if err != nil {
+		return err
+	}
+	if m.terminal != nil {
+		return m.terminal.send(m.r.ConsoleSocket)
+	}
+	return nil
+}
+
+// undo ends what was made.
+func (m *making) undo() {
+	c := &isolation.Container{ID: m.r.ID, Spec: m.r.Spec, StateDir: m.r.StateDir, Init: m.record.Init, Cgroup: m.r.Cgroup}
+	// What it fails at the caller's Destroy meets again, and reports.
+	_ = wall{}.Destroy(c)
+}
+
+// settle does with the container's first process what is due before anything
+// of the container is there: it is put on record and into the cgroup, and the
+// runtime's hooks run.
+func (m *making) settle(pid int) (err error) {
+	if m.record.Init, err = isolation.FindPID(pid); err != nil {
+		return err
+	}
+	if err := m.record.write(m.r.StateDir); err != nil {
+		return err
+	}
+	if !m.r.Cgroup.None() {
+		if err := m.r.Cgroup.Add(pid, ""); err != nil {
+			return err
+		}
+	}
+	if m.r.Created != nil {
+		if err := m.r.Created(m.record.Init); err != nil {
+			return err
+		}
+	}
+	hooks := oci.StageHooks(m.r.Spec.Hooks, oci.CreateContainer)
+	if len(hooks) == 0 {
+		return nil
+	}
+	// They run in the runtime's namespaces: the container's are its kernel's,
+	// where no program of the host can be.
+	return oci.RunHooks(hooks, m.r.State(specs.StateCreating, pid), oci.CreateContainer)
+}
+
+// newSandbox starts a sentry, with the container as its first.
+func (m *making) newSandbox() error {
+	if err := liftLimits(); err != nil {
+		return err
+	}
+	if err := closeOnExec(); err != nil {
+		return err
+	}
+	listener, err := makeSocket(m.r.StateDir)
+	if err != nil {
+		return err
+	}
+	desc := &boot.Sandbox{Intercept: m.r.Intercept, Container: *m.described}
+	if desc.Intercept == "" {
+		desc.Intercept = boot.Platforms()[0]
+	}
+	desc.Server = &boot.Server{Listener: m.give(listener)}
+	desc.Donated(fdDonated)
+	log := m.r.Stdio[2]
+	if m.terminal != nil {
+		log = m.terminal.slave
+	}
+	s, err := newSandbox(desc, m.files, log)
+	if err != nil {
+		return err
+	}
+	defer s.control.Close()
+	if m.terminal != nil {
+		// It is told of the terminal's new sizes by SIGWINCH.
+		s.cmd.SysProcAttr.Setctty, s.cmd.SysProcAttr.Ctty = true, desc.Console
+	}
+	err = s.cmd.Start()
+	s.closeGiven()
+	if err != nil {
+		return explainSpawn(err)
+	}
+	// Unless all goes well it is reaped here: then nobody else will.
+	made := false
+	defer func() {
+		if !made {
+			s.cmd.Process.Kill()
+			s.cmd.Wait()
+		}
+	}()
+	if err := m.settle(s.cmd.Process.Pid); err != nil {
+		return err
+	}
+	if err := s.send(boot.Message{Op: "start"}); err != nil {
+		return fmt.Errorf("the sentry ended before it was told to start: %w", err)
+	}
+	if err := s.awaitCreated(); err != nil {
+		return err
+	}
+	made = true
+	return s.cmd.Process.Release()
+}
+
+// awaitCreated waits until the sentry has made its container, and tells it to
+// live on without its starter.
+func (s *Sandbox) awaitCreated() error {
+	m, err := s.next()
+	switch {
+	case err != nil:
+		return &StartError{125, fmt.Sprintf("the sentry ended before the container was made: %v", err)}
+	case m.Op == "error":
+		return &StartError{startCode(m.Code), printable(m.Error)}
+	case m.Op != "created":
+		return &StartError{125, fmt.Sprintf("the sentry sent %q where it should tell that the container is made", m.Op)}
+	}
+	return s.send(boot.Message{Op: "keep"})
+}

@@ -1,0 +1,184 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"coffer/internal/isolation"
+	"coffer/internal/sentry/boot"
+
+	"golang.org/x/sys/unix"
+)
+
+// wall is isolation.Wall by a sentry for each sandbox, and containers in it. A
+// sentry is the first process of its own container; further containers of the
+// sandbox, and processes started by exec, have an attendant each.
+type wall struct{}
+
+// New returns the wall.
+func New() isolation.Wall { return wall{} }
+
+// Start implements isolation.Wall.
+func (wall) Start(c *isolation.Container) error {
+	patience := answerPatience
+	if c.Spec.Hooks != nil && len(c.Spec.Hooks.StartContainer) > 0 {
+		patience = 0 // they have time limits of their own
+	}
+	_, err := ask(c, &boot.Request{Op: boot.OpStart}, patience)
+	return err
+}
+
+// Started implements isolation.Wall. It asks no sentry, which may be frozen: the
+// sentry has let go of the gate.
+func (wall) Started(c *isolation.Container) (bool, error) {
+	f, err := os.Open(filepath.Join(c.StateDir, gateName))
+	if err != nil {
+		return false, fmt.Errorf("looking at the container's gate: %w", err)
+	}
+	defer f.Close()
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err {
+	case nil:
+		return true, nil
+	case unix.EWOULDBLOCK:
+		return false, nil
+	default:
+		return false, fmt.Errorf("looking at the container's gate: %w", err)
+	}
+}
+
+// Signal implements isolation.Wall.
+func (wall) Signal(c *isolation.Container, sig unix.Signal, all bool) error {
+	r, err := readRecord(c)
+	if err != nil {
+		return err
+	}
+	alive, err := c.Init.Alive()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !alive && (!all || r.first()):
+		return unix.ESRCH
+	case sig == 0:
+		return nil
+	case sig == unix.SIGKILL && r.first():
+		// All that is in the sandbox ends with the sentry, whatever that is at.
+		return c.Init.Signal(sig)
+	}
+	req := &boot.Request{Op: boot.OpSignal, Signal: int(sig), All: all}
+	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
+		// It is there to be found when the sandbox goes on.
+		return leave(c, req)
+	}
+	_, err = ask(c, req, answerPatience)
+	if err == nil {
+		return nil
+	}
+	if alive, aerr := c.Init.Alive(); aerr == nil && !alive && !all {
+		return unix.ESRCH
+	}
+	if sig == unix.SIGKILL {
+		// Without its attendant a process ends.
+		return c.Init.Signal(sig)
+	}
+	return err
+}
+
+// Processes implements isolation.Wall.
+func (wall) Processes(c *isolation.Container) ([]isolation.Process, error) {
+	reply, err := ask(c, &boot.Request{Op: boot.OpProcesses}, answerPatience)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]isolation.Process, 0, len(reply.Processes))
+	for _, p := range reply.Processes {
+		list = append(list, isolation.Process{
+			PID: int(p.PID), PPID: int(p.PPID), UID: p.UID, Threads: p.Threads, CPU: p.CPU, Command: printable(p.Command),
+		})
+	}
+	return list, nil
+}
+
+// Destroy implements isolation.Wall.
+func (wall) Destroy(c *isolation.Container) error {
+	r, err := readRecord(c)
+	if errors.Is(err, os.ErrNotExist) {
+		return forget(c) // no process was made, or all are gone
+	}
+	if err != nil {
+		return err
+	}
+	// On cgroup v1 a frozen process does not even die.
+	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
+		if err := c.Cgroup.Thaw(); err != nil {
+			return err
+		}
+	}
+	if !r.first() {
+		// Should the sandbox not answer, its processes end with it, and the
+		// container's first one with its attendant.
+		if _, err := ask(c, &boot.Request{Op: boot.OpDestroy}, answerPatience); err != nil && !errors.Is(err, errGone) {
+			var refused *StartError
+			if !errors.As(err, &refused) {
+				return fmt.Errorf("ending the container's processes: %w", err)
+			}
+		}
+	}
+	if err := end(r.Init); err != nil {
+		return err
+	}
+	return forget(c)
+}
+
+// forget removes the wall's files, the record last.
+func forget(c *isolation.Container) error {
+	for _, name := range []string{socketName, gateName, recordName} {
+		if err := os.Remove(filepath.Join(c.StateDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// end kills a process and waits until it has ended.
+func end(p isolation.PID) error {
+	f, err := p.Open()
+	if err == unix.ESRCH {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ending process %d: %w", p.PID, err)
+	}
+	defer f.Close()
+	if err := unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("ending process %d: %w", p.PID, err)
+	}
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+	for until := time.Now().Add(endPatience); ; {
+		n, err := unix.Poll(fds, int(max(time.Until(until), 0).Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the end of process %d: %w", p.PID, err)
+		case n > 0:
+			return nil
+		default:
+			return fmt.Errorf("process %d has not ended within %v of SIGKILL: is it frozen by a cgroup that others made, or the host out of order?", p.PID, endPatience)
+		}
+	}
+}
+
+// printable replaces what would be more than text on a terminal: a guest
+// chooses its processes' names.
+func printable(s string) string {
+	runes := []rune(s)
+	for i, r := range runes {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			runes[i] = '?'
+		}
+	}
+	return string(runes)
+}
