@@ -28,6 +28,8 @@ type Container struct {
 	Sysctls []Sysctl
 	// UIDs and GIDs, if there are any, give the container a user namespace.
 	UIDs, GIDs []IDMapping
+	// TimeOffsets, if not zero, give it a time namespace.
+	TimeOffsets TimeOffsets
 	// Resources are the container's limits.
 	Resources Resources
 	// StartHooks run in the container when its program is to start.

@@ -43,7 +43,7 @@ func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
 	}
 	s.limitContainer(n.cgroup, &c.Resources)
 	at := place{cgroup: n.cgroup, root: n.root}
-	if !first || n.root.UserNS != auth.Initial {
+	if !first || n.root.UserNS != auth.Initial || c.TimeOffsets != (TimeOffsets{}) {
 		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS); err != nil {
 			return nil, err
 		}
@@ -206,7 +206,7 @@ func (c *container) processes() []ProcessInfo {
 
 // namespaces makes those of a container that is not the first.
 func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (*kernel.Namespaces, error) {
-	config := kernel.NamespaceConfig{Owner: owner, Hostname: c.Hostname, Domainname: c.Domainname}
+	config := kernel.NamespaceConfig{Owner: owner, Time: kernel.TimeOffsets(c.TimeOffsets), Hostname: c.Hostname, Domainname: c.Domainname}
 	for _, j := range []struct {
 		kind, id string
 		into     **kernel.Namespaces

@@ -46,6 +46,9 @@ func (c *Container) check() error {
 			return fmt.Errorf("%q is no file's name", m.Name)
 		}
 	}
+	if err := c.checkSpec(); err != nil {
+		return err
+	}
 	return c.Process.check()
 }
 
@@ -67,6 +70,9 @@ func (p *Process) check() error {
 		if strings.ContainsRune(s, 0) {
 			return fmt.Errorf("the argument or variable %.80q has a NUL in it", s)
 		}
+	}
+	if p.Attributes != nil {
+		return p.Attributes.check()
 	}
 	return nil
 }

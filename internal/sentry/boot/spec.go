@@ -1,7 +1,10 @@
 package boot
 
 import (
+	"math"
 	"time"
+
+	"coffer/internal/sentry/fs/devfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +87,7 @@ type IDMapping struct{ Inside, Outside, Count uint32 }
 // Sysctl is a setting, its name with slashes.
 type Sysctl struct{ Field, Name, Value string }
 
-// Hook is a program that runs in the container, as root of it, before the
+// Hook is a program that runs in the container, as its user, before the
 // container's own.
 type Hook struct {
 	Field string
@@ -156,3 +159,13 @@ type SeccompFilter struct {
 	// Log is SECCOMP_FILTER_FLAG_LOG.
 	Log bool
 }
+
+// HasDevice reports whether the kernel has a character device.
+func HasDevice(major, minor int64) bool {
+	return major >= 0 && minor >= 0 && major <= math.MaxUint32 && minor <= math.MaxUint32 &&
+		devfs.NameOf(uint32(major), uint32(minor)) != ""
+}
+
+// TimeOffsets are how far the clocks of a time namespace of the container's own
+// are ahead of the host's.
+type TimeOffsets struct{ Monotonic, Boottime time.Duration }

@@ -11,12 +11,13 @@ import (
 // as a container runtime does on a host.
 
 // NamespaceConfig says which namespaces a process is to have: those of the value
-// named or, where that is nil, new ones. Those of cgroups and of time are the
-// first process's.
+// named or, where that is nil, new ones. That of cgroups is the first process's.
 type NamespaceConfig struct {
 	PID, IPC, UTS, Net *Namespaces
 	// Owner is the user namespace that new ones belong to; nil is the initial one.
 	Owner *auth.UserNamespace
+	// Time are the offsets of a new time namespace, if they are not zero.
+	Time TimeOffsets
 	// Hostname and Domainname are what a new UTS namespace starts with.
 	Hostname, Domainname string
 }
@@ -60,6 +61,14 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 			return nil, err
 		}
 		n.Net = &NetworkNamespace{made, n.Net.Unix.Another()}
+	}
+	if c.Time != (TimeOffsets{}) {
+		made, err := k.newNamespace(owner)
+		if err != nil {
+			return nil, err
+		}
+		// Who executes its first program enters it.
+		n.TimeForChildren = &TimeNamespace{namespace: made, offsets: c.Time}
 	}
 	if c.IPC != nil {
 		c.IPC.IPC.IncRef()
