@@ -4,12 +4,14 @@ import (
 	"fmt"
 
 	"coffer/internal/isolation"
+	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process"
 )
 
 // makers make each wall.
 var makers = map[isolation.Level]func() isolation.Wall{
 	isolation.LevelProcess: process.New,
+	isolation.LevelKernel:  kernel.New,
 }
 
 // DefaultWalls are the walls of this program.
