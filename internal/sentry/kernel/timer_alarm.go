@@ -3,6 +3,8 @@ package kernel
 import (
 	"sync"
 	"time"
+
+	"coffer/internal/sentry/crash"
 )
 
 // alarm calls a function when a clock reaches an instant. It is the one
@@ -50,7 +52,7 @@ func (a *alarm) schedule(now time.Duration) {
 		d = a.source.wait(d, a.idle)
 	}
 	if a.timer == nil {
-		a.timer = time.AfterFunc(d, a.tick)
+		a.timer = time.AfterFunc(d, crash.Guard(a.tick))
 	} else {
 		a.timer.Reset(d)
 	}

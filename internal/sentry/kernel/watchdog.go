@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"coffer/internal/sentry/crash"
 )
 
 // A task is stuck if it is awake in the kernel, in one and the same stay, each
@@ -37,8 +39,14 @@ type stay struct {
 
 // Watch looks after the tasks until PID 1 has ended, and once writes a report
 // with the stacks of all goroutines to w if one of them is stuck. Nothing else
-// happens to it: it may be the host that is slow.
+// happens to it: it may be the host that is slow. It also has it told there what
+// the tasks did, if the sentry panics.
 func (k *Kernel) Watch(w io.Writer) {
+	crash.Tell(func() { k.reportCalls(w) })
+	crash.Guard(func() { k.watch(w) })()
+}
+
+func (k *Kernel) watch(w io.Writer) {
 	d := watchdog{k: k, patience: lockPatience}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()

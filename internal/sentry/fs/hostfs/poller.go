@@ -3,6 +3,7 @@ package hostfs
 import (
 	"sync"
 
+	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ func (p *poller) add(fd int, q *waiter.Queue) error {
 			return err
 		}
 		p.epfd, p.queues = epfd, map[int32]*waiter.Queue{}
-		go p.run(epfd)
+		go crash.Guard(func() { p.run(epfd) })()
 	}
 	ev := unix.EpollEvent{Events: watched, Fd: int32(fd)}
 	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {

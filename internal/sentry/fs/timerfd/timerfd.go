@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/fs/anon"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
@@ -105,7 +106,7 @@ func (f *File) start(now int64) {
 	}
 	d := time.Duration(max(f.next-now, 0))
 	if f.wake == nil {
-		f.wake = time.AfterFunc(d, f.expire)
+		f.wake = time.AfterFunc(d, crash.Guard(f.expire))
 		return
 	}
 	f.wake.Reset(d)

@@ -3,6 +3,7 @@ package tty
 import (
 	"time"
 
+	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -54,14 +55,14 @@ func (d *Discipline) readSlave(p []byte, wait bool) (int, error) {
 // there is.
 func (d *Discipline) arm(after time.Duration) {
 	var timer *time.Timer
-	timer = time.AfterFunc(after, func() {
+	timer = time.AfterFunc(after, crash.Guard(func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.timer == timer {
 			d.timer, d.expired = nil, true
 			d.Slave.Notify(waiter.Readable)
 		}
-	})
+	}))
 	d.timer = timer
 }
 

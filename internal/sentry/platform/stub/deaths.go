@@ -3,6 +3,8 @@ package stub
 import (
 	"sync"
 
+	"coffer/internal/sentry/crash"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +15,7 @@ func WithDeathWatch() Option {
 	return func(s *Stubs) {
 		if fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC); err == nil {
 			s.deaths = &deathWatch{epoll: fd, procs: make(map[int32]*Process)}
-			go s.deaths.run()
+			go crash.Guard(s.deaths.run)()
 		}
 	}
 }
@@ -114,6 +116,6 @@ func (p *Process) tellDeath() {
 	defer p.mu.Unlock()
 	if f := p.death; f != nil && p.refs > 0 {
 		p.death = nil
-		go f()
+		go crash.Guard(f)()
 	}
 }

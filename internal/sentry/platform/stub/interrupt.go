@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/crash"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +52,7 @@ func (t *Thread) Interrupt() {
 	defer t.watchMu.Unlock()
 	t.ticks = 0
 	if t.watch == nil {
-		t.watch = time.AfterFunc(t.proc.stubs.answerTick, t.unanswered)
+		t.watch = time.AfterFunc(t.proc.stubs.answerTick, crash.Guard(t.unanswered))
 	} else {
 		t.watch.Reset(t.proc.stubs.answerTick)
 	}
@@ -78,7 +80,7 @@ func (t *Thread) unanswered() {
 // Overdue ends the stub's process unless the timer is stopped in the time that
 // operations may take.
 func (t *Thread) Overdue() *time.Timer {
-	return time.AfterFunc(t.proc.stubs.answerTick*operationTicks, t.proc.Kill)
+	return time.AfterFunc(t.proc.stubs.answerTick*operationTicks, crash.Guard(t.proc.Kill))
 }
 
 // kick has the stub leave guest code.

@@ -1,6 +1,10 @@
 package stub
 
-import "sync"
+import (
+	"sync"
+
+	"coffer/internal/sentry/crash"
+)
 
 // poolSize is how many empty address spaces are kept ready.
 const poolSize = 2
@@ -48,7 +52,7 @@ func (p *pool) refill() {
 		return
 	}
 	p.filling = true
-	go func() {
+	go crash.Guard(func() {
 		for {
 			t, err := p.stubs.forkTemplate()
 			p.mu.Lock()
@@ -70,7 +74,7 @@ func (p *pool) refill() {
 			}
 			return
 		}
-	}()
+	})()
 }
 
 // close gives up what is ready.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
@@ -218,12 +219,12 @@ func (s *Stubs) startTemplate() (*Thread, error) {
 	p.DecRef() // leaves the thread's
 	pid := make(chan int64)
 	registered := make(chan struct{})
-	go func() {
+	go crash.Guard(func() {
 		runtime.LockOSThread()
 		pid <- s.spawn(parcel)
 		<-registered
 		s.reap()
-	}()
+	})()
 	n := <-pid
 	if n < 0 {
 		close(registered)
