@@ -2,6 +2,9 @@ package kernel
 
 import (
 	"fmt"
+	"path/filepath"
+
+	"coffer/internal/isolation"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -33,4 +36,17 @@ func sandboxOf(spec *specs.Spec) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// sandboxInit is the host's number of the first process of a sandbox, by its
+// container's ID; 0 if that is empty. stateDir is that of a container to be in it.
+func sandboxInit(id, stateDir string) (int, error) {
+	if id == "" {
+		return 0, nil
+	}
+	r, err := readRecord(&isolation.Container{StateDir: filepath.Join(filepath.Dir(stateDir), id)})
+	if err != nil {
+		return 0, fmt.Errorf("annotations: the sandbox %s, to which the container is to belong, is none of the kernel wall's: %w", id, err)
+	}
+	return r.Init.PID, nil
 }

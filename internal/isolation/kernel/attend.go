@@ -25,7 +25,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (isolation.PID, erro
 	defer conn.Close()
 	var d donation
 	defer d.close()
-	p, err := describeProcess(e.Process)
+	p, err := translateProcess(e.Process, c.Spec.Linux)
 	if err != nil {
 		return isolation.PID{}, err
 	}

@@ -16,8 +16,15 @@ func (wall) Check(r *isolation.Request) error {
 	if err := boot.CheckHost(); err != nil {
 		return err
 	}
-	_, err := sandboxOf(r.Spec)
-	return err
+	id, err := sandboxOf(r.Spec)
+	if err != nil {
+		return err
+	}
+	host, err := sandboxInit(id, r.StateDir)
+	if err != nil {
+		return err
+	}
+	return checkSpec(r.Spec, host)
 }
 
 // Create implements isolation.Wall.
@@ -47,7 +54,7 @@ type making struct {
 // run makes the container.
 func (m *making) run() (err error) {
 	defer m.close()
-	if m.described, err = describeContainer(m.r, &m.donation); err != nil {
+	if m.described, err = translate(m.r, m.record.Sandbox, &m.donation); err != nil {
 		return err
 	}
 	var size *specs.Box

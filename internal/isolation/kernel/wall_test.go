@@ -103,6 +103,11 @@ func spec(args ...string) *specs.Spec {
 		Process: &specs.Process{
 			Args: args, Cwd: "/", Env: []string{"PATH=/bin"},
 		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Options: []string{"nosuid", "noexec"}},
+		},
 		Linux: &specs.Linux{},
 	}
 }

@@ -1,0 +1,243 @@
+package kernel
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"coffer/internal/isolation"
+	"coffer/internal/oci/linuxname"
+	"coffer/internal/oci/mountoption"
+	"coffer/internal/sentry/boot"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// translate says to a sentry what a container's spec asks for, all but the open
+// files of its process, and opens what that takes of the host. An error names
+// the field. sandbox is the ID of the container whose sandbox it is to be in, empty
+// for one of its own.
+func translate(r *isolation.Request, sandbox string, d *donation) (*boot.Container, error) {
+	spec := r.Spec
+	c := &boot.Container{
+		ID: r.ID, Domainname: spec.Domainname,
+		Files: &boot.Files{Confined: mayClone(), Readonly: spec.Root.Readonly},
+	}
+	var err error
+	if c.Hostname, err = hostname(spec); err != nil {
+		return nil, err
+	}
+	root := spec.Root.Path
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(r.Bundle, root)
+	}
+	t := &trees{donation: d, files: c.Files, shelf: -1}
+	if c.Root, err = t.root(root, access{write: !spec.Root.Readonly, recursive: true}); err != nil {
+		return nil, fmt.Errorf("root.path: %w", err)
+	}
+	if err := translateMounts(spec.Mounts, r.Bundle, t); err != nil {
+		return nil, err
+	}
+	linux := spec.Linux
+	if linux == nil {
+		linux = &specs.Linux{}
+	}
+	p, err := translateProcess(spec.Process, linux)
+	if err != nil {
+		return nil, err
+	}
+	c.Process = *p
+	if flags, ok := mountoption.Propagation(linux.RootfsPropagation); ok {
+		c.Files.Propagation = uint64(flags)
+	}
+	c.Files.Masked, c.Files.ReadonlyPaths = linux.MaskedPaths, linux.ReadonlyPaths
+	c.Files.Devices = translateDevices(linux.Devices)
+	c.UIDs, c.GIDs = translateMap(linux.UIDMappings), translateMap(linux.GIDMappings)
+	c.TimeOffsets = translateTimes(linux.TimeOffsets)
+	c.Sysctls = translateSysctls(linux.Sysctl)
+	if c.Resources, err = translateResources(linux.Resources); err != nil {
+		return nil, err
+	}
+	if c.StartHooks, err = translateHooks(r); err != nil {
+		return nil, err
+	}
+	c.Join, err = translateJoin(linux.Namespaces, sandbox, r.StateDir)
+	return c, err
+}
+
+// translateJoin says which namespaces are those of the sandbox's first container.
+// There is one network in a sandbox, as in a pod.
+func translateJoin(list []specs.LinuxNamespace, sandbox, stateDir string) (j boot.Join, err error) {
+	host, err := sandboxInit(sandbox, stateDir)
+	if host == 0 || err != nil {
+		return j, err
+	}
+	j.Net = sandbox
+	for i := range list {
+		n := &list[i]
+		if !ofSandbox(n, host) {
+			continue
+		}
+		switch n.Type {
+		case specs.PIDNamespace:
+			j.PID = sandbox
+		case specs.IPCNamespace:
+			j.IPC = sandbox
+		case specs.UTSNamespace:
+			j.UTS = sandbox
+		}
+	}
+	return j, nil
+}
+
+// hostname is what the container's host name starts as: that of the host, if
+// the spec names none, as a new UTS namespace has it.
+func hostname(spec *specs.Spec) (string, error) {
+	if spec.Hostname != "" {
+		return spec.Hostname, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("hostname is missing, and the host's cannot be read: %w", err)
+	}
+	return name, nil
+}
+
+func translateMap(list []specs.LinuxIDMapping) []boot.IDMapping {
+	var out []boot.IDMapping
+	for _, m := range list {
+		out = append(out, boot.IDMapping{Inside: m.ContainerID, Outside: m.HostID, Count: m.Size})
+	}
+	return out
+}
+
+func translateTimes(offsets map[string]specs.LinuxTimeOffset) (t boot.TimeOffsets) {
+	of := func(clock string) time.Duration {
+		o := offsets[clock]
+		return time.Duration(o.Secs)*time.Second + time.Duration(o.Nanosecs)
+	}
+	return boot.TimeOffsets{Monotonic: of("monotonic"), Boottime: of("boottime")}
+}
+
+// networkSettings are what sysctls about the network begin with. There is no
+// network in a sandbox yet, so there is nothing that they would change; Docker
+// and others set some for every container.
+var networkSettings = []string{"net/ipv4/", "net/ipv6/"}
+
+func translateSysctls(settings map[string]string) []boot.Sysctl {
+	var out []boot.Sysctl
+	for _, key := range sortedKeys(settings) {
+		name := strings.ReplaceAll(key, ".", "/")
+		if slices.ContainsFunc(networkSettings, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			continue
+		}
+		out = append(out, boot.Sysctl{Field: fmt.Sprintf("linux.sysctl[%s]", key), Name: name, Value: settings[key]})
+	}
+	return out
+}
+
+// deviceMode is a device's permissions where the spec names none, as runc has it.
+const deviceMode = 0o666
+
+func translateDevices(list []specs.LinuxDevice) []boot.Device {
+	var out []boot.Device
+	for i := range list {
+		d := &list[i]
+		n := boot.Device{
+			Field: fmt.Sprintf("linux.devices[%d]", i), Path: filepath.Join("/", d.Path),
+			Mode: deviceMode, Major: uint32(d.Major), Minor: uint32(d.Minor),
+		}
+		if d.FileMode != nil {
+			n.Mode = uint32(d.FileMode.Perm())
+		}
+		if d.Type == "p" {
+			n.Mode |= unix.S_IFIFO
+		} else {
+			n.Mode |= unix.S_IFCHR
+		}
+		if d.UID != nil {
+			n.UID = *d.UID
+		}
+		if d.GID != nil {
+			n.GID = *d.GID
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// translateResources says which limits the container sees.
+func translateResources(r *specs.LinuxResources) (out boot.Resources, err error) {
+	if r == nil {
+		return out, nil
+	}
+	if m := r.Memory; m != nil {
+		out.Memory, out.Reservation = limitOf(m.Limit), limitOf(m.Reservation)
+		// The spec's is memory and swap together.
+		if both := limitOf(m.Swap); both > out.Memory && out.Memory > 0 {
+			out.Swap = both - out.Memory
+		}
+	}
+	if c := r.CPU; c != nil {
+		out.Quota = limitOf(c.Quota)
+		if c.Period != nil {
+			out.Period = *c.Period
+		}
+		if c.Shares != nil && *c.Shares != 0 {
+			out.Weight = weightOf(*c.Shares)
+		}
+		if c.Cpus != "" {
+			if out.CPUs, err = linuxname.CPUSet(c.Cpus); err != nil {
+				return out, fmt.Errorf("linux.resources.cpu.cpus: %w", err)
+			}
+		}
+	}
+	if p := r.Pids; p != nil {
+		out.Tasks = limitOf(p.Limit)
+	}
+	return out, nil
+}
+
+// limitOf is a limit, or 0 for none: one that is missing, 0 or -1.
+func limitOf(v *int64) int64 {
+	if v == nil {
+		return 0
+	}
+	return max(*v, 0)
+}
+
+// weightOf turns cgroup v1's cpu.shares, 2 to 262144, into version 2's cpu.weight,
+// 1 to 10000, as container runtimes do who have to set either.
+func weightOf(shares uint64) uint64 {
+	const leastShares, mostShares, mostWeight = 2, 262144, 10000
+	shares = min(max(shares, leastShares), mostShares)
+	return 1 + (shares-leastShares)*(mostWeight-1)/(mostShares-leastShares)
+}
+
+// initPID is the container's first process, as it sees itself.
+const initPID = 1
+
+// translateHooks describes the hooks that run inside.
+func translateHooks(r *isolation.Request) ([]boot.Hook, error) {
+	if r.Spec.Hooks == nil || len(r.Spec.Hooks.StartContainer) == 0 {
+		return nil, nil
+	}
+	state, err := json.Marshal(r.State(specs.StateCreated, initPID))
+	if err != nil {
+		return nil, fmt.Errorf("the state for hooks.startContainer: %w", err)
+	}
+	var out []boot.Hook
+	for i, h := range r.Spec.Hooks.StartContainer {
+		d := boot.Hook{Field: fmt.Sprintf("hooks.startContainer[%d]", i), Path: h.Path, Args: h.Args, Env: h.Env, Stdin: state}
+		if h.Timeout != nil {
+			d.Timeout = time.Duration(*h.Timeout) * time.Second
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
