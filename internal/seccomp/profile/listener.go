@@ -2,11 +2,9 @@ package profile
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -18,16 +16,13 @@ const agentTime = 10 * time.Second
 
 // SendListener hands the listener to the agent at the Unix socket path, with
 // the state of the process as the spec wants it (runtime.md, "The Container
-// Process State"): state needs its Version, Pid, Metadata and State. It goes
-// from a process that still has the host's file system.
+// Process State"), whatever descriptors that names. It goes from a process that
+// still has the host's file system.
 func SendListener(path string, listener *os.File, state *specs.ContainerProcessState) error {
 	send := func() error {
 		// The agent finds the descriptor by its name's place in the list.
 		s := *state
-		s.Fds = append(slices.Clone(state.Fds), specs.SeccompFdName)
-		if len(s.Fds) != 1 {
-			return errors.New("the state names other descriptors, which are not sent")
-		}
+		s.Fds = []string{specs.SeccompFdName}
 		data, err := json.Marshal(s)
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@
 // The steps, in the order in which they work:
 //
 //	Check    on the host, before anything is made
+//	Keyring  inside, first: it comes before labels and users
 //	Outside  by the caller of the container's first process, with the host's
 //	         privileges: what a user namespace would not let the process do
 //	Sysctls  inside, once the container's /proc is there
@@ -26,9 +27,10 @@
 package identity
 
 import (
-	"errors"
+	"fmt"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Settings is what a process is to become.
@@ -36,43 +38,92 @@ type Settings struct {
 	// ID is the container's; the session keyring is named after it.
 	ID      string
 	Process *specs.Process
-	// Linux has the personality, the memory policy and the sysctls; nil for
-	// the process of an exec that has the first two from nowhere.
+	// Linux has the personality, the memory policy, the sysctls and the
+	// namespaces; nil for none.
 	Linux *specs.Linux
 	// Exec is set for a process that joins a container.
 	Exec bool
 	// NoNewKeyring keeps the caller's session keyring.
 	NoNewKeyring bool
-	// Rootless is set if the caller's user namespace maps no second group.
+	// Rootless is set if the container's user namespace maps one group only
+	// and forbids setgroups(2).
 	Rootless bool
+}
+
+// linux is Linux, or nothing where there is none.
+func (s *Settings) linux() *specs.Linux {
+	if s.Linux == nil {
+		return &specs.Linux{}
+	}
+	return s.Linux
 }
 
 // Check refuses what this host cannot do or what contradicts itself, by the
 // name of the spec's field.
-func (s *Settings) Check() error { return errors.ErrUnsupported }
+func (s *Settings) Check() error {
+	for _, check := range []func() error{
+		s.checkLimits, s.checkOOMScore, s.checkScheduler, s.checkIOPriority, s.checkAffinity,
+		s.checkUser, s.checkCapabilities, s.checkPersonality, s.checkMemoryPolicy, s.checkLabels,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if s.Exec {
+		return nil // the container has its sysctls
+	}
+	return s.checkSysctls()
+}
 
 // Outside sets on process pid what needs privileges over the host: resource
 // limits, the OOM score, scheduling, the I/O priority. The process must be
 // waiting. 0 is the calling one.
-func (s *Settings) Outside(pid int) error { return errors.ErrUnsupported }
-
-// Affinity binds process pid to the processors of execCPUAffinity: the initial
-// ones before it joins the container's cgroup, the final ones afterwards (of
-// an exec; nothing otherwise).
-func (s *Settings) Affinity(pid int, final bool) error { return errors.ErrUnsupported }
-
-// Keyring gives the process a session keyring of the container's. It comes
-// before labels and users.
-func (s *Settings) Keyring() error { return errors.ErrUnsupported }
-
-// Sysctls writes linux.sysctl below /proc/sys of the container. They are
-// those of the namespaces of the calling thread.
-func (s *Settings) Sysctls() error { return errors.ErrUnsupported }
-
-// Labels has the program start under its AppArmor profile or SELinux label.
-func (s *Settings) Labels() error { return errors.ErrUnsupported }
+func (s *Settings) Outside(pid int) error {
+	// The limits come last: they bind what comes after them.
+	for _, set := range []func(int) error{s.setOOMScore, s.setIOPriority, s.setScheduler, s.setLimits} {
+		if err := set(pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Become takes on user, groups, capabilities and the rest. seccomp installs
 // the filter, and may be nil: it is called before privileges are given up if
 // the process is not to have no_new_privs, and else as the last thing.
-func (s *Settings) Become(seccomp func() error) error { return errors.ErrUnsupported }
+func (s *Settings) Become(seccomp func() error) error {
+	if err := s.setPersonality(); err != nil {
+		return err
+	}
+	if err := s.setMemoryPolicy(); err != nil {
+		return err
+	}
+	if seccomp == nil {
+		seccomp = func() error { return nil }
+	}
+	if !s.Process.NoNewPrivileges {
+		if err := seccomp(); err != nil {
+			return err
+		}
+	}
+	caps, err := s.capabilities()
+	if err != nil {
+		return err
+	}
+	if err := caps.bound(); err != nil {
+		return err
+	}
+	if err := s.setUser(); err != nil {
+		return err
+	}
+	if err := caps.apply(); err != nil {
+		return err
+	}
+	if !s.Process.NoNewPrivileges {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs (process.noNewPrivileges): %w", err)
+	}
+	return seccomp()
+}
