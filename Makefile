@@ -6,6 +6,8 @@ GO ?= go
 # A number of inputs rather than a time: a time-out that strikes in the middle of
 # one is reported as a failure by go test.
 FUZZTIME ?= 20000x
+# How long processes storm a kernel that watches for races, on each platform.
+STORM ?= 15s
 
 .PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps conformance clean
 
@@ -28,14 +30,15 @@ unit:
 # The race detector needs cgo, with which a process cannot give up privileges
 # for all its threads, as boot does.
 race:
-	@CGO_ENABLED=1 scripts/gotest -count=1 -race -short $$($(GO) list ./internal/... | grep -v /boot)
+	@CGO_ENABLED=1 STORM=$(STORM) scripts/gotest -count=1 -race -short $$($(GO) list ./internal/... | grep -v /boot)
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-# Small C programs and real ones, natively first, then on every platform.
+# Small C programs and real ones, natively first, then on every platform. One
+# package at a time: each looks whether anything of Coffer's is left on the host.
 guest: build
-	@scripts/gotest -count=1 -timeout 60m ./test/...
+	@scripts/gotest -count=1 -p 1 -timeout 60m ./test/...
 
 docs:
 	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
