@@ -194,7 +194,9 @@ func (l *launch) launch() (pid int, err error) {
 	if l.binary, err = protectedBinary(l.exposed()); err != nil {
 		return 0, err
 	}
-	defer l.binary.Close()
+	// To give up a detached mount takes Linux a grace period of RCU. Nobody has
+	// to wait for that.
+	defer func() { go l.binary.Close() }()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err

@@ -38,8 +38,16 @@ func (w wall) Destroy(c *isolation.Container) error {
 	}
 	// Others of it live on if it has no PID namespace of its own; and a frozen
 	// process does not end before it is thawed, which this sees to.
-	if err := c.Cgroup.Kill(unix.SIGKILL); err != nil {
+	// There are none where it stopped by itself, and then freezing would be a
+	// waste of time.
+	members, err := c.Cgroup.PIDs(true)
+	if err != nil {
 		return err
+	}
+	if len(members) > 0 {
+		if err := c.Cgroup.Kill(unix.SIGKILL); err != nil {
+			return err
+		}
 	}
 	if process == nil {
 		return nil

@@ -109,22 +109,26 @@ const sigIgnore = 1
 // defaultSignals gives back their default to signals that coffer inherited as
 // ignored. Those that Go handles get theirs from execve(2).
 func defaultSignals() error {
-	change := func(n int, to, was *sigaction) unix.Errno {
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(was)), unsafe.Sizeof(was.mask), 0, 0)
-		return errno
-	}
 	const signals = 64
-	for n := 1; n <= signals; n++ {
+	for n := unix.Signal(1); n <= signals; n++ {
 		var was sigaction
-		if errno := change(n, nil, &was); errno != 0 {
-			return fmt.Errorf("looking at signal %d: %w", n, errno)
+		err := changeAction(n, nil, &was)
+		if err == nil && was.handler == sigIgnore {
+			err = changeAction(n, new(sigaction), nil)
 		}
-		if was.handler != sigIgnore {
-			continue
+		if err != nil {
+			return fmt.Errorf("giving signal %d its default: %w", n, err)
 		}
-		if errno := change(n, new(sigaction), nil); errno != 0 {
-			return fmt.Errorf("giving signal %d its default: %w", n, errno)
-		}
+	}
+	return nil
+}
+
+// changeAction is rt_sigaction(2): package os/signal can't say of a signal that
+// it was ignored from the start, nor undo it.
+func changeAction(n unix.Signal, to, was *sigaction) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(was)), unsafe.Sizeof(sigaction{}.mask), 0, 0)
+	if errno != 0 {
+		return errno
 	}
 	return nil
 }

@@ -47,8 +47,9 @@ type spawning struct {
 }
 
 // initEnv is the environment of init, not of its program. One processor is
-// enough for it, and its heap never gets large enough to be collected.
-var initEnv = []string{"GOMAXPROCS=1", "GOGC=off", "GOTRACEBACK=single"}
+// enough for it, its heap never gets large enough to be collected, and then
+// nothing has to be preempted either.
+var initEnv = []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1", "GOTRACEBACK=single"}
 
 // channelBase is the channel's descriptor in init if the program inherits none
 // but the standard streams.
