@@ -112,8 +112,18 @@ func spec(args ...string) *specs.Spec {
 	}
 }
 
-// create makes a container.
+// create makes a container whose output is collected.
 func (p *pod) create(id string, s *specs.Spec) (*box, error) {
+	p.t.Helper()
+	b := &box{pod: p}
+	stdio := b.streams()
+	defer stdio.close()
+	made, err := p.createWith(id, s, stdio.Streams)
+	b.Container = made.Container
+	return b, err
+}
+
+func (p *pod) createWith(id string, s *specs.Spec, streams isolation.Streams) (*box, error) {
 	p.t.Helper()
 	dir := filepath.Join(p.root, id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -121,9 +131,7 @@ func (p *pod) create(id string, s *specs.Spec) (*box, error) {
 	}
 	s.Root.Path = p.fs
 	b := &box{pod: p, Container: &isolation.Container{ID: id, Bundle: dir, Spec: s, StateDir: dir}}
-	stdio := b.streams()
-	defer stdio.close()
-	pid, err := New().Create(&isolation.Request{ID: id, Bundle: dir, Spec: s, StateDir: dir, Streams: stdio.Streams})
+	pid, err := New().Create(&isolation.Request{ID: id, Bundle: dir, Spec: s, StateDir: dir, Streams: streams})
 	if err != nil {
 		return b, err
 	}

@@ -1,0 +1,169 @@
+package kernel
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"coffer/internal/isolation"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// console is the user's end of a terminal that comes over a console socket.
+type console struct {
+	t       *testing.T
+	ours    *os.File
+	streams isolation.Streams
+	master  *os.File
+	lines   *bufio.Reader
+}
+
+func newConsole(t *testing.T) *console {
+	t.Helper()
+	ours, theirs, err := SocketPair("console")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	return &console{t: t, ours: ours, streams: isolation.Streams{ConsoleSocket: theirs}}
+}
+
+// receive takes the master that was sent.
+func (c *console) receive() {
+	c.t.Helper()
+	name, oob := make([]byte, 64), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := unix.Recvmsg(int(c.ours.Fd()), name, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(name[:n]), "/dev/pts/") {
+		c.t.Errorf("the terminal is called %q", name[:n])
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		c.t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		c.t.Fatalf("%d descriptors, %v", len(fds), err)
+	}
+	c.master = os.NewFile(uintptr(fds[0]), "master")
+	c.lines = bufio.NewReader(c.master)
+	c.t.Cleanup(func() { c.master.Close() })
+}
+
+// expect reads lines until one is want.
+func (c *console) expect(want string) {
+	c.t.Helper()
+	var seen []string
+	for {
+		line, err := c.lines.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+		if line == want {
+			return
+		}
+		seen = append(seen, line)
+		if err != nil {
+			c.t.Fatalf("the terminal showed %q and ended (%v), want %q", seen, err, want)
+		}
+	}
+}
+
+func (c *console) resize(rows, cols uint16) {
+	c.t.Helper()
+	if err := unix.IoctlSetWinsize(int(c.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *console) write(s string) {
+	c.t.Helper()
+	if _, err := c.master.WriteString(s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// script tells of the terminal, of its sizes and of what is typed.
+const script = `trap 'echo size $(stty size)' WINCH
+tty; stty size; [ -t 0 ] && [ -t 2 ] && echo terminal
+while :; do read line && echo "got $line"; [ "$line" = end ] && exit 6; done`
+
+func (c *console) converse() {
+	c.t.Helper()
+	c.expect("/dev/pts/0")
+	c.expect("30 100")
+	c.expect("terminal")
+	c.write("hello\r")
+	c.expect("got hello")
+	c.resize(20, 60)
+	c.write("\r") // ends read, if the signal does not
+	c.expect("size 20 60")
+	c.write("end\r")
+	c.expect("got end")
+	rest, err := io.ReadAll(c.lines)
+	if len(rest) != 0 {
+		c.t.Errorf("after the end: %q, %v", rest, err)
+	}
+}
+
+func terminalSpec(args ...string) *specs.Spec {
+	s := spec(args...)
+	s.Process.Terminal = true
+	s.Process.ConsoleSize = &specs.Box{Height: 30, Width: 100}
+	return s
+}
+
+func TestTerminal(t *testing.T) {
+	p := newPod(t)
+	c := newConsole(t)
+	b, err := p.createWith("a", terminalSpec("sh", "-c", script), c.streams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.receive()
+	b.start()
+	c.converse()
+	if w := p.wait(b.Init); w.ExitStatus() != 6 {
+		t.Errorf("ended with %#x", w)
+	}
+}
+
+func TestExecTerminal(t *testing.T) {
+	p := newPod(t)
+	b := p.mustCreate("a", spec("sleep", "1000"))
+	b.start()
+	c := newConsole(t)
+	process := terminalSpec("sh", "-c", script).Process
+	pid, err := New().Exec(b.Container, &isolation.Exec{Process: process, Streams: c.streams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.receive()
+	c.converse()
+	if w := p.wait(pid); w.ExitStatus() != 6 {
+		t.Errorf("ended with %#x", w)
+	}
+}
+
+// TestHangUp closes the user's end: programs are hung up on, as on Linux.
+func TestHangUp(t *testing.T) {
+	p := newPod(t)
+	b := p.mustCreate("a", spec("sleep", "1000"))
+	b.start()
+	c := newConsole(t)
+	process := terminalSpec("sh", "-c", "echo ready; read line; exit 0").Process
+	pid, err := New().Exec(b.Container, &isolation.Exec{Process: process, Streams: c.streams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.receive()
+	c.expect("ready")
+	c.master.Close()
+	if w := p.wait(pid); w.ExitStatus() != 128+int(unix.SIGHUP) {
+		t.Errorf("ended with %#x", w)
+	}
+}
