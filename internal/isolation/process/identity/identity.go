@@ -9,7 +9,9 @@
 // execve(2) from it; and if something was set on the process by its PID from
 // outside, the thread must be the first one of the process, which is what
 // Linux takes the PID for. The program is best started by syscall.Exec: it
-// gives back the soft limit of open files that Go's runtime had raised.
+// gives back the soft limit of open files that Go's runtime had raised. With
+// SCHED_DEADLINE the thread can make no others from then on (sched(7)), which
+// Go leaves to another thread as long as this one is locked.
 //
 // The steps, in the order in which they work:
 //
