@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"os"
 
 	"coffer/internal/isolation"
 	"coffer/internal/oci"
@@ -48,7 +47,6 @@ type making struct {
 	donation
 	described *boot.Container
 	terminal  *pty
-	gate      *os.File
 }
 
 // run makes the container.
@@ -132,7 +130,7 @@ func (m *making) newSandbox() error {
 	if err != nil {
 		return err
 	}
-	desc := &boot.Sandbox{Intercept: m.r.Intercept, Container: *m.described}
+	desc := &boot.Sandbox{Intercept: m.r.Intercept, Memory: m.described.Resources.Memory, Container: *m.described}
 	if desc.Intercept == "" {
 		desc.Intercept = boot.Platforms()[0]
 	}
