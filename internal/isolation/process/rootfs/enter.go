@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,7 +54,8 @@ func (r *Root) propagation() (uint, error) {
 
 // mountRoot makes the container's root a mount of its own, on itself where
 // hooks look for it. A root that the parent has opened, since init may not go
-// there, is mounted on / else, where nobody looks.
+// there, is mounted on / else, where nobody looks; but not for moveRoot, which
+// tells the old root's mounts from the new one's by their paths.
 func (r *Root) mountRoot() error {
 	name := hostPath(r.cfg.Bundle, r.cfg.Spec.Root.Path)
 	s := source{fd: -1, recursive: true}
@@ -61,7 +63,7 @@ func (r *Root) mountRoot() error {
 		s.fd, s.detached = int(f.Fd()), true
 	}
 	at, err := unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
-	if s.detached && (err == unix.EACCES || err == unix.ENOENT) {
+	if s.detached && !r.cfg.NoPivot && (err == unix.EACCES || err == unix.ENOENT) {
 		name = "/"
 		at, err = unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
 	}
@@ -168,11 +170,22 @@ func (r *Root) moveRoot() error {
 	if err != nil {
 		return err
 	}
-	for _, m := range mounts {
+	// /proc comes last, since descriptors may be needed by name until then.
+	slices.SortStableFunc(mounts, func(a, b mountInfo) int {
+		switch {
+		case a.point == "/proc" && b.point != "/proc":
+			return 1
+		case a.point != "/proc" && b.point == "/proc":
+			return -1
+		}
+		return 0
+	})
+	for i := range mounts {
+		m := &mounts[i]
 		if m.kind != "proc" && m.kind != "sysfs" || m.root != "/" || isBelow(m.point, inside) {
 			continue
 		}
-		if err := hide(m.point); err != nil {
+		if err := r.hide(m); err != nil {
 			return fmt.Errorf("entering the root without pivot_root(2): hiding the host's %s: %w", m.point, err)
 		}
 	}
@@ -192,17 +205,34 @@ func (r *Root) moveRoot() error {
 	return nil
 }
 
-// hide unmounts what is mounted at a point, or covers it where it is locked.
-func hide(point string) error {
-	if err := unix.Mount("", point, "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+// hide covers a proc or sysfs file system that is mounted at a point. (To
+// unmount it would reach the host if what it is mounted on is shared.)
+func (r *Root) hide(m *mountInfo) error {
+	fd, err := unix.Open(m.point, pathFlags|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err == unix.ENOENT {
+		return nil // It is out of sight, below something else.
+	}
+	if err != nil {
 		return err
 	}
-	err := unix.Unmount(point, unix.MNT_DETACH)
-	switch err {
-	case unix.EINVAL, unix.EPERM:
-		return unix.Mount("tmpfs", point, "tmpfs", unix.MS_RDONLY, "size=0,nr_inodes=1")
+	defer unix.Close(fd)
+	magic := int64(unix.PROC_SUPER_MAGIC)
+	if m.kind == "sysfs" {
+		magic = unix.SYSFS_MAGIC
 	}
-	return err
+	if on, err := isOn(fd, magic); err != nil || !on {
+		return err
+	}
+	if err := r.privateMountOf(fd); err != nil {
+		return err
+	}
+	fs := filesystem{kind: "tmpfs", source: "tmpfs", super: unix.MS_RDONLY, data: []string{"nr_blocks=1", "nr_inodes=1"}}
+	again := func() (int, error) { return unix.Open(m.point, pathFlags|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0) }
+	mount, err := r.mounter.create(&fs, place{fd: fd, again: again}, &attributes{set: unix.MOUNT_ATTR_RDONLY}, nil)
+	if err != nil {
+		return err
+	}
+	return unix.Close(mount)
 }
 
 // isBelow reports whether an absolute path is top or below it.

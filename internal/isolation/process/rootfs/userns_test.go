@@ -127,6 +127,11 @@ func openDir(t *testing.T) string {
 // TestDonatedSources makes, in a user namespace, mounts of what only the
 // parent can reach: it lies below a directory of mode 0700.
 func TestDonatedSources(t *testing.T) {
+	t.Run("pivot", func(t *testing.T) { testDonated(t, false) })
+	t.Run("no pivot", func(t *testing.T) { testDonated(t, true) })
+}
+
+func testDonated(t *testing.T, noPivot bool) {
 	if os.Getenv(insideEnv) == t.Name() {
 		spec := donatedSpec()
 		files := map[int]*os.File{}
@@ -139,7 +144,12 @@ func TestDonatedSources(t *testing.T) {
 		if _, err := os.Stat(os.Getenv("BUNDLE")); err == nil {
 			t.Error("the bundle is in reach, so nothing is tested")
 		}
-		r, err := Prepare(&Config{Spec: spec, Bundle: os.Getenv("BUNDLE"), Sources: files})
+		r, err := Prepare(&Config{Spec: spec, Bundle: os.Getenv("BUNDLE"), Sources: files, NoPivot: noPivot})
+		if noPivot {
+			// Mounted over /, it could not be told from the old root by paths.
+			wantError(t, err, "root.path", "may not go there")
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
