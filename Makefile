@@ -9,7 +9,7 @@ FUZZTIME ?= 20000x
 # How long processes storm a kernel that watches for races, on each platform.
 STORM ?= 15s
 
-.PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps conformance clean
+.PHONY: build run test unit race fuzz guest deps docs bench bench-quick bench-deps conformance e2e clean
 
 build:
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/coffer ./cmd/coffer
@@ -60,6 +60,12 @@ bench-deps:
 conformance: build
 	@scripts/conformance-deps
 	@scripts/conformance $(CONFORMANCE)
+
+# Both walls behind containerd, Docker and Podman, which are installed, started
+# and stopped; or COFFER_E2E_RUNTIMES="/usr/sbin/runc ..." instead of the walls.
+e2e: build
+	@scripts/e2e-deps
+	@COFFER_E2E=full scripts/gotest -count=1 -timeout 60m ./test/e2e
 
 clean:
 	rm -rf bin

@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"coffer/test/screen"
+)
+
+// docker is a running dockerd with an image, and the runtime that its
+// containers are to have.
+type docker struct {
+	client, socket string
+	runtime        runtime
+}
+
+// startDocker starts dockerd, which is stopped with the test.
+func startDocker(t *testing.T, r runtime) *docker {
+	t.Helper()
+	leavesNothing(t, "file /run/docker", "file /run/docker/*", "file /run/docker/*/moby", "file /run/docker/*/moby.*",
+		"file /run/containerd", "file /run/containerd/s", "file /run/containerd/s/*", "file /run/xtables.lock",
+		"cgroup /sys/fs/cgroup/*/docker", "cgroup /sys/fs/cgroup/docker", "mount on /run/docker/netns/default", "file /run/docker/netns/default",
+		"file /run/docker/containerd/*", "file /run/docker/containerd/daemon/*", "file /run/docker/containerd/daemon/*/moby")
+	dir, err := os.MkdirTemp(tmp, "docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Debian's client goes with Debian's server.
+	d := &docker{client: "/usr/bin/docker", socket: filepath.Join(dir, "socket"), runtime: r}
+	if _, err := os.Stat(d.client); err != nil {
+		d.client = "docker"
+	}
+	serve(t, d.socket, "dockerd", "--host", "unix://"+d.socket, "--data-root", filepath.Join(dir, "data"),
+		"--pidfile", filepath.Join(dir, "pid"), "--add-runtime", "tested="+r.path, "--default-runtime", "tested")
+	root := filepath.Join(dir, "root.tar")
+	if err := os.WriteFile(root, rootTar(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.must(t, "import", "--change", "ENV PATH=/bin", "--change", `CMD ["sh"]`, root, "e2e")
+	return d
+}
+
+// argv is a command of Docker's client.
+func (d *docker) argv(args ...string) []string {
+	return append([]string{d.client, "--host", "unix://" + d.socket}, args...)
+}
+
+func (d *docker) must(t *testing.T, args ...string) string {
+	t.Helper()
+	return must(t, d.argv(args...)...)
+}
+
+func (d *docker) try(t *testing.T, args ...string) outcome {
+	t.Helper()
+	return try(t, d.argv(args...)...)
+}
+
+// inspect is a value of a container's, by a template.
+func (d *docker) inspect(t *testing.T, id, format string) string {
+	t.Helper()
+	return d.must(t, "inspect", "--format", format, id)
+}
+
+func TestDocker(t *testing.T) {
+	need(t, true, "dockerd", "docker", "containerd", "iptables")
+	eachRuntime(t, func(t *testing.T, r runtime) {
+		d := startDocker(t, r)
+		t.Run("hello", func(t *testing.T) {
+			o := d.try(t, "run", "--rm", "e2e", "sh", "-c", "echo hello; echo there >&2; exit 7")
+			if o.stdout != "hello\n" || o.stderr != "there\n" || o.code != 7 {
+				t.Errorf("it said %q and %q and ended with %d", o.stdout, o.stderr, o.code)
+			}
+		})
+		t.Run("no such program", func(t *testing.T) {
+			if o := d.try(t, "run", "--rm", "e2e", "/no/such/program"); o.code != 127 {
+				t.Errorf("it said %q and ended with %d", o.stderr, o.code)
+			}
+			if o := d.try(t, "run", "--rm", "e2e", "/etc/passwd"); o.code != 126 {
+				t.Errorf("it said %q and ended with %d", o.stderr, o.code)
+			}
+		})
+		t.Run("user", func(t *testing.T) {
+			if out := d.must(t, "run", "--rm", "--user", "somebody", "--workdir", "/tmp", "--hostname", "there", "e2e",
+				"sh", "-c", "id -u; pwd; hostname"); out != "1000\n/tmp\nthere" {
+				t.Errorf("it said %q", out)
+			}
+		})
+		t.Run("standard input", func(t *testing.T) {
+			cmd := exec.Command(d.client, d.argv("run", "--rm", "--interactive", "e2e", "wc", "-c")[1:]...)
+			cmd.Stdin = strings.NewReader(strings.Repeat("x", 1<<20))
+			if out, err := cmd.Output(); err != nil || string(out) != "1048576\n" {
+				t.Errorf("it said %q: %v", out, err)
+			}
+		})
+		t.Run("read-only root, volume, tmpfs", func(t *testing.T) {
+			dir, err := os.MkdirTemp(tmp, "volume")
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := d.must(t, "run", "--rm", "--read-only", "--volume", dir+":/v", "--tmpfs", "/t", "e2e", "sh", "-c",
+				"touch /x 2>/dev/null && echo writable; touch /t/x && echo here >/v/file && echo done")
+			if b, _ := os.ReadFile(filepath.Join(dir, "file")); out != "done" || string(b) != "here\n" {
+				t.Errorf("it said %q, and the file has %q", out, b)
+			}
+		})
+		t.Run("terminal", func(t *testing.T) {
+			m, cmd := screen.Open(t, d.argv("run", "--rm", "--interactive", "--tty", "--env", "PS1=ready> ", "e2e")...)
+			m.Expect("ready> ")
+			m.Type("tty\n")
+			m.Expect("/dev/(pts/0|console)")
+			m.Expect("ready> ")
+			m.Type("sh -c 'echo st\"\"arted; exec cat'\n")
+			m.Expect("started")
+			m.Type("\x03")
+			m.Expect("ready> ")
+			m.Resize(40, 120)
+			for size := ""; size != "40 120"; { // the container hears of it a little later
+				m.Type("stty size\n")
+				size = m.Expect(`\d+ \d+`)
+				m.Expect("ready> ")
+			}
+			m.Type("exit 7\n")
+			if cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
+				t.Errorf("%v; the screen last showed:\n%s", cmd.ProcessState, m.Shown())
+			}
+		})
+		d.must(t, "run", "--detach", "--name", "one", "e2e", "sh", "-c", "echo first; trap 'echo bye; exit 3' TERM; echo second >&2; while :; do sleep 0.1; done")
+		t.Run("logs", func(t *testing.T) {
+			eventually(t, "the logs have what it said", func() bool {
+				o := d.try(t, "logs", "one")
+				return o.stdout == "first\n" && o.stderr == "second\n"
+			})
+		})
+		t.Run("exec", func(t *testing.T) {
+			if out := d.must(t, "exec", "--env", "X=y", "--user", "1000:1000", "--workdir", "/tmp", "one", "sh", "-c", "echo $X $(id -u) $(pwd)"); out != "y 1000 /tmp" {
+				t.Errorf("it said %q", out)
+			}
+			if o := d.try(t, "exec", "one", "sh", "-c", "exit 9"); o.code != 9 {
+				t.Errorf("it ended with %d: %s", o.code, o.stderr)
+			}
+			if o := d.try(t, "exec", "one", "/no/such/program"); o.code != 126 && o.code != 127 {
+				t.Errorf("it ended with %d: %s", o.code, o.stderr)
+			}
+			m, cmd := screen.Open(t, d.argv("exec", "--interactive", "--tty", "one", "sh", "-c", "tty; read x; exit $x")...)
+			m.Expect("/dev/(pts/|console)")
+			m.Type("5\n")
+			if cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
+				t.Errorf("%v; the screen last showed:\n%s", cmd.ProcessState, m.Shown())
+			}
+		})
+		t.Run("top and stats", func(t *testing.T) {
+			if out := d.must(t, "top", "one"); !r.isolated() && !strings.Contains(out, "sleep") && !strings.Contains(out, "echo first") {
+				t.Errorf("it runs %q", out)
+			}
+			out := d.must(t, "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "one")
+			if strings.HasPrefix(out, "0B") || strings.HasSuffix(out, " 0") || strings.Contains(out, "--") {
+				t.Errorf("memory and processes are %q", out)
+			}
+		})
+		t.Run("pause", func(t *testing.T) {
+			d.must(t, "pause", "one")
+			if s := d.inspect(t, "one", "{{.State.Status}}"); s != "paused" {
+				t.Errorf("it is %s", s)
+			}
+			d.must(t, "unpause", "one")
+			if s := d.inspect(t, "one", "{{.State.Status}}"); s != "running" {
+				t.Errorf("it is %s", s)
+			}
+		})
+		t.Run("update", func(t *testing.T) {
+			d.must(t, "update", "--memory", "256m", "--memory-swap", "256m", "one")
+		})
+		t.Run("restart", func(t *testing.T) {
+			d.must(t, "restart", "one")
+			if s := d.inspect(t, "one", "{{.State.Status}}"); s != "running" {
+				t.Errorf("it is %s", s)
+			}
+			eventually(t, "it started twice", func() bool { return strings.Count(d.try(t, "logs", "one").stdout, "first\n") == 2 })
+		})
+		t.Run("stop", func(t *testing.T) {
+			// The trap may not be set yet, and a first process without a handler
+			// does not notice.
+			eventually(t, "the trap is set", func() bool { return strings.Count(d.try(t, "logs", "one").stderr, "second\n") == 2 })
+			d.must(t, "stop", "--time", "100", "one")
+			if code := d.inspect(t, "one", "{{.State.ExitCode}}"); code != "3" {
+				t.Errorf("its exit code is %s", code)
+			}
+			d.must(t, "start", "one")
+		})
+		t.Run("kill", func(t *testing.T) {
+			d.must(t, "kill", "one")
+			eventually(t, "it ends", func() bool { return d.inspect(t, "one", "{{.State.Running}}") == "false" })
+			if code := d.inspect(t, "one", "{{.State.ExitCode}}"); code != "137" {
+				t.Errorf("its exit code is %s", code)
+			}
+			d.must(t, "rm", "one")
+		})
+		t.Run("memory limit", func(t *testing.T) {
+			o := d.try(t, "run", "--name", "memory", "--memory", "64m", "--memory-swap", "64m", "e2e",
+				"sh", "-c", "x=0123456789abcdef; while :; do x=$x$x; done")
+			if o.code != 137 {
+				t.Errorf("it said %q and ended with %d", o.stderr, o.code)
+			}
+			if killed := d.inspect(t, "memory", "{{.State.OOMKilled}}"); killed != "true" {
+				t.Errorf("OOMKilled is %s", killed)
+			}
+			d.must(t, "rm", "memory")
+		})
+		t.Run("pids limit", func(t *testing.T) {
+			o := d.try(t, "run", "--rm", "--pids-limit", "20", "e2e", "sh", "-c",
+				"n=0; while [ $n -lt 40 ]; do sleep 1000 & n=$((n + 1)); done; echo all")
+			if o.code == 0 || strings.Contains(o.stdout, "all") || !strings.Contains(o.stderr, "fork") {
+				t.Errorf("it said %q and %q and ended with %d", o.stdout, o.stderr, o.code)
+			}
+		})
+		t.Run("init", func(t *testing.T) {
+			if out := d.must(t, "run", "--rm", "--init", "e2e", "sh", "-c", "echo $$"); out == "1" {
+				t.Error("the shell is process 1 beside an init")
+			}
+		})
+		t.Run("privileged", func(t *testing.T) {
+			if r.name == "runc" {
+				t.Skip("runc refuses it where the host's own root lacks a capability")
+			}
+			if out := d.must(t, "run", "--rm", "--privileged", "e2e", "echo", "hello"); out != "hello" {
+				t.Errorf("it said %q", out)
+			}
+		})
+		t.Run("networks", func(t *testing.T) {
+			for _, network := range []string{"none", "host", "bridge"} {
+				o := d.try(t, "run", "--rm", "--network", network, "e2e", "echo", "hello")
+				if o.stdout != "hello\n" {
+					t.Errorf("with network %s it said %q and %q", network, o.stdout, o.stderr)
+				}
+			}
+		})
+		t.Run("storm", func(t *testing.T) {
+			storm(t, func(i int) error {
+				word := fmt.Sprintf("storm-%d", i)
+				o := d.try(t, "run", "--rm", "--network", "none", "e2e", "echo", word)
+				if o.stdout != word+"\n" || o.code != 0 {
+					return fmt.Errorf("%s said %q, %q and ended with %d", word, o.stdout, o.stderr, o.code)
+				}
+				return nil
+			})
+		})
+	})
+}
