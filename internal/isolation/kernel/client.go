@@ -19,6 +19,9 @@ import (
 // taken over may never do.
 const answerPatience = 30 * time.Second
 
+// errorMax is how much of an error is shown that a sentry sends, in bytes.
+const errorMax = 8 << 10
+
 // errGone says that a sandbox's sentry has ended.
 var errGone = errors.New("the sandbox has ended")
 
@@ -119,7 +122,7 @@ func askOn(conn *boot.Conn, req *boot.Request, fds []int, patience time.Duration
 		return nil, explainSilence(err)
 	}
 	if reply.Error != "" {
-		return nil, &StartError{startCode(reply.Code), printable(reply.Error)}
+		return nil, &StartError{startCode(reply.Code), printable(reply.Error[:min(len(reply.Error), errorMax)])}
 	}
 	return reply, nil
 }
