@@ -60,6 +60,15 @@ const firstID, idCount = 100000, 65536
 // are files.
 func runInside(t *testing.T, attr *syscall.SysProcAttr, files ...*os.File) {
 	t.Helper()
+	// A test that enters a container cannot remove its files.
+	dir, err := os.MkdirTemp("", "rootfs-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	// In a user namespace the test's binary may be out of reach by its name.
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -68,7 +77,7 @@ func runInside(t *testing.T, attr *syscall.SysProcAttr, files ...*os.File) {
 	defer self.Close()
 	list := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
 	cmd := exec.Command("/proc/self/fd/"+strconv.Itoa(3+len(files)), "-test.run="+list, "-test.v", "-test.bench=none")
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name(), "TMPDIR=/tmp")
+	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name(), "TMPDIR="+dir)
 	cmd.ExtraFiles = append(files, self)
 	attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWPID
 	attr.Pdeathsig = unix.SIGKILL
