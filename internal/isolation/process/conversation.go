@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"coffer/internal/seccomp/profile"
@@ -20,24 +21,40 @@ type conversation struct {
 	spec   *specs.Spec
 	state  func(specs.ContainerState, int) *specs.State
 	status specs.ContainerState
+	// warnings counts those that were logged.
+	warnings int
 }
 
-// listen takes what init says. That it has failed becomes an error.
+// warningsMax bounds the warnings of one init: it is not trusted.
+const warningsMax = 100
+
+// listen takes what init says. Warnings are logged, and that it has failed
+// becomes an error.
 func (t *conversation) listen() (report, []*os.File, error) {
-	var r report
-	files, err := t.receiveInline(&r)
-	if err != nil {
-		return r, nil, err
-	}
-	if r.Say == sayError {
-		closeAll(files)
-		err := errors.New(r.Error)
-		if r.Program == notFound || r.Program == notExecutable {
-			err = &programError{r.Program, err}
+	for {
+		var r report
+		files, err := t.receiveInline(&r)
+		if err != nil {
+			return r, nil, err
 		}
-		return r, nil, err
+		switch r.Say {
+		case sayWarning:
+			closeAll(files)
+			if t.warnings++; t.warnings > warningsMax {
+				return r, nil, fmt.Errorf("the container's init gave more than %d warnings", warningsMax)
+			}
+			slog.Warn(r.Error)
+		case sayError:
+			closeAll(files)
+			err := errors.New(r.Error)
+			if r.Program == notFound || r.Program == notExecutable {
+				err = &programError{r.Program, err}
+			}
+			return r, nil, err
+		default:
+			return r, files, nil
+		}
 	}
-	return r, files, nil
 }
 
 // answer gives init the word to go on.
@@ -80,10 +97,16 @@ func (t *conversation) ended() error {
 		return errors.New("the container's init was killed: by another command, or by the host for want of memory; linux.resources.memory.limit may be too small to start in (some 10 MB are enough)")
 	case ws.Signaled() && ws.Signal() == unix.SIGSYS:
 		return errors.New("linux.seccomp: the filter killed the container's init: it must allow what it takes to get from there to the program, execve and futex among others")
-	case ws.Signaled():
-		return fmt.Errorf("the container's init was ended by signal %d (%s)", ws.Signal(), unix.SignalName(ws.Signal()))
 	}
-	return fmt.Errorf("the container's init ended with exit code %d and said nothing", ws.ExitStatus())
+	return fmt.Errorf("the container's init said nothing: %w", endError(ws))
+}
+
+// endError says how a process ended.
+func endError(ws unix.WaitStatus) error {
+	if ws.Signaled() {
+		return fmt.Errorf("it was ended by signal %d (%s)", ws.Signal(), unix.SignalName(ws.Signal()))
+	}
+	return fmt.Errorf("it ended with exit code %d", ws.ExitStatus())
 }
 
 // explain turns the end of the conversation into what it means.

@@ -1,9 +1,11 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -53,6 +55,7 @@ func InitMain(args []string) int {
 		return 1
 	}
 	p := &initProcess{channel: channel{fd}}
+	slog.SetDefault(slog.New(warner{p}))
 	if err := p.run(); err != nil {
 		return p.fail(err)
 	}
@@ -72,16 +75,41 @@ func channelFD(args []string) (int, error) {
 
 // fail tells the parent, or whoever starts the container, why init ends.
 func (p *initProcess) fail(err error) int {
-	r := report{Say: sayError, Error: err.Error(), Program: programCode(err)}
-	if len(r.Error) > inlineMax/8 { // quoted, it may get longer
-		r.Error = r.Error[:inlineMax/8] + "..."
-	}
+	r := report{Say: sayError, Error: shorten(err.Error()), Program: programCode(err)}
 	p.channel.send(&r)
 	if r.Program != 0 {
 		return r.Program
 	}
 	return 1
 }
+
+// shorten bounds a text to what goes through the channel even if each byte of
+// it is quoted.
+func shorten(text string) string {
+	const most = inlineMax / 8
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return text
+}
+
+// warner logs to the other side of the channel: init's standard error is the
+// program's.
+type warner struct{ p *initProcess }
+
+func (warner) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (w warner) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return true
+	})
+	return w.p.channel.send(&report{Say: sayWarning, Error: shorten(text)})
+}
+
+func (w warner) WithAttrs([]slog.Attr) slog.Handler { return w }
+func (w warner) WithGroup(string) slog.Handler      { return w }
 
 // run makes the container and becomes its program.
 func (p *initProcess) run() (err error) {

@@ -21,6 +21,9 @@ import (
 // creatorRole has this test binary make a container and end, as coffer does.
 const creatorRole = "creator"
 
+// creatorRuns is what it writes when it has locked the file of its spec.
+const creatorRuns = "running\n"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -269,7 +272,16 @@ func withUserNamespace(spec *specs.Spec) *specs.Spec {
 // number in another, and ends.
 func creator(args []string) int {
 	err := func() error {
-		data, err := os.ReadFile(args[0])
+		config, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		// The lock ends with this process.
+		if err := unix.Flock(int(config.Fd()), unix.LOCK_EX); err != nil {
+			return err
+		}
+		fmt.Print(creatorRuns)
+		data, err := io.ReadAll(config)
 		if err != nil {
 			return err
 		}

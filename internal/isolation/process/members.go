@@ -153,3 +153,9 @@ func parseStat(line string) (p isolation.Process, err error) {
 	p.CPU = (field(14) + field(15)) * clockTick
 	return p, err
 }
+
+// HostResources implements isolation.Wall: the cgroup enforces all limits.
+func (wall) HostResources(r *specs.LinuxResources) *specs.LinuxResources { return r }
+
+// Update implements isolation.Wall: there is nobody else to tell.
+func (wall) Update(*isolation.Container, *specs.LinuxResources) error { return nil }

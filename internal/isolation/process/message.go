@@ -47,6 +47,9 @@ const (
 	sayStarting = "starting"
 	// sayError: it failed, and ends.
 	sayError = "error"
+	// sayWarning: something is not as it should be, but that ends nothing. There
+	// is no answer.
+	sayWarning = "warning"
 
 	wordGo    = "go"
 	wordStart = "start"
@@ -55,7 +58,7 @@ const (
 // report is what init says.
 type report struct {
 	Say string `json:"say"`
-	// Error says what failed, and Program whether that is the program's own
+	// Error says what failed, or what the warning is, and Program whether that is the program's own
 	// fault rather than ours: it is missing or can't be executed.
 	Error   string `json:"error,omitempty"`
 	Program int    `json:"program,omitempty"`

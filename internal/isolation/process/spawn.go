@@ -96,21 +96,26 @@ func (s *spawning) start() (pid int, err error) {
 	}
 	gateErr := s.keepGate(keeper, first)
 	pid = first
+	var ws unix.WaitStatus
 	if p.fork != nil {
-		waitFor(first)
-		pid = int(p.fork.result)
+		ws = waitFor(first)
+		pid = max(int(p.fork.result), 0) // not forked, or failed to
 	}
 	err = p.script.err()
-	if gateErr != nil {
+	switch {
+	case gateErr != nil:
 		err = gateErr
+	case err != nil:
+		err = explainStep(err)
+	case pid == 0:
+		err = fmt.Errorf("a new process was ended before it could enter the container's namespaces: %w", endError(ws))
+	default:
+		return pid, nil
 	}
-	if err != nil {
-		if pid > 0 {
-			waitFor(pid)
-		}
-		return 0, explainStep(err)
+	if pid > 0 {
+		waitFor(pid)
 	}
-	return pid, nil
+	return 0, err
 }
 
 // keepGate waits until the child has executed init or failed. If it comes to
@@ -215,6 +220,7 @@ func (p *plan) write() error {
 	if once {
 		p.passGate()
 		p.becomeRoot()
+		p.joinTarget()
 		p.joinEach()
 	} else {
 		p.joinTarget()
