@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 			os.Exit(boot.Main())
 		case AttendantRole:
 			os.Exit(Attend(os.Args[2:]))
+		case commandRole:
+			os.Exit(runCommand(os.Args[2]))
 		}
 	}
 	os.Exit(m.Run())
