@@ -37,8 +37,10 @@ func assemble(sections []*section, def uint32, deny bool) ([]unix.SockFilter, er
 			continue
 		}
 		done[audit] = true
-		body := append([]unix.SockFilter{bpf.Load(bpf.OffNumber)}, shared.tree(leaves(sections, audit, def, deny))...)
-		prog = append(prog, branch(unix.BPF_JEQ, audit, body)...)
+		all := leaves(sections, audit, def, deny)
+		prog = branch(prog, unix.BPF_JEQ, audit, 1+treeSize(len(all)))
+		prog = append(prog, bpf.Load(bpf.OffNumber))
+		prog = shared.tree(prog, all)
 	}
 	prog = append(prog, bpf.Return(badArch))
 	prog = shared.link(prog)
@@ -48,16 +50,13 @@ func assemble(sections []*section, def uint32, deny bool) ([]unix.SockFilter, er
 	return prog, nil
 }
 
-// branch runs body, which returns, if the condition holds, and goes on behind
-// it if not.
-func branch(op uint16, k uint32, body []unix.SockFilter) []unix.SockFilter {
-	var out []unix.SockFilter
-	if n := len(body); n <= 255 {
-		out = append(out, bpf.Jump(op, k, 0, uint8(n)))
-	} else {
-		out = append(out, bpf.Jump(op, k, 1, 0), bpf.Skip(uint32(n)))
+// branch adds a jump behind the next n instructions if a comparison does not
+// hold.
+func branch(prog []unix.SockFilter, op uint16, k uint32, n int) []unix.SockFilter {
+	if n <= 255 {
+		return append(prog, bpf.Jump(op, k, 0, uint8(n)))
 	}
-	return append(out, body...)
+	return append(prog, bpf.Jump(op, k, 1, 0), bpf.Skip(uint32(n)))
 }
 
 // leaves are the verdicts for all numbers of the sections with an architecture
@@ -91,14 +90,18 @@ func leaves(sections []*section, audit uint32, def uint32, deny bool) []leaf {
 
 // leaves are the verdicts for the numbers of one architecture from base on.
 func (s *section) leaves(base, def uint32, deny bool) []leaf {
-	slices.SortStableFunc(s.entries, func(a, b entry) int { return cmp.Compare(a.nr, b.nr) })
-	out := []leaf{{from: base, ret: def}}
+	slices.Sort(s.entries)
+	out := make([]leaf, 1, 2+2*len(s.entries))
+	out[0] = leaf{from: base, ret: def}
+	var rules []*rule
 	for from := 0; from < len(s.entries); {
-		nr, to := s.entries[from].nr, from
-		for to < len(s.entries) && s.entries[to].nr == nr {
+		nr, to := uint32(s.entries[from]>>32), from
+		rules = rules[:0]
+		for to < len(s.entries) && uint32(s.entries[to]>>32) == nr {
+			rules = append(rules, s.rules[uint32(s.entries[to])])
 			to++
 		}
-		l := callLeaf(s.entries[from:to], def, s.arch.Wide())
+		l := callLeaf(nr, rules, def, s.arch.Wide())
 		if last := &out[len(out)-1]; last.from == nr {
 			*last = l
 		} else {
@@ -119,15 +122,14 @@ func (s *section) leaves(base, def uint32, deny bool) []leaf {
 	return out
 }
 
-// callLeaf is what is done about one call with these rules.
-func callLeaf(rules []entry, def uint32, wide bool) leaf {
-	nr := rules[0].nr
+// callLeaf is what is done about the call nr with these rules.
+func callLeaf(nr uint32, rules []*rule, def uint32, wide bool) leaf {
 	var code []unix.SockFilter
-	for _, e := range rules {
-		if len(e.rule.conditions) == 0 {
-			return leaf{from: nr, ret: e.rule.ret}
+	for _, r := range rules {
+		if len(r.conditions) == 0 {
+			return leaf{from: nr, ret: r.ret}
 		}
-		code = append(code, e.rule.code(wide)...)
+		code = append(code, r.code(wide)...)
 	}
 	return leaf{from: nr, code: append(code, bpf.Return(def))}
 }
@@ -167,15 +169,28 @@ func (b blocks) link(prog []unix.SockFilter) []unix.SockFilter {
 	return slices.Concat(append([][]unix.SockFilter{prog}, b...)...)
 }
 
-// tree finds the leaf of the number in the accumulator.
-func (b *blocks) tree(leaves []leaf) []unix.SockFilter {
+// tree adds what finds the leaf of the number in the accumulator.
+func (b *blocks) tree(prog []unix.SockFilter, leaves []leaf) []unix.SockFilter {
 	if len(leaves) == 1 {
 		if l := leaves[0]; l.code != nil {
-			return []unix.SockFilter{b.jump(l.code)}
+			return append(prog, b.jump(l.code))
 		}
-		return []unix.SockFilter{bpf.Return(leaves[0].ret)}
+		return append(prog, bpf.Return(leaves[0].ret))
 	}
 	half := len(leaves) / 2
-	above, below := b.tree(leaves[half:]), b.tree(leaves[:half])
-	return append(branch(unix.BPF_JGE, leaves[half].from, above), below...)
+	prog = branch(prog, unix.BPF_JGE, leaves[half].from, treeSize(len(leaves)-half))
+	prog = b.tree(prog, leaves[half:])
+	return b.tree(prog, leaves[:half])
+}
+
+// treeSize is how many instructions the tree of n leaves has.
+func treeSize(n int) int {
+	if n == 1 {
+		return 1
+	}
+	below, above := treeSize(n/2), treeSize(n-n/2)
+	if above > 255 {
+		above++
+	}
+	return 1 + above + below
 }

@@ -22,16 +22,14 @@ type rule struct {
 	conditions []condition
 }
 
-// entry is a rule for the call nr on an architecture.
-type entry struct {
-	nr   uint32
-	rule *rule
-}
-
 // section is what is compiled for one architecture.
 type section struct {
-	arch    sysno.Arch
-	entries []entry
+	arch sysno.Arch
+	// rules are in the profile's order. entries have, for each, the number of
+	// its call in the upper half and its index in the lower: sorted, they are
+	// in the order of calls and within a call in the profile's.
+	rules   []*rule
+	entries []uint64
 	// last is the highest number that the profile names, if listed is set:
 	// the architecture is one of linux.seccomp.architectures.
 	last   uint32
@@ -230,6 +228,7 @@ func (s *section) add(nr uint32, rules []*rule, decides bool) {
 		return
 	}
 	for _, r := range rules {
-		s.entries = append(s.entries, entry{nr, r})
+		s.entries = append(s.entries, uint64(nr)<<32|uint64(len(s.rules)))
+		s.rules = append(s.rules, r)
 	}
 }
