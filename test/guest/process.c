@@ -416,6 +416,32 @@ TEST(rusage_of_children) {
 	CHECK(r.ru_utime.tv_sec * 1000000L + r.ru_utime.tv_usec + r.ru_stime.tv_sec * 1000000L + r.ru_stime.tv_usec > 20000);
 }
 
+TEST(rusage_of_a_large_child) {
+	struct rusage r;
+	int s;
+	for (int large = 1; large >= 0; large--) {
+		pid_t k = OK(fork());
+		if (k == 0) {
+			size_t size = large ? 48 << 20 : 4096;
+			char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			CHECK(p != MAP_FAILED);
+			memset(p, 1, size);
+			OK(munmap(p, size));
+			_exit(0);
+		}
+		EQUAL(wait4(k, &s, 0, &r), k);
+		EXITED_OK(s);
+		if (large)
+			CHECK(r.ru_maxrss >= 44 << 10);
+		else
+			CHECK(r.ru_maxrss > 0 && r.ru_maxrss < 44 << 10);
+	}
+	/* of all children it is the largest one's */
+	OK(getrusage(RUSAGE_CHILDREN, &r));
+	CHECK(r.ru_maxrss >= 44 << 10);
+	CHECK(r.ru_maxrss < 1 << 20);
+}
+
 TEST(names_and_self) {
 	OK(prctl(PR_SET_NAME, "a-long-name-that-is-cut"));
 	char name[16];

@@ -70,7 +70,7 @@ func (c cpuSource) now() time.Duration {
 func (c cpuSource) nowLocked() time.Duration {
 	var ct cpuTimes
 	if c.task != nil {
-		ct = c.task.clock.read(c.task)
+		ct = c.task.timesLocked()
 	} else {
 		ct = c.group.timesLocked()
 	}

@@ -232,6 +232,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 	t.inheritSeccompLocked(c)
 	event = t.inheritPtraceLocked(c, a)
 	g.inheritGroup(cg, a)
+	cg.usage.enter(c.mem.AddressSpace())
 	cg.threads = []*Task{c}
 	cg.parent, cg.parentThread, cg.exitSignal = g, t, a.ExitSignal
 	if a.has(unix.CLONE_PARENT) {

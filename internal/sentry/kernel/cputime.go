@@ -13,6 +13,11 @@ func (a *cpuTimes) add(b cpuTimes) {
 	a.system += b.system
 }
 
+// raise makes a no less than b: clocks do not go back.
+func (a *cpuTimes) raise(b cpuTimes) {
+	a.user, a.system = max(a.user, b.user), max(a.system, b.system)
+}
+
 // epoch is what clock stamps count from.
 var epoch = time.Now()
 
@@ -21,7 +26,8 @@ func stampNow() int64 { return int64(time.Since(epoch)) }
 
 // cpuClock keeps a task's processor time: what passes inside of Switch is user
 // time, what passes in the kernel awake is system time. It costs two clock
-// readings a system call. Only the task writes; others read.
+// readings a system call. Only the task writes; others read. On a busy host
+// some of it was spent waiting for a processor: see usage.boundLocked.
 type cpuClock struct {
 	user, system atomic.Int64
 	// since is when the present mode began.
@@ -74,8 +80,26 @@ func (c *cpuClock) read(t *Task) cpuTimes {
 
 // CPUTime is the thread's processor time in user and in system mode.
 func (t *Task) CPUTime() (user, system time.Duration) {
-	ct := t.clock.read(t)
+	t.group.mu.Lock()
+	defer t.group.mu.Unlock()
+	ct := t.timesLocked()
 	return time.Duration(ct.user), time.Duration(ct.system)
+}
+
+// timesLocked is the thread's share of what its process has used. The lock of
+// the process is held.
+func (t *Task) timesLocked() cpuTimes {
+	ct := t.clock.read(t)
+	all := t.group.countedLocked()
+	shown := t.group.boundLocked(all)
+	if all.user > shown.user {
+		ct.user = int64(float64(ct.user) * float64(shown.user) / float64(all.user))
+	}
+	if all.system > shown.system {
+		ct.system = int64(float64(ct.system) * float64(shown.system) / float64(all.system))
+	}
+	t.shown.raise(ct)
+	return t.shown
 }
 
 // CPUTime is the process's, threads that have ended among them.
@@ -86,7 +110,11 @@ func (g *ThreadGroup) CPUTime() (user, system time.Duration) {
 	return time.Duration(ct.user), time.Duration(ct.system)
 }
 
-func (g *ThreadGroup) timesLocked() cpuTimes {
+// timesLocked is what the process has used. Its lock is held.
+func (g *ThreadGroup) timesLocked() cpuTimes { return g.boundLocked(g.countedLocked()) }
+
+// countedLocked adds up what its threads have counted.
+func (g *ThreadGroup) countedLocked() cpuTimes {
 	ct := g.deadTimes
 	for _, t := range g.threads {
 		ct.add(t.clock.read(t))

@@ -97,6 +97,7 @@ func (t *Task) ReplaceMemory(noRandomize bool) (*mm.MemoryManager, platform.Cont
 	}
 	g.mu.Lock()
 	t.mem, t.ctx = mem, ctx
+	g.usage.enter(mem.AddressSpace())
 	g.mu.Unlock()
 	t.k.watchMemory(mem)
 	if old != nil && !reused {

@@ -71,6 +71,9 @@ func (t *Task) releaseMemory() {
 	g.mu.Lock()
 	ctx, mem := t.ctx, t.mem
 	t.ctx, t.mem = nil, nil
+	if mem != nil && !g.hasMemoryLocked() {
+		g.usage.leave(mem.AddressSpace())
+	}
 	g.mu.Unlock()
 	if ctx != nil {
 		ctx.Release()
@@ -376,10 +379,13 @@ func (g *ThreadGroup) reapLocked(account bool) {
 	if p := g.parent; p != nil {
 		delete(p.children, g)
 		if account {
-			total := g.deadTimes
+			g.mu.Lock()
+			total := g.timesLocked()
 			total.add(g.childTimes)
+			g.mu.Unlock()
 			p.mu.Lock()
 			p.childTimes.add(total)
+			p.usage.childMaxRSS = max(p.usage.childMaxRSS, g.usage.maxRSS, g.usage.childMaxRSS)
 			p.mu.Unlock()
 		}
 	}

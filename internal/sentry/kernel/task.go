@@ -45,6 +45,8 @@ type Task struct {
 	// mode says what the task is doing, for others to know how to reach it.
 	mode  atomic.Int32
 	clock cpuClock
+	// shown is the most of it that was told; the lock of the process guards it.
+	shown cpuTimes
 	// timer serves Block.
 	timer *time.Timer
 

@@ -75,6 +75,7 @@ type ThreadGroup struct {
 	// children that were waited for. Nanoseconds.
 	deadTimes  cpuTimes
 	childTimes cpuTimes
+	usage      usage
 
 	// timers are setitimer(2)'s and timer_create(2)'s, and RLIMIT_CPU's.
 	timers groupTimers

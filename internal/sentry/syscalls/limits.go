@@ -116,6 +116,7 @@ func sysGetrusage(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	case unix.RUSAGE_CHILDREN:
 		user, system := g.ChildCPUTime()
 		ru.Utime, ru.Stime = unix.NsecToTimeval(int64(user)), unix.NsecToTimeval(int64(system))
+		ru.Maxrss = int64(g.ChildMaxRSS() >> 10)
 	default:
 		return 0, unix.EINVAL
 	}

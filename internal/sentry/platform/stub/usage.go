@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"time"
 
 	"coffer/internal/sentry/platform"
 
@@ -31,10 +32,32 @@ func (s *Stubs) readProc(pid int, name string, b []byte) []byte {
 // PeakRSS implements platform.PeakTeller by a stub's VmHWM.
 func (p *Process) PeakRSS() uint64 {
 	var b [4096]byte
-	var kib uint64
 	_, after, _ := bytes.Cut(p.stubs.readProc(p.pid, "/status", b[:]), []byte("\nVmHWM:"))
-	fmt.Sscan(string(after[:min(len(after), 32)]), &kib)
-	return kib << 10
+	after = bytes.TrimLeft(after[:min(len(after), 32)], " \t")
+	kib, _, _ := bytes.Cut(after, []byte(" "))
+	n, err := strconv.ParseUint(string(kib), 10, 64)
+	if err != nil {
+		return 0 // it has ended
+	}
+	return n << 10
+}
+
+// CPUTime implements platform.CPUTeller by the stub's clock.
+func (p *Process) CPUTime() (time.Duration, bool) {
+	// Under the lock, so that the PID is not another's.
+	p.stubs.mu.Lock()
+	defer p.stubs.mu.Unlock()
+	var ts unix.Timespec
+	if p.reaped || unix.ClockGettime(clockOf(p.pid), &ts) != nil {
+		return 0, false
+	}
+	return time.Duration(ts.Nano()), true
+}
+
+// clockOf is the clock of a process's time, as clock_getcpuclockid(3) makes it.
+func clockOf(pid int) int32 {
+	const scheduler = 2 // CPUCLOCK_SCHED in linux/posix-timers.h
+	return int32(^pid)<<3 | scheduler
 }
 
 // usage reads a stub's /proc/PID/statm.
