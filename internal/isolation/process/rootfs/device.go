@@ -48,7 +48,7 @@ func (r *Root) ownDev() bool {
 
 // makeDev makes the devices and links.
 func (r *Root) makeDev() error {
-	asked := r.cfg.Spec.Linux.Devices
+	asked := r.linux.Devices
 	for i := range defaultDevices {
 		d := &defaultDevices[i]
 		if hasDevice(asked, d.Path) {

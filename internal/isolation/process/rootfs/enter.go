@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +14,7 @@ import (
 // new mount namespace all mounts are still peers of the host's.
 func (r *Root) isolatePropagation() error {
 	a := attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}
-	p, err := r.propagation()
+	p, err := rootPropagation(r.linux)
 	switch {
 	case err != nil:
 		return err
@@ -39,9 +40,9 @@ func (r *Root) isolatePropagation() error {
 	return nil
 }
 
-// propagation is linux.rootfsPropagation, 0 if it is not given.
-func (r *Root) propagation() (uint, error) {
-	name := r.cfg.Spec.Linux.RootfsPropagation
+// rootPropagation is linux.rootfsPropagation, 0 if it is not given.
+func rootPropagation(linux *specs.Linux) (uint, error) {
+	name := linux.RootfsPropagation
 	if name == "" {
 		return 0, nil
 	}
@@ -78,7 +79,7 @@ func (r *Root) mountRoot() error {
 		s.fd = at
 	}
 	var a attributes
-	p, err := r.propagation()
+	p, err := rootPropagation(r.linux)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (r *Root) Finish() error {
 			return fmt.Errorf("making the mount %s read-only: %w", l.name, err)
 		}
 	}
-	for i, name := range r.cfg.Spec.Linux.ReadonlyPaths {
+	for i, name := range r.linux.ReadonlyPaths {
 		if err := r.readonlyPath(name); err != nil {
 			return fmt.Errorf("linux.readonlyPaths[%d] %q: %w", i, name, err)
 		}
@@ -30,7 +30,7 @@ func (r *Root) Finish() error {
 			return fmt.Errorf("root.readonly: %w", err)
 		}
 	}
-	p, err := r.propagation()
+	p, err := rootPropagation(r.linux)
 	if err != nil || p&^unix.MS_REC == 0 {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *Root) mask() error {
 		unix.Close(null)
 		unix.Close(empty)
 	}()
-	for i, name := range r.cfg.Spec.Linux.MaskedPaths {
+	for i, name := range r.linux.MaskedPaths {
 		if err := r.maskPath(name, &null, &empty); err != nil {
 			return fmt.Errorf("linux.maskedPaths[%d] %q: %w", i, name, err)
 		}

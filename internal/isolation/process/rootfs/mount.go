@@ -19,8 +19,8 @@ func (r *Root) mount(i int, m *specs.Mount) error {
 	if o.copyUp && (o.bind || m.Type != "tmpfs") {
 		return errors.New("option tmpcopyup: only a tmpfs is filled with what it covers")
 	}
-	if o.idmap && !o.bind {
-		return errors.New("option idmap: only a bind mount can be ID-mapped")
+	if isMapped(m, &o) && (!o.bind || o.remount) {
+		return errors.New("only a new bind mount can be ID-mapped: leave out idmap, uidMappings and gidMappings, or make it one")
 	}
 	switch {
 	case o.remount:
@@ -37,16 +37,21 @@ func (r *Root) mount(i int, m *specs.Mount) error {
 	return r.create(dest, m, &o)
 }
 
+// isMapped reports whether a mount's IDs are to be mapped.
+func isMapped(m *specs.Mount, o *options) bool {
+	return o.idmap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
+}
+
 // bind makes a bind mount.
 func (r *Root) bind(i int, dest string, m *specs.Mount, o *options) error {
 	var s source
 	if f := r.cfg.Sources[i]; f != nil {
 		s = source{fd: int(f.Fd()), detached: true}
 	} else {
-		if o.idmap || len(m.UIDMappings) > 0 {
+		if isMapped(m, o) {
 			return errors.New("an ID-mapped mount must be made by the runtime outside the container, and was not")
 		}
-		fd, err := openSource(hostPath(r.cfg.Bundle, m.Source))
+		fd, err := openSource(r.cfg.Bundle, m.Source)
 		if err != nil {
 			return err
 		}
@@ -81,8 +86,12 @@ func (r *Root) bindTo(s source, dest string, links linked, a *attributes) (int, 
 	return r.mounter.bind(s, at, a)
 }
 
-// openSource opens what is bind-mounted, a path on the host.
-func openSource(name string) (int, error) {
+// openSource opens what is bind-mounted, a path on the host or in the bundle.
+func openSource(bundle, name string) (int, error) {
+	if name == "" {
+		return -1, errors.New("it has no source: name what is bound")
+	}
+	name = hostPath(bundle, name)
 	fd, err := unix.Open(name, pathFlags, 0)
 	if err != nil {
 		return -1, fmt.Errorf("opening the source %s: %w", name, because(err,
@@ -147,7 +156,7 @@ func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
 	if !errors.Is(err, unix.EPERM) || !hasNamespace(r.cfg.Spec, specs.UserNamespace) {
 		return err
 	}
-	fd, err := openSource("/sys")
+	fd, err := openSource("", "/sys")
 	if err != nil {
 		return err
 	}
@@ -204,7 +213,7 @@ func keepMode(covered int, data []string) ([]string, error) {
 // Files of procfs and sysfs have labels of their own, and so have message
 // queues, whose root alone is labelled, by labelFile.
 func (r *Root) label(fs *filesystem) []string {
-	label := r.cfg.Spec.Linux.MountLabel
+	label := r.linux.MountLabel
 	switch fs.kind {
 	case "proc", "sysfs", "mqueue":
 		return fs.data
@@ -217,7 +226,7 @@ func (r *Root) label(fs *filesystem) []string {
 
 // labelFile gives a directory the spec's label.
 func (r *Root) labelFile(fd int) error {
-	label := r.cfg.Spec.Linux.MountLabel
+	label := r.linux.MountLabel
 	if label == "" {
 		return nil
 	}

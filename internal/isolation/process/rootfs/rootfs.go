@@ -50,6 +50,7 @@ const RootSource = -1
 // Root is a container's root file system while it is made.
 type Root struct {
 	cfg     *Config
+	linux   *specs.Linux
 	fd      int // O_PATH of the root of the container's root mount
 	mounter mounter
 	late    []lateReadonly
@@ -70,7 +71,7 @@ func Prepare(cfg *Config) (*Root, error) {
 	defer closeSources(cfg.Sources)
 	// Modes are meant as the spec has them.
 	defer unix.Umask(unix.Umask(0))
-	r := &Root{cfg: cfg, fd: -1, mounter: newMounter()}
+	r := &Root{cfg: cfg, linux: linuxOf(cfg.Spec), fd: -1, mounter: newMounter()}
 	if err := r.prepare(); err != nil {
 		r.Close()
 		return nil, err
@@ -123,10 +124,18 @@ func hostPath(bundle, name string) string {
 	return filepath.Join(bundle, name)
 }
 
+// linuxOf is the Linux part of a spec, which it may lack.
+func linuxOf(spec *specs.Spec) *specs.Linux {
+	if spec.Linux == nil {
+		return &specs.Linux{}
+	}
+	return spec.Linux
+}
+
 // hasNamespace reports whether the spec asks for a namespace of a type, a new
 // one or an old one.
 func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
-	return spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
+	return slices.ContainsFunc(linuxOf(spec).Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
 // place finds or makes where something is mounted: a directory or a file.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -146,4 +147,14 @@ func TestPropagation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBare makes the root file system of a spec that asks for nothing.
+func TestBare(t *testing.T) {
+	bothWays(t, newAll, func(t *testing.T) {
+		enter(t, newBundle(t), &specs.Spec{Root: &specs.Root{Path: "rootfs"}})
+		if got, want := names(t, "/dev"), "full null ptmx random tty urandom zero"; got != want {
+			t.Errorf("/dev has %s, want %s", got, want)
+		}
+	})
 }

@@ -15,42 +15,43 @@ import (
 func TestSharedVolume(t *testing.T) {
 	for name, noPivot := range map[string]bool{"pivot": false, "no pivot": true} {
 		t.Run(name, func(t *testing.T) {
-			if !inside(t, newAll) {
-				return
-			}
-			bundle := newBundle(t)
-			volume := bundle + "/volume"
-			makeDirs(t, volume)
-			if err := errors.Join(
-				unix.Mount("volume", volume, "tmpfs", 0, ""),
-				os.Mkdir(volume+"/x", 0o755),
-				unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""),
-			); err != nil {
-				t.Fatal(err)
-			}
-			before := fileText(t, "/proc/thread-self/mountinfo")
-			inNewMounts(t, func() {
-				spec := newSpec(append(defaultMounts(), specs.Mount{Destination: "/volume", Source: "volume", Options: []string{"rbind", "rshared"}})...)
-				spec.Linux.RootfsPropagation = "rshared"
-				r, err := Prepare(&Config{Spec: spec, Bundle: bundle, NoPivot: noPivot})
-				if err == nil {
-					err = errors.Join(r.Enter(), r.Finish())
-					r.Close()
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if err := unix.Mount("from-container", "/volume/x", "tmpfs", 0, ""); err != nil {
-					t.Error(err)
-				}
-			})
-			after := fileText(t, "/proc/thread-self/mountinfo")
-			added, ok := strings.CutPrefix(after, before)
-			if !ok || !strings.Contains(added, volume+"/x ") || strings.Count(added, "\n") != 1 {
-				t.Errorf("the host's mounts were\n%sand are\n%s", before, after)
-			}
+			bothWays(t, newAll, func(t *testing.T) { shareVolume(t, noPivot) })
 		})
+	}
+}
+
+func shareVolume(t *testing.T, noPivot bool) {
+	bundle := newBundle(t)
+	volume := bundle + "/volume"
+	makeDirs(t, volume)
+	if err := errors.Join(
+		unix.Mount("volume", volume, "tmpfs", 0, ""),
+		os.Mkdir(volume+"/x", 0o755),
+		unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""),
+	); err != nil {
+		t.Fatal(err)
+	}
+	before := fileText(t, "/proc/thread-self/mountinfo")
+	inNewMounts(t, func() {
+		spec := newSpec(append(defaultMounts(), specs.Mount{Destination: "/volume", Source: "volume", Options: []string{"rbind", "rshared"}})...)
+		spec.Linux.RootfsPropagation = "rshared"
+		r, err := Prepare(&Config{Spec: spec, Bundle: bundle, NoPivot: noPivot})
+		if err == nil {
+			err = errors.Join(r.Enter(), r.Finish())
+			r.Close()
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := unix.Mount("from-container", "/volume/x", "tmpfs", 0, ""); err != nil {
+			t.Error(err)
+		}
+	})
+	after := fileText(t, "/proc/thread-self/mountinfo")
+	added, ok := strings.CutPrefix(after, before)
+	if !ok || !strings.Contains(added, volume+"/x ") || strings.Count(added, "\n") != 1 {
+		t.Errorf("the host's mounts were\n%sand are\n%s", before, after)
 	}
 }
 

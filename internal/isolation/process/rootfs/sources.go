@@ -44,7 +44,7 @@ type sourceOpener struct {
 func (s *sourceOpener) open() error {
 	all := s.userns != nil && canCopyMounts()
 	if all {
-		if err := s.add(RootSource, hostPath(s.bundle, s.spec.Root.Path), true, nil); err != nil {
+		if err := s.add(RootSource, s.spec.Root.Path, true, nil); err != nil {
 			return fmt.Errorf("root.path %q: %w", s.spec.Root.Path, err)
 		}
 	}
@@ -52,7 +52,7 @@ func (s *sourceOpener) open() error {
 		m := &s.spec.Mounts[i]
 		o := parseOptions(m.Options)
 		bind := (o.bind || m.Type == "bind") && !o.remount
-		mapped := o.idmap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
+		mapped := isMapped(m, &o)
 		if !bind || !all && !mapped {
 			continue
 		}
@@ -62,7 +62,7 @@ func (s *sourceOpener) open() error {
 			recursive := o.idmapRecursive || !o.idmap && o.recursive
 			idmap = &idMapping{mount: m, container: s.userns, recursive: recursive}
 		}
-		if err := s.add(i, hostPath(s.bundle, m.Source), o.recursive, idmap); err != nil {
+		if err := s.add(i, m.Source, o.recursive, idmap); err != nil {
 			return fmt.Errorf("%s: %w", mountName(i, m), err)
 		}
 	}
@@ -82,7 +82,7 @@ func canCopyMounts() bool {
 
 // add opens one source.
 func (s *sourceOpener) add(key int, name string, recursive bool, idmap *idMapping) error {
-	fd, err := openSource(name)
+	fd, err := openSource(s.bundle, name)
 	if err != nil {
 		return err
 	}
@@ -92,17 +92,17 @@ func (s *sourceOpener) add(key int, name string, recursive bool, idmap *idMappin
 		return err
 	}
 	s.files[key] = os.NewFile(uintptr(tree), name)
-	// The copy is a peer of the host's mount. Whoever is root in a user
-	// namespace only must not mount things on the host by way of it.
-	a := attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}
-	if s.userns == nil {
-		a = attributes{}
-		if p := propagationOptions[s.spec.Linux.RootfsPropagation]; p&unix.MS_SHARED == 0 {
-			a.propagation = []uint{unix.MS_SLAVE | unix.MS_REC}
-		}
-	}
-	if err := setAttributes(tree, &a); err != nil {
+	// The copy is a peer of the host's mount (isolatePropagation says when it
+	// may stay one). Whoever is root in a user namespace only must not mount
+	// things on the host by way of it.
+	p, err := rootPropagation(linuxOf(s.spec))
+	if err != nil {
 		return err
+	}
+	if s.userns != nil || p&unix.MS_SHARED == 0 {
+		if err := setAttributes(tree, &attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}); err != nil {
+			return err
+		}
 	}
 	if idmap == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -264,4 +265,31 @@ func newUserNamespace(t *testing.T) (stop func(), userns *os.File) {
 		t.Error(err)
 	}
 	return func() { userns.Close(); in.Close(); cmd.Wait() }, userns
+}
+
+// TestRootless asks for sources without privileges: init helps itself then,
+// but for mappings, which only the host's root can give.
+func TestRootless(t *testing.T) {
+	if os.Getenv(insideEnv) == "" {
+		if os.Getuid() != 0 {
+			t.Skip("becoming another user needs root")
+		}
+		runInside(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: overflowID, Gid: overflowID}})
+		return
+	}
+	userns, err := os.Open("/proc/self/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer userns.Close()
+	bundle := t.TempDir()
+	makeDirs(t, bundle+"/rootfs", bundle+"/data")
+	bind := specs.Mount{Destination: "/data", Source: "data", Options: []string{"rbind"}}
+	files, err := OpenSources(newSpec(bind), bundle, userns)
+	if err != nil || len(files) != 0 {
+		t.Errorf("sources are %v, %v", files, err)
+	}
+	bind.Options = append(bind.Options, "idmap")
+	_, err = OpenSources(newSpec(bind), bundle, userns)
+	wantError(t, err, `mounts[0] "/data"`, "operation not permitted", "must be root")
 }
