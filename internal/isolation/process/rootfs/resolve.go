@@ -133,7 +133,8 @@ func (w *walk) walk(name string, dir bool) error {
 			w.back(max(1, len(w.open)-1))
 			continue
 		}
-		fd, err := w.step(part, dir || hasParts(rest))
+		// What a slash follows, be it a link's last, is a directory.
+		fd, err := w.step(part, dir || len(rest) > 0)
 		if err != nil {
 			return err
 		}
@@ -152,16 +153,6 @@ func (w *walk) walk(name string, dir bool) error {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return nil
-}
-
-// hasParts reports whether the rest of a path leads anywhere.
-func hasParts(rest []string) bool {
-	for _, part := range rest {
-		if part != "" && part != "." {
-			return true
-		}
-	}
-	return false
 }
 
 // step opens one component where the walk is, and makes it if it is missing.
