@@ -56,7 +56,13 @@ func (c *Container) destroy(hooks bool) error {
 	if err := wall.Destroy(it); err != nil {
 		return fmt.Errorf("container %s: %w", c.ID, err)
 	}
-	if err := it.Cgroup.Destroy(); err != nil {
+	err = it.Cgroup.Destroy()
+	if errors.Is(err, hostcgroup.ErrForeign) && !c.Complete {
+		// The one that was planned, and could not be taken.
+		slog.Debug(fmt.Sprintf("container %s: %v", c.ID, err))
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("container %s: %w", c.ID, err)
 	}
 	if hooks {

@@ -3,6 +3,7 @@ package hostcgroup
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -20,33 +21,39 @@ const (
 	lastSleep  = 50 * time.Millisecond
 )
 
+// ErrForeign is returned by Destroy for a cgroup that is another's.
+var ErrForeign = errors.New("the cgroup is not the container's")
+
 // Destroy kills what is still in the cgroup, thaws it, and removes it with all
 // cgroups below. It may be called again, and whatever others removed
 // meanwhile counts as done. What does not carry c's mark is removed only if
-// it is empty.
+// it is empty, and else left alone.
 func (c *Cgroup) Destroy() error {
 	if c.None() {
 		return nil
 	}
+	ours := c.marked()
+	unit := c.config.Systemd && systemdRuns() && (len(ours) > 0 || !c.Exists())
 	// An empty cgroup is the rule, and needs no look inside.
-	left := slices.DeleteFunc(c.dirs(), removed)
-	if len(left) > 0 {
-		if err := c.empty(left); err != nil {
-			return err
+	for _, dir := range c.dirs() {
+		if !removed(dir) && !slices.Contains(ours, dir) {
+			slog.Debug(fmt.Sprintf("cgroup %s is not the container's, since it lacks its mark, and is in use: it is left alone", dir))
 		}
 	}
-	if c.config.Systemd && systemdRuns() {
+	ours = slices.DeleteFunc(ours, func(dir string) bool { return !cgroups.PathExists(dir) })
+	if err := c.empty(ours); err != nil {
+		return err
+	}
+	if unit {
 		// The unit goes by itself once it is empty; systemd is told so that
 		// one that failed is not kept.
-		if err := c.manager.Destroy(); err != nil && c.Exists() {
+		if err := c.manager.Destroy(); err != nil && len(c.marked()) > 0 {
 			return fmt.Errorf("having systemd remove the container's unit: %w", err)
 		}
 	}
 	var errs []error
-	for _, dir := range left {
-		if err := cgroups.RemovePath(dir); err != nil {
-			errs = append(errs, err)
-		}
+	for _, dir := range ours {
+		errs = append(errs, cgroups.RemovePath(dir))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("removing the container's cgroup: %w", err)
@@ -60,35 +67,12 @@ func removed(dir string) bool {
 	return err == nil || err == unix.ENOENT
 }
 
-// empty kills the members of the cgroups at dirs that are the container's, and
-// waits until they are gone. Others must be empty.
+// empty kills the members of the cgroups at dirs, which are the container's, and
+// waits until they are gone.
 func (c *Cgroup) empty(dirs []string) error {
-	ours, others := []string{}, []string{}
-	for _, dir := range dirs {
-		if c.marked(dir) {
-			ours = append(ours, dir)
-		} else {
-			others = append(others, dir)
-		}
-	}
-	foreign, err := members(others, true)
-	if err != nil {
-		return err
-	}
-	if len(foreign) > 0 {
-		// Not ours, so neither theirs to be ended nor in our way: a cgroup
-		// that Create refused.
-		inOurs, err := members(ours, true)
-		if err != nil {
-			return err
-		}
-		if len(inOurs) == 0 {
-			return fmt.Errorf("cgroup %s is not the container's (it lacks its mark) and holds %d process(es); it is left alone", others[0], len(foreign))
-		}
-	}
 	deadline := time.Now().Add(dyingTime)
 	for sleep := firstSleep; ; sleep = min(2*sleep, lastSleep) {
-		pids, err := members(ours, true)
+		pids, err := members(dirs, true)
 		if err != nil {
 			return err
 		}
@@ -101,7 +85,7 @@ func (c *Cgroup) empty(dirs []string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("removing the container's cgroup: processes %v have been sent SIGKILL and do not end within %s; they wait in the kernel, perhaps for a device or a network file system", pids, dyingTime)
 		}
-		if err := c.signal(ours, unix.SIGKILL); err != nil {
+		if err := c.signal(dirs, unix.SIGKILL); err != nil {
 			return err
 		}
 		time.Sleep(sleep)
