@@ -66,12 +66,7 @@ func (c *Cgroup) apply(pid int) error {
 	}
 	// The library only tries to make those of hierarchies without a controller.
 	maps.DeleteFunc(c.paths, func(_, dir string) bool { return !cgroups.PathExists(dir) })
-	for _, dir := range c.dirs() {
-		if err := c.setMark(dir); err != nil {
-			// Destroy then removes the cgroup only when it is empty.
-			slog.Debug(err.Error())
-		}
-	}
+	c.setMarks()
 	if c.None() {
 		return nil
 	}

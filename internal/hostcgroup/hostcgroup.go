@@ -7,8 +7,9 @@
 // creation had come.
 //
 // A cgroup that this package made, or found empty and took, carries a mark
-// that only the record knows. Destroy kills members of marked cgroups only: a
-// cgroup that Create refused because others use it is safe from the record.
+// that only the record knows. Who is in a cgroup without it is not the
+// container's, and neither listed nor killed: a cgroup that Create refused
+// because others use it is safe from the record.
 //
 // It knows nothing of walls, bundles or the command line. A Cgroup is not
 // safe for use by several goroutines, but for WatchOOM and OOMKills.
@@ -48,7 +49,8 @@ type State struct {
 	Paths map[string]string `json:"paths"`
 	// Config is the limits and the names that they were made with.
 	Config *cgroups.Cgroup `json:"config"`
-	// Mark is what the directories are marked with.
+	// Mark is what the directories are marked with; empty after Create if this
+	// host's can't be marked.
 	Mark string `json:"mark"`
 }
 

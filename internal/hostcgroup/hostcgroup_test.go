@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "wait":
-		io.Copy(io.Discard, os.Stdin)
+		io.Copy(os.Stdout, os.Stdin)
 	case "eat":
 		// Waits until it is in its cgroup, and then uses 64 MiB.
 		bufio.NewReader(os.Stdin).ReadByte()
@@ -42,10 +42,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// member is a process that stays until its input is closed.
+// member is a process that echoes its input until that is closed.
 type member struct {
 	*exec.Cmd
-	in io.WriteCloser
+	in  io.WriteCloser
+	out *bufio.Reader
 }
 
 func start(t *testing.T, what string) *member {
@@ -53,6 +54,10 @@ func start(t *testing.T, what string) *member {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "HOSTCGROUP_TEST="+what)
 	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +69,7 @@ func start(t *testing.T, what string) *member {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	return &member{cmd, in}
+	return &member{cmd, in, bufio.NewReader(out)}
 }
 
 // killed reports whether the process ended by SIGKILL.
@@ -74,10 +79,14 @@ func (m *member) killed() bool {
 	return ws.Signaled() && ws.Signal() == unix.SIGKILL
 }
 
-// alive reports whether the process has not ended.
-func (m *member) alive() bool { return unix.Kill(m.Process.Pid, 0) == nil && m.ProcessState == nil }
+// alive reports whether the process still answers.
+func (m *member) alive() bool {
+	fmt.Fprintln(m.in, "are you there?")
+	answer, err := m.out.ReadString('\n')
+	return err == nil && answer == "are you there?\n"
+}
 
-// plan plans a cgroup of its own for the test, and has it removed at the end.
+// planFor plans a cgroup of its own for the test, and has it removed at the end.
 func planFor(t *testing.T, r *specs.LinuxResources) *Cgroup {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -230,11 +239,21 @@ func TestCgroupInUseIsRefusedAndLeftAlone(t *testing.T) {
 	if err := second.Create(); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Fatalf("error %v, want one that says that the cgroup is not empty", err)
 	}
-	if err := again(t, second).Destroy(); err == nil || !strings.Contains(err.Error(), "left alone") {
-		t.Errorf("error %v, want one that says that the cgroup is left alone", err)
+	on := again(t, second)
+	if pids, err := on.PIDs(true); err != nil || len(pids) > 0 {
+		t.Errorf("the other container is told to have processes %v, %v", pids, err)
+	}
+	if err := on.Kill(unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if err := on.Destroy(); err != nil {
+		t.Error(err)
 	}
 	if !m.alive() {
-		t.Error("the process of the other container has been killed")
+		t.Error("the process of the first container has been killed")
+	}
+	if !first.Exists() {
+		t.Error("the first container's cgroup has been removed")
 	}
 }
 

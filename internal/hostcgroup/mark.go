@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
+	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +24,19 @@ func newMark() string {
 	return hex.EncodeToString(b[:])
 }
 
-// setMark says that directory dir is the container's.
+// setMarks says that the directories are the container's. A host whose kernel
+// keeps no such attributes (before Linux 5.7, without privileges) does without:
+// then the record says so, and all of the directories count as marked.
+func (c *Cgroup) setMarks() {
+	for _, dir := range c.dirs() {
+		if err := c.setMark(dir); err != nil {
+			slog.Debug(err.Error())
+			c.mark = ""
+			return
+		}
+	}
+}
+
 func (c *Cgroup) setMark(dir string) error {
 	var errs []error
 	for _, name := range markNames {
@@ -34,11 +49,21 @@ func (c *Cgroup) setMark(dir string) error {
 	return fmt.Errorf("marking cgroup %s as the container's by an extended attribute: %w", dir, errors.Join(errs...))
 }
 
-// marked reports whether directory dir is the container's.
-func (c *Cgroup) marked(dir string) bool {
+// marked are the directories that are there and the container's.
+func (c *Cgroup) marked() []string {
+	if c.None() {
+		return nil
+	}
+	return slices.DeleteFunc(c.dirs(), func(dir string) bool { return !c.isMarked(dir) })
+}
+
+func (c *Cgroup) isMarked(dir string) bool {
+	if c.mark == "" {
+		return cgroups.PathExists(dir)
+	}
 	buf := make([]byte, len(c.mark)+1)
 	for _, name := range markNames {
-		if n, err := unix.Getxattr(dir, name, buf); err == nil && c.mark != "" && string(buf[:n]) == c.mark {
+		if n, err := unix.Getxattr(dir, name, buf); err == nil && string(buf[:n]) == c.mark {
 			return true
 		}
 	}

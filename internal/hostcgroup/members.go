@@ -12,12 +12,10 @@ import (
 )
 
 // PIDs are the processes in the cgroup, and with all also those in cgroups
-// below it, in order. There are none in a cgroup that is gone.
+// below it, in order. There are none in a cgroup that is gone, or that others
+// use.
 func (c *Cgroup) PIDs(all bool) ([]int, error) {
-	if c.None() {
-		return nil, nil
-	}
-	return members(c.dirs(), all)
+	return members(c.marked(), all)
 }
 
 // members are the processes in the cgroups at dirs, those in PID namespaces
@@ -77,9 +75,11 @@ func (c *Cgroup) Frozen() (bool, error) {
 }
 
 // Kill sends a signal to all processes, those in cgroups below included; none
-// that they start meanwhile escapes. The caller itself is spared.
+// that they start meanwhile escapes. The caller itself is spared, and whoever
+// uses a cgroup that is not the container's.
 func (c *Cgroup) Kill(sig unix.Signal) error {
-	if c.None() {
+	dirs := c.marked()
+	if len(dirs) == 0 {
 		return nil
 	}
 	if sig == unix.SIGKILL && c.unified() {
@@ -89,7 +89,7 @@ func (c *Cgroup) Kill(sig unix.Signal) error {
 			return nil
 		}
 	}
-	return c.signal(c.dirs(), sig)
+	return c.signal(dirs, sig)
 }
 
 // signal sends sig to all processes of the cgroups at dirs. They are frozen
