@@ -113,6 +113,20 @@ func TestRefusedDestinations(t *testing.T) {
 	}
 }
 
+// TestLabel asks for a label of SELinux where that is off.
+func TestLabel(t *testing.T) {
+	if !inside(t, 0) {
+		return
+	}
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		t.Skip("SELinux is on")
+	}
+	spec := newSpec()
+	spec.Linux.MountLabel = "system_u:object_r:container_file_t:s0:c1,c2"
+	_, err := Prepare(&Config{Spec: spec, Bundle: newBundle(t)})
+	wantError(t, err, "linux.mountLabel", "c1,c2", "SELinux is not enabled")
+}
+
 // TestOverProc covers what may be covered.
 func TestOverProc(t *testing.T) {
 	bothWays(t, 0, func(t *testing.T) {

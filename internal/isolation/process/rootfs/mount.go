@@ -209,6 +209,19 @@ func keepMode(covered int, data []string) ([]string, error) {
 	return append(data[:len(data):len(data)], fmt.Sprintf("mode=%o", st.Mode&0o7777)), nil
 }
 
+// checkLabel refuses a label (linux.mountLabel) that the host cannot give.
+func (r *Root) checkLabel() error {
+	label := r.linux.MountLabel
+	if label == "" {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/selinux", &st); err != nil || int64(st.Type) != unix.SELINUX_MAGIC {
+		return fmt.Errorf("linux.mountLabel is %q, but SELinux is not enabled on this host: enable it, or leave the label out", label)
+	}
+	return nil
+}
+
 // label adds the spec's label (linux.mountLabel) to a file system's options.
 // Files of procfs and sysfs have labels of their own, and so have message
 // queues, whose root alone is labelled, by labelFile.

@@ -80,6 +80,9 @@ func Prepare(cfg *Config) (*Root, error) {
 }
 
 func (r *Root) prepare() error {
+	if err := r.checkLabel(); err != nil {
+		return err
+	}
 	if err := r.isolatePropagation(); err != nil {
 		return err
 	}
