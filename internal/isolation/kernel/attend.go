@@ -48,7 +48,11 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (isolation.PID, erro
 	if err != nil {
 		return isolation.PID{}, err
 	}
-	if _, err := askOn(conn, &boot.Request{Op: boot.OpExec, Container: c.ID, Process: p}, d.fds(), answerPatience); err != nil {
+	patience := answerPatience
+	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
+		patience = 0 // the caller knows of it, and wants the program to run when that ends
+	}
+	if _, err := askOn(conn, &boot.Request{Op: boot.OpExec, Container: c.ID, Process: p}, d.fds(), patience); err != nil {
 		return isolation.PID{}, err
 	}
 	if terminal != nil {

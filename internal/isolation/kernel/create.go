@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
 
 	"coffer/internal/isolation"
 	"coffer/internal/oci"
@@ -145,6 +147,7 @@ func (m *making) newSandbox() error {
 		return err
 	}
 	defer s.control.Close()
+	s.cmd.Env = append(s.cmd.Env, processors(&m.described.Resources)...)
 	if m.terminal != nil {
 		// It is told of the terminal's new sizes by SIGWINCH.
 		s.cmd.SysProcAttr.Setctty, s.cmd.SysProcAttr.Ctty = true, desc.Console
@@ -173,6 +176,21 @@ func (m *making) newSandbox() error {
 	}
 	made = true
 	return s.cmd.Process.Release()
+}
+
+// processors says to the sentry's Go runtime how many processors it may use. By
+// itself it would look at the cgroup that it starts in, which is the caller's,
+// and keep that cgroup's files open.
+func processors(r *boot.Resources) []string {
+	env := []string{"GODEBUG=containermaxprocs=0"}
+	if r.Quota <= 0 {
+		return env
+	}
+	const usualPeriod = 100_000 // microseconds, Linux's own
+	period := int64(cmp.Or(r.Period, usualPeriod))
+	// With less than two it could do nothing while it waits for the host.
+	n := min(max((r.Quota+period-1)/period, 2), int64(runtime.NumCPU()))
+	return append(env, fmt.Sprintf("GOMAXPROCS=%d", n))
 }
 
 // awaitCreated waits until the sentry has made its container, and tells it to
