@@ -1,8 +1,10 @@
 /* exhaustion.c: what there can be only so much of. Each test uses up what is
  * its own or its user's, so none of them harms the machine that runs it. */
 #include "guest.h"
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -235,4 +237,235 @@ TEST(core_dump_is_told) {
 	EQUAL(s, SIGTERM);
 	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); OK(syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 0)); abort());
 	EQUAL(s, SIGABRT);
+}
+
+static int never[2];
+static void *wait_for_ever(void *arg) {
+	char b;
+	read(never[0], &b, 1);
+	return arg;
+}
+
+TEST(processes_of_a_user) {
+	enum { MOST = 12 };
+	pid_t k[MOST];
+	pthread_t t;
+	int n = 0, threads = 0;
+	be_nobody_else();
+	limit(RLIMIT_NPROC, MOST);
+	OK(pipe(never));
+	while (n < MOST / 2) {
+		k[n] = OK(fork());
+		if (k[n++] == 0) {
+			close(never[1]);
+			wait_for_ever(NULL);
+			_exit(0);
+		}
+	}
+	/* Threads count as processes do. */
+	while (threads < MOST && pthread_create(&t, NULL, wait_for_ever, NULL) == 0)
+		threads++;
+	EQUAL(1 + n + threads, MOST);
+	FAILS(fork(), EAGAIN);
+	FAILS(vfork(), EAGAIN);
+	EQUAL(pthread_create(&t, NULL, wait_for_ever, NULL), EAGAIN);
+	/* A zombie has its place still. */
+	kill(k[0], SIGKILL);
+	siginfo_t i;
+	OK(waitid(P_PID, k[0], &i, WEXITED | WNOWAIT));
+	FAILS(fork(), EAGAIN);
+	EQUAL(waitpid(k[0], NULL, 0), k[0]);
+	EXITED_OK(IN_CHILD(FAILS(fork(), EAGAIN)));
+	for (int c = 1; c < n; c++) {
+		kill(k[c], SIGKILL);
+		EQUAL(waitpid(k[c], NULL, 0), k[c]);
+	}
+}
+
+TEST(inotify_watches) {
+	long long instances = setting("/proc/sys/fs/inotify/max_user_instances"), most = setting("/proc/sys/fs/inotify/max_user_watches");
+	long long files = most / instances + 1, n = 0;
+	struct rlimit r;
+	OK(getrlimit(RLIMIT_NOFILE, &r));
+	if (most > 500000 || instances + 10 > (long long)r.rlim_max)
+		SKIP("this machine allows too many to try");
+	r.rlim_cur = r.rlim_max;
+	OK(setrlimit(RLIMIT_NOFILE, &r));
+	be_nobody_else();
+	char name[32];
+	for (long long f = 0; f < files; f++) {
+		snprintf(name, sizeof name, "%lld", f);
+		close(OK(open(name, O_CREAT | O_WRONLY, 0600)));
+	}
+	int fd = -1, last = -1;
+	for (long long i = 0; n < most; i++) {
+		fd = OK(inotify_init1(IN_CLOEXEC));
+		for (long long f = 0; f < files && n < most; f++, n++) {
+			snprintf(name, sizeof name, "%lld", f);
+			last = OK(inotify_add_watch(fd, name, IN_MODIFY));
+		}
+	}
+	FAILS(inotify_add_watch(fd, ".", IN_MODIFY), ENOSPC);
+	EQUAL(inotify_add_watch(fd, name, IN_ATTRIB), last); /* not another one */
+	OK(inotify_rm_watch(fd, last));
+	OK(inotify_add_watch(fd, ".", IN_MODIFY));
+	FAILS(inotify_add_watch(fd, "/", IN_MODIFY), ENOSPC);
+	/* Those of a file that is gone are no more. */
+	OK(unlink("0"));
+	OK(inotify_add_watch(fd, "/", IN_MODIFY));
+}
+
+TEST(nested_epoll) {
+	struct epoll_event e = { .events = EPOLLIN };
+	int sets[10], n = 0;
+	sets[0] = OK(epoll_create1(0));
+	for (n = 1; n < 10; n++) {
+		sets[n] = OK(epoll_create1(0));
+		if (epoll_ctl(sets[n], EPOLL_CTL_ADD, sets[n - 1], &e) == -1)
+			break;
+	}
+	EQUAL(errno, ELOOP);
+	EQUAL(n, 5);
+	FAILS(epoll_ctl(sets[0], EPOLL_CTL_ADD, sets[4], &e), ELOOP);
+	FAILS(epoll_ctl(sets[0], EPOLL_CTL_ADD, sets[0], &e), EINVAL);
+	/* What happens at the bottom is seen at the top. */
+	int p[2];
+	OK(pipe(p));
+	OK(epoll_ctl(sets[0], EPOLL_CTL_ADD, p[0], &e));
+	EQUAL(epoll_wait(sets[4], &e, 1, 0), 0);
+	EQUAL(write(p[1], "x", 1), 1);
+	EQUAL(epoll_wait(sets[4], &e, 1, -1), 1);
+}
+
+TEST(links_in_a_row) {
+	char name[16], next[16];
+	close(OK(open("0", O_CREAT | O_WRONLY, 0600)));
+	for (int i = 1; i <= 41; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		snprintf(next, sizeof next, "%d", i - 1);
+		OK(symlink(next, name));
+	}
+	OK(open("40", O_RDONLY));
+	FAILS(open("41", O_RDONLY), ELOOP);
+	OK(open("41", O_PATH | O_NOFOLLOW));
+	/* Also when they lie on the way. */
+	char path[2000] = "";
+	OK(symlink(".", "here"));
+	for (int i = 0; i < 40; i++)
+		strcat(path, "here/");
+	OK(chdir(path));
+	strcat(path, "here/");
+	FAILS(chdir(path), ELOOP);
+}
+
+/* in_own_tree makes the test root of a mount namespace of its own. */
+static void in_own_tree(void) {
+	uid_t uid = geteuid();
+	char line[32];
+	if (uid == 0 ? unshare(CLONE_NEWNS) : unshare(CLONE_NEWNS | CLONE_NEWUSER))
+		SKIP("the host gives no mount namespace");
+	if (uid != 0) {
+		snprintf(line, sizeof line, "0 %d 1", (int)uid);
+		int fd = OK(open("/proc/self/uid_map", O_WRONLY));
+		OK(write(fd, line, strlen(line)));
+		close(fd);
+	}
+	OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+}
+
+TEST(inodes_and_blocks_of_a_file_system) {
+	static char block[65536];
+	in_own_tree();
+	OK(mkdir("m", 0755));
+	OK(mount("none", "m", "tmpfs", 0, "nr_inodes=6,size=256k"));
+	OK(chdir("m"));
+	char name[16];
+	int n = 0;
+	for (; n < 10; n++) {
+		snprintf(name, sizeof name, "%d", n);
+		int fd = open(name, O_CREAT | O_WRONLY, 0600);
+		if (fd < 0)
+			break;
+		close(fd);
+	}
+	EQUAL(errno, ENOSPC);
+	EQUAL(n, 5); /* the root has one */
+	FAILS(mkdir("d", 0700), ENOSPC);
+	FAILS(symlink("x", "l"), ENOSPC);
+	FAILS(mknod("f", S_IFIFO | 0600, 0), ENOSPC);
+	OK(unlink("0"));
+	int fd = OK(open("again", O_CREAT | O_RDWR, 0600));
+	for (n = 0; n < 10 && write(fd, block, sizeof block) == sizeof block; n++) {}
+	EQUAL(n, 4);
+	FAILS(write(fd, block, 1), ENOSPC);
+	FAILS(fallocate(fd, 0, 0, 1 << 20), ENOSPC);
+	OK(ftruncate(fd, 65536));
+	EQUAL(pwrite(fd, block, sizeof block, 65536), sizeof block);
+	OK(chdir("/"));
+}
+
+TEST(pid_namespaces_nest) {
+	/* Each level is a process that waits for the next one; the last tells why. */
+	int p[2], depth = 0, why = 0;
+	OK(pipe(p));
+	pid_t k = OK(fork());
+	if (k == 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWPID))
+			_exit(77);
+		for (; depth < 40; depth++) {
+			pid_t c = fork();
+			if (c > 0) {
+				waitpid(c, NULL, 0);
+				_exit(0);
+			}
+			if (c < 0 || unshare(CLONE_NEWPID)) {
+				why = errno;
+				break;
+			}
+		}
+		write(p[1], &why, sizeof why);
+		write(p[1], &depth, sizeof depth);
+		_exit(0);
+	}
+	int s;
+	EQUAL(waitpid(k, &s, 0), k);
+	if (WIFEXITED(s) && WEXITSTATUS(s) == 77)
+		SKIP("the host gives no PID namespace");
+	EQUAL(read(p[0], &why, sizeof why), sizeof why);
+	EQUAL(read(p[0], &depth, sizeof depth), sizeof depth);
+	EQUAL(why, ENOSPC);
+	CHECK(depth >= 20 && depth < 33); /* this one may be some levels deep */
+}
+
+TEST(arguments_take_a_quarter_of_the_stack) {
+	enum { PIECE = 100000 };
+	static char piece[PIECE];
+	char *argv[12] = { "true" }, *env[] = { NULL };
+	memset(piece, 'x', sizeof piece - 1);
+	limit(RLIMIT_STACK, 2 << 20);
+	for (int i = 1; i < 11; i++)
+		argv[i] = piece;
+	FAILS(execve("/bin/true", argv, env), E2BIG);
+	argv[5] = NULL; /* 400,000 bytes of 524,288 */
+	pid_t k = OK(fork());
+	if (k == 0) {
+		execve("/bin/true", argv, env);
+		_exit(errno);
+	}
+	int s;
+	EQUAL(waitpid(k, &s, 0), k);
+	EXITED_OK(s);
+}
+
+TEST(size_of_a_pipe) {
+	long long most = setting("/proc/sys/fs/pipe-max-size");
+	int p[2];
+	be_nobody_else();
+	OK(pipe(p));
+	FAILS(fcntl(p[0], F_SETPIPE_SZ, most + 1), EPERM);
+	FAILS(fcntl(p[0], F_SETPIPE_SZ, -1), EINVAL);
+	EQUAL(fcntl(p[0], F_GETPIPE_SZ), 65536);
+	EQUAL(fcntl(p[0], F_SETPIPE_SZ, most), most);
+	EQUAL(fcntl(p[0], F_SETPIPE_SZ, 1), 4096);
+	EQUAL(write(p[1], "fine", 4), 4);
 }
