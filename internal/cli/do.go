@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/isolation"
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/platform"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // doFlags are the flags of `coffer do`.
@@ -33,7 +34,7 @@ type doFlags struct {
 	stats       bool
 }
 
-func newDo() *cobra.Command {
+func newDo(g *globals, room bool) *cobra.Command {
 	var f doFlags
 	c := &cobra.Command{
 		Use:   "do [flags] -- CMD [ARG...]",
@@ -65,11 +66,31 @@ and the exit status pass through; 128+n says that signal n ended CMD.`,
 					return &exitError{exitUsage, fmt.Sprintf("--%s has an empty value: give one, or leave the flag out", name)}
 				}
 			}
-			return runDo(f, args)
+			var err error
+			if g.config, err = readConfig(configPath); err != nil {
+				return &exitError{exitUsage, err.Error()}
+			}
+			level, err := g.chooseIsolation(&specs.Spec{}, os.Args[0])
+			if err != nil {
+				return &exitError{exitUsage, err.Error()}
+			}
+			if level != isolation.LevelProcess {
+				return runDo(f, args)
+			}
+			for _, name := range []string{"intercept", "trace", "trace-filter", "stats"} {
+				if c.Flags().Changed(name) {
+					return &exitError{exitUsage, fmt.Sprintf("--%s is for isolation kernel: with isolation %s the host's kernel answers system calls itself", name, level)}
+				}
+			}
+			if !room {
+				return &exitError{exitUsage, enterRoom().Error()}
+			}
+			return f.runProcess(g, args)
 		},
 	}
 	fl := c.Flags()
 	fl.SetInterspersed(false) // CMD's own flags are CMD's
+	fl.StringVar(&g.isolation, "isolation", "", "the wall around the command: kernel, or process for namespaces on the host's kernel (default kernel, see docs/oci.md)")
 	fl.StringVar(&f.intercept, "intercept", "trap", "how system calls are intercepted: trap or ptrace")
 	fl.StringArrayVar(&f.binds, "bind", nil, "show a host file or directory in the sandbox: HOST[:GUEST][:ro|rw] (ro by default, \\: for a colon in a path; repeatable)")
 	fl.StringVar(&f.rootfs, "rootfs", "/", "the directory to use as root file system")
@@ -98,7 +119,7 @@ func runDo(f doFlags, args []string) error {
 	}
 	defer closeAll(cfg)
 	var tty *terminal
-	if term.IsTerminal(0) && term.IsTerminal(1) && inForeground() {
+	if onTerminal() {
 		if tty, err = newTerminal(); err != nil {
 			return &exitError{exitUsage, err.Error()}
 		}

@@ -24,7 +24,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"completion", "bash", "more"}, `unknown command "more"`},
 		{[]string{"version", "more"}, `unknown command "more"`},
 	} {
-		root := newRoot()
+		root := newRoot(false)
 		root.SetArgs(append([]string{}, c.args...))
 		root.SetOut(io.Discard)
 		err := root.Execute()

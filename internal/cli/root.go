@@ -45,6 +45,10 @@ func Main(args []string) int {
 			return kernel.Attend(args[1:])
 		case process.Role:
 			return process.InitMain(args[1:])
+		case keeperRole:
+			if len(args) == 3 {
+				return keep(args[1], args[2])
+			}
 		case "cgroup-keeper":
 			if len(args) == 2 {
 				if err := kernel.KeepCgroup(args[1]); err != nil {
@@ -55,7 +59,11 @@ func Main(args []string) int {
 			}
 		}
 	}
-	root := newRoot()
+	room := len(args) > 0 && args[0] == roomRole
+	if room {
+		args = args[1:]
+	}
+	root := newRoot(room)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
@@ -72,7 +80,9 @@ func Main(args []string) int {
 	return code
 }
 
-func newRoot() *cobra.Command {
+// newRoot makes the tree of commands. room says that this process is in a room
+// for `coffer do` to run a container in.
+func newRoot(room bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Run programs behind a wall of your choice",
@@ -88,7 +98,7 @@ the host's kernel never sees them.`,
 	}
 	g := new(globals)
 	g.flags(root.Flags())
-	root.AddCommand(newDo(), newCheck(), newVersion(),
+	root.AddCommand(newDo(g, room), newCheck(), newVersion(),
 		newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g), newPause(g),
 		newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g))
 	onlySubcommands(root)

@@ -30,6 +30,10 @@ func newTerminal() (*terminal, error) {
 	return &terminal{ours: ours, theirs: theirs, output: make(chan struct{})}, nil
 }
 
+// onTerminal reports whether the program is to have a terminal of its own: coffer
+// has one for its input and output.
+func onTerminal() bool { return term.IsTerminal(0) && term.IsTerminal(1) && inForeground() }
+
 // inForeground reports whether coffer may use its terminal: a background job of
 // a shell would be stopped by setting its modes.
 func inForeground() bool {

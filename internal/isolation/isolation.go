@@ -135,3 +135,17 @@ type Process struct {
 	CPU     uint64 `json:"cpu"`
 	Command string `json:"command"`
 }
+
+// ProgramError is a program that cannot be run for a reason of its own, be it
+// the first of a container or another one.
+type ProgramError struct {
+	// Code is the exit code that says so: 127 for a program that is not there,
+	// 126 for one that cannot be executed.
+	Code int
+	Err  error
+}
+
+func (e *ProgramError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ProgramError) Unwrap() error { return e.Err }

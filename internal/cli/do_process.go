@@ -1,0 +1,314 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"coffer/internal/container"
+	"coffer/internal/hostcgroup"
+	"coffer/internal/isolation"
+	"coffer/internal/isolation/kernel"
+	"coffer/internal/oci"
+	"coffer/internal/oci/linuxname"
+
+	"github.com/moby/sys/mountinfo"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// `coffer do --isolation process` is a container of the process wall on the
+// host's files. What it takes lies in a file system in memory that is mounted
+// over the directory of containers, in a mount namespace that goes with coffer's
+// own process: the room. So nothing of it is left, whatever ends coffer; the
+// container, which would outlive its maker, is ended by a keeper then.
+
+// The roles in which coffer executes itself for that.
+const (
+	roomRole   = "do-room"
+	keeperRole = "do-keeper"
+)
+
+// enterRoom goes into a mount namespace of its own and starts the command again
+// in it. It returns only if that fails.
+func enterRoom() error {
+	if isRootless() {
+		return errors.New("coffer do --isolation process mounts this host's files for the program, which only root may: run it as root, or leave --isolation out: isolation kernel needs no privileges")
+	}
+	// A thread has its namespaces for itself until it executes a program: then it
+	// is the only one.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("making a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keeping mounts from the host: %w", err)
+	}
+	err := syscall.Exec("/proc/self/exe", append([]string{os.Args[0], roomRole}, os.Args[1:]...), os.Environ())
+	return fmt.Errorf("executing coffer again: %w", err)
+}
+
+// room is a directory in memory that holds what one container takes.
+type room struct {
+	dir      string
+	overlays int
+}
+
+// newRoom mounts a file system in memory over a directory.
+func newRoom(dir string) (*room, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the directory of containers: %w", err)
+	}
+	if err := unix.Mount("coffer", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return nil, fmt.Errorf("mounting a file system in memory on %s: %w", dir, err)
+	}
+	return &room{dir: dir}, nil
+}
+
+// overlay shows a directory of the host's, with changes kept in memory, at a new
+// directory of the room.
+func (r *room) overlay(lower string) (string, error) {
+	r.overlays++
+	base := filepath.Join(r.dir, "overlay"+strconv.Itoa(r.overlays))
+	for _, d := range []string{"upper", "work", "merged"} {
+		if err := os.MkdirAll(filepath.Join(base, d), 0o755); err != nil {
+			return "", err
+		}
+	}
+	// The top of what is seen has the mode and owner of the upper directory.
+	var st unix.Stat_t
+	if err := unix.Stat(lower, &st); err != nil {
+		return "", fmt.Errorf("%s: %w", lower, err)
+	}
+	upper, merged := filepath.Join(base, "upper"), filepath.Join(base, "merged")
+	if err := errors.Join(unix.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&07777)); err != nil {
+		return "", fmt.Errorf("%s: %w", upper, err)
+	}
+	// By a descriptor, since a path may have commas and colons.
+	fd, err := unix.Open(lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", lower, err)
+	}
+	defer unix.Close(fd)
+	options := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=%s,workdir=%s", fd, upper, filepath.Join(base, "work"))
+	if err := unix.Mount("coffer", merged, "overlay", unix.MS_NODEV, options); err != nil {
+		return "", fmt.Errorf("mounting a writable layer over %s: %w: the host's kernel must have overlayfs, and files that can lie beneath it; isolation kernel needs neither", lower, err)
+	}
+	return merged, nil
+}
+
+// mountsBelow lists what the host has mounted below a directory, but for what
+// the container has its own of.
+func mountsBelow(root string) ([]string, error) {
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's mounts: %w", err)
+	}
+	var list []string
+	for _, m := range infos {
+		rel, err := filepath.Rel(root, m.Mountpoint)
+		if err != nil || rel == "." || slices.Contains(list, m.Mountpoint) {
+			continue
+		}
+		at := "/" + rel
+		if slices.ContainsFunc(hidden, func(h string) bool { return at == h || strings.HasPrefix(at, h+"/") }) {
+			continue
+		}
+		list = append(list, m.Mountpoint)
+	}
+	return list, nil
+}
+
+// runProcess runs the command in a container of the process wall. It is called
+// in the room.
+func (f *doFlags) runProcess(g *globals, args []string) error {
+	cfg, err := f.config(args)
+	if err != nil {
+		return refused(err)
+	}
+	defer closeAll(cfg)
+	dir, err := g.rootDirectory()
+	if err != nil {
+		return refused(err)
+	}
+	r, err := newRoom(dir)
+	if err != nil {
+		return refused(err)
+	}
+	spec, err := f.spec(r, &cfg)
+	if err != nil {
+		return refused(err)
+	}
+	spec.Process.Terminal = onTerminal()
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return refused(err)
+	}
+	if err := oci.Check(spec); err != nil {
+		return refused(err)
+	}
+	id := fmt.Sprintf("do-%d", os.Getpid())
+	store := container.NewStore(filepath.Join(r.dir, "containers"), container.DefaultWalls)
+	end, err := startKeeper(r, id)
+	if err != nil {
+		return refused(err)
+	}
+	defer end()
+	return programFailed(runForeground(store, &container.CreateRequest{
+		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess,
+		Cgroup: hostcgroup.Options{Systemd: g.systemdCgroup},
+	}, &runFlags{}))
+}
+
+// programFailed gives an error that runForeground returns the exit code that
+// `coffer do` promises.
+func programFailed(err error) error {
+	var ee *exitError
+	var pe *isolation.ProgramError
+	switch {
+	case err == nil || errors.As(err, &ee):
+		return err
+	case errors.As(err, &pe):
+		return &exitError{pe.Code, err.Error()}
+	}
+	return refused(err)
+}
+
+// spec describes the container. It is root's in a user namespace of its own,
+// where every ID is what it is on the host: it may do with files what the user
+// may, and has no power over the host's kernel.
+func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
+	box := &cfg.Sandbox
+	spec := oci.Template(false)
+	p, l := spec.Process, spec.Linux
+	umask := box.Umask
+	p.User = specs.User{UID: box.UID, GID: box.GID, AdditionalGids: box.Groups, Umask: &umask}
+	p.Args, p.Env, p.Cwd = box.Args, box.Env, box.Cwd
+	p.Rlimits, p.NoNewPrivileges = nil, false
+	all := linuxname.Capabilities()
+	p.Capabilities = &specs.LinuxCapabilities{Bounding: all}
+	if box.UID == 0 {
+		p.Capabilities.Effective, p.Capabilities.Permitted = all, all
+	}
+	spec.Hostname = box.Hostname
+	ids, err := mappedIDs("/proc/self/uid_map", "/proc/self/gid_map")
+	if err != nil {
+		return nil, err
+	}
+	l.UIDMappings, l.GIDMappings = ids[0], ids[1]
+	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	if box.Memory > 0 {
+		l.Resources.Memory = &specs.LinuxMemory{Limit: &box.Memory, Swap: &box.Memory}
+	}
+
+	root := cfg.Root.Name()
+	merged, err := r.overlay(root)
+	if err != nil {
+		return nil, err
+	}
+	spec.Root = &specs.Root{Path: merged}
+	below, err := mountsBelow(root)
+	if err != nil {
+		return nil, err
+	}
+	var mounts []specs.Mount
+	for _, m := range below {
+		// What cannot be overlaid, a single file for example, is shown as it is.
+		source, err := r.overlay(m)
+		options := []string{"bind", "nosuid", "nodev"}
+		if err != nil {
+			source, options = m, append(options, "ro")
+		}
+		rel, err := filepath.Rel(root, m)
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, specs.Mount{Destination: "/" + rel, Type: "bind", Source: source, Options: options})
+	}
+	mounts = append(mounts, spec.Mounts...)
+	mounts = append(mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}})
+	for i, m := range box.Mounts {
+		source := filepath.Join(cfg.Mounts[i].Name(), m.Name)
+		options := []string{"rbind", "nosuid", "nodev"}
+		switch {
+		case m.Overlay:
+			if source, err = r.overlay(source); err != nil {
+				return nil, err
+			}
+		case !m.Write:
+			options = append(options, "rro")
+		}
+		mounts = append(mounts, specs.Mount{Destination: m.Path, Type: "bind", Source: source, Options: options})
+	}
+	spec.Mounts = mounts
+	return spec, nil
+}
+
+// mappedIDs maps every ID that files like /proc/self/uid_map have to itself.
+func mappedIDs(files ...string) (maps [][]specs.LinuxIDMapping, err error) {
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var ids []specs.LinuxIDMapping
+		for line := range strings.Lines(string(data)) {
+			var inside, outside, size uint32
+			if n, err := fmt.Sscan(line, &inside, &outside, &size); n != 3 {
+				return nil, fmt.Errorf("%s has the line %q, which is no map: %w", file, line, err)
+			}
+			ids = append(ids, specs.LinuxIDMapping{ContainerID: inside, HostID: inside, Size: size})
+		}
+		maps = append(maps, ids)
+	}
+	return maps, nil
+}
+
+// startKeeper starts the process that ends the container should this one be
+// killed. The function that it returns ends the keeper.
+func startKeeper(r *room, id string) (end func(), err error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer read.Close()
+	keeper := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{"coffer", keeperRole, filepath.Join(r.dir, "containers"), id},
+		Env: []string{}, Dir: "/", Stdin: read,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := keeper.Start(); err != nil {
+		write.Close()
+		return nil, fmt.Errorf("starting the container's keeper: %w", err)
+	}
+	return func() {
+		write.Close()
+		keeper.Wait()
+	}, nil
+}
+
+// keep is the keeper's main: it waits for the end of standard input, and then
+// removes what is left of the container.
+func keep(root, id string) int {
+	io.Copy(io.Discard, os.Stdin)
+	store := container.NewStore(root, container.DefaultWalls)
+	// A create that was killed may have left something that takes a moment to end.
+	for range 50 {
+		err := store.Delete(id, true)
+		if err == nil || errors.Is(err, container.ErrNotExist) {
+			return 0
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return exitUsage
+}
