@@ -22,8 +22,12 @@ const answerPatience = 30 * time.Second
 // errorMax is how much of an error is shown that a sentry sends, in bytes.
 const errorMax = 8 << 10
 
-// errGone says that a sandbox's sentry has ended.
-var errGone = errors.New("the sandbox has ended")
+// errGone says that a sandbox's sentry has ended, errBrokenOff that it did while
+// it was being asked.
+var (
+	errGone      = errors.New("the sandbox has ended")
+	errBrokenOff = fmt.Errorf("%w before it answered", errGone)
+)
 
 // dial connects to the sentry of the sandbox that a container is in.
 func dial(c *isolation.Container) (*boot.Conn, error) {
@@ -133,7 +137,7 @@ func explainSilence(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		return errGone
+		return errBrokenOff
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errSilent
 	}

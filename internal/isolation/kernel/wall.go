@@ -78,6 +78,9 @@ func (wall) Signal(c *isolation.Container, sig unix.Signal, all bool) error {
 		return nil
 	}
 	if alive, aerr := c.Init.Alive(); aerr == nil && !alive && !all {
+		if errors.Is(err, errBrokenOff) {
+			return nil // the signal was the end of it
+		}
 		return unix.ESRCH
 	}
 	if sig == unix.SIGKILL {

@@ -63,12 +63,12 @@ func (s *sandbox) passOn(sigs <-chan os.Signal) {
 	}
 }
 
-// tellEnds waits, not for long, until who holds a connection has been told how
-// its process ended, and until terminals have passed on what was written.
+// tellEnds waits, not for long, until who has a connection has its answer, and
+// until terminals have passed on what was written.
 func (s *sandbox) tellEnds() {
 	done := make(chan struct{})
 	go func() {
-		s.server.awaitTold()
+		s.server.finish()
 		s.terminals.finish()
 		close(done)
 	}()

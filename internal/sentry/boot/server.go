@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,9 @@ const (
 	heldMax        = 1536
 	containersMax  = 256
 )
+
+// acceptPause keeps a server that cannot accept from trying all the time.
+const acceptPause = 10 * time.Millisecond
 
 // server answers requests that come over the listening socket. Only who may
 // enter the container's directory on the host can connect; what they ask is
@@ -63,7 +67,9 @@ func (v *server) serve() {
 			return // the listener is closed
 		}
 		if aerr != nil {
-			continue // who wanted to connect is gone, or descriptors are short
+			// Who wanted to connect is gone, or descriptors are short.
+			time.Sleep(acceptPause)
+			continue
 		}
 		conn, err := NewConn(fd)
 		if err != nil {
@@ -255,11 +261,12 @@ func (v *server) hold(conn *Conn, make func() (*held, error)) {
 	_ = conn.Send(Reply{Ended: true, Status: int(g.Status())})
 }
 
-// awaitTold waits until all who hold a connection have been told how their
-// process ended. No others are held from then on.
-func (v *server) awaitTold() {
-	for range cap(v.held) {
-		v.held <- struct{}{}
+// finish accepts no connection any more, and waits until all that there are have
+// their answers: those that are held, how their process ended.
+func (v *server) finish() {
+	v.listener.Close()
+	for range cap(v.connections) {
+		v.connections <- struct{}{}
 	}
 }
 
