@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"testing"
@@ -183,16 +184,21 @@ func TestForgedConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link(t, "/proc/self/status", "/dev/console")
+	link(t, "/elsewhere", "/dev/console")
 	wantError(t, r.Console(openPeer(t, master)), "/dev/console", "link")
 	if err := unix.Mount("x", "/dev/pts", "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
 	_, err = r.PTMX()
 	wantError(t, err, "devpts")
-	if err := unix.Mknod("/dev/pts/ptmx", unix.S_IFCHR|0o666, int(unix.Mkdev(5, 2))); err != nil {
+	// This one can be opened, and is another instance's.
+	makeDirs(t, "/dev/pts/pts")
+	if err := errors.Join(
+		unix.Mount("x", "/dev/pts/pts", "devpts", 0, ""),
+		unix.Mknod("/dev/pts/ptmx", unix.S_IFCHR|0o666, int(unix.Mkdev(5, 2))),
+	); err != nil {
 		t.Fatal(err)
 	}
 	_, err = OpenPTMX()
-	wantError(t, err, "devpts")
+	wantError(t, err, "not in a devpts")
 }

@@ -230,20 +230,48 @@ func TestForgedDevices(t *testing.T) {
 // TestForgedMask replaces /dev/null between the making of the root and the
 // masking, as a container that shares the volume could.
 func TestForgedMask(t *testing.T) {
-	bothWays(t, newAll, func(t *testing.T) {
-		bundle := newBundle(t)
-		spec := newSpec(defaultMounts()...)
-		spec.Linux.MaskedPaths = []string{"/proc/cmdline"}
-		r := prepare(t, bundle, spec)
-		if err := r.Enter(); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove("/dev/null"); err != nil {
-			t.Fatal(err)
-		}
-		link(t, "/proc/self/status", "/dev/null")
-		wantError(t, r.Finish(), "linux.maskedPaths[0]", "/dev/null")
-	})
+	for name, forge := range map[string]func(t *testing.T){
+		"link": func(t *testing.T) { link(t, "/proc/self/status", "/dev/null") },
+		"file": func(t *testing.T) { makeText(t, "/dev/null", "forged") },
+		"none": func(t *testing.T) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, newAll, func(t *testing.T) {
+				spec := newSpec(defaultMounts()...)
+				spec.Linux.MaskedPaths = []string{"/proc/cmdline"}
+				r := prepare(t, newBundle(t), spec)
+				if err := r.Enter(); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Remove("/dev/null"); err != nil {
+					t.Fatal(err)
+				}
+				forge(t)
+				wantError(t, r.Finish(), `linux.maskedPaths[0] "/proc/cmdline"`, "/dev/null")
+			})
+		})
+	}
+}
+
+// TestReplacedMount finds, instead of what it has mounted by name, something
+// else there.
+func TestReplacedMount(t *testing.T) {
+	dir := t.TempDir()
+	open := func() (int, error) { return unix.Open(dir, pathFlags, 0) }
+	fd, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, err = mounted(place{fd: fd, again: open})
+	wantError(t, err, "replaced")
+	root := func() (int, error) { return unix.Open("/", pathFlags, 0) }
+	if fd, err = root(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, err = mounted(place{fd: fd, again: root})
+	wantError(t, err, "replaced")
 }
 
 // TestOpenProc covers files of /proc, and /proc itself, and finds the kernel's

@@ -27,13 +27,17 @@ func shareVolume(t *testing.T, noPivot bool) {
 	if err := errors.Join(
 		unix.Mount("volume", volume, "tmpfs", 0, ""),
 		os.Mkdir(volume+"/x", 0o755),
+		os.Mkdir(bundle+"/rootfs/sub", 0o755),
+		unix.Mount("sub", bundle+"/rootfs/sub", "tmpfs", 0, ""),
 		unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""),
 	); err != nil {
 		t.Fatal(err)
 	}
 	before := fileText(t, "/proc/thread-self/mountinfo")
 	inNewMounts(t, func() {
-		spec := newSpec(append(defaultMounts(), specs.Mount{Destination: "/volume", Source: "volume", Options: []string{"rbind", "rshared"}})...)
+		spec := newSpec(append(defaultMounts(), specs.Mount{Destination: "/volume", Source: "volume", Options: []string{"rbind", "rshared"}},
+			// What the root has mounted in it already is the host's no less.
+			specs.Mount{Destination: "/sub/below", Type: "tmpfs"})...)
 		spec.Linux.RootfsPropagation = "rshared"
 		r, err := Prepare(&Config{Spec: spec, Bundle: bundle, NoPivot: noPivot})
 		if err == nil {
