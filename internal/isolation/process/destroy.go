@@ -69,7 +69,7 @@ func awaitEnd(pidfd, pid int) error {
 			return nil
 		}
 		if !time.Now().Before(deadline) {
-			return fmt.Errorf("process %d does not end, though it was killed: it may wait for a device or a network's file system (state D in ps); try again when that answers", pid)
+			return fmt.Errorf("process %d does not end, though it was killed: it may wait for a device or a network's file system (state D in ps); or a process that was started in the container by exec has ended, and its parent has not taken note; try again", pid)
 		}
 	}
 }

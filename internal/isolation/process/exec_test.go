@@ -192,7 +192,7 @@ func TestIdentity(t *testing.T) {
 // TestCgroup: the first process and those of exec are in the container's
 // cgroup, and Processes and Signal find all that are.
 func TestCgroup(t *testing.T) {
-	spec := shell(bundle(t), "cat & cat")
+	spec := shell(bundle(t), "sleep 1000 & cat")
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	id := fmt.Sprintf("coffer-process-test-%d", os.Getpid())
 	group, err := hostcgroup.New(spec, id, hostcgroup.Options{})
@@ -241,6 +241,16 @@ func TestCgroup(t *testing.T) {
 			t.Errorf("exec is in cgroup %s", line)
 		}
 	}
+	// It writes all of its file at once.
+	text := make([]byte, 1<<16)
+	n, err := c.out.read.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := string(text[:n])
+	if n := strings.Count(inside, ":/\n"); n == 0 || n != strings.Count(inside, "\n") {
+		t.Errorf("inside, the cgroups are %s", inside)
+	}
 	if err := New().Signal(c.Container, unix.SIGTERM, true); err != nil {
 		t.Error(err)
 	}
@@ -253,15 +263,11 @@ func TestCgroup(t *testing.T) {
 	if pids, err := group.PIDs(true); len(pids) > 0 || err != nil {
 		t.Errorf("left in the cgroup are %v, %v", pids, err)
 	}
-	inside := c.out.all()
-	if n := strings.Count(inside, ":/\n"); n == 0 || n != strings.Count(inside, "\n") {
-		t.Errorf("inside, the cgroups are %s", inside)
-	}
 }
 
 // TestMembersWithoutCgroup finds the processes by the PID namespace.
 func TestMembersWithoutCgroup(t *testing.T) {
-	c := create(t, shell(bundle(t), "cat <&0 & echo; cat"))
+	c := create(t, shell(bundle(t), "sleep 1000 & echo; cat"))
 	c.start()
 	c.out.read.Read(make([]byte, 1))
 	list, err := New().Processes(c.Container)

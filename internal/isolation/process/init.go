@@ -224,6 +224,11 @@ func (p *initProcess) become() error {
 	if err := p.identity.Labels(); err != nil {
 		return err
 	}
+	// A filter may know nothing of close_range(2), which is younger than many
+	// profiles. What is opened from now on is closed on exec anyway.
+	if err := unix.CloseRange(uint(channelBase), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keeping descriptors from the program: %w", err)
+	}
 	if err := giveStdio(process.User.UID); err != nil {
 		return err
 	}
@@ -288,11 +293,8 @@ func (p *initProcess) execute() error {
 	return execute(p.path, process.Args, p.env)
 }
 
-// arrange leaves open what the program inherits, and nothing else.
+// arrange leaves to the program the descriptors that it inherits.
 func (p *initProcess) arrange() error {
-	if err := unix.CloseRange(uint(channelBase+p.todo.Extra), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("closing descriptors: %w", err)
-	}
 	for fd := channelBase; fd < channelBase+p.todo.Extra; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("leaving descriptor %d to the program: %w", fd, err)

@@ -114,7 +114,7 @@ func makeRoot() (string, error) {
 			return dir, err
 		}
 	}
-	for _, applet := range []string{"sh", "true", "cat", "ls", "id", "sleep", "hostname", "kill", "env", "pwd", "stty", "tty"} {
+	for _, applet := range []string{"sh", "true", "cat", "ls", "id", "sleep", "hostname", "kill", "env", "pwd", "stty", "tty", "mkdir"} {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
 			return dir, err
 		}
@@ -269,7 +269,8 @@ func withUserNamespace(spec *specs.Spec) *specs.Spec {
 }
 
 // creator makes the container of which it reads the spec from a file, keeps its
-// number in another, and ends.
+// number in another, and ends; if it is told to, it starts the container before
+// and waits for its end.
 func creator(args []string) int {
 	err := func() error {
 		config, err := os.Open(args[0])
@@ -290,16 +291,24 @@ func creator(args []string) int {
 			return err
 		}
 		dir := filepath.Dir(args[0])
+		state := func(status specs.ContainerState, pid int) *specs.State {
+			return &specs.State{Version: specs.Version, ID: "test", Status: status, Pid: pid}
+		}
 		pid, err := New().Create(&isolation.Request{
-			ID: "test", Bundle: dir, Spec: spec, StateDir: dir,
+			ID: "test", Bundle: dir, Spec: spec, StateDir: dir, State: state,
 			Streams: isolation.Streams{Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}},
 			Created: func(isolation.PID) error { return nil },
-			State: func(status specs.ContainerState, pid int) *specs.State {
-				return &specs.State{Version: specs.Version, ID: "test", Status: status, Pid: pid}
-			},
 		})
 		if err != nil {
 			return err
+		}
+		if len(args) > 1 && args[1] == "start" {
+			c := &isolation.Container{ID: "test", Spec: spec, StateDir: dir, Init: pid, State: state}
+			if err := New().Start(c); err != nil {
+				return err
+			}
+			waitFor(pid.PID)
+			return New().Destroy(c)
 		}
 		return os.WriteFile(filepath.Join(dir, "pid"), fmt.Append(nil, pid.PID), 0o600)
 	}()

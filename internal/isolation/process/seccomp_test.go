@@ -1,0 +1,125 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"coffer/internal/isolation"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// refuse is a profile that lets everything through but mkdir.
+func refuse(action specs.LinuxSeccompAction) *specs.LinuxSeccomp {
+	return &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64},
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir", "mkdirat"}, Action: action}},
+	}
+}
+
+// TestSeccomp: the profile is in force for the program and for exec, with
+// no_new_privs and without.
+func TestSeccomp(t *testing.T) {
+	for _, private := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noNewPrivileges=%v", private), func(t *testing.T) {
+			const script = "mkdir /dev/new 2>&1; cat"
+			spec := shell(bundle(t), script)
+			errno := uint(unix.EXDEV)
+			spec.Linux.Seccomp = refuse(specs.ActErrno)
+			spec.Linux.Seccomp.Syscalls[0].ErrnoRet = &errno
+			spec.Process.NoNewPrivileges = private
+			c := create(t, spec)
+			c.start()
+			out := newOutput(t)
+			pid, err := New().Exec(c.Container, &isolation.Exec{Process: spec.Process, Streams: isolation.Streams{Stdio: [3]*os.File{nil, out.write, out.write}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const want = "mkdir: can't create directory '/dev/new': Invalid cross-device link\n"
+			if got := out.all(); got != want {
+				t.Errorf("exec says %q", got)
+			}
+			waitFor(pid.PID)
+			c.in.Close()
+			if got := c.out.all(); got != want {
+				t.Errorf("the program says %q", got)
+			}
+		})
+	}
+}
+
+// TestSeccompListener: the agent gets the filter's listener with the state of
+// each process.
+func TestSeccompListener(t *testing.T) {
+	for _, private := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noNewPrivileges=%v", private), func(t *testing.T) {
+			spec := shell(bundle(t), "cat")
+			path := filepath.Join(t.TempDir(), "agent.sock")
+			spec.Linux.Seccomp = refuse(specs.ActNotify)
+			spec.Linux.Seccomp.ListenerPath, spec.Linux.Seccomp.ListenerMetadata = path, "meta"
+			spec.Process.NoNewPrivileges = private
+			agent, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err == nil {
+				err = unix.Bind(agent, &unix.SockaddrUnix{Name: path})
+			}
+			if err == nil {
+				err = unix.Listen(agent, 8)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(agent)
+			c := create(t, spec)
+			c.start()
+			e, err := New().Exec(c.Container, &isolation.Exec{Process: spec.Process, Streams: isolation.Streams{Stdio: c.request.Stdio}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			status := specs.StateCreating // when the filter is installed
+			if private {
+				status = specs.StateCreated
+			}
+			for _, want := range []struct {
+				pid    int
+				status specs.ContainerState
+			}{{c.Init.PID, status}, {e.PID, specs.StateRunning}} {
+				state := receiveListener(t, agent)
+				if state.Pid != want.pid || state.State.Status != want.status || state.Metadata != "meta" {
+					t.Errorf("the agent was told %+v, want %+v", state, want)
+				}
+			}
+			// The PID namespace ends when all in it are reaped, and this one is
+			// this process's child.
+			c.in.Close()
+			waitFor(e.PID)
+		})
+	}
+}
+
+func receiveListener(t *testing.T, agent int) (state specs.ContainerProcessState) {
+	t.Helper()
+	fd, _, err := unix.Accept4(agent, unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	text, rights := make([]byte, 1<<16), make([]byte, 100)
+	n, rn, _, _, err := unix.Recvmsg(fd, text, rights, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := receivedFiles(rights[:rn])
+	defer closeAll(files)
+	if err := json.Unmarshal(text[:n], &state); err != nil || len(files) != 1 {
+		t.Fatalf("the agent received %q and %d files: %v", text[:n], len(files), err)
+	}
+	if link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", files[0].Fd())); err != nil || !strings.Contains(link, "seccomp") {
+		t.Errorf("the agent received %q, %v", link, err)
+	}
+	return state
+}
