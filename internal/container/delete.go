@@ -110,7 +110,7 @@ func (s *Store) deleteBroken(id string, broken error) error {
 	defer lock.Close()
 	slog.Warn(fmt.Sprintf("%v: removing what can be found of it", broken))
 	c := &Container{record: record{ID: id}, dir: dir, store: s}
-	if data, err := os.ReadFile(filepath.Join(dir, recordFile)); err == nil {
+	if data, err := readRecordFile(dir); err == nil {
 		c.record = salvage(data, id)
 	}
 	if _, err := c.Spec(); err != nil {

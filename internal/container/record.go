@@ -48,6 +48,15 @@ type record struct {
 // readRecord reads a container's record. It fails with fs.ErrNotExist if there
 // is none.
 func readRecord(dir string) (*record, error) {
+	data, err := readRecordFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(data, filepath.Join(dir, recordFile))
+}
+
+// readRecordFile reads what stands in a record's place.
+func readRecordFile(dir string) ([]byte, error) {
 	f, err := os.OpenFile(filepath.Join(dir, recordFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("it has no record (%w): its creation was broken off", err)
@@ -60,7 +69,7 @@ func readRecord(dir string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its record cannot be read: %w", err)
 	}
-	return parseRecord(data, f.Name())
+	return data, nil
 }
 
 func parseRecord(data []byte, name string) (*record, error) {
