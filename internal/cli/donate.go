@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/isolation/kernel"
 	"coffer/internal/sentry/boot"
 
 	"golang.org/x/sys/unix"
@@ -157,9 +158,6 @@ func environment(base, changes []string) ([]string, error) {
 	return out, nil
 }
 
-// minMemory is less than which no sandbox starts: the sentry needs some.
-const minMemory = 32 << 20
-
 // parseMemory reads a size such as 512M or 2G; "" is no limit.
 func parseMemory(s string) (int64, error) {
 	if s == "" {
@@ -169,10 +167,10 @@ func parseMemory(s string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("--memory %q is not a size: write for example 512M or 2G", s)
 	}
-	if n >= minMemory {
+	if n >= kernel.MinMemory {
 		return n, nil
 	}
-	return 0, fmt.Errorf("--memory %s is too little: a sandbox needs at least %dM", s, minMemory>>20)
+	return 0, fmt.Errorf("--memory %s is too little: a sandbox needs at least %dM", s, kernel.MinMemory>>20)
 }
 
 func checkHostname(h string) error {

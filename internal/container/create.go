@@ -56,7 +56,7 @@ func (s *Store) Create(r *CreateRequest) (isolation.PID, error) {
 	if err := wall.Check(request); err != nil {
 		return isolation.PID{}, fmt.Errorf("isolation %s: %w", r.Isolation, err)
 	}
-	group, err := hostcgroup.Plan(r.Spec, r.ID, r.Cgroup)
+	group, err := hostcgroup.Plan(hostSpec(r.Spec, wall), r.ID, r.Cgroup)
 	if err != nil {
 		return isolation.PID{}, err
 	}
@@ -74,6 +74,17 @@ func (s *Store) Create(r *CreateRequest) (isolation.PID, error) {
 		return isolation.PID{}, making.undo(err)
 	}
 	return c.Init, nil
+}
+
+// hostSpec is a spec with those limits that the host's cgroup is to enforce.
+func hostSpec(spec *specs.Spec, wall isolation.Wall) *specs.Spec {
+	if spec.Linux == nil {
+		return spec
+	}
+	changed, linux := *spec, *spec.Linux
+	linux.Resources = wall.HostResources(linux.Resources)
+	changed.Linux = &linux
+	return &changed
 }
 
 // claim makes the container's directory, locks it, and puts the container on
@@ -120,6 +131,7 @@ type creation struct {
 func (m *creation) run(group *hostcgroup.Cgroup, pidFile string) error {
 	c := m.c
 	if err := group.Create(); err != nil {
+		c.Cgroup = nil // there is none of this container's to be removed
 		return err
 	}
 	c.Cgroup, m.request.Cgroup = group.State(), group

@@ -20,13 +20,20 @@ func (s *Store) Update(id string, r *specs.LinuxResources) error {
 	if status == specs.StateStopped {
 		return fmt.Errorf("%w: %s has stopped, and its limits bind nothing any more", ErrNotRunning, id)
 	}
-	group, err := c.cgroup()
+	wall, inside, err := c.behind()
 	if err != nil {
 		return err
 	}
-	if err := group.Update(r); err != nil {
+	group := inside.Cgroup
+	if err := group.Update(wall.HostResources(r)); err != nil {
 		return fmt.Errorf("updating container %s: %w", id, err)
 	}
 	c.Cgroup = group.State()
-	return c.save()
+	if err := c.save(); err != nil {
+		return err
+	}
+	if err := wall.Update(inside, r); err != nil {
+		return fmt.Errorf("the host has the new limits of container %s, but it cannot be told of them: %w", id, err)
+	}
+	return nil
 }

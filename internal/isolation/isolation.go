@@ -35,6 +35,10 @@ type Wall interface {
 	// Check says what of a request this host or this wall cannot honour, by
 	// the name of the spec's field. Nothing has been made yet.
 	Check(*Request) error
+	// HostResources says which limits the host's cgroup of a container is to have,
+	// of those that its spec or an update asks for; what it leaves out or widens
+	// the wall enforces by itself. The argument may be nil, and is not changed.
+	HostResources(*specs.LinuxResources) *specs.LinuxResources
 	// Create makes a container up to its program, which waits for Start. The
 	// process is a child of the caller, and its wait status is the program's
 	// (128+n if a wall that cannot show signal n otherwise). If it fails,
@@ -52,6 +56,9 @@ type Wall interface {
 	Exec(*Container, *Exec) (PID, error)
 	// Processes lists what runs in the container.
 	Processes(*Container) ([]Process, error)
+	// Update tells a living container of changed limits, which its cgroup on the
+	// host has already.
+	Update(*Container, *specs.LinuxResources) error
 	// Destroy ends what still runs and removes all that the wall has made. It
 	// may be called again after a failure, and for what Create left unfinished.
 	Destroy(*Container) error

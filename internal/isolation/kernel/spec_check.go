@@ -154,16 +154,16 @@ func checkDevice(field string, d *specs.LinuxDevice) error {
 	return fmt.Errorf("%s: %s is device %s %d:%d, and the kernel of this wall has none such: leave it out, or use the process wall", field, d.Path, d.Type, d.Major, d.Minor)
 }
 
-// minMemory is less than which no sandbox starts, in bytes: the sentry needs some.
-const minMemory = 32 << 20
+// MinMemory is less than which no sandbox starts, in bytes: the sentry needs some.
+const MinMemory = 32 << 20
 
 func checkResources(r *specs.LinuxResources) error {
 	if r == nil {
 		return nil
 	}
 	if m := r.Memory; m != nil {
-		if n := limitOf(m.Limit); n > 0 && n < minMemory {
-			return fmt.Errorf("linux.resources.memory.limit: %d bytes are too little: a sandbox needs at least %d MiB, some of them for its kernel", n, minMemory>>20)
+		if n := m.Limit; n != nil && *n > 0 && *n < MinMemory {
+			return fmt.Errorf("linux.resources.memory.limit: %d bytes are too little: a sandbox needs at least %d MiB, some of them for its kernel", *n, MinMemory>>20)
 		}
 	}
 	_, err := translateResources(r)

@@ -60,9 +60,11 @@ func translate(r *isolation.Request, sandbox string, d *donation) (*boot.Contain
 	c.UIDs, c.GIDs = translateMap(linux.UIDMappings), translateMap(linux.GIDMappings)
 	c.TimeOffsets = translateTimes(linux.TimeOffsets)
 	c.Sysctls = translateSysctls(linux.Sysctl)
-	if c.Resources, err = translateResources(linux.Resources); err != nil {
+	limits, err := translateResources(linux.Resources)
+	if err != nil {
 		return nil, err
 	}
+	c.Resources.Change(limits)
 	if c.StartHooks, err = translateHooks(r); err != nil {
 		return nil, err
 	}
@@ -171,29 +173,26 @@ func translateDevices(list []specs.LinuxDevice) []boot.Device {
 	return out
 }
 
-// translateResources says which limits the container sees.
-func translateResources(r *specs.LinuxResources) (out boot.Resources, err error) {
+// translateResources says which limits the container sees, of those that are
+// named.
+func translateResources(r *specs.LinuxResources) (*boot.ResourceChange, error) {
+	out := new(boot.ResourceChange)
 	if r == nil {
 		return out, nil
 	}
 	if m := r.Memory; m != nil {
-		out.Memory, out.Reservation = limitOf(m.Limit), limitOf(m.Reservation)
-		// The spec's is memory and swap together.
-		if both := limitOf(m.Swap); both > out.Memory && out.Memory > 0 {
-			out.Swap = both - out.Memory
-		}
+		out.Memory, out.MemorySwap, out.Reservation = limitOf(m.Limit), limitOf(m.Swap), limitOf(m.Reservation)
 	}
 	if c := r.CPU; c != nil {
-		out.Quota = limitOf(c.Quota)
-		if c.Period != nil {
-			out.Period = *c.Period
-		}
+		out.Quota, out.Period = limitOf(c.Quota), c.Period
 		if c.Shares != nil && *c.Shares != 0 {
-			out.Weight = weightOf(*c.Shares)
+			weight := weightOf(*c.Shares)
+			out.Weight = &weight
 		}
 		if c.Cpus != "" {
+			var err error
 			if out.CPUs, err = linuxname.CPUSet(c.Cpus); err != nil {
-				return out, fmt.Errorf("linux.resources.cpu.cpus: %w", err)
+				return nil, fmt.Errorf("linux.resources.cpu.cpus: %w", err)
 			}
 		}
 	}
@@ -203,12 +202,37 @@ func translateResources(r *specs.LinuxResources) (out boot.Resources, err error)
 	return out, nil
 }
 
-// limitOf is a limit, or 0 for none: one that is missing, 0 or -1.
-func limitOf(v *int64) int64 {
+// limitOf is a limit, 0 for none, which in a spec is 0 or -1; nil stays nil.
+func limitOf(v *int64) *int64 {
 	if v == nil {
-		return 0
+		return nil
 	}
-	return max(*v, 0)
+	n := max(*v, 0)
+	return &n
+}
+
+// HostResources implements isolation.Wall. Threads are counted by the guest's
+// kernel: the host would count the kernel's own too.
+func (wall) HostResources(r *specs.LinuxResources) *specs.LinuxResources {
+	if r == nil || r.Pids == nil || r.Pids.Limit == nil || *r.Pids.Limit <= 0 {
+		return r
+	}
+	changed, most := *r, boot.HostTasks(*r.Pids.Limit)
+	changed.Pids = &specs.LinuxPids{Limit: &most}
+	return &changed
+}
+
+// Update implements isolation.Wall.
+func (wall) Update(c *isolation.Container, r *specs.LinuxResources) error {
+	if err := checkResources(r); err != nil {
+		return err
+	}
+	change, err := translateResources(r)
+	if err != nil {
+		return err
+	}
+	_, err = ask(c, &boot.Request{Op: boot.OpUpdate, Limits: change}, answerPatience)
+	return err
 }
 
 // weightOf turns cgroup v1's cpu.shares, 2 to 262144, into version 2's cpu.weight,

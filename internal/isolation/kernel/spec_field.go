@@ -109,7 +109,7 @@ var fields = []Field{
 	{"linux.uidMappings", Inside, "a user namespace of the guest's; files keep the owners that they have on the host"},
 	{"linux.gidMappings", Inside, "likewise"},
 	{"linux.sysctl", Inside, "those that the guest's kernel has; others are refused. Those below net.ipv4 and net.ipv6 are passed over: there is no network yet"},
-	{"linux.resources.devices", NoEffect, "there are none but the guest's own devices, which cannot harm"},
+	{"linux.resources.devices", ByHost, hostCgroup + "; the guest's own devices, which can do no harm, are not subject to it"},
 	{"linux.resources.memory.limit", ByHost, "for the programs and their kernel together, 32 MiB at least; shown in /proc/meminfo, sysinfo(2) and memory.max"},
 	{"linux.resources.memory.reservation", ByHost, "shown in memory.low"},
 	{"linux.resources.memory.swap", ByHost, "shown in memory.swap.max"},

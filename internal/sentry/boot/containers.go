@@ -25,8 +25,9 @@ type container struct {
 	// begin is closed for the program to run, and gate with it.
 	begin chan struct{}
 
-	mu   sync.Mutex
-	gate int
+	mu        sync.Mutex
+	resources Resources
+	gate      int
 	// starting says that the program is about to be let run, started that it was.
 	starting, started bool
 	// gone says that nothing may be started in it any more.
@@ -41,7 +42,7 @@ func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
 	if n.root, err = s.rootUser(c); err != nil {
 		return nil, err
 	}
-	s.limitContainer(n.cgroup, &c.Resources)
+	n.limit(c.Resources)
 	at := place{cgroup: n.cgroup, root: n.root}
 	if !first || n.root.UserNS != auth.Initial || c.TimeOffsets != (TimeOffsets{}) {
 		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS); err != nil {

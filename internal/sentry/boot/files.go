@@ -88,10 +88,12 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 // addFileSystems adds those that show the machine to all containers alike.
 func (s *sandbox) addFileSystems() {
 	s.kernel.AddFileSystem(sysfs.New(sysfs.Config{CPUs: kernel.CPUs(), Memory: s.memory, Caches: sysfs.DefaultCaches}))
-	whole := sysfs.NewCgroup(sysfs.Limits{
-		Memory: uint64(s.limit), Tasks: uint64(s.kernel.MaxTasks()), CPUs: kernel.CPUs(),
-		Usage: func() sysfs.Usage { return usage(s.kernel.ThreadGroups(), s.kernel.TaskCount()) },
-	})
+	whole := sysfs.NewCgroup(
+		func() sysfs.Limits {
+			return sysfs.Limits{Memory: s.kernel.MemoryLimit(), Tasks: uint64(s.kernel.MaxTasks()), CPUs: kernel.CPUs()}
+		},
+		func() sysfs.Usage { return usage(s.kernel.ThreadGroups(), s.kernel.TaskCount()) },
+	)
 	s.kernel.AddFileSystem(whole)
 	// In a container with limits of its own, mount(2) shows these.
 	vfs.RegisterFileSystemType(vfs.FileSystemType{Name: sysfs.CgroupTypeName, Nested: true, Mount: func(r vfs.MountRequest) (vfs.FileSystem, error) {
@@ -113,26 +115,6 @@ func usage(groups []*kernel.ThreadGroup, tasks int) sysfs.Usage {
 		u.System += uint64(system)
 	}
 	return u
-}
-
-// limitContainer gives a container's control group its limits, and what shows
-// them.
-func (s *sandbox) limitContainer(g *kernel.Cgroup, r *Resources) {
-	cpus := r.CPUs
-	if cpus == nil {
-		cpus = kernel.CPUs()
-	}
-	g.LimitTasks(r.Tasks)
-	g.SetCPUs(cpus)
-	tasks := uint64(r.Tasks)
-	if tasks == 0 {
-		tasks = uint64(s.kernel.MaxTasks())
-	}
-	g.SetView(sysfs.NewCgroup(sysfs.Limits{
-		Memory: uint64(r.Memory), Swap: uint64(r.Swap), Reservation: uint64(r.Reservation), Tasks: tasks,
-		Quota: uint64(max(r.Quota, 0)), Period: r.Period, Weight: r.Weight, CPUs: cpus,
-		Usage: func() sysfs.Usage { return usage(g.ThreadGroups(), g.Tasks()) },
-	}))
 }
 
 // inMemory makes a file system of so many bytes, and of as many files as it

@@ -8,6 +8,7 @@ const (
 	OpAdd       = "add"       // make a container, up to its program
 	OpProcesses = "processes" // list a container's
 	OpDestroy   = "destroy"   // end all of a container
+	OpUpdate    = "update"    // change a container's limits
 	OpResize    = "resize"    // a terminal has a new size: on a held connection
 )
 
@@ -28,6 +29,8 @@ type Request struct {
 	Cols      uint16 `json:"cols,omitempty"`
 	// Process is OpExec's.
 	Process *Process `json:"process,omitempty"`
+	// Limits are OpUpdate's.
+	Limits *ResourceChange `json:"limits,omitempty"`
 	// New is OpAdd's.
 	New *Container `json:"new,omitempty"`
 }

@@ -152,6 +152,11 @@ func (v *server) do(req *Request) (reply Reply, err error) {
 		err = c.start()
 	case OpSignal:
 		err = c.signal(int32(req.Signal), req.All)
+	case OpUpdate:
+		if req.Limits == nil {
+			return reply, errors.New("the request names no limits")
+		}
+		c.update(req.Limits)
 	case OpProcesses:
 		reply.Processes = c.processes()
 	case OpDestroy:

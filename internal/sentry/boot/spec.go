@@ -104,8 +104,8 @@ type Hook struct {
 // of memory and processor time on the sandbox; the number of tasks is the
 // kernel's own to enforce.
 type Resources struct {
-	// Memory, Swap (beyond memory) and Reservation are in bytes; 0 is no limit.
-	Memory, Swap, Reservation int64
+	// Memory, MemorySwap (with swap) and Reservation are in bytes; 0 is no limit.
+	Memory, MemorySwap, Reservation int64
 	// Quota is the processor time in microseconds in each Period; 0 is no limit.
 	Quota  int64
 	Period uint64
@@ -115,6 +115,41 @@ type Resources struct {
 	CPUs []uint64
 	// Tasks is how many threads there may be; 0 is no limit.
 	Tasks int64
+}
+
+// ResourceChange changes Resources: what is nil stays.
+type ResourceChange struct {
+	Memory, MemorySwap, Reservation, Quota, Tasks *int64
+	Period, Weight                                *uint64
+	CPUs                                          []uint64
+}
+
+// Change applies a change.
+func (r *Resources) Change(c *ResourceChange) {
+	for _, v := range []struct{ to, from *int64 }{
+		{&r.Memory, c.Memory}, {&r.MemorySwap, c.MemorySwap}, {&r.Reservation, c.Reservation},
+		{&r.Quota, c.Quota}, {&r.Tasks, c.Tasks},
+	} {
+		if v.from != nil {
+			*v.to = *v.from
+		}
+	}
+	if c.Period != nil {
+		r.Period = *c.Period
+	}
+	if c.Weight != nil {
+		r.Weight = *c.Weight
+	}
+	if c.CPUs != nil {
+		r.CPUs = c.CPUs
+	}
+}
+
+// HostTasks is how many processes and threads the host must allow a sandbox whose
+// programs may have n threads: those of the kernel come on top.
+func HostTasks(n int64) int64 {
+	const most = 1 << 22 // no host has more
+	return processesPerTaskAtMost*min(n, most) + processesBesideTasks
 }
 
 // Attributes are what an OCI spec asks of a process beside Process's own fields.

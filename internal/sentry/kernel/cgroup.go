@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"coffer/internal/sentry/vfs"
@@ -15,8 +14,8 @@ type Cgroup struct {
 	k *Kernel
 	// tasks counts the threads, of which there may be maxTasks; 0 is no limit.
 	tasks, maxTasks atomic.Int64
-	// cpus and view are set before there is a process.
-	cpus []uint64
+	cpus            atomic.Pointer[[]uint64]
+	// view is set before there is a process.
 	view vfs.FileSystem
 }
 
@@ -27,18 +26,20 @@ func (k *Kernel) NewCgroup() *Cgroup { return &Cgroup{k: k} }
 // EAGAIN then. 0 is no limit.
 func (c *Cgroup) LimitTasks(n int64) { c.maxTasks.Store(n) }
 
-// SetCPUs says which processors the group's processes may use, 64 a word, and
-// SetView which file system shows the group to them. Both come before the first
-// process.
-func (c *Cgroup) SetCPUs(set []uint64)      { c.cpus = slices.Clone(set) }
+// SetCPUs says which processors a process that is started in the group from outside
+// may use, 64 a word; others inherit it. The set is not changed any more.
+func (c *Cgroup) SetCPUs(set []uint64) { c.cpus.Store(&set) }
+
+// SetView says which file system shows the group to its processes, before there
+// is one.
 func (c *Cgroup) SetView(fs vfs.FileSystem) { c.view = fs }
 
 // CPUs and View are what SetCPUs and SetView said; nil without.
 func (c *Cgroup) CPUs() []uint64 {
-	if c == nil {
+	if c == nil || c.cpus.Load() == nil {
 		return nil
 	}
-	return c.cpus
+	return *c.cpus.Load()
 }
 
 func (c *Cgroup) View() vfs.FileSystem {

@@ -1,6 +1,7 @@
 package sysfs
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -19,10 +20,8 @@ type Limits struct {
 	// is DefaultPeriod. Weight is the share of processor time, 1 to 10000; 0 is
 	// the default, 100.
 	Quota, Period, Weight uint64
-	// CPUs is the set of processors, 64 a word; nil is not to tell.
+	// CPUs is the set of processors, 64 a word.
 	CPUs []uint64
-	// Usage returns what is used now.
-	Usage func() Usage
 }
 
 // Usage is what the processes of a control group use.
@@ -45,23 +44,15 @@ const defaultWeight = 100
 const CgroupTypeName = "cgroup2"
 
 // NewCgroup returns a view of one control group, as a cgroup2 file system whose
-// root is the group: limits can be read, and nothing can be made or changed.
-func NewCgroup(l Limits) *FS {
+// root is the group: limits and usage are read when they are asked for, and nothing
+// can be made or changed.
+func NewCgroup(limits func() Limits, usage func() Usage) *FS {
 	root := genfs.NewRoot(genfs.NewSuper(vfs.AnonymousDevice()))
-	most := func(n uint64) string {
-		if n == 0 {
-			return "max\n"
-		}
-		return strconv.FormatUint(n, 10) + "\n"
+	limit := func(name string, render func(Limits, []byte) []byte) {
+		root.AddFile(name, func(_ vfs.Caller, b []byte) ([]byte, error) { return append(render(limits(), b), '\n'), nil })
 	}
-	usage := func(render func(Usage, []byte) []byte) genfs.Content {
-		return func(_ vfs.Caller, b []byte) ([]byte, error) {
-			var u Usage
-			if l.Usage != nil {
-				u = l.Usage()
-			}
-			return render(u, b), nil
-		}
+	used := func(name string, render func(Usage, []byte) []byte) {
+		root.AddFile(name, func(_ vfs.Caller, b []byte) ([]byte, error) { return append(render(usage(), b), '\n'), nil })
 	}
 	root.AddText("cgroup.controllers", "cpuset cpu memory pids\n")
 	root.AddText("cgroup.subtree_control", "\n")
@@ -71,47 +62,44 @@ func NewCgroup(l Limits) *FS {
 	root.AddText("cgroup.max.descendants", "0\n")
 	root.AddText("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0\n")
 
-	quota, period, weight := "max", l.Period, l.Weight
-	if l.Quota > 0 {
-		quota = strconv.FormatUint(l.Quota, 10)
-	}
-	if period == 0 {
-		period = DefaultPeriod
-	}
-	if weight == 0 {
-		weight = defaultWeight
-	}
-	root.AddText("cpu.max", quota+" "+strconv.FormatUint(period, 10)+"\n")
-	root.AddText("cpu.weight", strconv.FormatUint(weight, 10)+"\n")
-	root.AddFile("cpu.stat", usage(func(u Usage, b []byte) []byte {
+	limit("cpu.max", func(l Limits, b []byte) []byte {
+		b = append(appendMost(b, l.Quota), ' ')
+		return strconv.AppendUint(b, cmp.Or(l.Period, DefaultPeriod), 10)
+	})
+	limit("cpu.weight", func(l Limits, b []byte) []byte {
+		return strconv.AppendUint(b, cmp.Or(l.Weight, defaultWeight), 10)
+	})
+	used("cpu.stat", func(u Usage, b []byte) []byte {
 		const micro = 1000
-		return fmt.Appendf(b, "usage_usec %d\nuser_usec %d\nsystem_usec %d\n", (u.User+u.System)/micro, u.User/micro, u.System/micro)
-	}))
-	if l.CPUs != nil {
-		list := string(genfs.Bitmap(l.CPUs).List(nil)) + "\n"
-		root.AddText("cpuset.cpus", list)
-		root.AddText("cpuset.cpus.effective", list)
-		root.AddText("cpuset.mems", "0\n")
-		root.AddText("cpuset.mems.effective", "0\n")
+		return fmt.Appendf(b, "usage_usec %d\nuser_usec %d\nsystem_usec %d", (u.User+u.System)/micro, u.User/micro, u.System/micro)
+	})
+	for _, name := range []string{"cpuset.cpus", "cpuset.cpus.effective"} {
+		limit(name, func(l Limits, b []byte) []byte { return genfs.Bitmap(l.CPUs).List(b) })
 	}
+	root.AddText("cpuset.mems", "0\n")
+	root.AddText("cpuset.mems.effective", "0\n")
 
-	root.AddText("memory.max", most(l.Memory))
+	limit("memory.max", func(l Limits, b []byte) []byte { return appendMost(b, l.Memory) })
+	limit("memory.low", func(l Limits, b []byte) []byte { return strconv.AppendUint(b, l.Reservation, 10) })
+	limit("memory.swap.max", func(l Limits, b []byte) []byte { return strconv.AppendUint(b, l.Swap, 10) })
 	root.AddText("memory.high", "max\n")
-	root.AddText("memory.low", strconv.FormatUint(l.Reservation, 10)+"\n")
 	root.AddText("memory.min", "0\n")
-	root.AddText("memory.swap.max", strconv.FormatUint(l.Swap, 10)+"\n")
 	root.AddText("memory.swap.current", "0\n")
-	root.AddFile("memory.current", usage(func(u Usage, b []byte) []byte {
-		return append(strconv.AppendUint(b, u.Memory, 10), '\n')
-	}))
+	used("memory.current", func(u Usage, b []byte) []byte { return strconv.AppendUint(b, u.Memory, 10) })
 	root.AddText("memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n")
-	root.AddFile("memory.stat", usage(func(u Usage, b []byte) []byte {
-		return fmt.Appendf(b, "anon %d\nfile 0\ninactive_file 0\nactive_file 0\n", u.Memory)
-	}))
+	used("memory.stat", func(u Usage, b []byte) []byte {
+		return fmt.Appendf(b, "anon %d\nfile 0\ninactive_file 0\nactive_file 0", u.Memory)
+	})
 
-	root.AddText("pids.max", most(l.Tasks))
-	root.AddFile("pids.current", usage(func(u Usage, b []byte) []byte {
-		return append(strconv.AppendInt(b, int64(u.Tasks), 10), '\n')
-	}))
+	limit("pids.max", func(l Limits, b []byte) []byte { return appendMost(b, l.Tasks) })
+	used("pids.current", func(u Usage, b []byte) []byte { return strconv.AppendInt(b, int64(u.Tasks), 10) })
 	return &FS{name: CgroupTypeName, magic: cgroup2Magic, root: root}
+}
+
+// appendMost renders a limit.
+func appendMost(b []byte, n uint64) []byte {
+	if n == 0 {
+		return append(b, "max"...)
+	}
+	return strconv.AppendUint(b, n, 10)
 }

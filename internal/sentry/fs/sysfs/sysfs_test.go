@@ -58,17 +58,30 @@ func TestFiles(t *testing.T) {
 }
 
 func TestCgroup(t *testing.T) {
-	fs := NewCgroup(Limits{Memory: 1 << 20, Quota: 50000, Usage: func() Usage { return Usage{Memory: 4096, Tasks: 3, User: 5000, System: 2000} }})
-	for path, want := range map[string]string{
-		"memory.max": "1048576\n", "cpu.max": "50000 100000\n", "pids.max": "max\n",
-		"memory.current": "4096\n", "pids.current": "3\n", "cgroup.controllers": "cpuset cpu memory pids\n",
-		"cpu.stat": "usage_usec 7\nuser_usec 5\nsystem_usec 2\n", "cpu.weight": "100\n",
+	var l Limits
+	u := Usage{Memory: 4096, Tasks: 3, User: 5000, System: 2000}
+	fs := NewCgroup(func() Limits { return l }, func() Usage { return u })
+	for _, tt := range []struct {
+		limits Limits
+		want   map[string]string
+	}{
+		{Limits{CPUs: []uint64{3}}, map[string]string{
+			"memory.max": "max\n", "cpu.max": "max 100000\n", "pids.max": "max\n", "cpu.weight": "100\n",
+			"memory.low": "0\n", "memory.swap.max": "0\n", "cpuset.cpus.effective": "0-1\n",
+			"memory.current": "4096\n", "pids.current": "3\n", "cpu.stat": "usage_usec 7\nuser_usec 5\nsystem_usec 2\n",
+			"cgroup.controllers": "cpuset cpu memory pids\n",
+		}},
+		// Limits change while the group is there.
+		{Limits{Memory: 1 << 20, Swap: 7, Reservation: 9, Quota: 50000, Period: 20000, Weight: 20, Tasks: 8, CPUs: []uint64{2}}, map[string]string{
+			"memory.max": "1048576\n", "cpu.max": "50000 20000\n", "pids.max": "8\n", "cpu.weight": "20\n",
+			"memory.low": "9\n", "memory.swap.max": "7\n", "cpuset.cpus": "1\n",
+		}},
 	} {
-		if got := read(t, fs, path); got != want {
-			t.Errorf("%s: %q, want %q", path, got, want)
+		l = tt.limits
+		for path, want := range tt.want {
+			if got := read(t, fs, path); got != want {
+				t.Errorf("%s: %q, want %q", path, got, want)
+			}
 		}
-	}
-	if got := read(t, NewCgroup(Limits{}), "cpu.max"); got != "max 100000\n" {
-		t.Errorf("no quota: %q", got)
 	}
 }
