@@ -97,7 +97,7 @@ func TestDo(t *testing.T) {
 		{name: "no network", args: []string{"--", "python3", "-c", "import socket; socket.socket()"}, code: 1, stderr: "Address family not supported"},
 		{name: "end of options", args: []string{"--", "echo", "--trace", "-x"}, stdout: "--trace -x\n"},
 	} {
-		for _, w := range walls[1:] {
+		for _, w := range kernelWalls {
 			t.Run(c.name+"/"+w.name, func(t *testing.T) {
 				argv := append(append([]string{coffer(t)}, w.args...), c.args...)
 				r := run(t, patience, "/", c.stdin, argv...)
@@ -208,7 +208,7 @@ cat /tmp/ready
 python3 -c 'x = bytearray(600 << 20)'; echo "hog $?"
 : >/tmp/end; wait $!; echo "modest $?"
 cat /proc/meminfo | head -1 | tr -s ' '`
-	for _, w := range walls[1:] {
+	for _, w := range kernelWalls {
 		t.Run(w.name, func(t *testing.T) {
 			argv := append(append([]string{coffer(t)}, w.args...), "--memory", "200M", "--", "sh", "-c", script)
 			r := run(t, 2*time.Minute, "/", "", argv...)
@@ -327,7 +327,7 @@ func TestSoak(t *testing.T) {
 
 // TestKilled ends coffer and the sentry in every way; nothing may be left.
 func TestKilled(t *testing.T) {
-	for _, w := range walls[1:] {
+	for _, w := range kernelWalls {
 		for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP} {
 			t.Run(w.name+"/"+sig.String(), func(t *testing.T) {
 				args := append(append([]string{}, w.args...), "--", "sh", "-c", "echo up; sleep 1000 & sleep 1000; sleep 1000")
@@ -398,7 +398,7 @@ func TestNohup(t *testing.T) {
 
 // TestForkBomb ends a sandbox that is full of processes.
 func TestForkBomb(t *testing.T) {
-	for _, w := range walls[1:] {
+	for _, w := range kernelWalls {
 		t.Run(w.name, func(t *testing.T) {
 			args := append(append([]string{}, w.args...), "--memory", "300M", "--", "bash", "-c", ":(){ :|:& };:; sleep 100")
 			cmd := exec.Command(coffer(t), args...)

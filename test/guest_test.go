@@ -19,8 +19,20 @@ var walls = []struct {
 	args []string
 }{
 	{"native", nil},
+	{"process", []string{"do", "--isolation", "process"}},
 	{"trap", []string{"do", "--intercept", "trap"}},
 	{"ptrace", []string{"do", "--intercept", "ptrace"}},
+}
+
+// kernelWalls are those with a kernel of our own.
+var kernelWalls = walls[2:]
+
+// needsRoot skips a test of a wall that only root can have.
+func needsRoot(t *testing.T, wall string) {
+	t.Helper()
+	if wall == "process" && os.Geteuid() != 0 {
+		t.Skip("only root can run coffer do --isolation process")
+	}
 }
 
 // coffer is the binary under test, which `make build` makes.
@@ -93,6 +105,7 @@ func TestGuest(t *testing.T) {
 		}
 		for _, w := range walls {
 			t.Run(name+"/"+w.name, func(t *testing.T) {
+				needsRoot(t, w.name)
 				argv := []string{out}
 				if w.args != nil {
 					argv = append([]string{coffer(t)}, w.args...)

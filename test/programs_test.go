@@ -191,6 +191,7 @@ func (p program) test(t *testing.T, flags ...string) {
 	}
 	for _, w := range walls[1:] {
 		t.Run(w.name, func(t *testing.T) {
+			needsRoot(t, w.name)
 			argv := append([]string{coffer(t)}, w.args...)
 			argv = append(append(argv, "--cwd", "/"), flags...)
 			argv = append(argv, "--", "bash", "-c", script)

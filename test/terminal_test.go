@@ -21,6 +21,7 @@ func TestTerminal(t *testing.T) {
 	shell := []string{"bash", "--norc", "--noprofile", "-i"}
 	for _, w := range walls {
 		t.Run(w.name, func(t *testing.T) {
+			needsRoot(t, w.name)
 			var argv []string
 			if w.args != nil {
 				argv = append(append([]string{coffer(t)}, w.args...), "--env", "PS1=ready> ", "--cwd", "/", "--")
@@ -99,6 +100,7 @@ func TestBackgroundJob(t *testing.T) {
 	}
 	for _, w := range walls[1:] {
 		t.Run(w.name, func(t *testing.T) {
+			needsRoot(t, w.name)
 			job := coffer(t) + " " + strings.Join(w.args, " ") + " --cwd / -- sh -c 'sleep 0.3; echo from the job' & wait $!; echo status $?"
 			m, cmd := screen.Open(t, "bash", "--norc", "--noprofile", "-ic", job)
 			m.Expect("from the job")

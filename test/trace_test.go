@@ -23,7 +23,7 @@ func TestTraceDecodes(t *testing.T) {
 	if msg, err := exec.Command("gcc", "-O1", "-static", "-o", bin, "traced/calls.c", "-lrt").CombinedOutput(); err != nil {
 		t.Fatalf("traced/calls.c does not compile:\n%s", msg)
 	}
-	for _, w := range walls[1:] {
+	for _, w := range kernelWalls {
 		t.Run(w.name, func(t *testing.T) {
 			argv := append([]string{coffer(t)}, w.args...)
 			argv = append(argv, "--cwd", "/", "--bind", bin+":/calls", "--trace", "--", "/calls")
