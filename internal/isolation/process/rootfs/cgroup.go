@@ -48,7 +48,8 @@ func (r *Root) mountCgroup2(dest string, o *options) error {
 	}
 	defer unix.Close(at.fd)
 	fs := filesystem{kind: "cgroup2", source: "cgroup", super: o.super, data: o.data}
-	fd, err := r.mounter.create(&fs, at, &o.attributes, nil)
+	a := o.alone()
+	fd, err := r.mounter.create(&fs, at, &a, nil)
 	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY)) && !hasNamespace(r.cfg.Spec, specs.CgroupNamespace) {
 		fd, err = r.bindCgroup(hostCgroups, at, &o.attributes)
 	}
@@ -83,7 +84,8 @@ func (r *Root) mountCgroup1(dest string, o *options) error {
 		return err
 	}
 	defer unix.Close(at.fd)
-	a := o.attributes
+	own := o.alone()
+	a := own
 	a.set &^= unix.MOUNT_ATTR_RDONLY
 	fs := filesystem{kind: "tmpfs", source: "tmpfs", data: []string{"mode=755"}}
 	fs.data = r.label(&fs)
@@ -93,11 +95,11 @@ func (r *Root) mountCgroup1(dest string, o *options) error {
 	}
 	defer unix.Close(top)
 	for _, h := range hierarchies {
-		if err := r.mountHierarchy(top, h, &o.attributes); err != nil {
+		if err := r.mountHierarchy(top, h, &own); err != nil {
 			return fmt.Errorf("the cgroup hierarchy %s: %w", h.name(), err)
 		}
 	}
-	return r.mounter.change(top, &attributes{set: o.attributes.set & unix.MOUNT_ATTR_RDONLY})
+	return r.mounter.change(top, &attributes{set: own.set & unix.MOUNT_ATTR_RDONLY})
 }
 
 // mountHierarchy mounts one hierarchy in a directory.

@@ -92,6 +92,7 @@ func TestRefusedDestinations(t *testing.T) {
 		{"mapped tmpfs", nil, []specs.Mount{{Destination: "/x", Type: "tmpfs", GIDMappings: []specs.LinuxIDMapping{{Size: 1}}}}, []string{"only a new bind mount"}},
 		{"bind of nothing", nil, []specs.Mount{bind("", "/data")}, []string{"has no source"}},
 		{"remount of nothing", nil, []specs.Mount{{Destination: "/x", Options: []string{"bind", "remount", "ro"}}}, []string{"finding what to remount"}},
+		{"remount by a link", map[string]string{"l": "y"}, []specs.Mount{tmpfs("/y"), {Destination: "/l", Type: "tmpfs", Options: []string{"remount", "ro"}}}, []string{`mounts[1] "/l"`, "no symbolic link"}},
 		{"remount of no mount", map[string]string{"l": "x"}, []specs.Mount{tmpfs("/y"), {Destination: "/directory", Options: []string{"bind", "remount", "ro"}}}, []string{"nothing is mounted there"}},
 		{"below read-only", nil, []specs.Mount{{Destination: "/m", Source: "source", Options: []string{"rbind", "ro"}}, tmpfs("/m/x")}, []string{`mounts[1] "/m/x"`, "is read-only"}},
 	}

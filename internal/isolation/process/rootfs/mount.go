@@ -124,7 +124,7 @@ func (r *Root) create(dest string, m *specs.Mount, o *options) error {
 		}
 	}
 	fs.data = r.label(&fs)
-	a := o.attributes
+	a := o.alone()
 	late := a.set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || dest == "/dev")
 	if late {
 		a.set &^= unix.MOUNT_ATTR_RDONLY
@@ -174,9 +174,11 @@ func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
 
 // remount changes a mount that is there.
 func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
-	fd, err := lookup(r.fd, dest, pathFlags, 0)
+	// A link could lead to a mount of the host's file systems, whose options
+	// are the host's too.
+	fd, err := lookup(r.fd, dest, pathFlags, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
-		return fmt.Errorf("finding what to remount: %w", err)
+		return fmt.Errorf("finding what to remount: %w", because(err, cure{unix.ELOOP, "no symbolic link may lead there"}))
 	}
 	defer unix.Close(fd)
 	var st unix.Statx_t

@@ -68,6 +68,7 @@ var attachCures = []cure{
 
 // cloneCures is what can be wrong when a mount is copied.
 var cloneCures = []cure{
+	{unix.ENOSYS, "this needs Linux 5.12 or later, and no seccomp filter that refuses open_tree(2)"},
 	{unix.EPERM, "copying mounts needs CAP_SYS_ADMIN in the mount namespace: for what is ID-mapped or lies out of the container's reach, the runtime must be root on the host"},
 	{unix.EINVAL, "its mount is unbindable; or other mounts that this user namespace must not uncover lie below it: bind it with rbind"},
 	{unix.ENOSPC, "the mount namespace has as many mounts as /proc/sys/fs/mount-max allows"},

@@ -176,6 +176,16 @@ func (a *attributes) attribute(name string) bool {
 	return true
 }
 
+// alone is the attributes of a mount that has nothing below it, as a new file
+// system: those of all mounts below are its own.
+func (a *attributes) alone() attributes {
+	return attributes{
+		set:         a.set&^a.recursiveClear | a.recursiveSet,
+		clear:       a.clear&^a.recursiveSet | a.recursiveClear,
+		propagation: a.propagation,
+	}
+}
+
 // isAttribute reports whether an option is one that may have an "r" before it.
 func isAttribute(name string) bool {
 	_, attribute := attributeOptions[name]
