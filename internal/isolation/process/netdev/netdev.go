@@ -28,6 +28,11 @@ func Move(devices map[string]specs.LinuxNetDevice, target *os.File) error {
 	if len(devices) == 0 {
 		return nil
 	}
+	if same, err := isOwn(target); err != nil {
+		return fmt.Errorf("linux.netDevices: examining the container's network namespace: %w", err)
+	} else if same {
+		return errors.New("linux.netDevices: the container shares the host's network namespace, so there is nowhere to move devices to: add a network namespace to linux.namespaces")
+	}
 	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("linux.netDevices: opening a netlink socket: %w", err)
@@ -45,6 +50,19 @@ func Move(devices map[string]specs.LinuxNetDevice, target *os.File) error {
 		}
 	}
 	return nil
+}
+
+// isOwn reports whether a network namespace is the caller's.
+func isOwn(ns *os.File) (bool, error) {
+	own, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false, err
+	}
+	other, err := ns.Stat()
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(own, other), nil
 }
 
 // mover moves devices from one network namespace to another.

@@ -149,6 +149,15 @@ func TestMoveErrors(t *testing.T) {
 			t.Errorf("%s as %q: error %v, want one that says %q", row.name, row.newName, err, row.words)
 		}
 	}
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	err = Move(map[string]specs.LinuxNetDevice{"two": {}}, own)
+	if err == nil || !strings.Contains(err.Error(), "shares the host's network namespace") {
+		t.Errorf("moving it to where it is: error %v", err)
+	}
 	if _, err := netlink.LinkByName("two"); err != nil {
 		t.Errorf("two is not on the host any more: %v", err)
 	}
