@@ -24,8 +24,9 @@ func (k *Kernel) SetMemoryLimit(n uint64) { k.memoryLimit.Store(n) }
 // MemoryLimit is what SetMemoryLimit said.
 func (k *Kernel) MemoryLimit() uint64 { return k.memoryLimit.Load() }
 
-// MemoryInfo returns the host's figures within the sandbox's limit. There is no
-// swap when there is a limit: it would count beyond it.
+// MemoryInfo returns the host's figures within the sandbox's limit: what is free
+// then is what the guest's programs have not used of it. There is no swap when
+// there is a limit: it would count beyond it.
 func (k *Kernel) MemoryInfo() MemoryInfo {
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) != nil {
@@ -37,12 +38,12 @@ func (k *Kernel) MemoryInfo() MemoryInfo {
 		SwapTotal: si.Totalswap * unit, SwapFree: si.Freeswap * unit,
 		Loads: [3]uint64{si.Loads[0], si.Loads[1], si.Loads[2]},
 	}
+	m.Shared = uint64(max(0, shmem.Sandbox.Used()))
 	if limit := k.memoryLimit.Load(); limit != 0 && limit < m.Total {
 		m.Total = limit
-		m.Free = min(m.Free, limit)
+		m.Free = min(m.Free, limit-min(limit, k.MemoryUsed()+m.Shared))
 		m.Buffers, m.SwapTotal, m.SwapFree = 0, 0, 0
 	}
-	m.Shared = uint64(max(0, shmem.Sandbox.Used()))
 	return m
 }
 
