@@ -53,7 +53,8 @@ func (c *Cgroup) make(pid int) error {
 func (c *Cgroup) apply(pid int) error {
 	err := c.manager.Apply(pid)
 	c.paths = maps.Clone(c.manager.GetPaths())
-	if errors.Is(err, cgroups.ErrRootless) {
+	denied := c.config.Rootless && c.config.Path == "" && (errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS))
+	if errors.Is(err, cgroups.ErrRootless) || denied {
 		if c.unified() {
 			c.paths = nil
 		}

@@ -26,7 +26,15 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "wait":
-		io.Copy(os.Stdout, os.Stdin)
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			answer := lines.Text()
+			if path, ok := strings.CutPrefix(answer, "open "); ok {
+				f, err := os.Open(path)
+				f.Close()
+				answer = fmt.Sprint(err)
+			}
+			fmt.Println(answer)
+		}
 	case "eat":
 		// Waits until it is in its cgroup, and then uses 64 MiB.
 		bufio.NewReader(os.Stdin).ReadByte()
@@ -42,7 +50,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// member is a process that echoes its input until that is closed.
+// member is a process that opens the files that it is told, and echoes other
+// lines, until its input is closed.
 type member struct {
 	*exec.Cmd
 	in  io.WriteCloser
@@ -79,12 +88,15 @@ func (m *member) killed() bool {
 	return ws.Signaled() && ws.Signal() == unix.SIGKILL
 }
 
-// alive reports whether the process still answers.
-func (m *member) alive() bool {
-	fmt.Fprintln(m.in, "are you there?")
-	answer, err := m.out.ReadString('\n')
-	return err == nil && answer == "are you there?\n"
+// ask returns what the process answers; nothing once it has ended.
+func (m *member) ask(line string) string {
+	fmt.Fprintln(m.in, line)
+	answer, _ := m.out.ReadString('\n')
+	return strings.TrimSpace(answer)
 }
+
+// alive reports whether the process still answers.
+func (m *member) alive() bool { return m.ask("there?") == "there?" }
 
 // planFor plans a cgroup of its own for the test, and has it removed at the end.
 func planFor(t *testing.T, r *specs.LinuxResources) *Cgroup {
@@ -327,6 +339,121 @@ func TestRemovalAfterACrash(t *testing.T) {
 	})
 }
 
+func TestDevicesAreDenied(t *testing.T) {
+	five, access := int64(5), specs.LinuxDeviceCgroup{Access: "rwm"}
+	one := int64(1)
+	c := create(t, &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{
+		access, {Allow: true, Type: "c", Major: &one, Minor: &five, Access: "r"},
+	}})
+	m := start(t, "wait")
+	if err := c.Add(m.Process.Pid, ""); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "mem": 1} {
+		if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))); err != nil {
+			t.Skipf("making a device node: %v", err)
+		}
+	}
+	if f, err := os.Open(filepath.Join(dir, "null")); err != nil {
+		t.Skipf("opening a device node: %v", err)
+	} else {
+		f.Close()
+	}
+	for name, want := range map[string]string{"null": "<nil>", "zero": "<nil>", "mem": "operation not permitted"} {
+		if got := m.ask("open " + filepath.Join(dir, name)); !strings.HasSuffix(got, want) {
+			t.Errorf("opening %s: %s", name, got)
+		}
+	}
+}
+
+func TestBornInTheCgroup(t *testing.T) {
+	c := create(t, nil)
+	dir, err := c.FD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.unified() {
+		if dir != nil {
+			t.Error("there is a descriptor on cgroup v1")
+		}
+		return
+	}
+	defer dir.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "HOSTCGROUP_TEST=wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := c.PIDs(false); err != nil || !slices.Equal(pids, []int{cmd.Process.Pid}) {
+		t.Errorf("processes %v, %v", pids, err)
+	}
+	if err := c.Destroy(); err != nil {
+		t.Error(err)
+	}
+	cmd.Wait()
+}
+
+func TestSystemdUnit(t *testing.T) {
+	if !systemdRuns() || os.Getuid() != 0 {
+		t.Skip("systemd does not run here, or the test is not root")
+	}
+	id := newMark()
+	for name, path := range map[string]string{"default": "", "named": "system.slice:coffer-test:" + id} {
+		t.Run(name, func(t *testing.T) {
+			c, err := New(&specs.Spec{
+				Annotations: map[string]string{"org.systemd.property.TimeoutStopUSec": "uint64 5000000"},
+				Linux:       &specs.Linux{CgroupsPath: path, Resources: resources(64<<20, 20)},
+			}, id, Options{Systemd: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if dir, err := c.FD(); dir != nil || err != nil {
+				t.Errorf("before the scope is made there is a descriptor %v, %v", dir, err)
+			}
+			m := start(t, "wait")
+			if err := c.Add(m.Process.Pid, ""); err != nil {
+				t.Fatal(err)
+			}
+			on := again(t, c)
+			if got := read(t, on, "memory", "memory.limit_in_bytes", "memory.max"); got != strconv.Itoa(64<<20) {
+				t.Errorf("memory limit %s", got)
+			}
+			if pids, err := on.PIDs(true); err != nil || !slices.Equal(pids, []int{m.Process.Pid}) {
+				t.Errorf("processes %v, %v", pids, err)
+			}
+			second := start(t, "wait")
+			if err := on.Add(second.Process.Pid, ""); err != nil {
+				t.Error(err)
+			}
+			if err := on.Update(resources(0, 33)); err != nil {
+				t.Error(err)
+			}
+			if got := read(t, on, "pids", "pids.max", "pids.max"); got != "33" {
+				t.Errorf("pids limit %s", got)
+			}
+			if err := on.Freeze(); err != nil {
+				t.Error(err)
+			}
+			if err := again(t, on).Destroy(); err != nil {
+				t.Error(err)
+			}
+			if !m.killed() || !second.killed() || on.Exists() {
+				t.Error("something of it is left")
+			}
+			if err := on.Destroy(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestAddBelow(t *testing.T) {
 	c := create(t, nil)
 	m := start(t, "wait")
@@ -377,7 +504,7 @@ func TestFreezeAndKill(t *testing.T) {
 	if s := c.State(); s.Config.Freezer != cgroups.Undefined {
 		t.Errorf("the record says %q, which would freeze or thaw at an update", s.Config.Freezer)
 	}
-	if err := c.Kill(unix.SIGTERM); err != nil {
+	if err := c.Kill(unix.SIGWINCH); err != nil {
 		t.Fatal(err)
 	}
 	if frozen, err := c.Frozen(); err != nil || !frozen {
@@ -387,7 +514,7 @@ func TestFreezeAndKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !m.killed() {
-		t.Error("the member was not killed")
+		t.Errorf("the member was not killed: %v", m.ProcessState)
 	}
 }
 
@@ -493,7 +620,7 @@ func TestOutOfMemory(t *testing.T) {
 		t.Error("the watch has ended")
 	}
 	if !m.killed() {
-		t.Error("the member was not killed")
+		t.Errorf("the member was not killed: %v", m.ProcessState)
 	}
 	if n, err := c.OOMKills(); err != nil || n == 0 {
 		t.Errorf("%d kills counted, %v", n, err)

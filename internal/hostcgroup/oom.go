@@ -99,8 +99,8 @@ func openOOM1(dir string) (events *os.File, next func() (n uint64, ok bool), err
 }
 
 // openOOM2 is told by inotify(7) when memory.events changes, and counts what
-// was killed (Documentation/admin-guide/cgroup-v2.rst). A watch ends by itself
-// when its cgroup is removed.
+// was killed (Documentation/admin-guide/cgroup-v2.rst). Of the cgroup's removal
+// the directory above is told.
 func openOOM2(dir string) (events *os.File, next func() (n uint64, ok bool), err error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -108,11 +108,13 @@ func openOOM2(dir string) (events *os.File, next func() (n uint64, ok bool), err
 	}
 	events = os.NewFile(uintptr(fd), "inotify")
 	file := filepath.Join(dir, "memory.events")
-	// cgroup.events changes, too, when the last process has gone.
-	for _, watched := range []string{file, filepath.Join(dir, "cgroup.events")} {
-		if _, err := unix.InotifyAddWatch(fd, watched, unix.IN_MODIFY); err != nil {
+	for _, watch := range []struct {
+		path string
+		mask uint32
+	}{{file, unix.IN_MODIFY}, {filepath.Dir(dir), unix.IN_DELETE}} {
+		if _, err := unix.InotifyAddWatch(fd, watch.path, watch.mask); err != nil {
 			events.Close()
-			return nil, nil, &os.PathError{Op: "inotify_add_watch", Path: watched, Err: err}
+			return nil, nil, &os.PathError{Op: "inotify_add_watch", Path: watch.path, Err: err}
 		}
 	}
 	seen, err := oomCount(file)
