@@ -377,3 +377,46 @@ func TestCreatedFails(t *testing.T) {
 		t.Errorf("init %v lives on: %v, %v", seen, alive, err)
 	}
 }
+
+// TestHostMounts: a container in the host's mount namespace sees its own root
+// and mounts, and so does an exec; the host sees none of them, and nothing is
+// left.
+func TestHostMounts(t *testing.T) {
+	mounts := func() string {
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	const script = "ls -l /proc/self/ns/mnt; echo /bin/busybox /dev/null /proc/self; ls /; cat"
+	spec := shell(bundle(t), script)
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
+	before := mounts()
+	c := create(t, spec)
+	c.start()
+	if n := strings.Count(mounts(), "\n") - strings.Count(before, "\n"); n != 1 {
+		t.Errorf("%d mounts of the container's are seen on the host", n)
+	}
+	inExec, _, err := c.exec("/bin/sh", "-c", script)
+	if err != nil {
+		t.Error(err)
+	}
+	c.in.Close() // it ends, and with it all in its PID namespace
+	own := namespaceOf(t, os.Getpid(), "mnt")
+	for _, out := range []string{inExec, c.out.all()} {
+		if !strings.Contains(out, own) || !strings.Contains(out, "/bin/busybox /dev/null /proc/self\nbin\ndev\n") {
+			t.Errorf("it says %s", out)
+		}
+	}
+	if err := New().Destroy(c.Container); err != nil {
+		t.Error(err)
+	}
+	if after := mounts(); strings.Count(after, "\n") != strings.Count(before, "\n") {
+		t.Errorf("mounts are left: %s", after)
+	}
+	setNamespace(spec, specs.MountNamespace, "/proc/self/ns/mnt")
+	mustFail(t, prepare(t, spec).create(), "is the host's mount namespace")
+	spec.Linux.Namespaces = nil
+	mustFail(t, prepare(t, withUserNamespace(spec)).create(), "linux.namespaces", "user namespace")
+}

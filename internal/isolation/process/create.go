@@ -38,13 +38,23 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 		return pid, err
 	}
 	defer start.Close()
+	files := []*os.File{start}
+	if usesHostMounts(r.Spec) {
+		fresh |= unix.CLONE_NEWNS
+		host, err := os.Open("/proc/self/ns/mnt")
+		if err != nil {
+			return pid, err
+		}
+		defer host.Close()
+		files = append(files, host)
+	}
 
 	l := launch{
 		todo: instructions{
 			ID: r.ID, Bundle: r.Bundle, Spec: withoutProfile(r.Spec), Filter: newFilter(program),
 			NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Rootless: oneGroup(r.Spec),
 		},
-		files:    []*os.File{start},
+		files:    files,
 		streams:  &r.Streams,
 		terminal: r.Spec.Process.Terminal,
 		cgroup:   r.Cgroup,
@@ -70,7 +80,8 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 		err = createTalk{talk, r, pid}.run()
 	}
 	if err != nil {
-		return isolation.PID{}, talk.explain(err)
+		err = talk.explain(err)
+		return isolation.PID{}, errors.Join(err, releaseMounts(r.StateDir))
 	}
 	return pid, nil
 }
@@ -103,6 +114,11 @@ func (t createTalk) run() error {
 func (t createTalk) do(r report, files []*os.File) error {
 	switch r.Say {
 	case sayPrepared:
+		if usesHostMounts(t.spec) {
+			if err := keepMounts(t.request.StateDir, t.init); err != nil {
+				return err
+			}
+		}
 		if err := t.request.Created(t.init); err != nil {
 			return err
 		}

@@ -49,10 +49,12 @@ func (w wall) Destroy(c *isolation.Container) error {
 			return err
 		}
 	}
-	if process == nil {
-		return nil
+	if process != nil {
+		if err := awaitEnd(int(process.Fd()), init.PID); err != nil {
+			return err
+		}
 	}
-	return awaitEnd(int(process.Fd()), init.PID)
+	return releaseMounts(c.StateDir)
 }
 
 // awaitEnd waits until the process of a pidfd has ended.

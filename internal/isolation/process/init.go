@@ -34,8 +34,10 @@ type initProcess struct {
 	channel channel
 	todo    instructions
 	// start is where a container's init waits for Start.
-	start    *os.File
-	identity identity.Settings
+	start *os.File
+	// hostMounts is the host's mount namespace, if the container shares it.
+	hostMounts *os.File
+	identity   identity.Settings
 	// path is the program's, found in the container.
 	path string
 	env  []string
@@ -136,10 +138,13 @@ func (p *initProcess) run() (err error) {
 	if p.todo.Exec {
 		return p.exec()
 	}
-	if len(files) != 1 {
+	if len(files) == 0 {
 		return errors.New("the instructions lack the socket to wait on: this is a bug in Coffer, please report it")
 	}
 	p.start = files[0]
+	if len(files) > 1 {
+		p.hostMounts = files[1]
+	}
 	return p.create()
 }
 

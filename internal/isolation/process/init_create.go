@@ -35,6 +35,12 @@ func (p *initProcess) create() error {
 	if err != nil {
 		return err
 	}
+	if p.hostMounts != nil {
+		if err := enterHostMounts(p.hostMounts); err != nil {
+			return err
+		}
+		p.hostMounts.Close()
+	}
 	if _, _, err := p.say(sayReady, terminal...); err != nil {
 		return err
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // instructions are the first message to init: all that it needs to know. Open
-// files come along: for a container the socket on which it waits for Start.
+// files come along: for a container the socket on which it waits for Start, and
+// the host's mount namespace if it is to be in that.
 type instructions struct {
 	// Exec has it run another program in a container that exists.
 	Exec bool `json:"exec,omitempty"`

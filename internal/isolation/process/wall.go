@@ -23,8 +23,8 @@ func (wall) Check(r *isolation.Request) error {
 	if spec.Linux == nil {
 		return errors.New("linux: config.json has no such part: this wall makes Linux containers")
 	}
-	if !hasNamespace(spec, specs.MountNamespace) {
-		return errors.New(`linux.namespaces: there is no mount namespace: mounts would be made on the host; add {"type": "mount"}`)
+	if err := checkMounts(spec); err != nil {
+		return err
 	}
 	for i, ns := range spec.Linux.Namespaces {
 		k, ok := kindOf(ns.Type)
