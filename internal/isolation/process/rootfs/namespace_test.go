@@ -18,6 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func TestMain(m *testing.M) {
+	unix.Umask(0o022) // modes of what tests make are compared
+	m.Run()
+}
+
 // insideEnv names the test that this process runs in namespaces of its own.
 const insideEnv = "COFFER_TEST_INSIDE"
 
@@ -34,6 +39,7 @@ func inside(t *testing.T, namespaces uintptr) bool {
 		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 			t.Fatal(err)
 		}
+		protectHost(t)
 		return true
 	}
 	if os.Getuid() != 0 {
@@ -45,6 +51,26 @@ func inside(t *testing.T, namespaces uintptr) bool {
 	}
 	runInside(t, attr)
 	return false
+}
+
+// protectHost leaves to the test's process, of the host's own files, only
+// such as it cannot harm: what is tested keeps a container's paths inside its
+// root, and could fail to.
+func protectHost(t *testing.T) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", os.TempDir(), "tmpfs", 0, "mode=777"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/", "/dev"} {
+		fd, err := unix.Open(name, pathFlags, 0)
+		if err == nil {
+			err = setAttributes(fd, &attributes{set: unix.MOUNT_ATTR_RDONLY})
+			unix.Close(fd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // userAttr starts a process as root of a user namespace.
