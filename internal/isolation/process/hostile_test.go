@@ -1,0 +1,153 @@
+package process
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// FuzzListen: whatever init says, the caller takes it for a report, an error
+// or the end.
+func FuzzListen(f *testing.F) {
+	f.Add([]byte(`i{"say":"ready"}`))
+	f.Add([]byte(`i{"say":"error","error":"x","program":127}`))
+	f.Add([]byte(`i{"say":"warning","error":"x"}`))
+	f.Add([]byte(`f`))
+	f.Add([]byte(`i`))
+	f.Add([]byte(`i{"say":"ready","program":1e99}`))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ours, theirs, err := newChannel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ours.close()
+		if err := unix.Sendmsg(theirs.fd, data, nil, nil, unix.MSG_NOSIGNAL); err != nil && !errors.Is(err, unix.EMSGSIZE) {
+			t.Fatal(err)
+		}
+		theirs.close()
+		talk := &conversation{channel: ours, spec: &specs.Spec{Linux: &specs.Linux{}}}
+		r, files, err := talk.listen()
+		if len(files) > 0 {
+			t.Errorf("%d files come from nowhere", len(files))
+		}
+		if err == nil && (r.Say == sayError || r.Say == sayWarning) {
+			t.Errorf("%+v is no error", r)
+		}
+		if code := programCode(err); code != 0 && code != notFound && code != notExecutable {
+			t.Errorf("the exit code is %d", code)
+		}
+	})
+}
+
+// TestLongMessages: what is too large for the socket goes through a file, and
+// to those who don't trust the sender not at all.
+func TestLongMessages(t *testing.T) {
+	ours, theirs, err := newChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.close()
+	defer theirs.close()
+	long := word{Word: strings.Repeat("long", inlineMax)}
+	if err := theirs.send(&long); err != nil {
+		t.Fatal(err)
+	}
+	var w word
+	files, err := ours.receive(&w)
+	if err != nil || w.Word != long.Word || len(files) != 0 {
+		t.Errorf("a long message arrives with %d bytes, %d files, %v", len(w.Word), len(files), err)
+	}
+	if err := theirs.send(&long); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ours.receiveInline(&w)
+	mustFail(t, err, "where none is expected")
+	if err := theirs.send(&report{Say: sayError, Error: shorten(strings.Repeat("\x01", 1<<20))}); err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if _, err := ours.receiveInline(&r); err != nil || !strings.HasSuffix(r.Error, "...") {
+		t.Errorf("a long error arrives with %d bytes, %v", len(r.Error), err)
+	}
+	theirs.close()
+	if _, err := ours.receive(&w); !errors.Is(err, io.EOF) {
+		t.Errorf("the end is %v", err)
+	}
+}
+
+// TestEndlessWarnings: an init that does nothing but warn is given up.
+func TestEndlessWarnings(t *testing.T) {
+	ours, theirs, err := newChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for theirs.send(&report{Say: sayWarning, Error: "again"}) == nil {
+		}
+	}()
+	talk := &conversation{channel: ours}
+	_, _, err = talk.listen()
+	mustFail(t, err, "warnings")
+	ours.close()
+	<-ended
+	theirs.close()
+}
+
+// FuzzHome: /etc/passwd is the container's.
+func FuzzHome(f *testing.F) {
+	f.Add("root:x:0:0:root:/root:/bin/sh\n", uint32(0))
+	f.Add("a:b:7:\n:::::::\n", uint32(7))
+	f.Add("user:x:1000:1000::relative:/bin/sh\n", uint32(1000))
+	f.Fuzz(func(t *testing.T, passwd string, uid uint32) {
+		if h := homeIn(strings.NewReader(passwd), uid); !strings.HasPrefix(h, "/") || strings.ContainsAny(h, "\n:") {
+			t.Errorf("the home directory is %q", h)
+		}
+	})
+}
+
+func TestHome(t *testing.T) {
+	const passwd = "root:x:0:0:root:/root:/bin/sh\nbroken:x:5\nrel:x:6:6::home:/bin/sh\nuser:x:1000:1000::/home/user:\n"
+	for uid, want := range map[uint32]string{0: "/root", 5: "/", 6: "/", 1000: "/home/user", 7: "/"} {
+		if got := homeIn(strings.NewReader(passwd), uid); got != want {
+			t.Errorf("the home directory of %d is %q, want %q", uid, got, want)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	p := &specs.Process{Env: []string{"A=1", "HOME=", "B=2", "A=3", "C"}, User: specs.User{UID: 1 << 31}}
+	if got := strings.Join(environment(p), " "); got != "A=3 B=2 C HOME=/" {
+		t.Errorf("the environment is %q", got)
+	}
+	p.Env = []string{"HOME=/x"}
+	if got := strings.Join(environment(p), " "); got != "HOME=/x" {
+		t.Errorf("the environment is %q", got)
+	}
+}
+
+// FuzzStat: the name of a program, which it chooses, is in parentheses.
+func FuzzStat(f *testing.F) {
+	f.Add("7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 5 6 0 0 20 0 3 0 1234")
+	f.Add(") (")
+	f.Add("7 (x) ")
+	f.Fuzz(func(t *testing.T, line string) {
+		if p, err := parseStat(line); err == nil && !strings.HasPrefix(p.Command, "[") {
+			t.Errorf("%q is described as %+v", line, p)
+		}
+	})
+}
+
+func TestStat(t *testing.T) {
+	p, err := parseStat("7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 5 6 0 0 20 0 3 0 1234")
+	if err != nil || p.PPID != 1 || p.Threads != 3 || p.CPU != 110e6 || p.Command != "[a) b]" {
+		t.Errorf("it is %+v, %v", p, err)
+	}
+}
