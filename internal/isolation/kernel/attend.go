@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 
@@ -34,16 +35,11 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (isolation.PID, erro
 		return isolation.PID{}, err
 	}
 	defer terminal.close()
-	a, err := newAttendant(conn, terminal)
+	a, err := newAttendant(conn, terminal, c.Cgroup, e.Cgroup)
 	if err != nil {
 		return isolation.PID{}, err
 	}
 	defer a.end()
-	if !c.Cgroup.None() {
-		if err := c.Cgroup.Add(a.cmd.Process.Pid, e.Cgroup); err != nil {
-			return isolation.PID{}, err
-		}
-	}
 	pid, err := isolation.FindPID(a.cmd.Process.Pid)
 	if err != nil {
 		return isolation.PID{}, err
@@ -76,7 +72,7 @@ func (m *making) join() error {
 		return err
 	}
 	defer conn.Close()
-	a, err := newAttendant(conn, m.terminal)
+	a, err := newAttendant(conn, m.terminal, m.r.Cgroup, "")
 	if err != nil {
 		return err
 	}
@@ -107,9 +103,9 @@ const (
 	fdTerminal = 5 // the terminal whose size it passes on, its controlling one
 )
 
-// newAttendant starts an attendant. Whatever happens to the caller, the sandbox's
+// newAttendant starts an attendant, in a cgroup or at sub below it. Whatever happens to the caller, the sandbox's
 // process ends with it.
-func newAttendant(conn *boot.Conn, terminal *pty) (*attendant, error) {
+func newAttendant(conn *boot.Conn, terminal *pty, group *hostcgroup.Cgroup, sub string) (*attendant, error) {
 	ours, theirs, err := SocketPair("attendant's")
 	if err != nil {
 		return nil, err
@@ -129,7 +125,7 @@ func newAttendant(conn *boot.Conn, terminal *pty) (*attendant, error) {
 		a.cmd.ExtraFiles = append(a.cmd.ExtraFiles, terminal.slave)
 		a.cmd.SysProcAttr.Setctty, a.cmd.SysProcAttr.Ctty = true, fdTerminal
 	}
-	if err := a.cmd.Start(); err != nil {
+	if err := startIn(a.cmd, group, sub); err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("starting the process's attendant: %w", err)
 	}

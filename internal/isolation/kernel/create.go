@@ -92,19 +92,13 @@ func (m *making) undo() {
 }
 
 // settle does with the container's first process what is due before anything
-// of the container is there: it is put on record and into the cgroup, and the
-// runtime's hooks run.
+// of the container is there: it is put on record, and the runtime's hooks run.
 func (m *making) settle(pid int) (err error) {
 	if m.record.Init, err = isolation.FindPID(pid); err != nil {
 		return err
 	}
 	if err := m.record.write(m.r.StateDir); err != nil {
 		return err
-	}
-	if !m.r.Cgroup.None() {
-		if err := m.r.Cgroup.Add(pid, ""); err != nil {
-			return err
-		}
 	}
 	if m.r.Created != nil {
 		if err := m.r.Created(m.record.Init); err != nil {
@@ -152,12 +146,12 @@ func (m *making) newSandbox() error {
 		// It is told of the terminal's new sizes by SIGWINCH.
 		s.cmd.SysProcAttr.Setctty, s.cmd.SysProcAttr.Ctty = true, desc.Console
 	}
-	err = s.cmd.Start()
+	err = startIn(s.cmd, m.r.Cgroup, "")
 	s.closeGiven()
 	if err != nil {
 		return explainSpawn(err)
 	}
-	// Unless all goes well it is reaped here: then nobody else will.
+	// Unless all goes well it is reaped here: nobody else would.
 	made := false
 	defer func() {
 		if !made {
