@@ -13,6 +13,7 @@ import (
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/platform"
+	"coffer/internal/textpages"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
@@ -148,6 +149,7 @@ func runDo(f doFlags, args []string) error {
 	if tty != nil {
 		tty.relay()
 	}
+	textpages.ReleaseLater()
 	go func() {
 		for sig := range sigs {
 			n := int(sig.(unix.Signal))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 
+	"coffer/internal/textpages"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +58,7 @@ func (f *foreground) wait(pid int, reap bool, send func(unix.Signal) error) (int
 			}
 		}
 	}()
+	textpages.ReleaseLater()
 	which := pid
 	if reap {
 		which = -1

@@ -13,6 +13,7 @@ import (
 
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/platform"
+	"coffer/internal/textpages"
 )
 
 // The sentry's first descriptors, as package isolation/kernel lays them out.
@@ -92,6 +93,7 @@ func run(ctl *control) (code int, err error) {
 		return 0, Advise(err)
 	}
 	defer s.close()
+	textpages.ReleaseLater()
 	if s.served() {
 		return s.serve(ctl)
 	}
