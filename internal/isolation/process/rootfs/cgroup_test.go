@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -127,5 +129,94 @@ func joinCgroup(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.WriteFile(dir+"/tasks", []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCgroup2Mount shows a container the hierarchy of version 2 where the host
+// has that alone: all of it, or its part in a cgroup namespace.
+func TestCgroup2Mount(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		namespaces uintptr
+		types      []specs.LinuxNamespaceType
+	}{
+		{"shared", newAll, nil},
+		{"namespace", newAll, []specs.LinuxNamespaceType{specs.CgroupNamespace}},
+		{"user", newUser, []specs.LinuxNamespaceType{specs.UserNamespace}},
+		{"user and namespace", newUser, []specs.LinuxNamespaceType{specs.UserNamespace, specs.CgroupNamespace}},
+	} {
+		for _, by := range []string{"descriptors", "names"} {
+			t.Run(row.name+" by "+by, func(t *testing.T) {
+				if os.Getenv(insideEnv) == "" {
+					runUnified(t, row.namespaces)
+					return
+				}
+				inside(t, row.namespaces)
+				if by == "names" {
+					refuseMountAPI(t)
+				}
+				own := hasNamespace(newSpecWith(row.types), specs.CgroupNamespace)
+				if own {
+					runtime.LockOSThread()
+					if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+						t.Fatal(err)
+					}
+				}
+				enter(t, newBundle(t), newSpecWith(row.types))
+				if got := mountAt(t, hostCgroups).describe(); !strings.HasPrefix(got, "cgroup2 ro,nosuid,nodev,noexec,relatime ") {
+					t.Errorf("%s is %s", hostCgroups, got)
+				}
+				// The root of all has no such file.
+				_, err := os.Stat(hostCgroups + "/cgroup.events")
+				if isRoot := err != nil; isRoot == own {
+					t.Errorf("with a cgroup namespace %v, the root of the hierarchy is seen: %v", own, isRoot)
+				}
+			})
+		}
+	}
+}
+
+// newSpecWith is a usual spec with more namespaces.
+func newSpecWith(types []specs.LinuxNamespaceType) *specs.Spec {
+	spec := newSpec(defaultMounts()...)
+	for _, n := range types {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: n})
+	}
+	return spec
+}
+
+// runUnified runs the test again where the host has a hierarchy of version 2
+// alone, in a cgroup of it.
+func runUnified(t *testing.T, namespaces uintptr) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting cgroups needs root")
+	}
+	var skip error
+	inNewMounts(t, func() {
+		dir := fmt.Sprintf("%s/coffer-rootfs-test-%d", hostCgroups, os.Getpid())
+		if skip = errors.Join(
+			unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""),
+			unix.Mount("cgroup2", hostCgroups, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""),
+			os.Mkdir(dir, 0o755),
+		); skip != nil {
+			return
+		}
+		defer os.Remove(dir)
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		attr := &syscall.SysProcAttr{Cloneflags: namespaces}
+		if namespaces&unix.CLONE_NEWUSER != 0 {
+			attr = userAttr(namespaces)
+		}
+		attr.UseCgroupFD, attr.CgroupFD = true, int(f.Fd())
+		runInside(t, attr)
+	})
+	if skip != nil {
+		t.Skip(skip)
 	}
 }
