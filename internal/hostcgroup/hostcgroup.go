@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,20 +194,6 @@ func (c *Cgroup) dirs() []string {
 	dirs := slices.Collect(maps.Values(c.paths))
 	slices.Sort(dirs)
 	return slices.Compact(dirs)
-}
-
-// FD opens the directory for CLONE_INTO_CGROUP of clone3(2). It is nil, without
-// an error, where a process can't be started in its cgroup and must be added:
-// on v1, and before systemd has made the scope.
-func (c *Cgroup) FD() (*os.File, error) {
-	if c.None() || !c.unified() || !c.Exists() {
-		return nil, nil
-	}
-	dir, err := os.Open(c.paths[""])
-	if err != nil {
-		return nil, fmt.Errorf("opening the container's cgroup: %w", err)
-	}
-	return dir, nil
 }
 
 // Stats measures what the container uses.
