@@ -34,6 +34,16 @@ func access(flags uint32) uint32 {
 // OpenAt opens or creates. The description has one reference, the caller's.
 // If its File is a BlockingOpener the open is not finished yet.
 func (ns *MountNamespace) OpenAt(c Caller, o Origin, path string, how OpenHow) (*FileDescription, error) {
+	d, err := ns.openAt(c, o, path, how)
+	if err == unix.ESTALE {
+		// What the name leads to was replaced since the walk; an overlay of the
+		// host's does so by being opened for writing. Linux walks again too.
+		d, err = ns.openAt(c, o, path, how)
+	}
+	return d, err
+}
+
+func (ns *MountNamespace) openAt(c Caller, o Origin, path string, how OpenHow) (*FileDescription, error) {
 	flags := how.Flags
 	if flags&unix.O_PATH != 0 {
 		flags &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC

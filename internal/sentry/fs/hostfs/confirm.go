@@ -40,7 +40,7 @@ func (fs *FileSystem) Confirm(base vfs.Inode, path string, parent, child vfs.Ino
 		return err == unix.ENOENT
 	}
 	c, ok := child.(*inode)
-	if !ok || err != nil || identify(&st) != c.id {
+	if !ok || err != nil || fs.identify(&st) != c.id {
 		return false
 	}
 	fs.place(c, p, name)

@@ -39,6 +39,10 @@ type FileSystem struct {
 	start   time.Time
 	root    *inode
 	rootDir *descriptor
+	// mount numbers the mount that the root is on. copiesUp says that it is an
+	// overlay, whose files are replaced by copies when they change.
+	mount    uint64
+	copiesUp bool
 
 	dirs  descriptorCache
 	files descriptorCache
@@ -68,7 +72,12 @@ func New(host Host, opts Options) (*FileSystem, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, unix.ENOTDIR
 	}
-	fs.root = fs.inodeOf(identify(&st), uint32(st.Mode))
+	kind, err := host.Statfs(host.Root(), "")
+	if err != nil {
+		return nil, err
+	}
+	fs.mount, fs.copiesUp = st.Mnt_id, kind.Type == unix.OVERLAYFS_SUPER_MAGIC
+	fs.root = fs.inodeOf(fs.identify(&st), uint32(st.Mode))
 	// The root's handle is never idle, so never closed.
 	fs.rootDir = fs.dirs.put(&fs.root.dir, int(host.Root()))
 	return fs, nil
@@ -121,7 +130,7 @@ func (fs *FileSystem) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bo
 		return err == unix.ENOENT
 	}
 	c, ok := child.(*inode)
-	if !ok || err != nil || identify(&st) != c.id {
+	if !ok || err != nil || fs.identify(&st) != c.id {
 		return false
 	}
 	fs.place(c, d, name)
@@ -169,7 +178,7 @@ func (fs *FileSystem) walk(parent *descriptor, n *inode) (*descriptor, error) {
 		return nil, err
 	}
 	st, err := fs.host.Stat(dir, "")
-	if err == nil && identify(&st) != n.id {
+	if err == nil && fs.identify(&st) != n.id {
 		err = unix.ESTALE
 	}
 	if err != nil {

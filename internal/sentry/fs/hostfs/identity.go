@@ -4,7 +4,8 @@ import "golang.org/x/sys/unix"
 
 // identity is who a host inode is. Inode numbers are given again soon after a
 // file is removed, so the birth time is part of it, where the host's file
-// system keeps one.
+// system keeps one. An overlay keeps none: what is copied up when it is first
+// changed stays the same file under the same number, with the copy's birth.
 type identity struct {
 	devMajor, devMinor uint32
 	ino                uint64
@@ -16,12 +17,12 @@ type identity struct {
 	mount uint64
 }
 
-func identify(st *unix.Statx_t) identity {
+func (fs *FileSystem) identify(st *unix.Statx_t) identity {
 	id := identity{
 		devMajor: st.Dev_major, devMinor: st.Dev_minor, ino: st.Ino,
 		kind: st.Mode & unix.S_IFMT,
 	}
-	if st.Mask&unix.STATX_BTIME != 0 {
+	if st.Mask&unix.STATX_BTIME != 0 && !(fs.copiesUp && st.Mnt_id == fs.mount) {
 		id.birth, id.birthNsec = st.Btime.Sec, st.Btime.Nsec
 	}
 	if st.Mask&unix.STATX_MNT_ID != 0 {

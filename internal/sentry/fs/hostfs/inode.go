@@ -158,7 +158,7 @@ func (n *inode) stat() (st unix.Statx_t, err error) {
 		return st, err
 	}
 	defer n.fs.dirs.release(h)
-	if st, err = n.fs.host.Stat(Dir(h.fd), name); err == nil && identify(&st) != n.id {
+	if st, err = n.fs.host.Stat(Dir(h.fd), name); err == nil && n.fs.identify(&st) != n.id {
 		err = unix.ESTALE
 	}
 	return st, err
@@ -214,7 +214,7 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 	if !n.seenLately() {
 		if st, err := n.fs.host.Stat(Dir(h.fd), name); err != nil {
 			return nil, err
-		} else if identify(&st) != n.id {
+		} else if n.fs.identify(&st) != n.id {
 			return nil, unix.ESTALE
 		}
 	}
@@ -223,7 +223,7 @@ func (n *inode) openFile(access int) (*descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if identify(&st) != n.id {
+	if n.fs.identify(&st) != n.id {
 		unix.Close(fd)
 		return nil, unix.ESTALE
 	}
@@ -379,7 +379,7 @@ func (n *inode) Readlink(vfs.Caller) (string, error) {
 		return "", err
 	}
 	// Keep it only if it is surely this link's.
-	if st, err := n.fs.host.Stat(Dir(h.fd), name); err != nil || identify(&st) != n.id {
+	if st, err := n.fs.host.Stat(Dir(h.fd), name); err != nil || n.fs.identify(&st) != n.id {
 		return "", unix.ESTALE
 	}
 	n.mu.Lock()

@@ -33,7 +33,7 @@ func (n *inode) find(h *descriptor, name string) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	child := n.fs.inodeOf(identify(&st), uint32(st.Mode))
+	child := n.fs.inodeOf(n.fs.identify(&st), uint32(st.Mode))
 	n.fs.place(child, n, name)
 	child.remember(&st, asked)
 	if n.crosses(child) {
@@ -151,7 +151,7 @@ func (n *inode) Link(name string, target vfs.Inode) error {
 	if err != nil {
 		return err
 	}
-	if identify(&st) != t.id {
+	if n.fs.identify(&st) != t.id {
 		return unix.ESTALE
 	}
 	n.changed()
@@ -243,5 +243,5 @@ func (fs *FileSystem) known(h *descriptor, name string) *inode {
 	if err != nil {
 		return nil
 	}
-	return fs.table.Find(identify(&st))
+	return fs.table.Find(fs.identify(&st))
 }
