@@ -69,6 +69,24 @@ func TestLabelsNeedTheirModule(t *testing.T) {
 	}
 }
 
+func TestAppArmorProfileThatIsNotLoaded(t *testing.T) {
+	if !apparmorEnabled() {
+		t.Skip("AppArmor is not enabled on this host")
+	}
+	s := Settings{Process: &specs.Process{ApparmorProfile: "coffer-test-no-such-profile"}}
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+	_, err := run(t, &task{Settings: s, Steps: []string{"labels"}}, 0)
+	if err == nil || !strings.Contains(err.Error(), "process.apparmorProfile") || !strings.Contains(err.Error(), "may not be loaded") {
+		t.Errorf("error %v, want one that says that the profile may not be loaded", err)
+	}
+	s.Process.ApparmorProfile = unconfined
+	if shown, err := run(t, &task{Settings: s, Steps: []string{"labels", "become"}}, 0); err != nil || shown.AppArmor != unconfined {
+		t.Errorf("unconfined: %+v, %v", shown, err)
+	}
+}
+
 func TestSysctlsAreRefusedByTheirNamespaces(t *testing.T) {
 	namespaces := func(types ...specs.LinuxNamespaceType) []specs.LinuxNamespace {
 		var out []specs.LinuxNamespace

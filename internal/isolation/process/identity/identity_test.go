@@ -96,6 +96,7 @@ type shown struct {
 	Keyring  string
 	Sysctl   map[string]string
 	Memory   int
+	AppArmor string
 	Seccomp  string
 	Warnings string `json:"-"`
 }
@@ -127,6 +128,8 @@ func show() {
 		data, _ := os.ReadFile("/proc/sys/" + name)
 		s.Sysctl[name] = strings.TrimSpace(string(data))
 	}
+	data, _ = os.ReadFile("/proc/self/attr/apparmor/current")
+	s.AppArmor = strings.TrimSpace(string(data))
 	mode := int32(-1)
 	unix.RawSyscall6(unix.SYS_GET_MEMPOLICY, uintptr(pointer(&mode)), 0, 0, 0, 0, 0)
 	s.Memory = int(mode)

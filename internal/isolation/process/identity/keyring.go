@@ -28,10 +28,10 @@ func (s *Settings) Keyring() error {
 		return fmt.Errorf("giving the container a session keyring: %w (or keep the caller's, with --no-new-keyring)", err)
 	}
 	if label := s.Process.SelinuxLabel; label != "" {
-		if err := writeAttr("keycreate", label); err != nil {
+		if err := writeAttr(label, "keycreate"); err != nil {
 			return fail(fmt.Errorf("labelling it %q: %w", label, err))
 		}
-		defer writeAttr("keycreate", "")
+		defer writeAttr("", "keycreate")
 	}
 	id, err := unix.KeyctlJoinSessionKeyring("_ses." + s.ID)
 	switch {

@@ -49,20 +49,17 @@ func selinuxEnabled() bool {
 // Labels has the program start under its AppArmor profile or SELinux label.
 func (s *Settings) Labels() error {
 	if profile := s.Process.ApparmorProfile; profile != "" && (profile != unconfined || apparmorEnabled()) {
-		err := writeAttr("apparmor/exec", "exec "+profile)
-		if errors.Is(err, os.ErrNotExist) {
-			// Before Linux 5.8 the file that all modules share.
-			err = writeAttr("exec", "exec "+profile)
-			if errors.Is(err, unix.ENOENT) {
-				err = fmt.Errorf("%w: the profile may not be loaded; see aa-status(8)", err)
-			}
+		// Before Linux 5.8 there was only the file that all modules share.
+		err := writeAttr("exec "+profile, "apparmor/exec", "exec")
+		if errors.Is(err, unix.ENOENT) {
+			err = fmt.Errorf("%w: the profile may not be loaded; see aa-status(8)", err)
 		}
 		if err != nil {
 			return fmt.Errorf("setting process.apparmorProfile to %q: %w", profile, err)
 		}
 	}
 	if label := s.Process.SelinuxLabel; label != "" {
-		if err := writeAttr("exec", label); err != nil {
+		if err := writeAttr(label, "exec"); err != nil {
 			return fmt.Errorf("setting process.selinuxLabel to %q: %w", label, err)
 		}
 	}
@@ -70,9 +67,17 @@ func (s *Settings) Labels() error {
 }
 
 // writeAttr writes an attribute of the calling thread for security modules:
-// proc_pid_attr(5). The file is surely procfs's.
-func writeAttr(name, value string) error {
-	f, err := rootfs.OpenProc("thread-self/attr/"+name, unix.O_WRONLY)
+// proc_pid_attr(5), by the first of the names that is there. The file is surely
+// procfs's.
+func writeAttr(value string, names ...string) error {
+	var f *os.File
+	var err error
+	for _, name := range names {
+		f, err = rootfs.OpenProc("thread-self/attr/"+name, unix.O_WRONLY)
+		if !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
