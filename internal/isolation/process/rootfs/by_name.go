@@ -3,6 +3,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,7 @@ func (m byName) bind(source source, at place, a *attributes) (int, error) {
 	}
 	err := withProc(func() error { return unix.Mount(fdName(source.fd), fdName(at.fd), "", flags, "") })
 	if err != nil {
-		return -1, because(err, append(attachCures, cloneCures...)...)
+		return -1, because(err, append(slices.Clone(cloneCures), attachCures...)...)
 	}
 	fd, err := mounted(at)
 	if err != nil {

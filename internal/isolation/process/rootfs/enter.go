@@ -59,12 +59,11 @@ func rootPropagation(linux *specs.Linux) (uint, error) {
 // tells the old root's mounts from the new one's by their paths.
 func (r *Root) mountRoot() error {
 	name := hostPath(r.cfg.Bundle, r.cfg.Spec.Root.Path)
-	s := source{fd: -1, recursive: true}
-	if f := r.cfg.Sources[RootSource]; f != nil {
-		s.fd, s.detached = int(f.Fd()), true
-	}
 	at, err := unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
-	if s.detached && !r.cfg.NoPivot && (err == unix.EACCES || err == unix.ENOENT) {
+	s := source{fd: at, recursive: true}
+	donated := r.cfg.Sources[RootSource]
+	if donated != nil && !r.cfg.NoPivot && (err == unix.EACCES || err == unix.ENOENT) {
+		s = source{fd: int(donated.Fd()), detached: true}
 		name = "/"
 		at, err = unix.Open(name, pathFlags|unix.O_DIRECTORY, 0)
 	}
@@ -75,9 +74,6 @@ func (r *Root) mountRoot() error {
 			cure{unix.EACCES, "the user that the container's root is on the host may not go there"})
 	}
 	defer unix.Close(at)
-	if !s.detached {
-		s.fd = at
-	}
 	var a attributes
 	p, err := rootPropagation(r.linux)
 	if err != nil {

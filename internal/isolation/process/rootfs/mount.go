@@ -3,6 +3,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,20 +45,51 @@ func isMapped(m *specs.Mount, o *options) bool {
 
 // bind makes a bind mount.
 func (r *Root) bind(i int, dest string, m *specs.Mount, o *options) error {
-	var s source
-	if f := r.cfg.Sources[i]; f != nil {
-		s = source{fd: int(f.Fd()), detached: true}
-	} else {
-		if isMapped(m, o) {
-			return errors.New("an ID-mapped mount must be made by the runtime outside the container, and was not")
+	donated := r.cfg.Sources[i]
+	if donated != nil && !isMapped(m, o) {
+		// What was mounted before the user namespace has its attributes locked
+		// in this mount namespace, but not if it was donated: then a container
+		// could write to what the host has mounted read-only.
+		if fd, ok := openSame(hostPath(r.cfg.Bundle, m.Source), donated); ok {
+			err := r.bindSource(source{fd: fd, recursive: o.recursive}, dest, m, o)
+			unix.Close(fd)
+			if !errors.Is(err, unix.EINVAL) {
+				return err
+			}
+			// What is below must not be uncovered, and need not be by the parent.
 		}
-		fd, err := openSource(r.cfg.Bundle, m.Source)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		s = source{fd: fd, recursive: o.recursive}
 	}
+	if donated != nil {
+		return r.bindSource(source{fd: int(donated.Fd()), detached: true}, dest, m, o)
+	}
+	if isMapped(m, o) {
+		return errors.New("an ID-mapped mount must be made by the runtime outside the container, and was not")
+	}
+	fd, err := openSource(r.cfg.Bundle, m.Source)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return r.bindSource(source{fd: fd, recursive: o.recursive}, dest, m, o)
+}
+
+// openSame opens what a donated mount is a copy of, if it is in reach and the
+// same still.
+func openSame(name string, donated *os.File) (int, bool) {
+	fd, err := unix.Open(name, pathFlags, 0)
+	if err != nil {
+		return -1, false
+	}
+	var own, other unix.Stat_t
+	if unix.Fstat(fd, &own) != nil || unix.Fstat(int(donated.Fd()), &other) != nil || own.Dev != other.Dev || own.Ino != other.Ino {
+		unix.Close(fd)
+		return -1, false
+	}
+	return fd, true
+}
+
+// bindSource binds one of the spec's sources.
+func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *options) error {
 	isProc, err := isProcRoot(s.fd)
 	if err != nil {
 		return err

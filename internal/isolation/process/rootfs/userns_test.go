@@ -82,32 +82,76 @@ func TestLockedAttributes(t *testing.T) {
 				if err := errors.Join(
 					unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""),
 					unix.Mount("x", dir, "tmpfs", unix.MS_NOSUID, ""),
+					os.Mkdir(dir+"/below", 0o755),
+					unix.Mount("x", dir+"/below", "tmpfs", unix.MS_NODEV, ""),
 				); err != nil {
 					t.Error(err)
 					return
 				}
 				t.Setenv("LOCKED", dir)
-				runInside(t, userAttr(newUser))
+				holder, userns := newUserNamespace(t)
+				defer holder()
+				spec := inUserNamespace(newSpec(lockedMounts(dir)...))
+				spec.Root.Path = dir // which stays here
+				sources, err := OpenSources(spec, "/", userns)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer closeSources(sources)
+				runInside(t, userAttr(newUser), sources[1], sources[2])
 			})
 		})
 	}
 }
 
+// lockedMounts is, after /proc, a bind mount of all and one of the top alone,
+// which init cannot make since it would uncover what is below.
+func lockedMounts(source string) []specs.Mount {
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc"},
+		{Destination: "/all", Source: source, Options: []string{"rbind", "ro"}},
+		{Destination: "/top", Source: source, Options: []string{"bind", "ro"}},
+	}
+}
+
 // bindLocked is what TestLockedAttributes does in the user namespace.
 func bindLocked(t *testing.T, by, source string) {
+	donated := map[int]*os.File{1: os.NewFile(3, "all"), 2: os.NewFile(4, "top")}
 	inside(t, newUser)
 	if by == "names" {
 		refuseMountAPI(t)
+		donated = nil
 	}
 	bundle := newBundle(t)
-	bind := func(options ...string) specs.Mount {
-		return specs.Mount{Destination: "/m", Source: source, Options: append(options, "bind")}
-	}
-	_, err := Prepare(&Config{Spec: inUserNamespace(newSpec(bind("suid"))), Bundle: bundle})
+	_, err := Prepare(&Config{Bundle: bundle, Spec: inUserNamespace(newSpec(
+		specs.Mount{Destination: "/m", Source: source, Options: []string{"rbind", "suid"}}))})
 	wantError(t, err, `mounts[0] "/m"`, "locked")
-	enter(t, bundle, inUserNamespace(newSpec(specs.Mount{Destination: "/proc", Type: "proc"}, bind("ro"))))
-	if got := mountAt(t, "/m").describe(); !strings.HasPrefix(got, "tmpfs ro,nosuid,") {
-		t.Errorf("/m is %s", got)
+	_, err = Prepare(&Config{Bundle: bundle, Spec: inUserNamespace(newSpec(lockedMounts(source)[2]))})
+	wantError(t, err, `mounts[0] "/top"`, "bind it with rbind")
+	spec := inUserNamespace(newSpec(lockedMounts(source)...))
+	if donated == nil {
+		spec.Mounts = spec.Mounts[:2]
+	}
+	r, err := Prepare(&Config{Bundle: bundle, Spec: spec, Sources: donated})
+	if err == nil {
+		err = errors.Join(r.Enter(), r.Finish())
+		r.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range spec.Mounts[1:] {
+		if got := mountAt(t, m.Destination).describe(); !strings.HasPrefix(got, "tmpfs ro,nosuid,") {
+			t.Errorf("%s is %s", m.Destination, got)
+		}
+	}
+	if got := mountAt(t, "/all/below").describe(); !strings.HasPrefix(got, "tmpfs rw,nodev,") {
+		t.Errorf("/all/below is %s", got)
+	}
+	// This is what the container could do, if it had the right.
+	if err := unix.Mount("", "/all", "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != unix.EPERM {
+		t.Errorf("lifting nosuid of /all: %v", err)
 	}
 }
 
