@@ -118,13 +118,21 @@ func (s *Store) measurable(id string) (*Container, error) {
 }
 
 func (c *Container) measure(show func(Event) error) error {
-	group, err := c.cgroup()
+	wall, it, err := c.behind()
 	if err != nil {
 		return err
 	}
-	stats, err := group.Stats()
+	stats, err := it.Cgroup.Stats()
 	if err != nil {
 		return fmt.Errorf("container %s: %w", c.ID, err)
 	}
-	return show(Event{Type: "stats", ID: c.ID, Data: usage(stats)})
+	data := usage(stats)
+	told, err := wall.Usage(it)
+	if err != nil {
+		return fmt.Errorf("container %s: measuring what it uses: %w", c.ID, err)
+	}
+	if told != nil {
+		data.correct(told)
+	}
+	return show(Event{Type: "stats", ID: c.ID, Data: data})
 }

@@ -352,4 +352,8 @@ func reap(p isolation.PID) unix.WaitStatus {
 
 func (w *fakeWall) HostResources(r *specs.LinuxResources) *specs.LinuxResources { return r }
 
+func (w *fakeWall) CheckPause(*isolation.Container) error { return nil }
+
+func (w *fakeWall) Usage(*isolation.Container) (*isolation.Usage, error) { return nil, nil }
+
 func (w *fakeWall) Update(*isolation.Container, *specs.LinuxResources) error { return nil }

@@ -20,11 +20,14 @@ func (s *Store) Pause(id string) error {
 	if status != specs.StateRunning && status != specs.StateCreated {
 		return fmt.Errorf("%w: %s is %s, and only what runs can be paused", ErrNotRunning, id, status)
 	}
-	group, err := c.cgroup()
+	wall, it, err := c.behind()
 	if err != nil {
 		return err
 	}
-	if err := group.Freeze(); err != nil {
+	if err := wall.CheckPause(it); err != nil {
+		return fmt.Errorf("container %s cannot be paused: %w", id, err)
+	}
+	if err := it.Cgroup.Freeze(); err != nil {
 		return fmt.Errorf("pausing container %s: %w", id, err)
 	}
 	return nil

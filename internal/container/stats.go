@@ -1,6 +1,8 @@
 package container
 
 import (
+	"coffer/internal/isolation"
+
 	"github.com/opencontainers/cgroups"
 )
 
@@ -110,6 +112,17 @@ func usage(s *cgroups.Stats) *Usage {
 		u.Hugetlb[size] = memoryEntry{Usage: h.Usage, Max: h.MaxUsage, Failcnt: h.Failcnt}
 	}
 	return u
+}
+
+// correct puts what the wall has measured in the place of what the host's cgroup
+// tells, which is about other processes.
+func (u *Usage) correct(by *isolation.Usage) {
+	u.PIDs.Current = by.Tasks
+	if !by.Shares {
+		return
+	}
+	u.CPU = cpuUsage{Usage: cpuTimes{Total: by.CPUUser + by.CPUSystem, Kernel: by.CPUSystem, User: by.CPUUser}}
+	u.Memory = memoryUsage{Usage: memoryEntry{Limit: u.Memory.Usage.Limit, Usage: by.Memory}}
 }
 
 func memoryOf(m cgroups.MemoryData) memoryEntry {

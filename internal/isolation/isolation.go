@@ -56,6 +56,12 @@ type Wall interface {
 	Exec(*Container, *Exec) (PID, error)
 	// Processes lists what runs in the container.
 	Processes(*Container) ([]Process, error)
+	// CheckPause says why freezing a container's cgroup on the host would not
+	// pause it.
+	CheckPause(*Container) error
+	// Usage measures what a living container uses of what its cgroup on the host
+	// does not tell; nil if the cgroup tells all.
+	Usage(*Container) (*Usage, error)
 	// Update tells a living container of changed limits, which its cgroup on the
 	// host has already.
 	Update(*Container, *specs.LinuxResources) error
@@ -128,6 +134,19 @@ type PID struct {
 	// Started is when it started, in clock ticks after boot (field 22 of
 	// proc_pid_stat(5)).
 	Started uint64 `json:"started"`
+}
+
+// Usage is what a container uses.
+type Usage struct {
+	// Tasks counts the container's own threads.
+	Tasks uint64
+	// Shares says that the host's cgroup holds nothing that the container uses,
+	// since others share what it runs in: then these tell.
+	Shares bool
+	// CPUUser and CPUSystem are processor time in nanoseconds.
+	CPUUser, CPUSystem uint64
+	// Memory is in bytes.
+	Memory uint64
 }
 
 // Process is one process in a container.

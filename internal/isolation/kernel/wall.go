@@ -105,6 +105,40 @@ func (wall) Processes(c *isolation.Container) ([]isolation.Process, error) {
 	return list, nil
 }
 
+// CheckPause implements isolation.Wall.
+func (wall) CheckPause(c *isolation.Container) error {
+	r, err := readRecord(c)
+	if err != nil {
+		return err
+	}
+	if !r.first() {
+		return fmt.Errorf("its processes run in the sandbox of container %s, whose kernel they share: pause that one, with all that is in it", r.Sandbox)
+	}
+	return nil
+}
+
+// Usage implements isolation.Wall. The cgroup counts the sentry's threads rather
+// than the guest's, and of a container in another's sandbox nothing but an
+// attendant.
+func (wall) Usage(c *isolation.Container) (*isolation.Usage, error) {
+	r, err := readRecord(c)
+	if err != nil {
+		return nil, err
+	}
+	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
+		return nil, nil // a sandbox that is frozen does not answer
+	}
+	reply, err := ask(c, &boot.Request{Op: boot.OpUsage}, answerPatience)
+	if err != nil {
+		return nil, err
+	}
+	u := reply.Usage
+	if u == nil {
+		return nil, errors.New("the sandbox was asked what its container uses, and told nothing")
+	}
+	return &isolation.Usage{Tasks: u.Tasks, Shares: !r.first(), CPUUser: u.User, CPUSystem: u.System, Memory: u.Memory}, nil
+}
+
 // Destroy implements isolation.Wall.
 func (wall) Destroy(c *isolation.Container) error {
 	r, err := readRecord(c)

@@ -61,6 +61,19 @@ func TestTwoContainers(t *testing.T) {
 		t.Errorf("the sandbox's processes: %+v, %v", list, err)
 	}
 
+	if u, err := New().Usage(b.Container); err != nil || u.Tasks != 1 || !u.Shares || u.Memory == 0 || u.CPUUser+u.CPUSystem == 0 {
+		t.Errorf("it uses %+v, %v", u, err)
+	}
+	if u, err := New().Usage(first.Container); err != nil || u.Tasks != 1 || u.Shares {
+		t.Errorf("the sandbox's uses %+v, %v", u, err)
+	}
+	if err := New().CheckPause(b.Container); err == nil || !strings.Contains(err.Error(), "container pod") {
+		t.Errorf("pausing one container of two: %v", err)
+	}
+	if err := New().CheckPause(first.Container); err != nil {
+		t.Errorf("pausing the sandbox: %v", err)
+	}
+
 	// Its end is its own affair.
 	if err := New().Signal(b.Container, unix.SIGKILL, false); err != nil {
 		t.Error(err)

@@ -157,5 +157,11 @@ func parseStat(line string) (p isolation.Process, err error) {
 // HostResources implements isolation.Wall: the cgroup enforces all limits.
 func (wall) HostResources(r *specs.LinuxResources) *specs.LinuxResources { return r }
 
+// CheckPause implements isolation.Wall: all processes are in the cgroup.
+func (wall) CheckPause(*isolation.Container) error { return nil }
+
+// Usage implements isolation.Wall: the cgroup tells all.
+func (wall) Usage(*isolation.Container) (*isolation.Usage, error) { return nil, nil }
+
 // Update implements isolation.Wall: there is nobody else to tell.
 func (wall) Update(*isolation.Container, *specs.LinuxResources) error { return nil }

@@ -7,6 +7,7 @@ const (
 	OpExec      = "exec"      // start another process in a container
 	OpAdd       = "add"       // make a container, up to its program
 	OpProcesses = "processes" // list a container's
+	OpUsage     = "usage"     // measure what a container uses
 	OpDestroy   = "destroy"   // end all of a container
 	OpUpdate    = "update"    // change a container's limits
 	OpResize    = "resize"    // a terminal has a new size: on a held connection
@@ -45,8 +46,21 @@ type Reply struct {
 	// with Status as in waitpid(2).
 	Ended  bool `json:"ended,omitempty"`
 	Status int  `json:"status,omitempty"`
-	// Processes answer OpProcesses.
+	// Processes answer OpProcesses, Usage OpUsage.
 	Processes []ProcessInfo `json:"processes,omitempty"`
+	Usage     *Usage        `json:"usage,omitempty"`
+}
+
+// Usage is what a container uses.
+type Usage struct {
+	// Tasks counts threads.
+	Tasks uint64 `json:"tasks"`
+	// User and System are processor time in nanoseconds, of processes that have
+	// ended too.
+	User   uint64 `json:"user"`
+	System uint64 `json:"system"`
+	// Memory is in bytes.
+	Memory uint64 `json:"memory"`
 }
 
 // ProcessInfo is what there is to know of a process of a container. Numbers

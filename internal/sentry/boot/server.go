@@ -159,6 +159,9 @@ func (v *server) do(req *Request) (reply Reply, err error) {
 		c.update(req.Limits)
 	case OpProcesses:
 		reply.Processes = c.processes()
+	case OpUsage:
+		u := c.usage()
+		reply.Usage = &Usage{Tasks: uint64(u.Tasks), User: u.User, System: u.System, Memory: u.Memory}
 	case OpDestroy:
 		c.destroy()
 		v.mu.Lock()

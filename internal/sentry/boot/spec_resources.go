@@ -8,10 +8,17 @@ import (
 // limit gives a container that is being made its limits, and what shows them.
 func (c *container) limit(r Resources) {
 	c.resources = r
-	c.cgroup.SetView(sysfs.NewCgroup(c.limits, func() sysfs.Usage {
-		return usage(c.cgroup.ThreadGroups(), c.cgroup.Tasks())
-	}))
+	c.cgroup.SetView(sysfs.NewCgroup(c.limits, c.usage))
 	c.applyLocked()
+}
+
+// usage is what the container uses, and has used of processor time.
+func (c *container) usage() sysfs.Usage {
+	user, system := c.cgroup.CPUTime()
+	return sysfs.Usage{
+		Memory: kernel.MemoryUsed(c.cgroup.ThreadGroups()), Tasks: c.cgroup.Tasks(),
+		User: uint64(user), System: uint64(system),
+	}
 }
 
 // update changes limits. The host enforces those of memory and processor time;

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"sync/atomic"
+	"time"
 
 	"coffer/internal/sentry/vfs"
 
@@ -15,6 +16,8 @@ type Cgroup struct {
 	// tasks counts the threads, of which there may be maxTasks; 0 is no limit.
 	tasks, maxTasks atomic.Int64
 	cpus            atomic.Pointer[[]uint64]
+	// reaped are the processor times of processes that are gone; Kernel.mu guards it.
+	reaped cpuTimes
 	// view is set before there is a process.
 	view vfs.FileSystem
 }
@@ -80,6 +83,36 @@ func (c *Cgroup) ThreadGroups() []*ThreadGroup {
 		}
 	}
 	return list
+}
+
+// CPUTime is the processor time of all processes that are or were in the group, in
+// user and in system mode.
+func (c *Cgroup) CPUTime() (user, system time.Duration) {
+	c.k.mu.Lock()
+	total := c.reaped
+	var list []*ThreadGroup
+	for _, g := range c.k.groups {
+		if g.cgroup == c {
+			list = append(list, g)
+		}
+	}
+	c.k.mu.Unlock()
+	for _, g := range list {
+		u, s := g.CPUTime()
+		total.add(cpuTimes{int64(u), int64(s)})
+	}
+	return time.Duration(total.user), time.Duration(total.system)
+}
+
+// retireLocked keeps the times of a process that is about to be gone. Kernel.mu
+// is held. A nil group keeps none.
+func (c *Cgroup) retireLocked(g *ThreadGroup) {
+	if c == nil {
+		return
+	}
+	g.mu.Lock()
+	c.reaped.add(g.timesLocked())
+	g.mu.Unlock()
 }
 
 // Kill ends all processes in the group by SIGKILL, and those that they make
