@@ -155,11 +155,10 @@ func mounted(at place) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("opening the new mount: %w", err)
 	}
-	var before, after unix.Statx_t
-	err = errors.Join(
-		unix.Statx(at.fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &before),
-		unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &after))
-	if err == nil && (after.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 || before.Mnt_id == after.Mnt_id) {
+	before, _, err1 := mountOf(at.fd)
+	after, isRoot, err2 := mountOf(fd)
+	err = errors.Join(err1, err2)
+	if err == nil && (!isRoot || before == after) {
 		err = errors.New("something replaced the destination while it was mounted on: see that nothing else changes the container's files meanwhile")
 	}
 	return fd, closeIf(fd, err)

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inChroot is why no mount is found at the root.
+const inChroot = "/ is not a mount point: Coffer was started in a chroot(2); bind-mount its root on itself"
+
 // isolatePropagation sees to it that what is mounted here stays here. In a
 // new mount namespace all mounts are still peers of the host's.
 func (r *Root) isolatePropagation() error {
@@ -35,7 +38,7 @@ func (r *Root) isolatePropagation() error {
 	if err := r.mounter.change(fd, &a); err != nil {
 		return fmt.Errorf("keeping the container's mounts from the host: %w", because(err,
 			cure{unix.EPERM, "this needs CAP_SYS_ADMIN in the mount namespace's user namespace"},
-			cure{unix.EINVAL, "/ is not a mount point: coffer was started in a chroot(2); bind-mount its root on itself"}))
+			cure{unix.EINVAL, inChroot}))
 	}
 	return nil
 }
@@ -99,16 +102,23 @@ func (r *Root) privateMountOf(dir int) error {
 	}
 	defer func() { unix.Close(fd) }()
 	for {
-		var st unix.Statx_t
-		if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
+		_, isRoot, err := mountOf(fd)
+		if err != nil {
 			return err
 		}
-		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		if isRoot {
 			return r.mounter.change(fd, &attributes{propagation: []uint{unix.MS_PRIVATE}})
 		}
 		up, err := unix.Openat(fd, "..", pathFlags|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return err
+		}
+		same, err := sameFile(fd, up)
+		if err == nil && same {
+			err = fmt.Errorf("no mount contains it (%s)", inChroot)
+		}
+		if err != nil {
+			return closeIf(up, err)
 		}
 		unix.Close(fd)
 		fd = up

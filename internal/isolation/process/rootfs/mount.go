@@ -80,12 +80,18 @@ func openSame(name string, donated *os.File) (int, bool) {
 	if err != nil {
 		return -1, false
 	}
-	var own, other unix.Stat_t
-	if unix.Fstat(fd, &own) != nil || unix.Fstat(int(donated.Fd()), &other) != nil || own.Dev != other.Dev || own.Ino != other.Ino {
+	if same, err := sameFile(fd, int(donated.Fd())); err != nil || !same {
 		unix.Close(fd)
 		return -1, false
 	}
 	return fd, true
+}
+
+// sameFile reports whether two descriptors are of one file.
+func sameFile(a, b int) (bool, error) {
+	var x, y unix.Stat_t
+	err := errors.Join(unix.Fstat(a, &x), unix.Fstat(b, &y))
+	return x.Dev == y.Dev && x.Ino == y.Ino, err
 }
 
 // bindSource binds one of the spec's sources.
@@ -213,11 +219,11 @@ func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
 		return fmt.Errorf("finding what to remount: %w", because(err, cure{unix.ELOOP, "no symbolic link may lead there"}))
 	}
 	defer unix.Close(fd)
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+	_, isRoot, err := mountOf(fd)
+	if err != nil {
 		return err
 	}
-	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+	if !isRoot {
 		return errors.New("remounting it: nothing is mounted there: leave out the option remount, or list the mount before")
 	}
 	a := o.attributes

@@ -1,6 +1,10 @@
 package rootfs
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // mounter is one of the two ways in which Linux makes mounts: detached, by
 // descriptors (Linux 5.12), and else by mount(2), in place. Each returns a
@@ -58,6 +62,19 @@ func isDir(fd int) (bool, error) {
 		return false, err
 	}
 	return st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+}
+
+// mountOf returns the ID of the mount that fd lies in, and whether fd is its
+// root.
+func mountOf(fd int) (id uint64, isRoot bool, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, false, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 || st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return 0, false, errors.New("statx(2) tells nothing of mounts on this host: it must have Linux 5.8 or later")
+	}
+	return st.Mnt_id, st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 }
 
 // attachCures is what can be wrong when a mount is put in its place.

@@ -7,6 +7,10 @@
 // descriptor. So a symbolic link that somebody puts in the way, before or
 // meanwhile, leads to another place in the container at most.
 //
+// It needs Linux 5.8 and an unmasked openat2(2); recursive attributes and
+// ID-mapped mounts need Linux 5.12. What a host lacks is an error, or done by
+// mount(2) where that is no weaker.
+//
 // It knows nothing of processes: package process calls it from the
 // container's init, in this order:
 //

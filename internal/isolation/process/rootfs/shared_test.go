@@ -190,3 +190,26 @@ func TestIDMapErrors(t *testing.T) {
 	_, err := Prepare(&Config{Bundle: bundle, Spec: newSpec(specs.Mount{Destination: "/x", Source: "data", Options: []string{"bind", "idmap"}})})
 	wantError(t, err, `mounts[0] "/x"`, "ID-mapped")
 }
+
+// TestChroot is started where / is no mount point.
+func TestChroot(t *testing.T) {
+	for _, value := range []string{"", "shared"} {
+		t.Run("propagation "+value, func(t *testing.T) {
+			bothWays(t, 0, func(t *testing.T) {
+				top := newBundle(t)
+				makeDirs(t, top+"/jail/proc", top+"/jail/bundle/rootfs")
+				if err := errors.Join(
+					unix.Mount("proc", top+"/jail/proc", "proc", 0, ""),
+					unix.Chroot(top+"/jail"),
+					unix.Chdir("/"),
+				); err != nil {
+					t.Fatal(err)
+				}
+				spec := newSpec()
+				spec.Linux.RootfsPropagation = value
+				_, err := Prepare(&Config{Spec: spec, Bundle: "/bundle"})
+				wantError(t, err, "chroot")
+			})
+		})
+	}
+}
