@@ -24,7 +24,6 @@ func TestProcessLimit(t *testing.T) {
 		t.Skip("needs root, whose sentries have stubs of another user")
 	}
 	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{limitName}, Dir: "/", SysProcAttr: Namespaces()}
-	cmd.SysProcAttr.Pdeathsig = 0 // as in runProbe
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		t.Skipf("this host does not let namespaces be made: %v", err)

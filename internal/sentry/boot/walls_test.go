@@ -29,6 +29,7 @@ const (
 	fdRoot   = 5
 	fdBind   = 6
 	fdFile   = 10 // the directory of a file that is bound alone
+	fdServer = 11 // a listening socket
 )
 
 const probeName = "coffer-probe"
@@ -290,6 +291,9 @@ func probe() error {
 			Process: Process{Args: []string{"/init"}, Cwd: "/", Console: -1, Stdio: [3]int{7, 8, 9}},
 		},
 	}
+	if os.Getenv("SERVED") != "" {
+		box.ID, box.Server = "probe", &Server{Listener: fdServer}
+	}
 	refusal := unix.SECCOMP_RET_ERRNO | uint32(refused)
 	if os.Getenv("LAST") != "" {
 		refusal = endsSentry
@@ -359,14 +363,19 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 		open(os.DevNull, unix.O_RDWR)
 	}
 	open(filepath.Join(dir, "files"), unix.O_PATH)
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := os.NewFile(uintptr(socket), "server")
+	defer server.Close()
+	files = append(files, server)
 	var stderr strings.Builder
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{probeName}, Dir: "/",
 		Env:    append(env, fmt.Sprintf("HOST_PID=%d", os.Getpid())),
 		Stderr: &stderr, ExtraFiles: files, SysProcAttr: Namespaces(),
 	}
-	// It dies with the thread that starts it, which other goroutines might end.
-	cmd.SysProcAttr.Pdeathsig = 0
 	if err := cmd.Start(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		t.Skipf("this host does not let namespaces be made: %v", err)
 	} else if err != nil {
@@ -392,29 +401,38 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestWalls makes all attempts from inside of a sentry of each platform.
+// TestWalls makes all attempts from inside of a sentry of each platform, and of
+// one that serves the commands of a container runtime.
 func TestWalls(t *testing.T) {
 	for _, intercept := range Platforms() {
-		t.Run(intercept, func(t *testing.T) {
-			b, stderr, err := runProbe(t, "INTERCEPT="+intercept)
-			var r report
-			if jerr := json.Unmarshal(b, &r); err != nil || jerr != nil {
-				t.Fatalf("%v, %v; report %q:\n%s", err, jerr, b, stderr)
-			}
-			list := attempts(os.Getpid())
-			if len(r.Errnos) != len(list) {
-				t.Fatalf("%d attempts were made of %d", len(r.Errnos), len(list))
-			}
-			for i, a := range list {
-				if a.name == "ptrace" && intercept == "ptrace" {
-					a.want = unix.ESRCH // nobody but stubs is in sight
-				}
-				if r.Errnos[i] != a.want {
-					t.Errorf("%s: errno %d (%v), want %d (%v)", a.name, r.Errnos[i], r.Errnos[i], a.want, a.want)
-				}
-			}
-		})
+		testWalls(t, intercept, "")
 	}
+	testWalls(t, Platforms()[0], "SERVED=1")
+}
+
+func testWalls(t *testing.T, intercept, served string) {
+	t.Run(intercept+served, func(t *testing.T) {
+		b, stderr, err := runProbe(t, "INTERCEPT="+intercept, served)
+		var r report
+		if jerr := json.Unmarshal(b, &r); err != nil || jerr != nil {
+			t.Fatalf("%v, %v; report %q:\n%s", err, jerr, b, stderr)
+		}
+		list := attempts(os.Getpid())
+		if len(r.Errnos) != len(list) {
+			t.Fatalf("%d attempts were made of %d", len(r.Errnos), len(list))
+		}
+		for i, a := range list {
+			if a.name == "ptrace" && intercept == "ptrace" {
+				a.want = unix.ESRCH // nobody but stubs is in sight
+			}
+			if a.name == "recvmsg" && served != "" {
+				a.want = unix.ENOTSOCK
+			}
+			if r.Errnos[i] != a.want {
+				t.Errorf("%s: errno %d (%v), want %d (%v)", a.name, r.Errnos[i], r.Errnos[i], a.want, a.want)
+			}
+		}
+	})
 }
 
 // TestForbiddenCall makes a call that the filter does not have: the sentry ends.
