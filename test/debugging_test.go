@@ -77,3 +77,74 @@ func TestDebugging(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) { p.test(t) })
 	}
 }
+
+// coreScript has a program with two threads crash behind a wall, and a debugger
+// look at what is left. Natively the host says what becomes of core dumps.
+const coreScript = `
+cd /tmp; ulimit -c unlimited; cat >crash.c <<'X'
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+static pthread_barrier_t b;
+static char *heap;
+static int counter = 42;
+static void *worker(void *a) { pthread_barrier_wait(&b); pthread_barrier_wait(&b); return a; }
+static int deep(int n) {
+	char local[16];
+	snprintf(local, sizeof local, "level %d", n);
+	if (n == 0)
+		*(volatile int *)8 = 1;
+	return deep(n - 1) + local[0];
+}
+int main(void) {
+	pthread_t t;
+	pthread_barrier_init(&b, 0, 2);
+	pthread_create(&t, 0, worker, 0);
+	pthread_barrier_wait(&b);
+	heap = strdup("on the heap");
+	counter++;
+	return deep(2);
+}
+X
+gcc -g -O0 -pthread -o crash crash.c && ./crash; echo "status $?"; stat -c '%a %U' core
+gdb -q -nx -batch -ex 'set debuginfod enabled off' -ex bt -ex 'print counter' -ex 'print heap' -ex 'print $_siginfo._sifields._sigfault.si_addr' \
+	-ex 'up' -ex 'print (char *)local' -ex 'thread apply all -s -q frame function worker' ./crash core 2>/dev/null |
+	grep -E '^(Program terminated|\$|#[1-9] .*(deep|main|worker) \()' | sed -E 's/0x[0-9a-f]{5,}( in )?/PTR /g; s/ at .*//; s/#.*worker/worker/'
+rm core; ulimit -c 8; ./crash; stat -c %s core
+rm core; echo 'crash.%e.%p.%s' >/proc/sys/kernel/core_pattern; ulimit -c 100; (exec ./crash); ls crash.crash.* | sed 's/[0-9]*[.]11/PID.11/'
+echo '|/bin/cat' >/proc/sys/kernel/core_pattern; ./crash; ls core 2>/dev/null; cat /proc/sys/kernel/core_pattern
+`
+
+const coreOutput = `status 139
+600 root
+Program terminated with signal SIGSEGV, Segmentation fault.
+#1  PTR deep (n=1)
+#2  PTR deep (n=2)
+#3  PTR main ()
+$1 = 43
+$2 = PTR  "on the heap"
+$3 = (void *) 0x8
+#1  PTR deep (n=1)
+$4 = PTR  "level 1"
+worker (a=0x0)
+8192
+crash.crash.PID.11
+|/bin/cat
+`
+
+func TestCoreDump(t *testing.T) {
+	for _, n := range []string{"bash", "gcc", "gdb"} {
+		if _, err := exec.LookPath(n); err != nil {
+			t.Skipf("%s is not installed", n)
+		}
+	}
+	for _, w := range kernelWalls {
+		t.Run(w.name, func(t *testing.T) {
+			argv := append(append([]string{coffer(t)}, w.args...), "--cwd", "/", "--", "bash", "-c", coreScript)
+			r := run(t, 10*time.Minute, "/", "", argv...)
+			if r.stdout != coreOutput {
+				t.Errorf("exit status %d; output:\n%s\nwant:\n%s\nerrors:\n%s", r.code, tail(r.stdout), coreOutput, tail(r.stderr))
+			}
+		})
+	}
+}

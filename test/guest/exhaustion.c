@@ -233,6 +233,36 @@ TEST(core_dump_is_told) {
 	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); abort());
 	EQUAL(WTERMSIG(s), SIGABRT);
 	EQUAL(!!WCOREDUMP(s), dumps);
+	if (dumps) {
+		/* A file for the user alone, and SIGCHLD tells. */
+		struct stat st;
+		siginfo_t i;
+		pid_t k = OK(fork());
+		if (k == 0) {
+			OK(mkdir("of-a-child", 0755));
+			OK(chdir("of-a-child"));
+			setrlimit(RLIMIT_CORE, &r);
+			abort();
+		}
+		OK(waitid(P_PID, k, &i, WEXITED));
+		EQUAL(i.si_code, CLD_DUMPED);
+		EQUAL(i.si_status, SIGABRT);
+		char name[64];
+		snprintf(name, sizeof name, "of-a-child/core.%d", (int)k);
+		if (stat(name, &st))
+			OK(stat("of-a-child/core", &st));
+		EQUAL(st.st_mode, S_IFREG | 0600);
+		CHECK(st.st_size > 4096);
+		/* What is there and has another name is not written over. */
+		OK(unlink("of-a-child/core") == 0 || unlink(name) == 0 ? 0 : -1);
+		unlink("core");
+		close(OK(open("precious", O_CREAT | O_WRONLY, 0644)));
+		OK(link("precious", "core"));
+		s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); abort());
+		EQUAL(WTERMSIG(s), SIGABRT);
+		OK(stat("precious", &st));
+		EQUAL(st.st_size, 0);
+	}
 	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); raise(SIGTERM));
 	EQUAL(s, SIGTERM);
 	s = IN_CHILD(OK(setrlimit(RLIMIT_CORE, &r)); OK(syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 0)); abort());

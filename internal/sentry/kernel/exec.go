@@ -18,30 +18,9 @@ import (
 // process is being ended by another thread.
 func (t *Task) BeginExec() error {
 	k, g := t.k, t.group
-	g.mu.Lock()
-	if t.killed || g.exec != nil {
-		g.mu.Unlock()
-		return unix.EAGAIN
+	if err := t.endOthers(nil); err != nil {
+		return err
 	}
-	if len(g.threads) > 1 {
-		alone := make(chan struct{})
-		g.exec, g.execAlone = t, alone
-		for _, o := range g.threads {
-			if o != t {
-				o.killed = true
-				o.kickLocked()
-			}
-		}
-		g.mu.Unlock()
-		err := t.BlockKillable(alone)
-		g.mu.Lock()
-		g.exec, g.execAlone = nil, nil
-		if err != nil {
-			g.mu.Unlock()
-			return err
-		}
-	}
-	g.mu.Unlock()
 
 	t.ptrace.formerTID = t.TID()
 	k.mu.Lock()
@@ -61,6 +40,35 @@ func (t *Task) BeginExec() error {
 	}
 	t.clearTID = 0
 	return nil
+}
+
+// endOthers ends all other threads of the process, and waits for that; they leave
+// their state for dump, if there is one. EAGAIN if another thread is about to do
+// so, or to end the process.
+func (t *Task) endOthers(dump *coreDump) error {
+	g := t.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.killed || g.exec != nil {
+		return unix.EAGAIN
+	}
+	g.dump = dump
+	if len(g.threads) == 1 {
+		return nil
+	}
+	alone := make(chan struct{})
+	g.exec, g.execAlone = t, alone
+	for _, o := range g.threads {
+		if o != t {
+			o.killed = true
+			o.kickLocked()
+		}
+	}
+	g.mu.Unlock()
+	err := t.BlockKillable(alone)
+	g.mu.Lock()
+	g.exec, g.execAlone = nil, nil
+	return err
 }
 
 // becomeLeaderLocked gives the only thread the process's number, which its

@@ -34,6 +34,7 @@ func (g *ThreadGroup) end(status ExitStatus) {
 // before anyone can learn that it ended.
 func (t *Task) exit() {
 	t.ptraceEnd()
+	t.leaveCore()
 	if t.mem != nil {
 		if t.mem.Users() > 1 {
 			t.dropRseq()
@@ -266,6 +267,9 @@ func (g *ThreadGroup) endInfo(p *ThreadGroup) *abi.Siginfo {
 // signal.
 func endOf(s ExitStatus) (code, status int32) {
 	if sig := s.Signal(); sig != 0 {
+		if s.CoreDumped() {
+			return abi.CLD_DUMPED, sig
+		}
 		return abi.CLD_KILLED, sig
 	}
 	return abi.CLD_EXITED, s.Code()
@@ -373,7 +377,6 @@ func (g *ThreadGroup) reapLocked(account bool) {
 		return
 	}
 	g.reaped = true
-	g.cgroup.retireLocked(g)
 	if g.leader.ptrace.tracer != nil {
 		g.leader.untraceLocked(0)
 	}

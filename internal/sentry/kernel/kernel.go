@@ -97,6 +97,8 @@ type Kernel struct {
 	initial       *Namespaces
 	namespaces    atomic.Int64
 	lastNamespace atomic.Uint64
+	core          corePattern
+
 	// memoryLimit is what the guest is told, in bytes; 0 is no limit.
 	memoryLimit atomic.Uint64
 
@@ -123,6 +125,7 @@ func New(c Config) *Kernel {
 	}
 	k.initial = k.initialNamespaces()
 	k.pids = k.initial.PIDForChildren
+	k.core.pattern = defaultCorePattern
 	return k
 }
 

@@ -327,7 +327,7 @@ func (t *Task) obey(verdict uint32, match *seccompFilter, d bpf.Data) (v uintptr
 		}
 		fallthrough
 	default:
-		t.group.end(Signaled(int32(unix.SIGSYS), false))
+		t.group.end(Signaled(int32(unix.SIGSYS), t.dumpCore(seccompSignal(&d, data))))
 	}
 	return v, true, err
 }

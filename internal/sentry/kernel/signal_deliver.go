@@ -71,14 +71,14 @@ func (t *Task) deliver(info *abi.Siginfo) {
 	case abi.SIG_IGN:
 		return
 	case abi.SIG_DFL:
-		t.defaultAction(sig)
+		t.defaultAction(info)
 	default:
 		t.runHandler(info, &act)
 	}
 }
 
-func (t *Task) defaultAction(sig int32) {
-	g := t.group
+func (t *Task) defaultAction(info *abi.Siginfo) {
+	g, sig := t.group, info.Signo
 	if ignoredSignals.Has(sig) {
 		return
 	}
@@ -97,12 +97,11 @@ func (t *Task) defaultAction(sig int32) {
 		return
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isProtected() && sig != int32(unix.SIGKILL) {
-		return
+	protected := g.isProtected() && sig != int32(unix.SIGKILL)
+	g.mu.Unlock()
+	if !protected {
+		g.end(Signaled(sig, coreSignals.Has(sig) && t.dumpCore(info)))
 	}
-	// No core file is ever written, so the status never says so.
-	g.endLocked(Signaled(sig, false))
 }
 
 // runHandler has the guest run its handler next.

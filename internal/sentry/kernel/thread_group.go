@@ -66,10 +66,12 @@ type ThreadGroup struct {
 	deaths int
 	// unprotected says that a fault is to end PID 1 although it is protected.
 	unprotected bool
-	// exec is the thread that is ending all others to run a new program, and
-	// execAlone is where it waits for that.
+	// exec is the thread that is ending all others, to run a new program or to
+	// leave a core dump, and execAlone is where it waits for that.
 	exec      *Task
 	execAlone chan struct{}
+	// dump, if not nil, gets the state of threads that end.
+	dump *coreDump
 
 	// deadTimes are the times of threads that have ended, childTimes those of
 	// children that were waited for. Nanoseconds.

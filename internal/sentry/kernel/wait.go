@@ -136,10 +136,8 @@ func (g *ThreadGroup) reportLocked(options uint32) (n notice) {
 		if options&WEXITED == 0 {
 			return n
 		}
-		if s := g.exitStatus.Signal(); s != 0 {
-			return notice{abi.CLD_KILLED, s}
-		}
-		return notice{abi.CLD_EXITED, g.exitStatus.Code()}
+		code, status := endOf(g.exitStatus)
+		return notice{code, status}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -45,8 +45,8 @@ func (v *values) set(ino uint64, s string) {
 }
 
 // addSysctl fills /proc/sys. Values that can be written are kept and shown
-// again, which is what programs check; only the names act. The core pattern is
-// empty, which is how core(5) says that no core dumps are written.
+// again, which is what programs check; only the names and the pattern of core
+// dumps act.
 func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k := sys.AddDir("kernel")
 	k.AddText("ostype", abi.OSType+"\n")
@@ -62,7 +62,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k.AddText("overflowgid", "65534\n")
 	k.AddText("tainted", "0\n")
 	for _, v := range []struct{ name, value string }{
-		{"core_pattern", ""}, {"core_uses_pid", "0"}, {"core_pipe_limit", "0"}, {"randomize_va_space", "2"},
+		{"core_pipe_limit", "0"}, {"randomize_va_space", "2"},
 		{"printk", "4\t4\t1\t7"}, {"kptr_restrict", "1"}, {"dmesg_restrict", "1"}, {"perf_event_paranoid", "3"},
 		{"panic", "0"}, {"panic_on_oops", "0"}, {"sysrq", "0"}, {"sched_autogroup_enabled", "0"},
 		{"msgmax", "8192"}, {"msgmnb", "16384"}, {"msgmni", "32000"}, {"sem", "32000\t1024000000\t500\t32000"},
@@ -72,6 +72,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 	} {
 		fs.addValue(k, v.name, v.value)
 	}
+	fs.addCorePattern(k)
 	r := k.AddDir("random")
 	r.AddText("boot_id", fs.bootID+"\n")
 	r.AddFile("uuid", func(_ vfs.Caller, b []byte) ([]byte, error) { return append(b, newUUID()+"\n"...), nil })

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -250,6 +251,11 @@ static void worker(uint64_t seed) {
 	}
 	if (any(3) == 0)
 		setpgid(0, 0);
+	if (any(3) == 0) { /* those that abort leave core dumps */
+		struct rlimit r = { 1 << 20, 1 << 20 };
+		setrlimit(RLIMIT_CORE, &r);
+		chdir("/tmp");
+	}
 	for (int i = 10 + any(200); i >= 0; i--)
 		act(0);
 	_exit(0);
