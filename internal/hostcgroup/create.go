@@ -71,6 +71,14 @@ func (c *Cgroup) apply(pid int) error {
 	if c.None() {
 		return nil
 	}
+	if limit := c.config.Resources.PidsLimit; limit != nil && *limit < 0 {
+		// Engines say so for no limit, also where nothing could keep one.
+		if have, err := c.available(); err != nil {
+			return err
+		} else if !have["pids"] {
+			c.config.Resources.PidsLimit = nil
+		}
+	}
 	if err := c.manager.Set(c.config.Resources); err != nil {
 		return fmt.Errorf("setting the limits of the container's cgroup: %w", explain(err))
 	}

@@ -670,6 +670,8 @@ func rootless() {
 	fmt.Println(err)
 	_, err = New(&specs.Spec{Linux: &specs.Linux{CgroupsPath: "/coffer-test-" + newMark()}}, "id", Options{Rootless: true})
 	fmt.Println(err)
+	c, err = New(&specs.Spec{Linux: &specs.Linux{Resources: resources(0, -1)}}, "coffer-test-"+newMark(), Options{Rootless: true})
+	fmt.Println(c.None(), err)
 }
 
 func TestRootless(t *testing.T) {
@@ -682,11 +684,14 @@ func TestRootless(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if len(lines) != 3 {
+	if len(lines) != 4 {
 		t.Fatalf("the process says %q", out)
 	}
 	if lines[0] != "true <nil>" {
 		t.Errorf("without limits: %s", lines[0])
+	}
+	if lines[3] != "true <nil>" {
+		t.Errorf("with a limit that is none: %s", lines[3])
 	}
 	if !strings.Contains(lines[1], "linux.resources") || !strings.Contains(lines[1], "memory") {
 		t.Errorf("with a limit: %s", lines[1])

@@ -58,7 +58,7 @@ var fields = []field{
 	{"cpu.idle", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Idle) })},
 	{"cpu.cpus", "cpuset", "cpuset", cpu(func(c *specs.LinuxCPU) bool { return c.Cpus != "" })},
 	{"cpu.mems", "cpuset", "cpuset", cpu(func(c *specs.LinuxCPU) bool { return c.Mems != "" })},
-	{"pids.limit", "pids", "pids", func(r *specs.LinuxResources) bool { return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit > 0 }},
+	{"pids.limit", "pids", "pids", func(r *specs.LinuxResources) bool { return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit >= 0 }},
 	{"blockIO.weight", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.Weight) })},
 	{"blockIO.leafWeight", "blkio", "", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.LeafWeight) })},
 	{"blockIO.weightDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.WeightDevice) > 0 })},
@@ -79,22 +79,13 @@ func (c *Cgroup) offers(r *specs.LinuxResources) error {
 	if r == nil {
 		return nil
 	}
-	have := map[string]bool{"any": true}
+	have, err := c.available()
+	if err != nil {
+		return err
+	}
 	version := "v1"
 	if c.unified() {
 		version = "v2"
-		if dir := c.paths[""]; dir != "" {
-			list, err := controllers(dir)
-			if err != nil {
-				return err
-			}
-			for _, name := range list {
-				have[name] = true
-			}
-		}
-	}
-	for name := range c.paths {
-		have[name] = true
 	}
 	for _, f := range fields {
 		if !f.asked(r) {
@@ -112,6 +103,25 @@ func (c *Cgroup) offers(r *specs.LinuxResources) error {
 		}
 	}
 	return nil
+}
+
+// available are the controllers that c can use, and "any" for cgroup v2's files
+// as such.
+func (c *Cgroup) available() (map[string]bool, error) {
+	have := map[string]bool{"any": true}
+	for name := range c.paths {
+		have[name] = true
+	}
+	if dir := c.paths[""]; dir != "" && c.unified() {
+		list, err := controllers(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			have[name] = true
+		}
+	}
+	return have, nil
 }
 
 // controllers are those that the nearest directory at or above dir that exists
