@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"coffer/internal/sentry/boot"
@@ -201,22 +200,15 @@ func (t *trees) shelve() (*os.File, error) {
 // amongOwnMounts calls f on a thread in a mount namespace of its own, which ends
 // with it.
 func amongOwnMounts(f func() error) error {
-	done := make(chan error)
-	go func() {
-		// It is not unlocked: the thread is of no more use to others, and ends
-		// with the goroutine.
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-				return fmt.Errorf("making a mount namespace: %w", err)
-			}
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return fmt.Errorf("making its mounts private: %w", err)
-			}
-			return f()
-		}()
-	}()
-	return <-done
+	return onDyingThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("making a mount namespace: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("making its mounts private: %w", err)
+		}
+		return f()
+	})
 }
 
 // overlay mounts an overlay of the host's directories and donates it: its layers

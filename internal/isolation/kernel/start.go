@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"time"
@@ -35,6 +36,21 @@ func startIn(cmd *exec.Cmd, group *hostcgroup.Cgroup, sub string) error {
 		return nil
 	}
 	defer entrance.Close()
+	// os/exec would open it in the cgroup, whose rules of devices are the spec's.
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	if cmd.Stdin == nil {
+		cmd.Stdin = null
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = null
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = null
+	}
 	if entrance.V2 != nil {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(entrance.V2.Fd())
 	}

@@ -63,9 +63,10 @@ func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
 		}
 		return nil, err
 	}
-	cred, cwd := at.root, root
+	cred, cwd, umask := at.root, root, p.Umask
 	if p.Attributes != nil {
 		root.IncRef() // its files may have to be made before it goes where it is to be
+		umask = 0
 	} else {
 		cred = p.credentials()
 		if cwd, err = s.workingDirectory(p, at.mounts, root); err != nil {
@@ -83,7 +84,7 @@ func (s *sandbox) newProcess(p *Process, at place) (_ *process, err error) {
 	}
 	n.task, err = s.kernel.CreateProcess(kernel.ProcessConfig{
 		Credentials: cred, FDs: fds, Comm: path.Base(p.Args[0]),
-		FS:         kernel.NewFSContext(at.mounts, root, cwd, p.Umask),
+		FS:         kernel.NewFSContext(at.mounts, root, cwd, umask),
 		Namespaces: at.namespaces, Cgroup: at.cgroup,
 	})
 	if err != nil {

@@ -69,6 +69,7 @@ func (p *Process) become(t *kernel.Task) error {
 		}
 	}
 	t.FS().Chdir(asRoot)
+	t.FS().SetUmask(p.Umask)
 	return nil
 }
 
