@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/oci/linuxname"
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +20,6 @@ var namespaceTypes = []specs.LinuxNamespaceType{
 	specs.PIDNamespace, specs.TimeNamespace, specs.UserNamespace, specs.UTSNamespace,
 }
 
-// rootPropagations are the values of linux.rootfsPropagation: the
-// specification's, and the recursive ones that other runtimes take too.
-var rootPropagations = []string{"shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable"}
-
 func checkLinux(p *problems, linux *specs.Linux) {
 	checkNamespaces(p, linux)
 	checkIDMap(p, "linux.uidMappings", linux.UIDMappings)
@@ -29,8 +28,10 @@ func checkLinux(p *problems, linux *specs.Linux) {
 	checkDevices(p, linux.Devices)
 	checkNetDevices(p, linux)
 	checkSeccomp(p, linux.Seccomp)
-	if r := linux.RootfsPropagation; r != "" && !slices.Contains(rootPropagations, r) {
-		p.add("linux.rootfsPropagation", "%q is not known: it is one of %s", r, strings.Join(rootPropagations, ", "))
+	if r := linux.RootfsPropagation; r != "" {
+		if _, ok := mountoption.Propagation(r); !ok {
+			p.add("linux.rootfsPropagation", "%q is not known: it is shared, slave, private or unbindable, with an r before it perhaps", r)
+		}
 	}
 	for i, path := range linux.MaskedPaths {
 		checkPath(p, fmt.Sprintf("linux.maskedPaths[%d]", i), path)
@@ -39,7 +40,7 @@ func checkLinux(p *problems, linux *specs.Linux) {
 		checkPath(p, fmt.Sprintf("linux.readonlyPaths[%d]", i), path)
 	}
 	if per := linux.Personality; per != nil {
-		if per.Domain != specs.PerLinux && per.Domain != specs.PerLinux32 {
+		if _, ok := linuxname.Personality(string(per.Domain)); !ok {
 			p.add("linux.personality.domain", "%q is not known: it is LINUX or LINUX32", per.Domain)
 		}
 		if len(per.Flags) > 0 {

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 
+	"coffer/internal/oci/linuxname"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -32,8 +34,10 @@ func checkProcess(p *problems, prefix string, process *specs.Process) {
 	if a := process.OOMScoreAdj; a != nil && (*a < -1000 || *a > 1000) {
 		p.add(prefix+"oomScoreAdj", "is %d: it lies from -1000 to 1000", *a)
 	}
-	if io := process.IOPriority; io != nil && (io.Priority < 0 || io.Priority > 7) {
-		p.add(prefix+"ioPriority.priority", "is %d: it lies from 0 to 7", io.Priority)
+	if io := process.IOPriority; io != nil {
+		if _, err := linuxname.IOPriority(string(io.Class), io.Priority); err != nil {
+			p.add(prefix+"ioPriority", "cannot be set: %v", err)
+		}
 	}
 	checkRlimits(p, prefix+"rlimits", process.Rlimits)
 }
@@ -49,13 +53,18 @@ func checkEnvironment(p *problems, field string, env []string) {
 	}
 }
 
+func isRlimit(name string) bool {
+	_, ok := linuxname.Rlimit(name)
+	return ok
+}
+
 func checkRlimits(p *problems, field string, limits []specs.POSIXRlimit) {
 	seen := make(map[string]bool)
 	for i, l := range limits {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		switch {
-		case !strings.HasPrefix(l.Type, "RLIMIT_"):
-			p.add(at+".type", "%q is not a limit: it is written as in getrlimit(2), RLIMIT_NOFILE for example", l.Type)
+		case !isRlimit(l.Type):
+			p.add(at+".type", "%q is not a limit: it is one of %s", l.Type, strings.Join(linuxname.Rlimits(), ", "))
 		case seen[l.Type]:
 			p.add(at+".type", "%s was set before: remove one of them", l.Type)
 		case l.Soft > l.Hard:

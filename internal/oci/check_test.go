@@ -41,7 +41,7 @@ func TestContradictions(t *testing.T) {
 		{`process.env[0] "=B" has no name`, func(s *specs.Spec) { s.Process.Env = []string{"=B"} }},
 		{"process.user.umask is 01000", func(s *specs.Spec) { s.Process.User.Umask = &mask }},
 		{"process.oomScoreAdj is 1001", func(s *specs.Spec) { s.Process.OOMScoreAdj = &adj }},
-		{"process.ioPriority.priority is 8", func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Priority: 8} }},
+		{"process.ioPriority cannot be set", func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Priority: 8} }},
 		{"process.consoleSize is 99999x1", func(s *specs.Spec) { s.Process.ConsoleSize = &specs.Box{Height: 99999, Width: 1} }},
 		{`process.rlimits[0].type "NOFILE" is not a limit`, func(s *specs.Spec) { s.Process.Rlimits[0].Type = "NOFILE" }},
 		{"process.rlimits[1].type RLIMIT_NOFILE was set before", func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0]) }},
