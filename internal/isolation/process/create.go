@@ -39,14 +39,20 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 	}
 	defer start.Close()
 	files := []*os.File{start}
+	made := false
 	if usesHostMounts(r.Spec) {
 		fresh |= unix.CLONE_NEWNS
-		host, err := os.Open("/proc/self/ns/mnt")
+		h, err := openHostMounts(r.StateDir)
+		defer h.close()
 		if err != nil {
-			return pid, err
+			return pid, errors.Join(err, releaseMounts(r.StateDir))
 		}
-		defer host.Close()
-		files = append(files, host)
+		defer func() {
+			if !made {
+				releaseMounts(r.StateDir) // Destroy tries again
+			}
+		}()
+		files = append(files, h.namespace, h.place)
 	}
 
 	l := launch{
@@ -80,9 +86,9 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 		err = createTalk{talk, r, pid}.run()
 	}
 	if err != nil {
-		err = talk.explain(err)
-		return isolation.PID{}, errors.Join(err, releaseMounts(r.StateDir))
+		return isolation.PID{}, talk.explain(err)
 	}
+	made = true
 	return pid, nil
 }
 
@@ -114,11 +120,6 @@ func (t createTalk) run() error {
 func (t createTalk) do(r report, files []*os.File) error {
 	switch r.Say {
 	case sayPrepared:
-		if usesHostMounts(t.spec) {
-			if err := keepMounts(t.request.StateDir, t.init); err != nil {
-				return err
-			}
-		}
 		if err := t.request.Created(t.init); err != nil {
 			return err
 		}

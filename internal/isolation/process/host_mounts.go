@@ -6,21 +6,19 @@ import (
 	"os"
 	"path/filepath"
 
-	"coffer/internal/isolation"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
-// A container without a mount namespace of its own is in the host's, but not
-// what is mounted in its root: that would have to be taken down again one by
-// one, and until then everybody would see it. Init makes the root in a new
-// mount namespace, goes back to the host's, and takes the root along by
-// chroot(2). What keeps the new namespace, and with it the mounts, is a mount
-// of it in the container's directory, which goes in Destroy.
+// A container without a mount namespace of its own is in the host's, and so are
+// the mounts in its root. Init makes the root in a new mount namespace all the
+// same, goes to the host's namespace, and mounts a copy of the whole tree there,
+// in the container's own directory, where only root gets to it and Destroy can
+// take it down at once. That is its root from then on, by chroot(2).
 
-// mountsFile is where that is mounted.
-const mountsFile = "mounts"
+// mountsDir is where in the container's directory the tree is mounted. It is a
+// mount of its own, which is private: nothing of it spreads to other namespaces.
+const mountsDir = "mounts"
 
 // usesHostMounts reports whether the container is in the caller's mount
 // namespace.
@@ -43,49 +41,72 @@ func checkMounts(spec *specs.Spec) error {
 	return nil
 }
 
-// keepMounts keeps the mount namespace of init.
-func keepMounts(stateDir string, init isolation.PID) error {
-	path := filepath.Join(stateDir, mountsFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o600)
-	if err == nil {
-		f.Close()
-		err = unix.Mount(procPath(init.PID, "ns/mnt"), path, "", unix.MS_BIND, "")
-	}
-	if err != nil {
-		return fmt.Errorf("keeping the container's mounts, by a mount at %s: %w", path, err)
-	}
-	return nil
+// hostMounts is what init needs to be in the host's mount namespace.
+type hostMounts struct {
+	// namespace is the host's, and place the directory where the root goes.
+	namespace, place *os.File
 }
 
-// releaseMounts undoes keepMounts, if it was called.
+// openHostMounts prepares the container's directory.
+func openHostMounts(stateDir string) (h hostMounts, err error) {
+	dir := filepath.Join(stateDir, mountsDir)
+	place := filepath.Join(dir, "root")
+	for _, step := range []func() error{
+		func() error { return os.Mkdir(dir, 0o700) },
+		func() error {
+			return unix.Mount("coffer", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700,size=4k")
+		},
+		func() error { return unix.Mount("", dir, "", unix.MS_PRIVATE, "") },
+		func() error { return os.Mkdir(place, 0o700) },
+		func() (err error) { h.place, err = openPath(place); return err },
+		func() (err error) { h.namespace, err = os.Open("/proc/self/ns/mnt"); return err },
+	} {
+		if err := step(); err != nil {
+			return h, fmt.Errorf("preparing %s for the container's mounts: %w", dir, err)
+		}
+	}
+	return h, nil
+}
+
+// releaseMounts takes down the container's mounts in the host's namespace, if
+// it has any.
 func releaseMounts(stateDir string) error {
-	path := filepath.Join(stateDir, mountsFile)
-	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	// EINVAL: there is the file, but nothing is mounted on it.
+	dir := filepath.Join(stateDir, mountsDir)
+	err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	// EINVAL: there is the directory, but nothing is mounted on it.
 	if err != nil && err != unix.ENOENT && err != unix.EINVAL {
-		return fmt.Errorf("giving up the container's mounts, at %s: %w", path, err)
+		return fmt.Errorf("taking down the container's mounts in %s: %w", dir, err)
 	}
 	return nil
 }
 
-// enterHostMounts goes to the caller's mount namespace, and takes the root
-// along. It is the thread's alone, as are the root and the working directory
-// from then on; and it is this thread that becomes the program.
-func enterHostMounts(namespace *os.File) error {
-	root, err := openPath("/")
+// enter goes to the host's mount namespace, and takes the root along. It is the
+// thread's alone, as are the root and the working directory from then on; and it
+// is this thread that becomes the program.
+func (h hostMounts) enter() error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
-		return err
+		return fmt.Errorf("copying the container's mounts: %w", err)
 	}
-	defer root.Close()
+	defer unix.Close(tree)
 	for _, step := range []func() error{
 		func() error { return unix.Unshare(unix.CLONE_FS) },
-		func() error { return unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS) },
-		func() error { return unix.Fchdir(int(root.Fd())) },
+		func() error { return unix.Setns(int(h.namespace.Fd()), unix.CLONE_NEWNS) },
+		func() error {
+			return unix.MoveMount(tree, "", int(h.place.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		},
+		func() error { return unix.Fchdir(tree) },
 		func() error { return unix.Chroot(".") },
 	} {
 		if err := step(); err != nil {
-			return fmt.Errorf("entering the host's mount namespace (linux.namespaces has none of the container's own): %w", err)
+			return fmt.Errorf("taking the container's mounts to the host's mount namespace (linux.namespaces has none of the container's own): %w", err)
 		}
 	}
+	h.close()
 	return nil
+}
+
+func (h hostMounts) close() {
+	h.namespace.Close()
+	h.place.Close()
 }

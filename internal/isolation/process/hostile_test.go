@@ -101,27 +101,6 @@ func TestEndlessWarnings(t *testing.T) {
 	theirs.close()
 }
 
-// FuzzHome: /etc/passwd is the container's.
-func FuzzHome(f *testing.F) {
-	f.Add("root:x:0:0:root:/root:/bin/sh\n", uint32(0))
-	f.Add("a:b:7:\n:::::::\n", uint32(7))
-	f.Add("user:x:1000:1000::relative:/bin/sh\n", uint32(1000))
-	f.Fuzz(func(t *testing.T, passwd string, uid uint32) {
-		if h := homeIn(strings.NewReader(passwd), uid); !strings.HasPrefix(h, "/") || strings.ContainsAny(h, "\n:") {
-			t.Errorf("the home directory is %q", h)
-		}
-	})
-}
-
-func TestHome(t *testing.T) {
-	const passwd = "root:x:0:0:root:/root:/bin/sh\nbroken:x:5\nrel:x:6:6::home:/bin/sh\nuser:x:1000:1000::/home/user:\n"
-	for uid, want := range map[uint32]string{0: "/root", 5: "/", 6: "/", 1000: "/home/user", 7: "/"} {
-		if got := homeIn(strings.NewReader(passwd), uid); got != want {
-			t.Errorf("the home directory of %d is %q, want %q", uid, got, want)
-		}
-	}
-}
-
 func TestEnvironment(t *testing.T) {
 	p := &specs.Process{Env: []string{"A=1", "HOME=", "B=2", "A=3", "C"}, User: specs.User{UID: 1 << 31}}
 	if got := strings.Join(environment(p), " "); got != "A=3 B=2 C HOME=/" {

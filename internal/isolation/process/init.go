@@ -35,8 +35,8 @@ type initProcess struct {
 	todo    instructions
 	// start is where a container's init waits for Start.
 	start *os.File
-	// hostMounts is the host's mount namespace, if the container shares it.
-	hostMounts *os.File
+	// hostMounts is set if the container is in the host's mount namespace.
+	hostMounts *hostMounts
 	identity   identity.Settings
 	// path is the program's, found in the container.
 	path string
@@ -142,8 +142,8 @@ func (p *initProcess) run() (err error) {
 		return errors.New("the instructions lack the socket to wait on: this is a bug in Coffer, please report it")
 	}
 	p.start = files[0]
-	if len(files) > 1 {
-		p.hostMounts = files[1]
+	if len(files) == 3 {
+		p.hostMounts = &hostMounts{namespace: files[1], place: files[2]}
 	}
 	return p.create()
 }

@@ -36,10 +36,9 @@ func (p *initProcess) create() error {
 		return err
 	}
 	if p.hostMounts != nil {
-		if err := enterHostMounts(p.hostMounts); err != nil {
+		if err := p.hostMounts.enter(); err != nil {
 			return err
 		}
-		p.hostMounts.Close()
 	}
 	if _, _, err := p.say(sayReady, terminal...); err != nil {
 		return err

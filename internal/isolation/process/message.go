@@ -11,7 +11,7 @@ import (
 
 // instructions are the first message to init: all that it needs to know. Open
 // files come along: for a container the socket on which it waits for Start, and
-// the host's mount namespace if it is to be in that.
+// what hostMounts holds if it is to be in the host's mount namespace.
 type instructions struct {
 	// Exec has it run another program in a container that exists.
 	Exec bool `json:"exec,omitempty"`

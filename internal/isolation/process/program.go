@@ -165,22 +165,7 @@ func makeCwd(process *specs.Process) error {
 // environment returns the program's variables, of each the last value, and HOME
 // if there is none.
 func environment(process *specs.Process) []string {
-	env := make([]string, 0, len(process.Env)+1)
-	index := make(map[string]int, len(process.Env))
-	for _, v := range process.Env {
-		name, _, _ := strings.Cut(v, "=")
-		if i, ok := index[name]; ok {
-			env[i] = v
-			continue
-		}
-		index[name] = len(env)
-		env = append(env, v)
-	}
-	if variable(env, "HOME") == "" {
-		env = slices.DeleteFunc(env, func(v string) bool { return v == "HOME=" })
-		env = append(env, "HOME="+home(process.User.UID))
-	}
-	return env
+	return environ.Complete(process.Env, func() string { return home(process.User.UID) })
 }
 
 // variable returns a variable's value; empty if it is not set.
@@ -193,9 +178,6 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// passwdMax is how much of the container's /etc/passwd is read, in bytes.
-const passwdMax = 1 << 20
-
 // home returns a user's home directory by the container's /etc/passwd, or /.
 func home(uid uint32) string {
 	// It is the container's: it may be a FIFO.
@@ -207,20 +189,7 @@ func home(uid uint32) string {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return "/"
 	}
-	return homeIn(f, uid)
-}
-
-// homeIn looks for a user in a file in the form of passwd(5).
-func homeIn(passwd io.Reader, uid uint32) string {
-	id := strconv.FormatUint(uint64(uid), 10)
-	lines := bufio.NewScanner(io.LimitReader(passwd, passwdMax))
-	for lines.Scan() {
-		f := strings.Split(lines.Text(), ":")
-		if len(f) >= 6 && f[2] == id && strings.HasPrefix(f[5], "/") {
-			return f[5]
-		}
-	}
-	return "/"
+	return environ.Home(f, uid)
 }
 
 // giveStdio makes the user the owner of the standard streams, so that it can

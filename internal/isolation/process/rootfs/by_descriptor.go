@@ -192,7 +192,7 @@ func (fs *filesystem) configure(ctx int) error {
 		}
 		if err != nil {
 			return fmt.Errorf("option %q: %w", d, because(contextError(ctx, err),
-				cure{unix.EINVAL, "the file system does not know it, or not this value"}))
+				cure{unix.EINVAL, "the file system does not know it, or not this value; an ID must be mapped in the user namespace"}))
 		}
 	}
 	return nil
