@@ -3,8 +3,11 @@ package container
 import (
 	"fmt"
 
+	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
+	"coffer/internal/isolation/process/identity"
 	"coffer/internal/oci"
+	"coffer/internal/seccomp/profile"
 
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
@@ -13,6 +16,10 @@ import (
 // Coffer, behind which walls.
 func Features(version, commit string) *features.Features {
 	f := oci.Features()
+	rootfs.AddFeatures(f)
+	f.Linux.Cgroup = hostcgroup.Features()
+	f.Linux.Seccomp = profile.Features()
+	identity.Features(f.Linux)
 	f.Annotations = map[string]string{
 		"dev.coffer.version": version,
 		"dev.coffer.commit":  commit,

@@ -298,26 +298,43 @@ func TestLargeProfile(t *testing.T) {
 	}
 }
 
-func TestEveryNameCompiles(t *testing.T) {
-	for _, a := range Actions() {
-		p := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/x", Architectures: Architectures(), Flags: Flags()}
-		for i, op := range Operators() {
-			p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: []string{"dup"}, Action: a, Args: []specs.LinuxSeccompArg{{Index: uint(i % 6), Op: op, Value: uint64(i)}}})
+func TestEveryFeatureCompiles(t *testing.T) {
+	f := Features()
+	if len(f.SupportedFlags) == 0 {
+		t.Error("the host has no flag at all")
+	}
+	for _, a := range f.Actions {
+		p := everything()
+		for i, op := range f.Operators {
+			p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: []string{"dup"}, Action: specs.LinuxSeccompAction(a),
+				Args: []specs.LinuxSeccompArg{{Index: uint(i % 6), Op: specs.LinuxSeccompOperator(op), Value: uint64(i)}}})
 		}
 		ours(t, p)
 	}
 }
 
+// everything is a profile with all architectures and flags.
+func everything() *specs.LinuxSeccomp {
+	p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, ListenerPath: "/x"}
+	f := Features()
+	for _, a := range f.Archs {
+		p.Architectures = append(p.Architectures, specs.Arch(a))
+	}
+	for _, flag := range f.KnownFlags {
+		p.Flags = append(p.Flags, specs.LinuxSeccompFlag(flag))
+	}
+	return p
+}
+
 // Any profile is refused with a word of where, or gives a filter that Linux
 // takes.
 func FuzzCompile(f *testing.F) {
-	for _, p := range []*specs.LinuxSeccomp{
-		{DefaultAction: specs.ActAllow},
-		{DefaultAction: specs.ActErrno, Architectures: Architectures(), Flags: Flags(), ListenerPath: "/x", Syscalls: []specs.LinuxSyscall{
-			{Names: []string{"read", "socket", "x"}, Action: specs.ActNotify, Args: []specs.LinuxSeccompArg{{Index: 1, Op: specs.OpMaskedEqual, Value: 1 << 40, ValueTwo: 7}}},
-			{Names: []string{"semop"}, Action: specs.ActKill},
-		}},
-	} {
+	all := everything()
+	all.Syscalls = []specs.LinuxSyscall{
+		{Names: []string{"read", "socket", "x"}, Action: specs.ActNotify, Args: []specs.LinuxSeccompArg{{Index: 1, Op: specs.OpMaskedEqual, Value: 1 << 40, ValueTwo: 7}}},
+		{Names: []string{"semop"}, Action: specs.ActKill},
+	}
+	for _, p := range []*specs.LinuxSeccomp{{DefaultAction: specs.ActAllow}, all} {
 		data, err := json.Marshal(p)
 		if err != nil {
 			f.Fatal(err)

@@ -51,7 +51,7 @@ func parseConditions(args []specs.LinuxSeccompArg, rule int) ([]condition, error
 			out = append(out, c)
 		}
 		if !found {
-			return nil, fmt.Errorf("%s.op is %q, which is no operator; the operators are %q", field, a.Op, Operators())
+			return nil, fmt.Errorf("%s.op is %q, which is no operator; the operators are %q", field, a.Op, operatorNames())
 		}
 	}
 	return out, nil

@@ -234,6 +234,10 @@ func randomProfile(r *rand.Rand) *specs.LinuxSeccomp {
 			p.Architectures = append(p.Architectures, a)
 		}
 	}
+	var every []specs.LinuxSeccompOperator
+	for _, o := range operators {
+		every = append(every, o.name)
+	}
 	arg := func(index int, ops []specs.LinuxSeccompOperator) specs.LinuxSeccompArg {
 		a := specs.LinuxSeccompArg{
 			Index: uint(index), Value: values[r.IntN(len(values))], ValueTwo: values[r.IntN(len(values))],
@@ -269,7 +273,7 @@ func randomProfile(r *rand.Rand) *specs.LinuxSeccomp {
 			p.Syscalls = append(p.Syscalls, s)
 		case r.IntN(2) == 0:
 			for _, index := range r.Perm(6)[:1+r.IntN(4)] {
-				s.Args = append(s.Args, arg(index, Operators()))
+				s.Args = append(s.Args, arg(index, every))
 			}
 			p.Syscalls = append(p.Syscalls, s)
 		default:

@@ -80,38 +80,26 @@ var flags = [...]struct {
 	{specs.LinuxSeccompFlagWaitKillableRecv, unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 }
 
-// Actions are the actions that Compile knows, for the features command.
-func Actions() []specs.LinuxSeccompAction {
-	names := make([]specs.LinuxSeccompAction, len(actions))
+func actionNames() []string {
+	names := make([]string, len(actions))
 	for i, a := range actions {
-		names[i] = a.name
+		names[i] = string(a.name)
 	}
 	return names
 }
 
-// Operators are the operators that Compile knows.
-func Operators() []specs.LinuxSeccompOperator {
-	names := make([]specs.LinuxSeccompOperator, len(operators))
+func operatorNames() []string {
+	names := make([]string, len(operators))
 	for i, o := range operators {
-		names[i] = o.name
+		names[i] = string(o.name)
 	}
 	return names
 }
 
-// Architectures are those that Compile has calls for.
-func Architectures() []specs.Arch {
-	names := make([]specs.Arch, len(architectures))
-	for i, a := range architectures {
-		names[i] = a.name
-	}
-	return names
-}
-
-// Flags are the flags that Compile knows.
-func Flags() []specs.LinuxSeccompFlag {
-	names := make([]specs.LinuxSeccompFlag, len(flags))
+func flagNames() []string {
+	names := make([]string, len(flags))
 	for i, f := range flags {
-		names[i] = f.name
+		names[i] = string(f.name)
 	}
 	return names
 }
