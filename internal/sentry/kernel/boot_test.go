@@ -177,7 +177,12 @@ func TestTooManyTasks(t *testing.T) {
 // TestKillAll checks that all ends when the sandbox is told to.
 func TestKillAll(t *testing.T) {
 	s := boot(t, kernel.Config{ProtectInit: true}, compile(t, "bomb"))
-	time.AfterFunc(200*time.Millisecond, s.kernel.KillAll)
+	go func() {
+		for s.kernel.TaskCount() < 20 {
+			time.Sleep(time.Millisecond)
+		}
+		s.kernel.KillAll()
+	}()
 	if out, status := s.run("bomb", "stay"); status.Signal() != int32(unix.SIGKILL) {
 		t.Errorf("status %#x, output %q", uint32(status), out)
 	}
