@@ -2,8 +2,11 @@ package boot
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"coffer/internal/bpf"
+	"coffer/internal/environ"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
@@ -70,7 +73,40 @@ func (p *Process) become(t *kernel.Task) error {
 	}
 	t.FS().Chdir(asRoot)
 	t.FS().SetUmask(p.Umask)
+	p.completeEnvironment(t)
 	return nil
+}
+
+// completeEnvironment leaves each variable once, and gives the process a home. The
+// file that tells is the container's.
+func (p *Process) completeEnvironment(t *kernel.Task) {
+	p.Env = environ.Complete(p.Env, func() string {
+		root := t.FS().Root()
+		defer root.DecRef()
+		d, err := t.Mounts().OpenAt(t, vfs.Origin{Root: root, Start: root}, "/etc/passwd", vfs.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY})
+		if err != nil {
+			return environ.Home(strings.NewReader(""), p.UID)
+		}
+		defer d.DecRef()
+		return environ.Home(io.LimitReader(&reader{t, d}, environ.PasswdMax), p.UID)
+	})
+}
+
+// reader reads a file of the container's, and nothing of what is none.
+type reader struct {
+	t *kernel.Task
+	d *vfs.FileDescription
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	if a, err := r.d.Attr(r.t); err != nil || a.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0, io.EOF
+	}
+	n, err := r.d.Read(r.t, b)
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // enter finds the working directory.
