@@ -226,8 +226,10 @@ func TestDocker(t *testing.T) {
 			if r.name == "runc" {
 				t.Skip("runc refuses it where the host's own root lacks a capability")
 			}
-			if out := d.must(t, "run", "--rm", "--privileged", "e2e", "echo", "hello"); out != "hello" {
-				t.Errorf("it said %q", out)
+			o := d.try(t, "run", "--rm", "--privileged", "e2e", "echo", "hello")
+			// It gets all the host's devices, which a kernel of its own has not.
+			if r.isolated() && (o.code != 125 || !strings.Contains(o.stderr, "linux.devices[")) || !r.isolated() && o.stdout != "hello\n" {
+				t.Errorf("it said %q and %q and ended with %d", o.stdout, o.stderr, o.code)
 			}
 		})
 		t.Run("networks", func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 func TestPodman(t *testing.T) {
 	need(t, true, "podman", "conmon")
 	eachRuntime(t, func(t *testing.T, r runtime) {
-		leavesNothing(t, "file /run/libpod", "file /run/libpod/*", "file /run/containers", "file /run/containers/*", "file /run/crun", "file /run/runc",
+		leavesNothing(t, "file /run/libpod", "file /run/libpod/*", "file /run/containers", "file /run/containers/*", "file /run/crun", "file /run/runc", "file /run/coffer",
 			"file /run/netns", "file /run/cni", "file /run/cni/*", "file /run/lock", "file /run/lock/*",
 			"cgroup /sys/fs/cgroup/*/libpod_parent", "cgroup /sys/fs/cgroup/*/libpod_parent/conmon", "cgroup /sys/fs/cgroup/libpod_parent")
 		dir, err := os.MkdirTemp(tmp, "podman")
