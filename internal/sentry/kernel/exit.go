@@ -377,6 +377,7 @@ func (g *ThreadGroup) reapLocked(account bool) {
 		return
 	}
 	g.reaped = true
+	g.cgroup.retireLocked(g)
 	if g.leader.ptrace.tracer != nil {
 		g.leader.untraceLocked(0)
 	}
