@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/container"
 	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 
@@ -56,9 +57,6 @@ func readConfig(path string) (c config, err error) {
 	return c, nil
 }
 
-// annotationIsolation is the annotation of a bundle that chooses its wall.
-const annotationIsolation = "dev.coffer.isolation"
-
 // chooseIsolation says which wall a container gets, from whoever has a say, the
 // first of these that has one: the flag, the bundle's annotation, the
 // configuration file, the name by which the program was called. It is the
@@ -66,7 +64,7 @@ const annotationIsolation = "dev.coffer.isolation"
 func (g *globals) chooseIsolation(spec *specs.Spec, called string) (isolation.Level, error) {
 	for _, say := range []struct{ who, value string }{
 		{"--isolation", g.isolation},
-		{"annotation " + annotationIsolation, spec.Annotations[annotationIsolation]},
+		{"annotation " + container.AnnotationIsolation, spec.Annotations[container.AnnotationIsolation]},
 		{configPath, g.config.Isolation},
 		{"the program's name", byName(called)},
 	} {

@@ -88,19 +88,29 @@ func newRoot(room bool) *cobra.Command {
 		Short: "Run programs behind a wall of your choice",
 		Long: `Coffer runs programs that you don't trust. Each sandbox has a Linux kernel of
 its own, in user space: it answers the program's system calls itself, so that
-the host's kernel never sees them.`,
+the host's kernel never sees them. As an OCI runtime, in the place of runc, it
+makes containers behind that wall or behind the host's own kernel.`,
 		Example: `  coffer do -- ls -l /          a program in a sandbox
   coffer do -- bash             an interactive shell
-  coffer check                  what this host can run`,
+  coffer check                  what this host can run
+  coffer run --bundle web web1  a container from an OCI bundle`,
 		Version:       Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	g := new(globals)
 	g.flags(root.Flags())
-	root.AddCommand(newDo(g, room), newCheck(), newVersion(),
-		newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g), newPause(g),
-		newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g))
+	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: "containers", Title: "Containers of the OCI runtime specification:"})
+	for _, c := range []*cobra.Command{newDo(g, room), newCheck()} {
+		c.GroupID = "sandboxes"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g),
+		newPause(g), newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g)} {
+		c.GroupID = "containers"
+		root.AddCommand(c)
+	}
+	root.AddCommand(newVersion())
 	onlySubcommands(root)
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
