@@ -33,14 +33,14 @@ func Complete(env []string, home func() string) []string {
 	return append(out, "HOME="+home())
 }
 
-// PasswdMax is how much of a container's /etc/passwd is read, in bytes.
-const PasswdMax = 1 << 20
+// passwdMax is how much of a container's /etc/passwd is read, in bytes.
+const passwdMax = 1 << 20
 
 // Home looks for a user's home directory in a file in the form of passwd(5). It
 // is / for users who are not there.
 func Home(passwd io.Reader, uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
-	lines := bufio.NewScanner(io.LimitReader(passwd, PasswdMax))
+	lines := bufio.NewScanner(io.LimitReader(passwd, passwdMax))
 	for lines.Scan() {
 		f := strings.Split(lines.Text(), ":")
 		if len(f) >= 6 && f[2] == id && strings.HasPrefix(f[5], "/") {

@@ -73,7 +73,9 @@ func (p *Process) become(t *kernel.Task) error {
 	}
 	t.FS().Chdir(asRoot)
 	t.FS().SetUmask(p.Umask)
-	p.completeEnvironment(t)
+	if p.program == "" { // a hook has what the spec says
+		p.completeEnvironment(t)
+	}
 	return nil
 }
 
@@ -88,7 +90,7 @@ func (p *Process) completeEnvironment(t *kernel.Task) {
 			return environ.Home(strings.NewReader(""), p.UID)
 		}
 		defer d.DecRef()
-		return environ.Home(io.LimitReader(&reader{t, d}, environ.PasswdMax), p.UID)
+		return environ.Home(&reader{t, d}, p.UID)
 	})
 }
 
