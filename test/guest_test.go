@@ -13,11 +13,13 @@ import (
 	"time"
 )
 
-// walls are the ways in which a guest program runs; nil is natively.
-var walls = []struct {
+// wall is a way in which a guest program runs; without arguments, natively.
+type wall struct {
 	name string
 	args []string
-}{
+}
+
+var walls = []wall{
 	{"native", nil},
 	{"process", []string{"do", "--isolation", "process"}},
 	{"trap", []string{"do", "--intercept", "trap"}},

@@ -177,7 +177,10 @@ func TestPrograms(t *testing.T) {
 }
 
 // test runs the program natively, and with these flags behind each wall.
-func (p program) test(t *testing.T, flags ...string) {
+func (p program) test(t *testing.T, flags ...string) { p.testBehind(t, walls[1:], flags...) }
+
+// testBehind does so behind some walls.
+func (p program) testBehind(t *testing.T, walls []wall, flags ...string) {
 	for _, n := range append(p.needs, "bash") {
 		if _, err := exec.LookPath(n); err != nil {
 			t.Skipf("%s is not installed", n)
@@ -189,7 +192,7 @@ func (p program) test(t *testing.T, flags ...string) {
 	if want.code == 99 || want.stdout == "" {
 		t.Fatalf("natively it failed, exit status %d:\n%s", want.code, want.stderr)
 	}
-	for _, w := range walls[1:] {
+	for _, w := range walls {
 		t.Run(w.name, func(t *testing.T) {
 			needsRoot(t, w.name)
 			argv := append([]string{coffer(t)}, w.args...)
