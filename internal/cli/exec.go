@@ -148,7 +148,12 @@ func (f *execFlags) describe(s *container.Store, id string, args []string) (*spe
 	if err != nil {
 		return nil, err
 	}
-	process := *spec.Process
+	return f.change(spec.Process, args)
+}
+
+// change makes of the container's own process the one that is to be run.
+func (f *execFlags) change(own *specs.Process, args []string) (*specs.Process, error) {
+	process := *own
 	process.Args, process.Terminal, process.ConsoleSize = args, f.tty, nil
 	process.Env = slices.Concat(process.Env, f.env)
 	if f.cwd != "" {
