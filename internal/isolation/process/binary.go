@@ -29,6 +29,9 @@ func protectedBinary(unreadable bool) (*os.File, error) {
 		}
 	}
 	f, err := copiedBinary()
+	if errors.Is(err, unix.EACCES) {
+		err = fmt.Errorf("%w: allow programs in memory files (sysctl vm.memfd_noexec=1 or 0)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("copying coffer's binary, to protect it from the container: %w", err)
 	}

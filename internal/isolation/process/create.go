@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"coffer/internal/hostcgroup"
@@ -253,15 +254,30 @@ func (l *launch) enterCgroup() (err error) {
 		}
 		return nil
 	}
-	if l.entrance, err = l.cgroup.Entrance(l.subCgroup); err != nil || l.entrance != nil {
+	if l.entrance, err = l.cgroup.Entrance(l.subCgroup); err != nil {
 		return err
 	}
+	if l.entrance != nil && l.gateFirst && l.entrance.V2 != nil {
+		// A process would be born in the cgroup before it comes to the gate.
+		l.entrance.Close()
+		l.entrance = nil
+	}
+	if l.entrance != nil {
+		return nil
+	}
 	l.gate = func(pid int) error {
-		if err := l.cgroup.Add(pid, l.subCgroup); err != nil {
-			return err
+		enter := func(pid int) error { return l.cgroup.Add(pid, l.subCgroup) }
+		inOrder := []func(int) error{enter, l.atGate}
+		if l.gateFirst {
+			slices.Reverse(inOrder)
 		}
-		if l.atGate != nil {
-			return l.atGate(pid)
+		for _, do := range inOrder {
+			if do == nil {
+				continue
+			}
+			if err := do(pid); err != nil {
+				return err
+			}
 		}
 		return nil
 	}

@@ -37,6 +37,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 	}
 	id := settings(c.ID, spec, true)
 	if e.Process.ExecCPUAffinity != nil {
+		l.gateFirst = true
 		l.atGate = func(pid int) error { return id.Affinity(pid, false) }
 	}
 	talk, err := l.start()

@@ -285,3 +285,34 @@ func TestMembersWithoutCgroup(t *testing.T) {
 	c = create(t, spec)
 	mustFail(t, New().Signal(c.Container, unix.SIGTERM, true), "neither a cgroup nor a pid namespace")
 }
+
+// TestExecAffinity: an exec is bound to the processors that the spec names.
+func TestExecAffinity(t *testing.T) {
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for cpu := range 8 * len(all) * 8 {
+		if all.IsSet(cpu) {
+			last = cpu
+		}
+	}
+	c := create(t, shell(bundle(t), "cat"))
+	c.start()
+	out := newOutput(t)
+	pid, err := New().Exec(c.Container, &isolation.Exec{
+		Process: &specs.Process{
+			Args: []string{"/bin/cat", "/proc/self/status"}, Cwd: "/",
+			ExecCPUAffinity: &specs.CPUAffinity{Initial: fmt.Sprint(last), Final: fmt.Sprint(last)},
+		},
+		Streams: isolation.Streams{Stdio: [3]*os.File{nil, out.write, out.write}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.all(), fmt.Sprintf("Cpus_allowed_list:\t%d\n", last); !strings.Contains(got, want) {
+		t.Errorf("there is no %q in %s", want, got)
+	}
+	waitFor(pid.PID)
+}

@@ -123,3 +123,12 @@ func receiveListener(t *testing.T, agent int) (state specs.ContainerProcessState
 	}
 	return state
 }
+
+// TestSeccompDeadlock: an agent can't be asked before it knows that it will be.
+func TestSeccompDeadlock(t *testing.T) {
+	spec := bundle(t)
+	spec.Linux.Seccomp = refuse(specs.ActNotify)
+	spec.Linux.Seccomp.ListenerPath = "/agent"
+	spec.Linux.Seccomp.Syscalls = append(spec.Linux.Seccomp.Syscalls, specs.LinuxSyscall{Names: []string{"sendmsg"}, Action: specs.ActNotify})
+	mustFail(t, prepare(t, spec).create(), "linux.seccomp.syscalls[1]", "sendmsg")
+}

@@ -34,10 +34,11 @@ type spawning struct {
 	// entrance is how the child comes into its cgroup; nil if it has none or is
 	// added to it at the gate.
 	entrance *hostcgroup.Entrance
-	// gate is called while the child waits, with its namespaces but not yet
-	// using them, and the number of the process to which to write. nil if there
-	// is nothing to do.
+	// gate is called with the child's number while it waits: with its new
+	// namespaces, but not yet using them. nil if there is nothing to do.
 	gate func(pid int) error
+	// gateFirst puts the gate before everything else.
+	gateFirst bool
 
 	stdio [3]*os.File
 	// extra become descriptors 3 and up; the channel follows.
@@ -213,12 +214,15 @@ func (p *plan) write() error {
 	}
 
 	s.call("closing a descriptor", unix.SYS_CLOSE, uintptr(p.keeper))
+	if p.gateFirst {
+		p.passGate()
+	}
 	zero := s.bytes([]byte("0"))
 	for _, f := range tasks {
 		s.call("entering the cgroup "+f.Name(), unix.SYS_WRITE, f.Fd(), zero, 1)
 	}
 	if once {
-		p.passGate()
+		p.passGateLate()
 		p.becomeRoot()
 		p.joinTarget()
 		p.joinEach()
@@ -231,7 +235,7 @@ func (p *plan) write() error {
 		if p.fresh&unix.CLONE_NEWTIME != 0 {
 			s.call("creating a time namespace", unix.SYS_UNSHARE, unix.CLONE_NEWTIME)
 		}
-		p.passGate()
+		p.passGateLate()
 		p.becomeRoot()
 	}
 	if p.fresh&unix.CLONE_NEWCGROUP != 0 {
@@ -252,6 +256,13 @@ func (p *plan) write() error {
 		p.fork.forker = end.address()
 	}
 	return nil
+}
+
+// passGateLate is passGate where the namespaces are there, unless that was first.
+func (p *plan) passGateLate() {
+	if !p.gateFirst {
+		p.passGate()
+	}
 }
 
 // passGate has the child wait until the gate's keeper has done its part.

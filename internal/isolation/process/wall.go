@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/process/identity"
@@ -49,8 +50,26 @@ func (wall) Check(r *isolation.Request) error {
 	if spec.Linux.IntelRdt != nil {
 		return errors.New("linux.intelRdt: control of caches and memory bandwidth is not supported: leave it out")
 	}
-	s := settings(r.ID, spec, false)
-	return s.Check()
+	if err := checkNotify(spec.Linux.Seccomp); err != nil {
+		return err
+	}
+	return settings(r.ID, spec, false).Check()
+}
+
+// checkNotify refuses to ask an agent about the calls by which it is told that
+// it will be asked.
+func checkNotify(p *specs.LinuxSeccomp) error {
+	if p == nil {
+		return nil
+	}
+	for i, rule := range p.Syscalls {
+		for _, call := range []string{"sendmsg", "recvmsg"} {
+			if rule.Action == specs.ActNotify && slices.Contains(rule.Names, call) {
+				return fmt.Errorf("linux.seccomp.syscalls[%d]: %s can't have the action %s: by it the agent gets the filter's listener, and would be waited for before", i, call, specs.ActNotify)
+			}
+		}
+	}
+	return nil
 }
 
 // settings are what the identity of a container's process depends on.
