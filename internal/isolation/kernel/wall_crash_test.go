@@ -92,7 +92,7 @@ func (c *command) begin(t *testing.T) *exec.Cmd {
 }
 
 // left are the processes of this test's binary that play a role.
-func left(t *testing.T) []string {
+func left(t testing.TB) []string {
 	t.Helper()
 	own, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -116,7 +116,7 @@ func left(t *testing.T) []string {
 
 // awaitNone waits until nothing plays a role any more. Who has lost its starter
 // ends, but nobody can say when.
-func awaitNone(t *testing.T) {
+func awaitNone(t testing.TB) {
 	t.Helper()
 	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		list := left(t)

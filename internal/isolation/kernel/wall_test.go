@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,12 +38,12 @@ func TestMain(m *testing.M) {
 
 // pod is a directory of containers, as the lifecycle above the wall keeps it.
 type pod struct {
-	t    *testing.T
+	t    testing.TB
 	root string
 	fs   string // a root file system
 }
 
-func newPod(t *testing.T) *pod {
+func newPod(t testing.TB) *pod {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -369,4 +370,28 @@ func TestExec(t *testing.T) {
 		t.Errorf("an attendant that is killed ends with %#x", w)
 	}
 	<-b.drained // its process has ended too
+}
+
+// BenchmarkLife makes, starts and removes a container.
+func BenchmarkLife(b *testing.B) {
+	p := newPod(b)
+	for i := range b.N {
+		c := p.mustCreate(strconv.Itoa(i), spec("true"))
+		c.start()
+		p.wait(c.Init)
+		if err := New().Destroy(c.Container); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkExec(b *testing.B) {
+	p := newPod(b)
+	c := p.mustCreate("a", spec("sleep", "1000"))
+	c.start()
+	for b.Loop() {
+		if _, w := c.exec("true"); w != 0 {
+			b.Fatalf("status %#x", w)
+		}
+	}
 }
