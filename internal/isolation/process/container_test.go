@@ -430,3 +430,61 @@ func TestHostMounts(t *testing.T) {
 	spec.Linux.Namespaces = nil
 	mustFail(t, prepare(t, withUserNamespace(spec)).create(), "linux.namespaces", "user namespace")
 }
+
+// TestHiddenInit: whoever is root in a container can't look into an init that
+// shares its PID namespace: neither with the capabilities that containers have,
+// nor with all of its user namespace's.
+func TestHiddenInit(t *testing.T) {
+	usual := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
+	for _, c := range []struct {
+		name     string
+		withUser bool
+		caps     []string
+	}{
+		{"usual capabilities", false, usual},
+		{"own user namespace", true, append([]string{"CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"}, usual...)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			caps := &specs.LinuxCapabilities{Bounding: c.caps, Effective: c.caps, Permitted: c.caps}
+			spec := shell(bundle(t), "cat")
+			spec.Process.Capabilities = caps
+			if c.withUser {
+				withUserNamespace(spec)
+			}
+			first := create(t, spec)
+			first.start()
+			spec = bundle(t)
+			spec.Process.Capabilities = caps
+			setNamespace(spec, specs.PIDNamespace, procPath(first.Init.PID, "ns/pid"))
+			if c.withUser {
+				setNamespace(spec, specs.UserNamespace, procPath(first.Init.PID, "ns/user"))
+			}
+			second := create(t, spec)
+			status, err := os.ReadFile(procPath(second.Init.PID, "status"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, inside, _ := strings.Cut(string(status), "NSpid:")
+			inside, _, _ = strings.Cut(inside, "\n")
+			pid := strings.Fields(inside)[1]
+
+			out := newOutput(t)
+			e, err := New().Exec(first.Container, &isolation.Exec{
+				Process: &specs.Process{
+					Args: []string{"/bin/sh", "-c", "cd /proc/" + pid + "; cat comm fd/0 fd/1 maps environ mem root/etc/passwd"},
+					Env:  []string{"PATH=/bin"}, Cwd: "/", Capabilities: caps,
+				},
+				Streams: isolation.Streams{Stdio: [3]*os.File{nil, out.write, out.write}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := out.all()
+			waitFor(e.PID)
+			// It can be seen, and no more than that.
+			if strings.Count(text, "\n") != 7 || strings.Count(text, "Permission denied\n") != 6 {
+				t.Errorf("a look into the other init shows %s", text)
+			}
+		})
+	}
+}
