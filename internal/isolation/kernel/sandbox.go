@@ -1,8 +1,15 @@
 // Package kernel starts, talks to and stops a sentry: the wall that is a
 // kernel of our own in user space.
 //
+// There are two ways to use it. Start runs one program in a sandbox that ends with
+// whoever started it. New is the wall of a container runtime, whose commands come
+// and go: there the sentry outlives its starter and is asked over a socket in its
+// first container's directory, and whatever is not its first process has an
+// attendant on the host, which can be waited for and signalled.
+//
 // It must not know how the sentry works inside; it hands over descriptors and
-// a description, and speaks boot.Message on a socket.
+// a description, and speaks boot.Message, or boot.Request and boot.Reply, on a
+// socket. What comes from a sentry may come from a guest that has taken it over.
 package kernel
 
 import (

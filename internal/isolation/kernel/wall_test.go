@@ -41,6 +41,8 @@ type pod struct {
 	t    testing.TB
 	root string
 	fs   string // a root file system
+	// intercept is how system calls are intercepted, empty for the default.
+	intercept string
 }
 
 func newPod(t testing.TB) *pod {
@@ -134,7 +136,7 @@ func (p *pod) createWith(id string, s *specs.Spec, streams isolation.Streams) (*
 	}
 	s.Root.Path = p.fs
 	b := &box{pod: p, Container: &isolation.Container{ID: id, Bundle: dir, Spec: s, StateDir: dir}}
-	pid, err := New().Create(&isolation.Request{ID: id, Bundle: dir, Spec: s, StateDir: dir, Streams: streams})
+	pid, err := New().Create(&isolation.Request{ID: id, Bundle: dir, Spec: s, StateDir: dir, Streams: streams, Intercept: p.intercept})
 	if err != nil {
 		return b, err
 	}
@@ -370,6 +372,24 @@ func TestExec(t *testing.T) {
 		t.Errorf("an attendant that is killed ends with %#x", w)
 	}
 	<-b.drained // its process has ended too
+}
+
+// TestIntercept has processes made from outside by each platform.
+func TestIntercept(t *testing.T) {
+	p := newPod(t)
+	for _, p.intercept = range boot.Platforms() {
+		b := p.mustCreate(p.intercept, spec("sleep", "1000"))
+		b.start()
+		for range 3 {
+			if got, w := b.exec("sh", "-c", "echo $PPID; exit 3"); got != "0\n" || w.ExitStatus() != 3 {
+				t.Errorf("%s: %q, %#x", p.intercept, got, w)
+			}
+		}
+		if err := New().Signal(b.Container, unix.SIGKILL, false); err != nil {
+			t.Error(err)
+		}
+		p.wait(b.Init)
+	}
 }
 
 // BenchmarkLife makes, starts and removes a container.
