@@ -61,22 +61,28 @@ func Attend(args []string) int {
 // exitSignaled is what a shell adds to the signal that ended a program.
 const exitSignaled = 128
 
-// passOn passes on signals, and the terminal's new size.
+// passOn passes on signals, and the terminal's new size. It begins with the size,
+// which may have changed before anybody listened.
 func passOn(conn *boot.Conn, sigs <-chan os.Signal, terminal *os.File) {
+	if terminal != nil {
+		passSizeOn(conn, terminal)
+	}
 	for sig := range sigs {
 		n := sig.(syscall.Signal)
-		req := boot.Request{Op: boot.OpSignal, Signal: int(n)}
 		switch {
 		case n == unix.SIGURG, n == unix.SIGCHLD, n == unix.SIGPIPE:
-			continue
 		case n == unix.SIGWINCH && terminal != nil:
-			rows, cols, err := sizeOf(terminal)
-			if err != nil {
-				continue
-			}
-			req = boot.Request{Op: boot.OpResize, Rows: rows, Cols: cols}
+			passSizeOn(conn, terminal)
+		default:
+			// It fails when the sentry has ended, which is seen elsewhere.
+			_ = conn.Send(&boot.Request{Op: boot.OpSignal, Signal: int(n)})
 		}
-		// It fails when the sentry has ended, which is seen elsewhere.
-		_ = conn.Send(&req)
+	}
+}
+
+// passSizeOn passes on a terminal's size, if it has one.
+func passSizeOn(conn *boot.Conn, terminal *os.File) {
+	if rows, cols, err := sizeOf(terminal); err == nil && rows|cols != 0 {
+		_ = conn.Send(&boot.Request{Op: boot.OpResize, Rows: rows, Cols: cols}) // likewise
 	}
 }

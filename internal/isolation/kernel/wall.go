@@ -146,7 +146,8 @@ func (wall) Destroy(c *isolation.Container) error {
 		return forget(c) // no process was made, or all are gone
 	}
 	if err != nil {
-		return err
+		// A record that others have damaged must not keep what is left from its end.
+		r = &record{Init: c.Init}
 	}
 	// On cgroup v1 a frozen process does not even die.
 	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {

@@ -140,7 +140,12 @@ func (p *pod) directory(id string) string {
 // gone destroys what a killed command left, and checks that all is gone.
 func (p *pod) gone(dir string, s *specs.Spec) {
 	p.t.Helper()
-	c := &isolation.Container{ID: filepath.Base(dir), Spec: s, StateDir: dir}
+	p.goneOf(&isolation.Container{ID: filepath.Base(dir), Spec: s, StateDir: dir})
+}
+
+func (p *pod) goneOf(c *isolation.Container) {
+	p.t.Helper()
+	dir := c.StateDir
 	for range 2 { // again after it is done
 		if err := New().Destroy(c); err != nil {
 			p.t.Fatal(err)
@@ -232,6 +237,19 @@ func TestSentryDies(t *testing.T) {
 		t.Errorf("asking a sentry that is dead: %v", err)
 	}
 	awaitNone(t)
+}
+
+// TestDamagedRecord destroys a container whose record says nothing any more.
+func TestDamagedRecord(t *testing.T) {
+	p := newPod(t)
+	b := p.mustCreate("a", spec("sleep", "1000"))
+	if err := os.WriteFile(filepath.Join(b.StateDir, recordName), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := New().Start(b.Container); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("start: %v", err)
+	}
+	p.goneOf(b.Container)
 }
 
 // TestHostileSentry has who answers say what no sentry says.

@@ -94,6 +94,16 @@ func (t *terminal) resize(rows, cols uint16) {
 	}
 }
 
+// follow makes the window as large as the user's terminal, if that has a size.
+func (t *terminal) follow() {
+	if t == nil {
+		return
+	}
+	if rows, cols, err := t.outerSize(); err == nil && rows|cols != 0 {
+		t.SetSize(rows, cols)
+	}
+}
+
 // outerSize is the size of the user's terminal, if the stream is one.
 func (t *terminal) outerSize() (rows, cols uint16, err error) {
 	raw, err := t.stream.SyscallConn()

@@ -48,14 +48,14 @@ func (s *sandbox) serve(ctl *control) (int, error) {
 	return int(status.Code()), nil
 }
 
-// passOn passes signals on to the first program.
+// passOn passes signals on to the first program, and the user's terminal's size.
+// It begins with the size, which may have changed before anybody listened.
 func (s *sandbox) passOn(sigs <-chan os.Signal) {
+	s.first.terminal.follow()
 	for sig := range sigs {
 		n := sig.(syscall.Signal)
-		if t := s.first.terminal; n == unix.SIGWINCH && t != nil {
-			if rows, cols, err := t.outerSize(); err == nil {
-				t.resize(rows, cols)
-			}
+		if n == unix.SIGWINCH && s.first.terminal != nil {
+			s.first.terminal.follow()
 			continue
 		}
 		// It fails for a program that has ended, as everything does now.
