@@ -52,6 +52,7 @@ func Check(spec *specs.Spec) error {
 		p.add("process", "is missing: it says what to run")
 	} else {
 		checkProcess(p, "process.", spec.Process)
+		checkCapabilities(p, spec.Version, spec.Process.Capabilities)
 	}
 	checkMounts(p, spec.Mounts)
 	checkHooks(p, spec.Hooks)

@@ -42,6 +42,26 @@ func checkProcess(p *problems, prefix string, process *specs.Process) {
 	checkRlimits(p, prefix+"rlimits", process.Rlimits)
 }
 
+// checkCapabilities refuses names that are no capabilities in bundles that
+// follow version 1.0 of the specification, which has it so. Since version 1.1
+// such names are left out with a warning, by the walls.
+func checkCapabilities(p *problems, version string, c *specs.LinuxCapabilities) {
+	if major, minor, err := parseVersion(version); err != nil || major != 1 || minor != 0 || c == nil {
+		return
+	}
+	for _, set := range []struct {
+		field string
+		names []string
+	}{{"bounding", c.Bounding}, {"effective", c.Effective}, {"inheritable", c.Inheritable}, {"permitted", c.Permitted}, {"ambient", c.Ambient}} {
+		for i, name := range set.names {
+			if _, ok := linuxname.Capability(name); !ok {
+				p.add(fmt.Sprintf("process.capabilities.%s[%d]", set.field, i),
+					"is %q, which is no capability (see capabilities(7)): correct it, or set ociVersion to 1.1.0 or later to have it left out", name)
+			}
+		}
+	}
+}
+
 func checkEnvironment(p *problems, field string, env []string) {
 	checkStrings(p, field, env)
 	for i, e := range env {

@@ -148,6 +148,20 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestUnknownCapability: what a name that is no capability means depends on the
+// version of the specification.
+func TestUnknownCapability(t *testing.T) {
+	for version, refused := range map[string]bool{"1.0.0": true, "1.0.2-dev": true, "1.1.0": false, "1.3.0": false} {
+		spec := template(t)
+		spec.Version = version
+		spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, "CAP_TEST")
+		err := Check(spec)
+		if refused != (err != nil) || refused && !strings.Contains(err.Error(), "process.capabilities.bounding[") {
+			t.Errorf("version %s: %v", version, err)
+		}
+	}
+}
+
 // TestTemplates: what `coffer spec` writes passes, when it comes back.
 func TestTemplates(t *testing.T) {
 	for _, rootless := range []bool{false, true} {

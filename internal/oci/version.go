@@ -20,7 +20,7 @@ func checkVersion(v string) error {
 	if v == "" {
 		return fmt.Errorf("%s: ociVersion is missing: %s", ConfigFile, cure)
 	}
-	major, err := majorVersion(v)
+	major, _, err := parseVersion(v)
 	if err != nil {
 		return fmt.Errorf("%s: ociVersion %q is not a version (%w): %s", ConfigFile, v, err, cure)
 	}
@@ -30,27 +30,25 @@ func checkVersion(v string) error {
 	return nil
 }
 
-// majorVersion takes MAJOR.MINOR.PATCH, with a pre-release and build metadata
+// parseVersion takes MAJOR.MINOR.PATCH, with a pre-release and build metadata
 // perhaps (https://semver.org).
-func majorVersion(v string) (uint64, error) {
+func parseVersion(v string) (major, minor uint64, err error) {
 	core, _, _ := strings.Cut(v, "+")
 	core, pre, hasPre := strings.Cut(core, "-")
 	if hasPre && pre == "" {
-		return 0, fmt.Errorf("nothing follows the hyphen")
+		return 0, 0, fmt.Errorf("nothing follows the hyphen")
 	}
 	parts := strings.Split(core, ".")
 	if len(parts) != 3 {
-		return 0, fmt.Errorf("it has no three numbers")
+		return 0, 0, fmt.Errorf("it has no three numbers")
 	}
-	var major uint64
+	var numbers [3]uint64
 	for i, p := range parts {
 		n, err := strconv.ParseUint(p, 10, 32)
 		if err != nil || p != strconv.FormatUint(n, 10) {
-			return 0, fmt.Errorf("%q is no number of it", p)
+			return 0, 0, fmt.Errorf("%q is no number of it", p)
 		}
-		if i == 0 {
-			major = n
-		}
+		numbers[i] = n
 	}
-	return major, nil
+	return numbers[0], numbers[1], nil
 }
