@@ -3,6 +3,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -249,24 +250,28 @@ func keepMode(covered int, data []string) ([]string, error) {
 	return append(data[:len(data):len(data)], fmt.Sprintf("mode=%o", st.Mode&0o7777)), nil
 }
 
-// checkLabel refuses a label (linux.mountLabel) that the host cannot give.
-func (r *Root) checkLabel() error {
-	label := r.linux.MountLabel
+// mountLabel is the spec's label for mounts (linux.mountLabel). Where SELinux is
+// off nobody asks for labels, and most file systems refuse them: then there is
+// none, with a warning. A label for the process, which is a wall, is refused
+// there (package identity).
+func mountLabel(linux *specs.Linux) string {
+	label := linux.MountLabel
 	if label == "" {
-		return nil
+		return ""
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs("/sys/fs/selinux", &st); err != nil || int64(st.Type) != unix.SELINUX_MAGIC {
-		return fmt.Errorf("linux.mountLabel is %q, but SELinux is not enabled on this host: enable it, or leave the label out", label)
+		slog.Warn("linux.mountLabel is left out: SELinux is not enabled on this host", "label", label)
+		return ""
 	}
-	return nil
+	return label
 }
 
 // label adds the spec's label (linux.mountLabel) to a file system's options.
 // Files of procfs and sysfs have labels of their own, and so have message
 // queues, whose root alone is labelled, by labelFile.
 func (r *Root) label(fs *filesystem) []string {
-	label := r.linux.MountLabel
+	label := r.mountLabel
 	switch fs.kind {
 	case "proc", "sysfs", "mqueue":
 		return fs.data
@@ -279,7 +284,7 @@ func (r *Root) label(fs *filesystem) []string {
 
 // labelFile gives a directory the spec's label.
 func (r *Root) labelFile(fd int) error {
-	label := r.linux.MountLabel
+	label := r.mountLabel
 	if label == "" {
 		return nil
 	}

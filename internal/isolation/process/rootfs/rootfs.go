@@ -57,7 +57,9 @@ type Root struct {
 	linux   *specs.Linux
 	fd      int // O_PATH of the root of the container's root mount
 	mounter mounter
-	late    []lateReadonly
+	// mountLabel is the SELinux label of mounts; empty if they have none.
+	mountLabel string
+	late       []lateReadonly
 }
 
 // lateReadonly is a mount that becomes read-only when nothing more has to be
@@ -84,9 +86,7 @@ func Prepare(cfg *Config) (*Root, error) {
 }
 
 func (r *Root) prepare() error {
-	if err := r.checkLabel(); err != nil {
-		return err
-	}
+	r.mountLabel = mountLabel(r.linux)
 	if err := r.isolatePropagation(); err != nil {
 		return err
 	}
