@@ -285,9 +285,9 @@ var specCases = []specCase{
 	}, script: "cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max cpu.weight pids.max cpuset.cpus.effective; grep MemTotal /proc/meminfo | tr -s ' '; nproc; grep -c processor /proc/cpuinfo; cat /proc/self/cgroup",
 		want: "134217728\n67108864\n67108864\n50000 100000\n20\n9\n0\nMemTotal: 131072 kB\n1\n1\n0::/\n"},
 	{name: "limit of threads", code: 2, change: func(s *specs.Spec, _ string) {
-		pids := int64(4)
+		pids := int64(20)
 		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &pids}
-	}, script: "sleep 100 & sleep 100 & sleep 100 & sleep 100 & sleep 100 &", refused: []string{"can't fork: Resource temporarily unavailable"}},
+	}, script: "i=0; while [ $i -lt 30 ]; do sleep 100 & i=$((i+1)); done", refused: []string{"can't fork: Resource temporarily unavailable"}},
 	// Who else than the greediest program goes is the host's choice.
 	{name: "memory runs out", only: "kernel", code: 137, change: func(s *specs.Spec, _ string) {
 		memory := int64(64 << 20)

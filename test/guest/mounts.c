@@ -7,6 +7,7 @@
 #include <mqueue.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/statfs.h>
 
 #ifndef MOVE_MOUNT_F_EMPTY_PATH
 #define MOVE_MOUNT_F_EMPTY_PATH 4
@@ -624,6 +625,197 @@ TEST(message_queues) {
 	struct rlimit none = { 0, 0 };
 	OK(setrlimit(RLIMIT_MSGQUEUE, &none));
 	FAILS(open("q/four", O_CREAT | O_RDWR, 0600), EMFILE);
+}
+
+static void put_new(const char *path, const char *text) {
+	int fd = OK(open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644));
+	EQUAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* holds checks what a file holds. */
+static int holds(const char *path, const char *text) {
+	char buf[64];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, buf, sizeof buf - 1);
+	close(fd);
+	if (n < 0)
+		return 0;
+	buf[n] = 0;
+	return !strcmp(buf, text);
+}
+
+static int overlay(const char *at, const char *options) { return mount("overlay", at, "overlay", 0, options); }
+
+TEST(overlay) {
+	begin();
+	const char *dirs[] = { "low", "low/sub", "low2", "low2/sub", "low2/only", "up", "work", "m", "m2" };
+	for (unsigned i = 0; i < sizeof dirs / sizeof *dirs; i++)
+		make(dirs[i]);
+	put_new("low/f", "low");
+	put_new("low/sub/g", "low");
+	put_new("low2/f", "low2");
+	put_new("low2/sub/h", "low2");
+	if (overlay("m", "lowerdir=low:low2,upperdir=up,workdir=work,userxattr"))
+		SKIP("no overlays can be mounted in user namespaces here");
+	CHECK(holds("m/f", "low") && holds("m/sub/g", "low") && holds("m/sub/h", "low2"));
+	EQUAL(names("m"), 3);
+	EQUAL(names("m/sub"), 2);
+	/* what is under way of being looked up in the upper directory is known there
+	 * at once when it comes and goes */
+	CHECK(!there("up/new"));
+	put_new("m/new", "new");
+	CHECK(holds("up/new", "new"));
+	OK(unlink("m/new"));
+	CHECK(!there("up/new") && !there("m/new"));
+	/* copied up, the lower ones stay */
+	put_new("m/f", "changed");
+	CHECK(holds("m/f", "changed") && holds("up/f", "changed") && holds("low/f", "low"));
+	put_new("m/sub/g", "changed");
+	CHECK(holds("up/sub/g", "changed"));
+	/* whiteouts */
+	OK(unlink("m/sub/h"));
+	CHECK(!there("m/sub/h") && there("low2/sub/h"));
+	struct stat st;
+	OK(lstat("up/sub/h", &st));
+	EQUAL(st.st_mode & S_IFMT, S_IFCHR);
+	EQUAL(st.st_rdev, 0);
+	OK(rmdir("m/only"));
+	OK(mkdir("m/only", 0700));
+	EQUAL(names("m/only"), 0);
+	/* within the upper directory */
+	OK(rename("m/f", "m/renamed"));
+	CHECK(there("up/renamed") && !there("m/f"));
+	make("m/made");
+	put_new("m/made/x", "x");
+	OK(rename("m/made", "m/moved"));
+	CHECK(holds("m/moved/x", "x") && holds("up/moved/x", "x") && !there("up/made"));
+	char line[4096];
+	EQUAL(info("/m", line, sizeof line), 1);
+	CHECK(strstr(line, " - overlay overlay ") && strstr(line, "lowerdir=low:low2,upperdir=up,workdir=work"));
+	struct statfs fs;
+	OK(statfs("m", &fs));
+	EQUAL(fs.f_type, 0x794c7630);
+	/* without the mount, the layers are what was made of them */
+	OK(umount("m"));
+	CHECK(holds("up/renamed", "changed"));
+	OK(overlay("m", "lowerdir=low:low2,upperdir=up,workdir=work,userxattr"));
+	CHECK(!there("m/f") && !there("m/sub/h") && holds("m/moved/x", "x"));
+	EQUAL(names("m/only"), 0);
+	/* one upon the other, and no deeper */
+	OK(overlay("m2", "lowerdir=m:low2"));
+	CHECK(holds("m2/moved/x", "x"));
+	make("m3");
+	FAILS(overlay("m3", "lowerdir=m2:low2"), EINVAL);
+	OK(umount("m2"));
+	OK(umount("m"));
+}
+
+TEST(overlay_without_an_upper_directory) {
+	begin();
+	make("a");
+	make("b");
+	make("m");
+	put_new("a/f", "a");
+	put_new("b/g", "b");
+	if (overlay("m", "lowerdir=a:b"))
+		SKIP("no overlays can be mounted in user namespaces here");
+	CHECK(holds("m/f", "a") && holds("m/g", "b"));
+	FAILS(open("m/f", O_WRONLY), EROFS);
+	FAILS(open("m/new", O_CREAT | O_WRONLY, 0644), EROFS);
+	FAILS(mkdir("m/d", 0755), EROFS);
+	FAILS(unlink("m/f"), EROFS);
+	FAILS(rename("m/f", "m/x"), EROFS);
+	FAILS(chmod("m/f", 0600), EROFS);
+	FAILS(access("m/f", W_OK), EROFS);
+	/* that of the mount alone changes nothing */
+	OK(mount("none", "m", NULL, MS_REMOUNT | MS_BIND, NULL));
+	FAILS(open("m/f", O_WRONLY), EROFS);
+	OK(umount("m"));
+	/* a colon and a comma that are meant */
+	make("c:d");
+	make("e,f");
+	put_new("c:d/f", "colon");
+	put_new("e,f/g", "comma");
+	OK(overlay("m", "lowerdir=c\\:d:e\\,f"));
+	CHECK(holds("m/f", "colon") && holds("m/g", "comma"));
+}
+
+TEST(overlay_refused) {
+	begin();
+	const char *dirs[] = { "low", "low/in", "up", "up/in", "work", "work/in", "m", "other" };
+	for (unsigned i = 0; i < sizeof dirs / sizeof *dirs; i++)
+		make(dirs[i]);
+	touch("file");
+	if (overlay("m", "lowerdir=low,upperdir=up,workdir=work,userxattr"))
+		SKIP("no overlays can be mounted in user namespaces here");
+	OK(umount("m"));
+	FAILS(overlay("m", "upperdir=up,workdir=work"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low,upperdir=up"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low:,upperdir=up,workdir=work"), EINVAL);
+	FAILS(overlay("m", "lowerdir=missing,upperdir=up,workdir=work"), ENOENT);
+	FAILS(overlay("m", "lowerdir=low,upperdir=missing,workdir=work"), ENOENT);
+	FAILS(overlay("m", "lowerdir=low,upperdir=up,workdir=missing"), ENOENT);
+	FAILS(overlay("m", "lowerdir=low,upperdir=up,workdir=up/in"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low,upperdir=work/in,workdir=work"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low,upperdir=up,workdir=up"), EINVAL);
+	FAILS(overlay("m", "lowerdir=low:low/in,upperdir=up,workdir=work"), ELOOP);
+	FAILS(overlay("m", "lowerdir=low:low,upperdir=up,workdir=work"), ELOOP);
+	FAILS(overlay("m", "lowerdir=low,upperdir=up,workdir=work,nonsense"), EINVAL);
+	FAILS(overlay("m", "lowerdir=/proc:low"), EINVAL);
+	OK(mount("t", "other", "tmpfs", 0, NULL));
+	make("other/work");
+	FAILS(overlay("m", "lowerdir=low,upperdir=up,workdir=other/work"), EINVAL);
+	OK(mount("none", "other", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+	make("up2");
+	OK(mount("up2", "up2", NULL, MS_BIND, NULL));
+	OK(mount("none", "up2", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+	FAILS(overlay("m", "lowerdir=low,upperdir=up2,workdir=up2"), EINVAL);
+}
+
+/* an overlay is no way to write where its maker may not */
+TEST(overlay_privileges) {
+	if (geteuid() != 0)
+		SKIP("needs root");
+	char dir[256];
+	CHECK(getcwd(dir, sizeof dir));
+	OK(chmod(".", 0755));
+	make("open");
+	OK(chmod("open", 0777));
+	OK(chdir("open"));
+	make("low");
+	make("low/mine");
+	OK(chown("low/mine", 1000, 1000));
+	make("up");
+	make("up/theirs");
+	OK(chown("up", 1000, 1000));
+	make("low/theirs");
+	make("low/theirs/mine");
+	OK(chown("low/theirs/mine", 1000, 1000));
+	make("work");
+	OK(chown("work", 1000, 1000));
+	make("m");
+	make("closed");
+	OK(chown("m", 1000, 1000));
+	EQUAL(IN_CHILD({
+		OK(setgid(1000));
+		OK(setuid(1000));
+		OK(prctl(PR_SET_DUMPABLE, 1));
+		enter();
+		if (overlay("m", "lowerdir=low,upperdir=closed,workdir=work,userxattr"))
+			SKIP("no overlays can be mounted in user namespaces here");
+		FAILS(open("m/f", O_CREAT | O_WRONLY, 0644), EACCES);
+		FAILS(open("m/mine/f", O_CREAT | O_WRONLY, 0644), EACCES);
+		OK(umount("m"));
+		OK(overlay("m", "lowerdir=low,upperdir=up,workdir=work,userxattr"));
+		put_new("m/mine/f", "x");
+		/* it would have to be made in a directory that is not the maker's */
+		FAILS(open("m/theirs/mine/f", O_CREAT | O_WRONLY, 0644), EACCES);
+		CHECK(!there("up/theirs/mine"));
+	}), 0);
 }
 
 TEST(privileges) {

@@ -97,6 +97,9 @@ func newMount(fs FileSystem, root *Dentry, flags uint64, source string) (*Mount,
 	}
 	root.IncRef()
 	m := &Mount{id: int(lastMount.Add(1)), super: s, root: root, source: source}
+	if s.readOnly {
+		flags |= unix.MS_RDONLY
+	}
 	m.flags.Store(mountFlags(flags))
 	m.refs.Store(1)
 	return m, nil
@@ -112,7 +115,7 @@ func (m *Mount) Flags() uint64 { return m.flags.Load() }
 func (m *Mount) FileSystem() FileSystem { return m.super.fs }
 
 // ReadOnly reports whether nothing may be changed through the mount.
-func (m *Mount) ReadOnly() bool { return m.Flags()&unix.MS_RDONLY != 0 }
+func (m *Mount) ReadOnly() bool { return m.super.readOnly || m.Flags()&unix.MS_RDONLY != 0 }
 
 // NoExec reports whether nothing may be executed from the mount.
 func (m *Mount) NoExec() bool { return m.Flags()&unix.MS_NOEXEC != 0 }

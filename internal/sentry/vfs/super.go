@@ -31,7 +31,14 @@ type super struct {
 	hand  *Dentry
 	count int
 
-	mounts atomic.Int64
+	// dirs finds the directories in the cache by their inodes while there are
+	// layers (watchers).
+	dirs     map[Inode]*Dentry
+	watchers int
+
+	// readOnly says that nothing can be changed.
+	readOnly bool
+	mounts   atomic.Int64
 	// owner is the user namespace whose devices and set-user-ID programs the
 	// file system may hold: that of who mounted it first.
 	owner atomic.Pointer[auth.UserNamespace]
@@ -64,6 +71,9 @@ func superOf(fs FileSystem) (*super, error) {
 	s := &super{fs: fs}
 	s.revalidates, _ = fs.(Revalidator)
 	s.confirms, _ = fs.(Confirmer)
+	if r, ok := fs.(ReadOnlyFileSystem); ok {
+		s.readOnly = r.ReadOnly()
+	}
 	root, err := newDentry(s, nil, "", fs.Root())
 	if err != nil {
 		return nil, err
@@ -123,12 +133,14 @@ func (s *super) link(d *Dentry) {
 		d.prev.next, d.next.prev = d, d
 	}
 	s.count++
+	s.index(d)
 }
 
 func (s *super) unlink(d *Dentry) {
 	if d.next == nil {
 		return
 	}
+	s.unindex(d)
 	if d.next == d {
 		s.hand = nil
 	} else {

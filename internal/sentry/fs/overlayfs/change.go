@@ -26,6 +26,10 @@ func (n *node) make(name string, isDir bool, create func(dir vfs.Inode) (vfs.Ino
 	}
 	n.list.Store(nil)
 	dir := n.upper()
+	if err := n.fs.mayChange(dir); err != nil {
+		return nil, err
+	}
+	defer n.fs.changed(dir, name)
 	if e.whiteout != nil {
 		if err := dir.Unlink(name, e.whiteout); err != nil {
 			return nil, err
@@ -33,7 +37,7 @@ func (n *node) make(name string, isDir bool, create func(dir vfs.Inode) (vfs.Ino
 	}
 	made, err := create(dir)
 	if err == nil && isDir && e.below {
-		if err = setOpaque(made); err != nil {
+		if err = n.fs.setOpaque(made); err != nil {
 			dir.Rmdir(name, made)
 		}
 	}
@@ -145,6 +149,10 @@ func (n *node) remove(name string, wantDir bool) error {
 			return err
 		}
 	}
+	if err := n.fs.mayChange(n.upper()); err != nil {
+		return err
+	}
+	defer n.fs.changed(n.upper(), name)
 	n.list.Store(nil)
 	if err := n.takeAway(name, victim, e); err != nil {
 		return err

@@ -30,6 +30,9 @@ func (n *node) copyUp(size int64) error {
 	if n.upper() != nil {
 		return nil
 	}
+	if n.fs.work == nil {
+		return unix.EROFS
+	}
 	// From the top down, in a loop since the guest decides the depth.
 	var way []*node
 	for at := n; at.upper() == nil; at = at.parent {
@@ -50,8 +53,10 @@ func (n *node) copyOne(size int64) error {
 	if n.upper() != nil {
 		return nil
 	}
-	name := "#" + strconv.FormatUint(n.fs.copies.Add(1), 16)
-	copied, err := n.makeCopy(name, size)
+	if err := n.fs.mayChange(n.parent.upper()); err != nil {
+		return err
+	}
+	name, copied, err := n.copyAside(size)
 	if err != nil {
 		return err
 	}
@@ -68,6 +73,8 @@ func (n *node) copyOne(size int64) error {
 	before, err := dir.Attr()
 	if err == nil {
 		err = n.fs.work.Rename(name, dir, n.name, 0)
+		n.fs.changed(n.fs.work, name)
+		n.fs.changed(dir, n.name)
 	}
 	if err != nil {
 		n.fs.discard(name, copied)
@@ -79,8 +86,20 @@ func (n *node) copyOne(size int64) error {
 	return dir.SetAttr(vfs.SetAttr{Which: vfs.SetMtime | vfs.SetAtime, Atime: before.Atime, Mtime: before.Mtime})
 }
 
+// copyAside makes a copy in the work directory, under a name that is free: others
+// may be left there by an overlay of before.
+func (n *node) copyAside(size int64) (name string, copied vfs.Inode, err error) {
+	for {
+		name = "#" + strconv.FormatUint(n.fs.copies.Add(1), 16)
+		if copied, err = n.makeCopy(name, size); err != unix.EEXIST {
+			return name, copied, err
+		}
+	}
+}
+
 // discard removes a copy from the work directory.
 func (fs *FileSystem) discard(name string, i vfs.Inode) error {
+	defer fs.changed(fs.work, name)
 	if kind, _, err := classify(i); err == nil && kind == unix.S_IFDIR {
 		return fs.work.Rmdir(name, i)
 	}
@@ -105,10 +124,10 @@ func (n *node) makeCopy(name string, size int64) (vfs.Inode, error) {
 		err = copyData(from, to, size)
 	}
 	if err == nil {
-		err = copyXattrs(from, to)
+		err = n.fs.copyXattrs(from, to)
 	}
 	if err == nil {
-		err = to.SetXattr(xattrOrigin, binary.LittleEndian.AppendUint64(nil, n.ino), 0)
+		err = to.SetXattr(n.fs.prefix+xattrOrigin, binary.LittleEndian.AppendUint64(nil, n.ino), 0)
 		if n.kind != unix.S_IFREG && n.kind != unix.S_IFDIR && err != nil {
 			err = nil // some file systems keep none on other kinds
 		}
@@ -147,13 +166,13 @@ func (n *node) makeLike(from vfs.Inode, attr vfs.Attr, name string) (vfs.Inode, 
 }
 
 // copyXattrs copies all but the overlay's own marks.
-func copyXattrs(from, to vfs.Inode) error {
+func (fs *FileSystem) copyXattrs(from, to vfs.Inode) error {
 	names, err := from.ListXattr()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if private(name) {
+		if fs.private(name) {
 			continue
 		}
 		v, err := from.GetXattr(name)

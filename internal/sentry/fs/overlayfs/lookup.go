@@ -70,7 +70,7 @@ func (n *node) search(name string) (e entry, err error) {
 				e.whiteout, more = i, false
 			} else {
 				e.upper, kind = i, k
-				more = k == unix.S_IFDIR && !opaque(i)
+				more = k == unix.S_IFDIR && !n.fs.opaque(i)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func (n *node) search(name string) (e entry, err error) {
 		}
 		e.lowers = append(e.lowers, i)
 		// Below the last layer there is nothing to hide.
-		if k != unix.S_IFDIR || level < len(n.lowers)-1 && opaque(i) {
+		if k != unix.S_IFDIR || level < len(n.lowers)-1 && n.fs.opaque(i) {
 			return e, nil
 		}
 		kind = k
@@ -117,9 +117,11 @@ func classify(i vfs.Inode) (kind uint32, whiteout bool, err error) {
 }
 
 // opaque reports whether a directory hides what lies below it.
-func opaque(dir vfs.Inode) bool {
-	v, err := dir.GetXattr(xattrOpaque)
+func (fs *FileSystem) opaque(dir vfs.Inode) bool {
+	v, err := dir.GetXattr(fs.prefix + xattrOpaque)
 	return err == nil && len(v) == 1 && v[0] == 'y'
 }
 
-func setOpaque(dir vfs.Inode) error { return dir.SetXattr(xattrOpaque, []byte{'y'}, 0) }
+func (fs *FileSystem) setOpaque(dir vfs.Inode) error {
+	return dir.SetXattr(fs.prefix+xattrOpaque, []byte{'y'}, 0)
+}

@@ -84,7 +84,7 @@ func (fs *FileSystem) number(upper vfs.Inode, attr vfs.Attr) uint64 {
 		if n := fs.nodes.Find(key{inode: upper}); n != nil {
 			return n.ino
 		}
-		if v, err := upper.GetXattr(xattrOrigin); err == nil && len(v) == 8 {
+		if v, err := upper.GetXattr(fs.prefix + xattrOrigin); err == nil && len(v) == 8 {
 			return binary.LittleEndian.Uint64(v)
 		}
 	}
@@ -205,6 +205,9 @@ func (n *node) Open(c vfs.Caller, flags uint32) (vfs.File, error) {
 			return openLower(n, c, flags)
 		}
 	}
+	if n.fs.work == nil && n.kind != unix.S_IFREG {
+		return n.lowers[0].Open(c, flags)
+	}
 	// The ends of a FIFO must meet in one inode, and a lower layer may be one
 	// whose special files are the host's.
 	if err := n.copyUp(-1); err != nil {
@@ -214,11 +217,11 @@ func (n *node) Open(c vfs.Caller, flags uint32) (vfs.File, error) {
 }
 
 // private reports whether an extended attribute is the overlay's own.
-func private(name string) bool { return strings.HasPrefix(name, xattrPrefix) }
+func (fs *FileSystem) private(name string) bool { return strings.HasPrefix(name, fs.prefix) }
 
 // GetXattr implements vfs.Inode.
 func (n *node) GetXattr(name string) ([]byte, error) {
-	if private(name) {
+	if n.fs.private(name) {
 		return nil, unix.ENODATA
 	}
 	return n.real().GetXattr(name)
@@ -226,7 +229,7 @@ func (n *node) GetXattr(name string) ([]byte, error) {
 
 // SetXattr implements vfs.Inode.
 func (n *node) SetXattr(name string, value []byte, flags uint32) error {
-	if private(name) {
+	if n.fs.private(name) {
 		return unix.EPERM
 	}
 	if err := n.copyUp(-1); err != nil {
@@ -251,7 +254,7 @@ func (n *node) ListXattr() ([]string, error) {
 	all, err := n.real().ListXattr()
 	var out []string
 	for _, name := range all {
-		if !private(name) {
+		if !n.fs.private(name) {
 			out = append(out, name)
 		}
 	}

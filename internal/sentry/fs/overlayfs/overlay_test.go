@@ -102,13 +102,13 @@ func TestCopyKeepsMetadata(t *testing.T) {
 		t.Errorf("attribute %q, %v", x, err)
 	}
 	// The overlay's marks are not the guest's to see or to set.
-	if l, err := f.ListXattr(); err != nil || slices.ContainsFunc(l, private) {
+	if l, err := f.ListXattr(); err != nil || slices.ContainsFunc(l, fs.private) {
 		t.Errorf("attributes %q, %v", l, err)
 	}
-	if _, err := f.GetXattr(xattrOrigin); err != unix.ENODATA {
+	if _, err := f.GetXattr(trustedPrefix + xattrOrigin); err != unix.ENODATA {
 		t.Error(err)
 	}
-	if err := f.SetXattr(xattrOpaque, []byte("y"), 0); err != unix.EPERM {
+	if err := f.SetXattr(trustedPrefix+xattrOpaque, []byte("y"), 0); err != unix.EPERM {
 		t.Error(err)
 	}
 }

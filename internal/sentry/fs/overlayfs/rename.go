@@ -106,8 +106,13 @@ func (fs *FileSystem) rename(from, to *side, flags uint32) (again bool, err erro
 	if err := from.movable(); err != nil {
 		return false, err
 	}
-	from.dir.list.Store(nil)
-	to.dir.list.Store(nil)
+	for _, s := range []*side{from, to} {
+		if err := fs.mayChange(s.dir.upper()); err != nil {
+			return false, err
+		}
+		defer fs.changed(s.dir.upper(), s.name)
+		s.dir.list.Store(nil)
+	}
 	if exchange {
 		return false, exchangeSides(from, to)
 	}
@@ -133,7 +138,7 @@ func (s *side) hideBelow(dest *side) error {
 	if !s.isDir() || !dest.entry.below {
 		return nil
 	}
-	return setOpaque(s.entry.upper)
+	return s.dir.fs.setOpaque(s.entry.upper)
 }
 
 func replace(from, to *side) error {
