@@ -70,6 +70,29 @@ func (t *conversation) unexpected(r report) error {
 	return fmt.Errorf("the container's init said %q, which does not belong there", r.Say)
 }
 
+// ready does what is due when init has made all that it needs privileges for:
+// it takes the terminal, and sets what the host's privileges are needed for.
+func (t *conversation) ready(console *os.File, s outsider, files []*os.File) error {
+	if console != nil {
+		if err := sendTerminal(console, files); err != nil {
+			return err
+		}
+	}
+	if err := s.Affinity(t.pid, true); err != nil {
+		return err
+	}
+	if err := s.Outside(t.pid); err != nil {
+		return err
+	}
+	return t.answer(word{})
+}
+
+// outsider is what of an identity is set from outside.
+type outsider interface {
+	Affinity(pid int, final bool) error
+	Outside(pid int) error
+}
+
 // sendListener hands the listener of a seccomp filter to the agent that the
 // profile names, and lets init go on.
 func (t *conversation) sendListener(files []*os.File) error {

@@ -6,10 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 
-	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/process/netdev"
 	"coffer/internal/isolation/process/rootfs"
@@ -168,143 +166,6 @@ func (t createTalk) provide() error {
 	}
 	defer closeAll(files)
 	return t.answer(w, files...)
-}
-
-// launch starts an init and gives it its instructions.
-type launch struct {
-	todo     instructions
-	files    []*os.File // that go with them
-	streams  *isolation.Streams
-	terminal bool
-	cgroup   *hostcgroup.Cgroup
-	// subCgroup is a path below the cgroup; empty for the cgroup itself.
-	subCgroup string
-	// atGate is what else is to be done while the child waits.
-	atGate func(pid int) error
-	spawning
-}
-
-func (l *launch) start() (*conversation, error) {
-	if l.terminal && l.streams.ConsoleSocket == nil {
-		return nil, errors.New("process.terminal: the terminal needs a receiver: name a socket with --console-socket")
-	}
-	ours, theirs, err := newChannel()
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.close()
-	l.channel = theirs
-	l.todo.Terminal, l.todo.Extra = l.terminal, len(l.streams.Extra)
-	l.extra = l.streams.Extra
-	pid := 0
-	// The instructions wait in the channel when init begins to read.
-	if err = ours.send(&l.todo, l.files...); err == nil {
-		pid, err = l.launch()
-	}
-	if err != nil {
-		ours.close()
-		return nil, err
-	}
-	return &conversation{channel: ours, pid: pid}, nil
-}
-
-func (l *launch) launch() (pid int, err error) {
-	if l.binary, err = protectedBinary(l.exposed()); err != nil {
-		return 0, err
-	}
-	// To give up a detached mount takes Linux a grace period of RCU. Nobody has
-	// to wait for that.
-	defer func() { go l.binary.Close() }()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer null.Close()
-	for i := range l.stdio {
-		l.stdio[i] = null // until there is the terminal
-		if f := l.streams.Stdio[i]; f != nil && !l.terminal {
-			l.stdio[i] = f
-		}
-	}
-	if err := l.enterCgroup(); err != nil {
-		return 0, err
-	}
-	defer l.entrance.Close()
-	if l.gate == nil {
-		l.gate = l.atGate
-	}
-	return l.spawning.start()
-}
-
-// exposed reports whether init executes where others may have capabilities over
-// it: in a user namespace that exists already.
-func (l *launch) exposed() bool {
-	flags := l.targetFlags
-	for _, j := range l.join {
-		flags |= j.flag
-	}
-	return flags&unix.CLONE_NEWUSER != 0
-}
-
-// enterCgroup arranges for the child to begin in the cgroup.
-func (l *launch) enterCgroup() (err error) {
-	if l.cgroup.None() {
-		if l.subCgroup != "" {
-			return fmt.Errorf("joining cgroup %q below the container's: %w", l.subCgroup, hostcgroup.ErrNone)
-		}
-		return nil
-	}
-	if l.entrance, err = l.cgroup.Entrance(l.subCgroup); err != nil {
-		return err
-	}
-	if l.entrance != nil && l.gateFirst && l.entrance.V2 != nil {
-		// A process would be born in the cgroup before it comes to the gate.
-		l.entrance.Close()
-		l.entrance = nil
-	}
-	if l.entrance != nil {
-		return nil
-	}
-	l.gate = func(pid int) error {
-		enter := func(pid int) error { return l.cgroup.Add(pid, l.subCgroup) }
-		inOrder := []func(int) error{enter, l.atGate}
-		if l.gateFirst {
-			slices.Reverse(inOrder)
-		}
-		for _, do := range inOrder {
-			if do == nil {
-				continue
-			}
-			if err := do(pid); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return nil
-}
-
-// ready does what is due when init has made all that it needs privileges for:
-// it takes the terminal, and sets what the host's privileges are needed for.
-func (t *conversation) ready(console *os.File, s outsider, files []*os.File) error {
-	if console != nil {
-		if err := sendTerminal(console, files); err != nil {
-			return err
-		}
-	}
-	if err := s.Affinity(t.pid, true); err != nil {
-		return err
-	}
-	if err := s.Outside(t.pid); err != nil {
-		return err
-	}
-	return t.answer(word{})
-}
-
-// outsider is what of an identity is set from outside.
-type outsider interface {
-	Affinity(pid int, final bool) error
-	Outside(pid int) error
 }
 
 func compile(spec *specs.Spec) (*profile.Program, error) {

@@ -27,7 +27,7 @@ func (wall) Start(c *isolation.Container) error {
 		return fmt.Errorf("telling the container's init to start: %w", err)
 	}
 	started := false
-	talk := conversation{channel: ch, pid: c.Init.PID, spec: c.Spec, state: c.State, id: c.ID, status: specs.StateCreated}
+	talk := conversation{channel: ch, pid: c.Init.PID, spec: c.Spec, state: c.State, status: specs.StateCreated}
 	for {
 		r, files, err := talk.listen()
 		switch {
