@@ -19,6 +19,7 @@ import (
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/kernel"
+	"coffer/internal/isolation/process/rootfs"
 	"coffer/internal/oci"
 	"coffer/internal/oci/linuxname"
 
@@ -62,6 +63,23 @@ func enterRoom() error {
 type room struct {
 	dir      string
 	overlays int
+	// ids maps the IDs of the container, and of the files that it is shown, to
+	// those that they have on the host.
+	ids []specs.LinuxIDMapping
+}
+
+// A container's IDs are not the host's: its root would be the host's own to the
+// files of /proc/sys and to the host's devices, whatever its capabilities are
+// worth. Each has a range for itself, so that containers are strangers to each
+// other too, above those that are in use for users and for others' containers.
+const (
+	rangeSize  = 1 << 16
+	firstRange = 1 << 30
+	ranges     = 1 << 15
+)
+
+func idRange(pid int) []specs.LinuxIDMapping {
+	return []specs.LinuxIDMapping{{HostID: firstRange + uint32(pid%ranges)*rangeSize, Size: rangeSize}}
 }
 
 // newRoom mounts a file system in memory over a directory.
@@ -72,7 +90,7 @@ func newRoom(dir string) (*room, error) {
 	if err := unix.Mount("coffer", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return nil, fmt.Errorf("mounting a file system in memory on %s: %w", dir, err)
 	}
-	return &room{dir: dir}, nil
+	return &room{dir: dir, ids: idRange(os.Getpid())}, nil
 }
 
 // overlay shows a directory of the host's, with changes kept in memory, at a new
@@ -80,31 +98,61 @@ func newRoom(dir string) (*room, error) {
 func (r *room) overlay(lower string) (string, error) {
 	r.overlays++
 	base := filepath.Join(r.dir, "overlay"+strconv.Itoa(r.overlays))
-	for _, d := range []string{"upper", "work", "merged"} {
-		if err := os.MkdirAll(filepath.Join(base, d), 0o755); err != nil {
+	path := func(name string) string { return filepath.Join(base, name) }
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.MkdirAll(path(name), 0o755); err != nil {
 			return "", err
 		}
 	}
+	if err := r.show(lower, path("lower")); err != nil {
+		return "", fmt.Errorf("showing %s to the container: %w; isolation kernel can do without", lower, err)
+	}
 	// The top of what is seen has the mode and owner of the upper directory.
 	var st unix.Stat_t
-	if err := unix.Stat(lower, &st); err != nil {
+	if err := unix.Stat(path("lower"), &st); err != nil {
 		return "", fmt.Errorf("%s: %w", lower, err)
 	}
-	upper, merged := filepath.Join(base, "upper"), filepath.Join(base, "merged")
-	if err := errors.Join(unix.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&07777)); err != nil {
-		return "", fmt.Errorf("%s: %w", upper, err)
+	if err := errors.Join(unix.Chown(path("upper"), int(st.Uid), int(st.Gid)), unix.Chmod(path("upper"), st.Mode&07777)); err != nil {
+		return "", fmt.Errorf("%s: %w", path("upper"), err)
 	}
-	// By a descriptor, since a path may have commas and colons.
-	fd, err := unix.Open(lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", lower, err)
-	}
-	defer unix.Close(fd)
-	options := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=%s,workdir=%s", fd, upper, filepath.Join(base, "work"))
+	merged := path("merged")
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", path("lower"), path("upper"), path("work"))
 	if err := unix.Mount("coffer", merged, "overlay", unix.MS_NODEV, options); err != nil {
-		return "", fmt.Errorf("mounting a writable layer over %s: %w: the host's kernel must have overlayfs, and files that can lie beneath it; isolation kernel needs neither", lower, err)
+		return "", fmt.Errorf("mounting a writable layer over %s: %w: the host's kernel must have overlayfs that takes ID-mapped mounts (Linux 5.19), and files that can lie beneath it; isolation kernel needs neither", lower, err)
 	}
 	return merged, nil
+}
+
+// show mounts a directory of the host's at another one, with the container's IDs.
+func (r *room) show(dir, at string) error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making a mount of it: %w", err)
+	}
+	defer unix.Close(tree)
+	if err := rootfs.MapIDs(tree, r.ids, r.ids); err != nil {
+		return err
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mounting it: %w", err)
+	}
+	return nil
+}
+
+// givePipes makes the container's user the owner of those standard streams that
+// are pipes, so that it can open /dev/stdout again. Files and devices stay whose
+// they are.
+func (r *room) givePipes(uid uint32) error {
+	for fd := range 3 {
+		var fs unix.Statfs_t
+		if unix.Fstatfs(fd, &fs) != nil || fs.Type != unix.PIPEFS_MAGIC {
+			continue
+		}
+		if err := unix.Fchown(fd, int(r.ids[0].HostID+uid), -1); err != nil {
+			return fmt.Errorf("giving descriptor %d to the container's user: %w", fd, err)
+		}
+	}
+	return nil
 }
 
 // mountsBelow lists what the host has mounted below a directory, but for what
@@ -157,6 +205,9 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	if err := oci.Check(spec); err != nil {
 		return refused(err)
 	}
+	if err := r.givePipes(spec.Process.User.UID); err != nil {
+		return refused(err)
+	}
 	id := fmt.Sprintf("do-%d", os.Getpid())
 	store := container.NewStore(filepath.Join(r.dir, "containers"), container.DefaultWalls)
 	end, err := startKeeper(r, id)
@@ -184,9 +235,9 @@ func programFailed(err error) error {
 	return refused(err)
 }
 
-// spec describes the container. It is root's in a user namespace of its own,
-// where every ID is what it is on the host: it may do with files what the user
-// may, and has no power over the host's kernel.
+// spec describes the container. Its root has all capabilities in a user namespace
+// of its own, and so none over the host's kernel; it may read what the host's root
+// may.
 func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	box := &cfg.Sandbox
 	spec := oci.Template(false)
@@ -201,11 +252,12 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 		p.Capabilities.Effective, p.Capabilities.Permitted = all, all
 	}
 	spec.Hostname = box.Hostname
-	ids, err := mappedIDs("/proc/self/uid_map", "/proc/self/gid_map")
-	if err != nil {
-		return nil, err
+	for _, id := range append([]uint32{box.UID, box.GID}, box.Groups...) {
+		if id >= rangeSize {
+			return nil, fmt.Errorf("the ID %d cannot be had with isolation process, whose containers have those up to %d: choose another user with --user", id, rangeSize-1)
+		}
 	}
-	l.UIDMappings, l.GIDMappings = ids[0], ids[1]
+	l.UIDMappings, l.GIDMappings = r.ids, r.ids
 	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	if box.Memory > 0 {
 		l.Resources.Memory = &specs.LinuxMemory{Limit: &box.Memory, Swap: &box.Memory}
@@ -239,39 +291,23 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	mounts = append(mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}})
 	for i, m := range box.Mounts {
 		source := filepath.Join(cfg.Mounts[i].Name(), m.Name)
-		options := []string{"rbind", "nosuid", "nodev"}
+		mount := specs.Mount{Destination: m.Path, Type: "bind", Options: []string{"rbind", "nosuid", "nodev"}}
 		switch {
 		case m.Overlay:
 			if source, err = r.overlay(source); err != nil {
 				return nil, err
 			}
-		case !m.Write:
-			options = append(options, "rro")
+		default:
+			mount.UIDMappings, mount.GIDMappings = r.ids, r.ids
+			if !m.Write {
+				mount.Options = append(mount.Options, "rro")
+			}
 		}
-		mounts = append(mounts, specs.Mount{Destination: m.Path, Type: "bind", Source: source, Options: options})
+		mount.Source = source
+		mounts = append(mounts, mount)
 	}
 	spec.Mounts = mounts
 	return spec, nil
-}
-
-// mappedIDs maps every ID that files like /proc/self/uid_map have to itself.
-func mappedIDs(files ...string) (maps [][]specs.LinuxIDMapping, err error) {
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		var ids []specs.LinuxIDMapping
-		for line := range strings.Lines(string(data)) {
-			var inside, outside, size uint32
-			if n, err := fmt.Sscan(line, &inside, &outside, &size); n != 3 {
-				return nil, fmt.Errorf("%s has the line %q, which is no map: %w", file, line, err)
-			}
-			ids = append(ids, specs.LinuxIDMapping{ContainerID: inside, HostID: inside, Size: size})
-		}
-		maps = append(maps, ids)
-	}
-	return maps, nil
 }
 
 // startKeeper starts the process that ends the container should this one be

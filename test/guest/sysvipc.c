@@ -41,7 +41,7 @@ TEST(shared_memory) {
 	FAILS(shmget(0x1234567, 1, 0600), ENOENT);
 	FILE *huge = fopen("/proc/sys/vm/nr_hugepages", "r");
 	int pages = 1;
-	if (huge && fscanf(huge, "%d", &pages) == 1 && !pages)
+	if (over_host() && huge && fscanf(huge, "%d", &pages) == 1 && !pages)
 		FAILS(shmget(IPC_PRIVATE, 2 << 20, IPC_CREAT | SHM_HUGETLB | 0600), ENOMEM);
 	CHECK(shmat(id, NULL, 0) == (void *)-1 && errno == EINVAL);
 }

@@ -117,6 +117,13 @@ type idMapping struct {
 	recursive bool
 }
 
+// MapIDs maps the IDs of the files of a detached mount: what is ContainerID on
+// disk is seen as HostID. Only root of the host can.
+func MapIDs(tree int, uids, gids []specs.LinuxIDMapping) error {
+	m := &idMapping{mount: &specs.Mount{UIDMappings: uids, GIDMappings: gids}}
+	return m.apply(tree)
+}
+
 // apply maps the IDs of a detached mount (mount_setattr(2), "ID-mapped
 // mounts").
 func (m *idMapping) apply(tree int) error {
