@@ -121,7 +121,7 @@ func (t *conversation) ended() error {
 	case ws.Signaled() && ws.Signal() == unix.SIGSYS:
 		return errors.New("linux.seccomp: the filter killed the container's init: it must allow what it takes to get from there to the program, execve and futex among others")
 	}
-	return fmt.Errorf("the container's init said nothing: %w", endError(ws))
+	return fmt.Errorf("the container's init said nothing: %w; if it could not have as many threads as it needs, linux.resources.pids.limit leaves too few beside the container's own", endError(ws))
 }
 
 // endError says how a process ended.

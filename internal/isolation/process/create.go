@@ -75,6 +75,12 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 			return writeTimeOffsets(pid, r.Spec.Linux.TimeOffsets)
 		}
 	}
+	// Until the program is all that is left to be run, init needs more.
+	if tightPids(r.Spec, r.Cgroup) != nil {
+		if err := setPids(r.Cgroup, initTasks); err != nil {
+			return pid, err
+		}
+	}
 	talk, err := l.start()
 	if err != nil {
 		return pid, err
@@ -128,6 +134,11 @@ func (t createTalk) do(r report, files []*os.File) error {
 	case sayFiltered:
 		return t.sendListener(files)
 	case sayCreated:
+		if limit := tightPids(t.spec, t.request.Cgroup); limit != nil {
+			if err := setPids(t.request.Cgroup, *limit); err != nil {
+				return err
+			}
+		}
 		return t.answer(word{})
 	}
 	return t.unexpected(r)

@@ -316,3 +316,31 @@ func TestExecAffinity(t *testing.T) {
 	}
 	waitFor(pid.PID)
 }
+
+// TestTightPids: a program can be the only process that its container may have.
+func TestTightPids(t *testing.T) {
+	spec := shell(bundle(t), "(true) 2>&1; echo; cat")
+	one := int64(1)
+	spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &one}}
+	group, err := hostcgroup.New(spec, fmt.Sprintf("coffer-pids-test-%d", os.Getpid()), hostcgroup.Options{})
+	if err != nil {
+		t.Skip("no cgroup to test with: ", err)
+	}
+	t.Cleanup(func() {
+		if err := group.Destroy(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := prepare(t, spec)
+	c.request.Cgroup, c.Cgroup = group, group
+	if err := c.create(); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := c.run()
+	if !strings.Contains(out, "can't fork") {
+		t.Errorf("the program could have another process: %q", out)
+	}
+	if err := New().Destroy(c.Container); err != nil {
+		t.Error(err)
+	}
+}
