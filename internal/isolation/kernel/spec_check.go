@@ -12,6 +12,7 @@ import (
 	"coffer/internal/sentry/boot"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // checkSpec says what of a spec the wall cannot honour, by the field's name. It
@@ -111,7 +112,13 @@ func checkNamespaces(list []specs.LinuxNamespace, sandbox int) error {
 	listed := map[specs.LinuxNamespaceType]bool{}
 	for i, n := range list {
 		listed[n.Type] = true
-		if n.Path != "" && n.Type != specs.NetworkNamespace && !ofSandbox(&n, sandbox) {
+		if n.Path != "" && n.Type == specs.NetworkNamespace {
+			if err := checkNetworkNamespace(n.Path); err != nil {
+				return fmt.Errorf("linux.namespaces[%d].path: %w", i, err)
+			}
+			continue
+		}
+		if n.Path != "" && !ofSandbox(&n, sandbox) {
 			return fmt.Errorf("linux.namespaces[%d].path: the kernel wall cannot join a %s namespace of the host's (%s): leave the path out, or use the process wall", i, n.Type, n.Path)
 		}
 	}
@@ -119,6 +126,21 @@ func checkNamespaces(list []specs.LinuxNamespace, sandbox int) error {
 		if !listed[kind] {
 			return fmt.Errorf("linux.namespaces has no %s, so the container would share the host's, which the kernel wall keeps from it: add {\"type\": %q}, or use the process wall", kind, kind)
 		}
+	}
+	return nil
+}
+
+// checkNetworkNamespace makes sure that a path names a network namespace, so
+// that a mistake shows before there is a network.
+func checkNetworkNamespace(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("opening the network namespace %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil || kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("%s is no network namespace: name one, as /proc/PID/ns/net or a file that ip-netns(8) made, or leave the path out", path)
 	}
 	return nil
 }
