@@ -118,14 +118,11 @@ func execForeground(s *container.Store, id string, r *container.ExecRequest) err
 	if err != nil {
 		return err
 	}
-	if front.tty != nil {
-		if err := front.tty.connect(); err != nil {
-			unix.Kill(pid.PID, unix.SIGKILL)
-			return err
-		}
+	if err := front.connect(); err != nil {
+		pid.Signal(unix.SIGKILL)
+		return err
 	}
-	// It is a child that is not reaped yet: the number is its own.
-	code, err := front.wait(pid.PID, false, func(sig unix.Signal) error { return unix.Kill(pid.PID, sig) })
+	code, err := front.wait(pid.PID, false, pid.Signal)
 	if err != nil {
 		return err
 	}

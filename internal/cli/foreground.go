@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"sync"
 
 	"coffer/internal/textpages"
 	"golang.org/x/sys/unix"
@@ -15,6 +17,12 @@ import (
 type foreground struct {
 	tty     *pty // nil without a terminal
 	signals chan os.Signal
+
+	mu sync.Mutex
+	// send sends the program a signal; nil until it is there. Until then those
+	// that come are held.
+	send func(unix.Signal) error
+	held []unix.Signal
 }
 
 // passedSignals are those that a program in the foreground is sent in coffer's
@@ -41,23 +49,68 @@ func newForeground(terminal bool) (*foreground, error) {
 			signal.Notify(f.signals, sig)
 		}
 	}
+	go func() {
+		for sig := range f.signals {
+			f.take(sig.(unix.Signal))
+		}
+	}()
 	return f, nil
+}
+
+// take passes a signal on. Should the program take long to come, because a hook
+// hangs or the container is paused, the second signal ends coffer.
+func (f *foreground) take(sig unix.Signal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case sig == unix.SIGWINCH && f.tty != nil:
+		f.tty.resize()
+	case f.send != nil:
+		f.pass(sig)
+	default:
+		f.held = append(f.held, sig)
+		if len(f.held) > 1 && slices.Contains(endingSignals, sig) {
+			f.close()
+			signal.Reset(sig)
+			unix.Kill(os.Getpid(), sig)
+		}
+	}
+}
+
+// endingSignals are those by which users end programs.
+var endingSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
+
+func (f *foreground) pass(sig unix.Signal) {
+	if err := f.send(sig); err != nil {
+		slog.Debug(fmt.Sprintf("passing on %v: %v", sig, err))
+	}
+}
+
+// connect joins the user's terminal to the program's, which is there now.
+func (f *foreground) connect() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tty == nil {
+		return nil
+	}
+	return f.tty.connect()
+}
+
+// sendTo says who gets the signals, those included that came before.
+func (f *foreground) sendTo(send func(unix.Signal) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.send = send
+	for _, sig := range f.held {
+		f.pass(sig)
+	}
+	f.held = nil
 }
 
 // wait waits for a child, whom send sends signals, and returns its exit code.
 // With reap it reaps other children too, which come to a subreaper.
 func (f *foreground) wait(pid int, reap bool, send func(unix.Signal) error) (int, error) {
-	go func() {
-		for sig := range f.signals {
-			if sig == unix.SIGWINCH && f.tty != nil {
-				f.tty.resize()
-				continue
-			}
-			if err := send(sig.(unix.Signal)); err != nil {
-				slog.Debug(fmt.Sprintf("passing on %v: %v", sig, err))
-			}
-		}
-	}()
+	f.sendTo(send)
 	textpages.ReleaseLater()
 	which := pid
 	if reap {

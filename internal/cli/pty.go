@@ -109,6 +109,9 @@ func receiveMaster(socket *os.File) (*os.File, error) {
 
 // resize gives the container's terminal the size of the user's.
 func (p *pty) resize() {
+	if p.master == nil {
+		return // it will have it from the start
+	}
 	if size, err := unix.IoctlGetWinsize(int(p.user.Fd()), unix.TIOCGWINSZ); err == nil {
 		unix.IoctlSetWinsize(int(p.master.Fd()), unix.TIOCSWINSZ, size)
 	}

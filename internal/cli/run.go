@@ -101,13 +101,11 @@ func runForeground(s *container.Store, r *container.CreateRequest, f *runFlags) 
 	if err != nil {
 		return err
 	}
-	if front.tty != nil {
-		if err := front.tty.connect(); err != nil {
-			if derr := s.Delete(r.ID, true); derr != nil {
-				slog.Warn(derr.Error())
-			}
-			return err
+	if err := front.connect(); err != nil {
+		if derr := s.Delete(r.ID, true); derr != nil {
+			slog.Warn(derr.Error())
 		}
+		return err
 	}
 	if err := startOrDelete(s, r.ID); err != nil {
 		return err

@@ -42,6 +42,10 @@ func (s *Store) Exec(id string, r *ExecRequest) (isolation.PID, error) {
 	if err != nil {
 		return isolation.PID{}, err
 	}
+	if status == Paused {
+		// It gets no further before the container is resumed, which takes the lock.
+		c.release()
+	}
 	pid, err := wall.Exec(it, &r.Exec)
 	if err != nil {
 		return isolation.PID{}, err

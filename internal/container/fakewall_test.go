@@ -30,6 +30,8 @@ type fakeWall struct {
 	crashAt string
 	// failAt is where a method fails.
 	failAt string
+	// onExec is called by Exec, if not nil.
+	onExec func() error
 }
 
 // point is a place at which a wall's user may end.
@@ -164,6 +166,11 @@ func (w *fakeWall) Signal(c *isolation.Container, sig unix.Signal, _ bool) error
 }
 
 func (w *fakeWall) Exec(_ *isolation.Container, e *isolation.Exec) (pid isolation.PID, err error) {
+	if w.onExec != nil {
+		if err := w.onExec(); err != nil {
+			return pid, err
+		}
+	}
 	cmd := exec.Command(e.Process.Args[0], e.Process.Args[1:]...)
 	if err := cmd.Start(); err != nil {
 		return pid, err

@@ -332,6 +332,31 @@ func TestHookAsksCoffer(t *testing.T) {
 	wantGone(t, s, id, init, cgroups)
 }
 
+// TestExecInPaused: a program that waits in a paused container for its resume
+// does not hold that up.
+func TestExecInPaused(t *testing.T) {
+	w := &fakeWall{}
+	s, id := testStore(t, w)
+	create(t, s, id, newBundle(t, nil))
+	if err := s.Start(id); err != nil {
+		t.Fatal(err)
+	}
+	if len(groups(t, s, id)) == 0 {
+		t.Skip("containers have no cgroups here")
+	}
+	if err := s.Pause(id); err != nil {
+		t.Fatal(err)
+	}
+	w.onExec = func() error { return s.Resume(id) }
+	defer shortLockWait()()
+	pid, err := s.Exec(id, &ExecRequest{Exec: isolation.Exec{Process: &specs.Process{Args: []string{"true"}}}, IgnorePaused: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reap(pid)
+	wantStatus(t, s, id, specs.StateRunning)
+}
+
 func TestPIDFile(t *testing.T) {
 	s, id := testStore(t, &fakeWall{})
 	path := filepath.Join(t.TempDir(), "pid")
