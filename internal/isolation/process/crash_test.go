@@ -113,3 +113,33 @@ func killAt(t *testing.T, spec *specs.Spec, strace, self, inject, trace string) 
 	}
 	return created
 }
+
+// TestStarterKilled: whether a command that was to start the container was ended
+// before it said so or after, Started tells the truth.
+func TestStarterKilled(t *testing.T) {
+	c := create(t, shell(bundle(t), "echo; cat"))
+	for range 3 {
+		ch, err := connectStart(c.StateDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch.close()
+	}
+	if started, err := New().Started(c.Container); started || err != nil {
+		t.Errorf("before a request, Started = %v, %v", started, err)
+	}
+	ch, err := connectStart(c.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.send(&word{Word: wordStart}); err != nil {
+		t.Fatal(err)
+	}
+	ch.close()
+	if _, err := c.out.read.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if started, err := New().Started(c.Container); !started || err != nil {
+		t.Errorf("while the program runs, Started = %v, %v", started, err)
+	}
+}

@@ -57,16 +57,18 @@ func (l *launch) launch() (pid int, err error) {
 	// To give up a detached mount takes Linux a grace period of RCU. Nobody has
 	// to wait for that.
 	defer func() { go l.binary.Close() }()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer null.Close()
-	for i := range l.stdio {
-		l.stdio[i] = null // until there is the terminal
-		if f := l.streams.Stdio[i]; f != nil && !l.terminal {
-			l.stdio[i] = f
+	var null *os.File
+	for i, f := range l.streams.Stdio {
+		if f == nil || l.terminal { // until there is the terminal
+			if null == nil {
+				if null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+					return 0, fmt.Errorf("opening what stands for the program's missing streams: %w", err)
+				}
+				defer null.Close()
+			}
+			f = null
 		}
+		l.stdio[i] = f
 	}
 	if err := l.enterCgroup(); err != nil {
 		return 0, err
