@@ -43,6 +43,7 @@ guest: build
 docs:
 	$(GO) run ./internal/tools/syscalldoc > docs/syscalls.md
 	$(GO) run ./internal/tools/hostcalldoc > docs/hostcalls.md
+	$(GO) run ./internal/tools/specdoc > docs/kernel-wall-spec.md
 
 # What the walls cost, beside the host itself and other runtimes: docs/performance.md.
 # More by hand: go run ./bench --help.

@@ -362,3 +362,40 @@ func mkfifo(path string) {
 		panic(err)
 	}
 }
+
+// Who enters a container that runs is behind its filter and within its limits, and
+// limits change while it runs.
+func TestSpecOfExecAndUpdate(t *testing.T) {
+	r := newKernelRuntime(t)
+	dir := r.bundle("b", func(s *specs.Spec) {
+		errno, pids, memory := uint(95), int64(9), int64(256<<20)
+		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
+			{Names: []string{"mkdir", "mkdirat"}, Action: specs.ActErrno, ErrnoRet: &errno}}}
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &pids}
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &memory}
+	}, "sleep", "1000")
+	for _, a := range applets {
+		if err := os.Symlink("busybox", filepath.Join(dir, "rootfs/bin", a)); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+	}
+	id := r.id("entered")
+	r.must("create", "--bundle", dir, id)
+	r.must("start", id)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"exec", id, "sh", "-c", "grep '^Seccomp:' /proc/self/status | tr -d '\\t'; mkdir /x 2>&1; cd /sys/fs/cgroup; cat pids.max memory.max"},
+			"Seccomp:2\nmkdir: can't create directory '/x': Operation not supported\n9\n268435456\n"},
+		{[]string{"exec", "--user", "1000:1001", "--cwd", "/bin", "--env", "A=b", id, "sh", "-c", "id; pwd; echo $A $HOME; umask; grep CapEff /proc/self/status | tr -d '\\t'"},
+			"uid=1000 gid=1001\n/bin\nb /\n0022\nCapEff:0000000000000000\n"},
+		{[]string{"update", "--pids-limit", "30", "--memory", "300000000", id}, ""},
+		{[]string{"exec", id, "sh", "-c", "cd /sys/fs/cgroup; cat pids.max memory.max; grep MemTotal /proc/meminfo | tr -s ' '"},
+			"30\n300000000\nMemTotal: 292968 kB\n"},
+	} {
+		if got := r.do(tt.args...); got.code != 0 || got.stdout != tt.want {
+			t.Errorf("%q: %d\n%s\nnot\n%s\nerrors: %s", tt.args, got.code, got.stdout, tt.want, got.stderr)
+		}
+	}
+}

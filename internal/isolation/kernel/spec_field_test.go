@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -121,5 +123,26 @@ func TestRefusedFields(t *testing.T) {
 	}
 	if err := refuse(reflect.ValueOf(new(specs.Spec)), ""); err != nil {
 		t.Errorf("an empty spec: %v", err)
+	}
+}
+
+// TestDocument fails when docs/kernel-wall-spec.md is not what the table says.
+func TestDocument(t *testing.T) {
+	have, err := os.ReadFile("../../../docs/kernel-wall-spec.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, Document()) {
+		t.Error("docs/kernel-wall-spec.md is stale; run: go run ./internal/tools/specdoc > docs/kernel-wall-spec.md")
+	}
+	for _, f := range fields {
+		if !slices.ContainsFunc(supportTexts, func(s struct {
+			kind Support
+			text string
+		}) bool {
+			return s.kind == f.Support
+		}) {
+			t.Errorf("nobody says what %q is, of %s", f.Support, f.Path)
+		}
 	}
 }
