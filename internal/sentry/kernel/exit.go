@@ -390,7 +390,7 @@ func (g *ThreadGroup) reapLocked(account bool) {
 			g.mu.Unlock()
 			p.mu.Lock()
 			p.childTimes.add(total)
-			p.usage.childMaxRSS = max(p.usage.childMaxRSS, g.usage.maxRSS, g.usage.childMaxRSS)
+			p.usage.collect(&g.usage)
 			p.mu.Unlock()
 		}
 	}

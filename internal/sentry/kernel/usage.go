@@ -10,9 +10,14 @@ import (
 
 // usage is what a process used that the host counts. ThreadGroup.mu guards it.
 type usage struct {
-	// maxRSS is the largest resident set of the process once it has ended,
-	// childMaxRSS that of its children that were waited for and theirs. Bytes.
-	maxRSS, childMaxRSS uint64
+	// ended is the address space of a process that has ended, and children are
+	// those of its children that were waited for and theirs: the host tells how
+	// large they were a little later than they end, so they are only asked if
+	// somebody wants to know. childMaxRSS is the largest of those that were
+	// asked, in bytes.
+	ended       platform.PeakTeller
+	children    []platform.PeakTeller
+	childMaxRSS uint64
 
 	// space, if not nil, is the process's address space, which had taken since
 	// when it came to it; spent is what it took in former ones.
@@ -39,8 +44,23 @@ func (u *usage) enter(as platform.AddressSpace) {
 // leave ends that, because the process has ended.
 func (u *usage) leave(as platform.AddressSpace) {
 	u.settle()
-	if p, ok := as.(platform.PeakTeller); ok {
-		u.maxRSS = max(u.maxRSS, p.PeakRSS())
+	u.ended, _ = as.(platform.PeakTeller)
+}
+
+// maxChildren is how many children are remembered before they are asked.
+const maxChildren = 64
+
+// collect takes over what a child, which is waited for, and its children were.
+func (u *usage) collect(child *usage) {
+	u.childMaxRSS = max(u.childMaxRSS, child.childMaxRSS)
+	u.children = append(u.children, child.children...)
+	if child.ended != nil {
+		u.children = append(u.children, child.ended)
+	}
+	// The oldest have ended long ago, and answer at once.
+	for len(u.children) > maxChildren {
+		u.childMaxRSS = max(u.childMaxRSS, u.children[0].PeakRSS())
+		u.children = u.children[1:]
 	}
 }
 
@@ -87,10 +107,28 @@ func (g *ThreadGroup) hasMemoryLocked() bool {
 	return false
 }
 
-// ChildMaxRSS is the largest resident set of the process's children that were waited
-// for, and of theirs, in bytes.
+// ChildMaxRSS is the largest resident set of the process's children that were
+// waited for, and of theirs, in bytes.
 func (g *ThreadGroup) ChildMaxRSS() uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.usage.childMaxRSS
+	u := &g.usage
+	for _, c := range u.children {
+		u.childMaxRSS = max(u.childMaxRSS, c.PeakRSS())
+	}
+	u.children = nil
+	return u.childMaxRSS
+}
+
+// MaxRSS is the largest resident set of the process, which has ended, and of
+// its children that it waited for, in bytes.
+func (g *ThreadGroup) MaxRSS() uint64 {
+	most := g.ChildMaxRSS()
+	g.mu.Lock()
+	ended := g.usage.ended
+	g.mu.Unlock()
+	if ended != nil {
+		most = max(most, ended.PeakRSS())
+	}
+	return most
 }

@@ -43,8 +43,8 @@ type WaitResult struct {
 	// User and System are the processor times of the child and of its own
 	// children that were waited for.
 	User, System time.Duration
-	// MaxRSS is the largest resident set of them, in bytes; 0 while it runs.
-	MaxRSS uint64
+	// Child is the process, if it has ended.
+	Child *ThreadGroup
 	// after is to be run once no lock is held.
 	after []func()
 }
@@ -159,7 +159,6 @@ func (g *ThreadGroup) collectLocked(t *Task, n notice, options uint32) WaitResul
 	ct := g.timesLocked()
 	ct.add(g.childTimes)
 	res.User, res.System = time.Duration(ct.user), time.Duration(ct.system)
-	res.MaxRSS = max(g.usage.maxRSS, g.usage.childMaxRSS)
 	keep := options&WNOWAIT != 0
 	switch n.code {
 	case abi.CLD_STOPPED:
@@ -170,6 +169,7 @@ func (g *ThreadGroup) collectLocked(t *Task, n notice, options uint32) WaitResul
 		g.stop.contReport = keep && g.stop.contReport
 	default:
 		res.Wait = uint32(g.exitStatus)
+		res.Child = g
 	}
 	g.mu.Unlock()
 	if g.zombie && !keep {

@@ -140,7 +140,10 @@ func copyOutWaitUsage(t *kernel.Task, addr uint64, res *kernel.WaitResult) error
 	}
 	ru := unix.Rusage{
 		Utime: unix.NsecToTimeval(int64(res.User)),
-		Stime: unix.NsecToTimeval(int64(res.System)), Maxrss: int64(res.MaxRSS >> 10),
+		Stime: unix.NsecToTimeval(int64(res.System)),
+	}
+	if res.Child != nil {
+		ru.Maxrss = int64(res.Child.MaxRSS() >> 10)
 	}
 	return kernel.CopyOutStructLate(t, addr, &ru)
 }

@@ -23,8 +23,10 @@ type Process struct {
 
 	// gone is set once the host has ended the process.
 	gone atomic.Bool
-	// reaped, under Stubs.mu, says that the PID may belong to another.
+	// reaped, under Stubs.mu, says that the PID may belong to another; peak is
+	// the process's largest resident set then.
 	reaped bool
+	peak   uint64
 
 	// opMu is held while a thread runs queued operations, or anything else
 	// that takes descriptors from the socket: their order is the queue's.

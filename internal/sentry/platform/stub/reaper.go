@@ -41,7 +41,11 @@ func (s *Stubs) reap() {
 		if p != nil {
 			p.reaped = true
 		}
-		unix.Wait4(pid, nil, unix.WALL|unix.WNOHANG|unix.WNOTHREAD, nil)
+		var used unix.Rusage
+		unix.Wait4(pid, nil, unix.WALL|unix.WNOHANG|unix.WNOTHREAD, &used)
+		if p != nil {
+			p.peak = uint64(used.Maxrss) << 10
+		}
 		s.mu.Unlock()
 		// A process that is not known is one whose fork failed halfway, or
 		// that a guest made by itself.

@@ -29,8 +29,32 @@ func (s *Stubs) readProc(pid int, name string, b []byte) []byte {
 	return b[:max(n, 0)]
 }
 
-// PeakRSS implements platform.PeakTeller by a stub's VmHWM.
+// PeakRSS implements platform.PeakTeller by a stub's VmHWM, or by what the host
+// says at its end, which is waited for if it is near.
 func (p *Process) PeakRSS() uint64 {
+	for n := 0; ; n++ {
+		p.stubs.mu.Lock()
+		if p.reaped {
+			defer p.stubs.mu.Unlock()
+			return p.peak
+		}
+		v := p.highWater()
+		p.stubs.mu.Unlock()
+		// One that is ending has no memory to tell of.
+		if v != 0 || n == endTries {
+			return v
+		}
+		pause(n)
+	}
+}
+
+// endTries bounds how often PeakRSS looks for the end of a process, to a second
+// or so.
+const endTries = 20000
+
+// highWater reads VmHWM in bytes; 0 if the process is ending. Stubs.mu is held,
+// so that the PID is not another's.
+func (p *Process) highWater() uint64 {
 	var b [4096]byte
 	_, after, _ := bytes.Cut(p.stubs.readProc(p.pid, "/status", b[:]), []byte("\nVmHWM:"))
 	after = bytes.TrimLeft(after[:min(len(after), 32)], " \t")
