@@ -2,9 +2,12 @@ package kernel
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"coffer/internal/isolation"
 
@@ -155,5 +158,52 @@ func TestNoSandbox(t *testing.T) {
 	s.Annotations["io.kubernetes.cri.sandbox-id"] = "../x"
 	if _, err := p.create("c", s); err == nil || !strings.Contains(err.Error(), "sandbox-id") {
 		t.Errorf("a sandbox with a path: %v", err)
+	}
+}
+
+// TestNothingStays has many containers and programs come and go in one sandbox: the
+// sentry holds no more descriptors than before.
+func TestNothingStays(t *testing.T) {
+	p := newPod(t)
+	first := p.mustCreate("pod", sandboxSpec("sleep", "1000"))
+	first.start()
+	descriptors := func() int {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", first.Init.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	come := func(id string) {
+		b := p.mustCreate(id, memberSpec(first.Init, false, "sleep", "1000"))
+		b.start()
+		if _, w := b.exec("true"); w != 0 {
+			t.Errorf("exec ended with %#x", w)
+		}
+		if err := New().Destroy(b.Container); err != nil {
+			t.Error(err)
+		}
+		c := newConsole(t)
+		pid, err := New().Exec(first.Container, &isolation.Exec{Process: terminalSpec("true").Process, Streams: c.streams})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.receive()
+		p.wait(pid)
+		c.master.Close()
+	}
+	come("warm")
+	const rounds, slack = 15, 5
+	before := descriptors()
+	for i := range rounds {
+		come(strconv.Itoa(i))
+	}
+	// What has ended is given back soon, and not at once.
+	after := descriptors()
+	for until := time.Now().Add(time.Minute); after > before+slack && time.Now().Before(until); after = descriptors() {
+		time.Sleep(time.Millisecond)
+	}
+	if after > before+slack {
+		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

@@ -43,33 +43,38 @@ func (s *sandbox) rootOf(c *Container, users *auth.UserNamespace) (*vfs.MountNam
 	if err != nil {
 		return nil, fmt.Errorf("opening the root file system: %w", err)
 	}
-	ns := vfs.NewMountNamespaceFor(users, s.kernel.NextNamespaceID(), fs, 0)
+	var root vfs.FileSystem = fs
+	if c.Files.Readonly && c.lacksPlaces(fs) {
+		// The host's files stay as they are: what is to be mounted on, and is not
+		// there, is made in a layer in memory.
+		if root, err = overlayfs.New(tmpfs.New(tmpfs.Options{Size: layerSize}), fs); err != nil {
+			fs.Release()
+			return nil, fmt.Errorf("laying mount points over the read-only root file system: %w", err)
+		}
+	}
+	ns := vfs.NewMountNamespaceFor(users, s.kernel.NextNamespaceID(), root, 0)
 	if ns == nil {
+		root.Release()
 		return nil, errors.New("the root file system has no usable root directory")
 	}
-	if !c.Files.Readonly || !c.lacksPlaces(ns) {
-		return ns, nil
-	}
-	// The host's files stay as they are: what is to be mounted on, and is not
-	// there, is made in a layer in memory.
-	layered, err := overlayfs.New(tmpfs.New(tmpfs.Options{Size: layerSize}), fs)
-	if err != nil {
-		ns.DecRef()
-		return nil, fmt.Errorf("laying mount points over the read-only root file system: %w", err)
-	}
-	over := vfs.NewMountNamespaceFor(users, ns.ID(), layered, 0)
-	ns.DecRef()
-	if over == nil {
-		return nil, errors.New("the root file system has no usable root directory")
-	}
-	return over, nil
+	return ns, nil
 }
+
+// borrowed is a file system that is mounted for a moment, and others' afterwards.
+type borrowed struct{ vfs.FileSystem }
+
+func (borrowed) Release() {}
 
 // layerSize bounds the layer of mount points, in bytes.
 const layerSize = 16 << 20
 
 // lacksPlaces reports whether something is to be made in the root itself.
-func (c *Container) lacksPlaces(ns *vfs.MountNamespace) bool {
+func (c *Container) lacksPlaces(fs vfs.FileSystem) bool {
+	ns := vfs.NewMountNamespace(borrowed{fs}, 0)
+	if ns == nil {
+		return false // which whoever mounts it meets again
+	}
+	defer ns.DecRef()
 	root := ns.Root()
 	defer root.DecRef()
 	var above []string

@@ -78,7 +78,7 @@ func New(host Host, opts Options) (*FileSystem, error) {
 	}
 	fs.mount, fs.copiesUp = st.Mnt_id, kind.Type == unix.OVERLAYFS_SUPER_MAGIC
 	fs.root = fs.inodeOf(fs.identify(&st), uint32(st.Mode))
-	// The root's handle is never idle, so never closed.
+	// The root's handle is not idle, and so not closed, before Release.
 	fs.rootDir = fs.dirs.put(&fs.root.dir, int(host.Root()))
 	return fs, nil
 }
@@ -103,9 +103,10 @@ func (fs *FileSystem) StatFS() (vfs.StatFS, error) {
 	}, nil
 }
 
-// Release implements vfs.FileSystem: it closes what is idle. Descriptors that
-// open files still use are closed with them.
+// Release implements vfs.FileSystem: it closes what is idle, the root's handle
+// among it. Descriptors that open files still use are closed with them.
 func (fs *FileSystem) Release() {
+	fs.dirs.release(fs.rootDir)
 	fs.dirs.clear()
 	fs.files.clear()
 }

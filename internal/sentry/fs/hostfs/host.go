@@ -15,7 +15,7 @@ type Dir int
 // a process outside of the sentry's walls can do it instead: descriptors are
 // handed over only by Open and Create.
 type Host interface {
-	// Root is the handle of the top directory; it is never closed.
+	// Root is the handle of the top directory, which CloseDir gives back too.
 	Root() Dir
 	// Walk opens a subdirectory. ENOTDIR, ELOOP for a symbolic link.
 	Walk(dir Dir, name string) (Dir, error)
