@@ -186,6 +186,16 @@ func (a *Attributes) attribute(name string) bool {
 	return true
 }
 
+// Alone is the attributes of a mount that has nothing below it, as a new file
+// system: those of all mounts below are its own.
+func (a *Attributes) Alone() Attributes {
+	return Attributes{
+		Set:         a.Set&^a.RecursiveClear | a.RecursiveSet,
+		Clear:       a.Clear&^a.RecursiveSet | a.RecursiveClear,
+		Propagation: a.Propagation,
+	}
+}
+
 // isAttribute reports whether an option is one that may have an "r" before it.
 func isAttribute(name string) bool {
 	_, attribute := attributeOptions[name]

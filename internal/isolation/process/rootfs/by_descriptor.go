@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"coffer/internal/oci/mountoption"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +16,7 @@ import (
 // sees them unfinished.
 type byDescriptor struct{ byName byName }
 
-func (*byDescriptor) bind(source source, at place, a *attributes) (int, error) {
+func (*byDescriptor) bind(source source, at place, a *mountoption.Attributes) (int, error) {
 	tree := source.fd
 	var err error
 	if source.detached {
@@ -28,11 +30,11 @@ func (*byDescriptor) bind(source source, at place, a *attributes) (int, error) {
 	return finish(tree, at, a)
 }
 
-func (m *byDescriptor) create(fs *filesystem, at place, a *attributes, fill func(root int) error) (int, error) {
+func (m *byDescriptor) create(fs *filesystem, at place, a *mountoption.Attributes, fill func(root int) error) (int, error) {
 	if !fs.byDescriptors() {
 		return m.byName.create(fs, at, a, fill)
 	}
-	tree, err := fs.mount(a.set)
+	tree, err := fs.mount(a.Set)
 	if err != nil {
 		return -1, err
 	}
@@ -43,15 +45,15 @@ func (m *byDescriptor) create(fs *filesystem, at place, a *attributes, fill func
 		}
 	}
 	rest := *a
-	rest.set, rest.clear = 0, 0
+	rest.Set, rest.Clear = 0, 0
 	return finish(tree, at, &rest)
 }
 
-func (*byDescriptor) change(fd int, a *attributes) error { return setAttributes(fd, a) }
+func (*byDescriptor) change(fd int, a *mountoption.Attributes) error { return setAttributes(fd, a) }
 
 // finish gives a detached mount its attributes and puts it in its place. It
 // closes the mount if it fails.
-func finish(tree int, at place, a *attributes) (int, error) {
+func finish(tree int, at place, a *mountoption.Attributes) (int, error) {
 	err := setAttributes(tree, a)
 	if err == nil {
 		err = attach(tree, at.fd)
@@ -91,20 +93,20 @@ func cloneTree(dir int, name string, recursive bool) (int, error) {
 }
 
 // setAttributes changes a mount, and those below it where a says so.
-func setAttributes(fd int, a *attributes) error {
+func setAttributes(fd int, a *mountoption.Attributes) error {
 	set := func(flags uint, attr unix.MountAttr) error {
 		if attr.Attr_set == 0 && attr.Attr_clr == 0 && attr.Propagation == 0 {
 			return nil
 		}
 		return unix.MountSetattr(fd, "", flags|unix.AT_EMPTY_PATH, &attr)
 	}
-	if err := set(0, unix.MountAttr{Attr_set: a.set, Attr_clr: a.clear}); err != nil {
+	if err := set(0, unix.MountAttr{Attr_set: a.Set, Attr_clr: a.Clear}); err != nil {
 		return fmt.Errorf("setting the mount's attributes: %w", because(err, changeCures...))
 	}
-	if err := set(unix.AT_RECURSIVE, unix.MountAttr{Attr_set: a.recursiveSet, Attr_clr: a.recursiveClear}); err != nil {
+	if err := set(unix.AT_RECURSIVE, unix.MountAttr{Attr_set: a.RecursiveSet, Attr_clr: a.RecursiveClear}); err != nil {
 		return fmt.Errorf("setting attributes of all mounts below: %w", because(err, changeCures...))
 	}
-	for _, p := range a.propagation {
+	for _, p := range a.Propagation {
 		flags := uint(0)
 		if p&unix.MS_REC != 0 {
 			flags = unix.AT_RECURSIVE

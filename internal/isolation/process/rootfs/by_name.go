@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/oci/mountoption"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +48,7 @@ func mountFlags(attributes uint64) uintptr {
 	return flags
 }
 
-func (m byName) bind(source source, at place, a *attributes) (int, error) {
+func (m byName) bind(source source, at place, a *mountoption.Attributes) (int, error) {
 	if source.detached {
 		return -1, errors.New("binding a mount that the parent made: this host has no move_mount(2)")
 	}
@@ -65,12 +67,12 @@ func (m byName) bind(source source, at place, a *attributes) (int, error) {
 	return fd, closeIf(fd, m.change(fd, a))
 }
 
-func (m byName) create(fs *filesystem, at place, a *attributes, fill func(root int) error) (int, error) {
-	first, rest := a.set, *a
-	rest.set, rest.clear = 0, 0
+func (m byName) create(fs *filesystem, at place, a *mountoption.Attributes, fill func(root int) error) (int, error) {
+	first, rest := a.Set, *a
+	rest.Set, rest.Clear = 0, 0
 	if fill != nil {
 		first &^= unix.MOUNT_ATTR_RDONLY
-		rest.set = a.set & unix.MOUNT_ATTR_RDONLY
+		rest.Set = a.Set & unix.MOUNT_ATTR_RDONLY
 	}
 	err := withProc(func() error {
 		return unix.Mount(fs.source, fdName(at.fd), fs.kind, fs.super|mountFlags(first), strings.Join(fs.data, ","))
@@ -90,11 +92,11 @@ func (m byName) create(fs *filesystem, at place, a *attributes, fill func(root i
 	return fd, closeIf(fd, m.change(fd, &rest))
 }
 
-func (byName) change(fd int, a *attributes) error {
-	if a.recursiveSet != 0 || a.recursiveClear != 0 {
+func (byName) change(fd int, a *mountoption.Attributes) error {
+	if a.RecursiveSet != 0 || a.RecursiveClear != 0 {
 		return fmt.Errorf("setting attributes of all mounts below: %w (only mount_setattr(2) can: Linux 5.12 or later, and no seccomp filter that refuses it)", unix.ENOSYS)
 	}
-	if a.set != 0 || a.clear != 0 {
+	if a.Set != 0 || a.Clear != 0 {
 		flags, err := remountFlags(fd, a)
 		if err != nil {
 			return err
@@ -104,7 +106,7 @@ func (byName) change(fd int, a *attributes) error {
 			return fmt.Errorf("setting the mount's attributes: %w", because(err, changeCures...))
 		}
 	}
-	for _, p := range a.propagation {
+	for _, p := range a.Propagation {
 		if err := withProc(func() error { return unix.Mount("", fdName(fd), "", uintptr(p), "") }); err != nil {
 			return fmt.Errorf("setting the mount's propagation: %w", err)
 		}
@@ -114,7 +116,7 @@ func (byName) change(fd int, a *attributes) error {
 
 // remount gives the file system whose mount fd is other options too, which is
 // the same call in both ways of mounting.
-func remount(fd int, fs *filesystem, a *attributes) error {
+func remount(fd int, fs *filesystem, a *mountoption.Attributes) error {
 	flags, err := remountFlags(fd, a)
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func remount(fd int, fs *filesystem, a *attributes) error {
 // remountFlags is the flags of a remount that changes attributes. It sets all
 // anew, so those that the mount has and shall keep, locked ones among them,
 // are named again.
-func remountFlags(fd int, a *attributes) (uintptr, error) {
+func remountFlags(fd int, a *mountoption.Attributes) (uintptr, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return 0, err
@@ -142,8 +144,8 @@ func remountFlags(fd int, a *attributes) (uintptr, error) {
 			has |= row.attribute
 		}
 	}
-	flags := mountFlags(has&^a.clear | a.set)
-	if a.clear&unix.MOUNT_ATTR__ATIME != 0 && a.set&unix.MOUNT_ATTR__ATIME == relatime {
+	flags := mountFlags(has&^a.Clear | a.Set)
+	if a.Clear&unix.MOUNT_ATTR__ATIME != 0 && a.Set&unix.MOUNT_ATTR__ATIME == unix.MOUNT_ATTR_RELATIME {
 		flags |= unix.MS_RELATIME
 	}
 	return flags | unix.MS_REMOUNT | unix.MS_BIND, nil

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +21,7 @@ const hostCgroups = "/sys/fs/cgroup"
 
 // mountCgroup mounts what a spec calls cgroup: the container's cgroups of
 // whichever version the host has.
-func (r *Root) mountCgroup(dest string, o *options) error {
+func (r *Root) mountCgroup(dest string, o *mountoption.Options) error {
 	if err := checkOverProc(dest, false); err != nil {
 		return err
 	}
@@ -41,17 +43,17 @@ func (r *Root) mountCgroup(dest string, o *options) error {
 // mountCgroup2 mounts the one hierarchy of version 2. Its root is that of the
 // process's cgroup namespace. A user namespace that shares the host's cgroup
 // namespace may not mount it, and is shown what the host has mounted: the same.
-func (r *Root) mountCgroup2(dest string, o *options) error {
+func (r *Root) mountCgroup2(dest string, o *mountoption.Options) error {
 	at, err := r.place(dest, true, true)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(at.fd)
-	fs := filesystem{kind: "cgroup2", source: "cgroup", super: o.super, data: o.data}
-	a := o.alone()
+	fs := filesystem{kind: "cgroup2", source: "cgroup", super: o.Super, data: o.Data}
+	a := o.Alone()
 	fd, err := r.mounter.create(&fs, at, &a, nil)
 	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY)) && !hasNamespace(r.cfg.Spec, specs.CgroupNamespace) {
-		fd, err = r.bindCgroup(hostCgroups, at, &o.attributes)
+		fd, err = r.bindCgroup(hostCgroups, at, &o.Attributes)
 	}
 	if err != nil {
 		return fmt.Errorf("mounting the cgroup file system: %w", because(err,
@@ -61,7 +63,7 @@ func (r *Root) mountCgroup2(dest string, o *options) error {
 }
 
 // bindCgroup binds a directory of the host's cgroup file systems.
-func (r *Root) bindCgroup(dir string, at place, a *attributes) (int, error) {
+func (r *Root) bindCgroup(dir string, at place, a *mountoption.Attributes) (int, error) {
 	fd, err := unix.Open(dir, pathFlags|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return -1, fmt.Errorf("opening the container's cgroup %s: %w", dir, err)
@@ -74,7 +76,7 @@ func (r *Root) bindCgroup(dir string, at place, a *attributes) (int, error) {
 // 1 that the host has: with a cgroup namespace a new mount, else the
 // directory of the process's own cgroup in the host's. Controllers that share
 // a hierarchy have links to it of their own.
-func (r *Root) mountCgroup1(dest string, o *options) error {
+func (r *Root) mountCgroup1(dest string, o *mountoption.Options) error {
 	hierarchies, err := readHierarchies()
 	if err != nil {
 		return err
@@ -84,9 +86,9 @@ func (r *Root) mountCgroup1(dest string, o *options) error {
 		return err
 	}
 	defer unix.Close(at.fd)
-	own := o.alone()
+	own := o.Alone()
 	a := own
-	a.set &^= unix.MOUNT_ATTR_RDONLY
+	a.Set &^= unix.MOUNT_ATTR_RDONLY
 	fs := filesystem{kind: "tmpfs", source: "tmpfs", data: []string{"mode=755"}}
 	fs.data = r.label(&fs)
 	top, err := r.mounter.create(&fs, at, &a, nil)
@@ -99,11 +101,11 @@ func (r *Root) mountCgroup1(dest string, o *options) error {
 			return fmt.Errorf("the cgroup hierarchy %s: %w", h.name(), err)
 		}
 	}
-	return r.mounter.change(top, &attributes{set: own.set & unix.MOUNT_ATTR_RDONLY})
+	return r.mounter.change(top, &mountoption.Attributes{Set: own.Set & unix.MOUNT_ATTR_RDONLY})
 }
 
 // mountHierarchy mounts one hierarchy in a directory.
-func (r *Root) mountHierarchy(top int, h hierarchy, a *attributes) error {
+func (r *Root) mountHierarchy(top int, h hierarchy, a *mountoption.Attributes) error {
 	name := h.name()
 	if err := unix.Mkdirat(top, name, 0o755); err != nil {
 		return err

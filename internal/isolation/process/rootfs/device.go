@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -39,8 +41,8 @@ func (r *Root) ownDev() bool {
 	own := true
 	for i := range r.cfg.Spec.Mounts {
 		m := &r.cfg.Spec.Mounts[i]
-		if o := parseOptions(m.Options); cleanPath(m.Destination) == "/dev" && !o.remount {
-			own = !o.bind && m.Type != "bind"
+		if o := mountoption.Parse(m.Options); cleanPath(m.Destination) == "/dev" && !o.Remount {
+			own = !o.Bind && m.Type != "bind"
 		}
 	}
 	return own
@@ -215,7 +217,7 @@ func (r *Root) bindDevice(d *specs.LinuxDevice, kind uint32, dev uint64) error {
 	if !isFile(at) && checkDevice(at, kind, dev) != nil {
 		return errors.New("something else is there: remove it from the image, or leave the device out")
 	}
-	mount, err := r.mounter.bind(source{fd: fd}, place{fd: at, again: again}, &attributes{})
+	mount, err := r.mounter.bind(source{fd: fd}, place{fd: at, again: again}, &mountoption.Attributes{})
 	if err != nil {
 		return fmt.Errorf("binding the host's device: %w", err)
 	}
@@ -308,7 +310,7 @@ func openPTMX(root int) (*os.File, error) {
 // TIOCGPTPEER of PTMX's file. It comes between Enter and Finish.
 func (r *Root) Console(slave *os.File) error {
 	defer unix.Umask(unix.Umask(0))
-	mount, err := r.bindTo(source{fd: int(slave.Fd())}, "/dev/console", false, &attributes{})
+	mount, err := r.bindTo(source{fd: int(slave.Fd())}, "/dev/console", false, &mountoption.Attributes{})
 	if err != nil {
 		return fmt.Errorf("making /dev/console the terminal: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +18,7 @@ const inChroot = "/ is not a mount point: Coffer was started in a chroot(2); bin
 // isolatePropagation sees to it that what is mounted here stays here. In a
 // new mount namespace all mounts are still peers of the host's.
 func (r *Root) isolatePropagation() error {
-	a := attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}
+	a := mountoption.Attributes{Propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}
 	p, err := rootPropagation(r.linux)
 	switch {
 	case err != nil:
@@ -28,7 +30,7 @@ func (r *Root) isolatePropagation() error {
 		return nil
 	case p&(unix.MS_PRIVATE|unix.MS_UNBINDABLE) != 0:
 		// What is unbindable could not be copied; Finish sets it.
-		a.propagation[0] = unix.MS_PRIVATE | unix.MS_REC
+		a.Propagation[0] = unix.MS_PRIVATE | unix.MS_REC
 	}
 	fd, err := unix.Open("/", pathFlags|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -49,7 +51,7 @@ func rootPropagation(linux *specs.Linux) (uint, error) {
 	if name == "" {
 		return 0, nil
 	}
-	p, ok := propagationOptions[name]
+	p, ok := mountoption.Propagation(name)
 	if !ok {
 		return 0, fmt.Errorf("linux.rootfsPropagation %q: it is private, shared, slave or unbindable", name)
 	}
@@ -77,7 +79,7 @@ func (r *Root) mountRoot() error {
 			cure{unix.EACCES, "the user that the container's root is on the host may not go there"})
 	}
 	defer unix.Close(at)
-	var a attributes
+	var a mountoption.Attributes
 	p, err := rootPropagation(r.linux)
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func (r *Root) mountRoot() error {
 		if err := r.privateMountOf(at); err != nil {
 			return fmt.Errorf("keeping what is mounted on it from the host: %w", err)
 		}
-		a.propagation = []uint{unix.MS_PRIVATE | unix.MS_REC}
+		a.Propagation = []uint{unix.MS_PRIVATE | unix.MS_REC}
 	}
 	again := func() (int, error) { return unix.Open(name, pathFlags|unix.O_DIRECTORY, 0) }
 	r.fd, err = r.mounter.bind(s, place{fd: at, again: again}, &a)
@@ -107,7 +109,7 @@ func (r *Root) privateMountOf(dir int) error {
 			return err
 		}
 		if isRoot {
-			return r.mounter.change(fd, &attributes{propagation: []uint{unix.MS_PRIVATE}})
+			return r.mounter.change(fd, &mountoption.Attributes{Propagation: []uint{unix.MS_PRIVATE}})
 		}
 		up, err := unix.Openat(fd, "..", pathFlags|unix.O_DIRECTORY, 0)
 		if err != nil {
@@ -235,7 +237,7 @@ func (r *Root) hide(m *mountInfo) error {
 	}
 	fs := filesystem{kind: "tmpfs", source: "tmpfs", super: unix.MS_RDONLY, data: []string{"nr_blocks=1", "nr_inodes=1"}}
 	again := func() (int, error) { return unix.Open(m.point, pathFlags|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0) }
-	mount, err := r.mounter.create(&fs, place{fd: fd, again: again}, &attributes{set: unix.MOUNT_ATTR_RDONLY}, nil)
+	mount, err := r.mounter.create(&fs, place{fd: fd, again: again}, &mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}, nil)
 	if err != nil {
 		return err
 	}

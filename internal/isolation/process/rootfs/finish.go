@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"coffer/internal/oci/mountoption"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +15,7 @@ import (
 // read-only mounts after it.
 func (r *Root) Finish() error {
 	for _, l := range r.late {
-		if err := r.mounter.change(l.fd, &attributes{set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		if err := r.mounter.change(l.fd, &mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("making the mount %s read-only: %w", l.name, err)
 		}
 	}
@@ -26,7 +28,7 @@ func (r *Root) Finish() error {
 		return err
 	}
 	if r.cfg.Spec.Root.Readonly {
-		if err := r.mounter.change(r.fd, &attributes{set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		if err := r.mounter.change(r.fd, &mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("root.readonly: %w", err)
 		}
 	}
@@ -36,7 +38,7 @@ func (r *Root) Finish() error {
 	}
 	// mount(2) has a propagation type for the root alone, as rootfsPropagation
 	// is; the r-variants are of those who write them there.
-	if err := r.mounter.change(r.fd, &attributes{propagation: []uint{p}}); err != nil {
+	if err := r.mounter.change(r.fd, &mountoption.Attributes{Propagation: []uint{p}}); err != nil {
 		return fmt.Errorf("linux.rootfsPropagation: %w", err)
 	}
 	return nil
@@ -61,9 +63,9 @@ func (r *Root) readonlyPath(name string) error {
 	}
 	defer unix.Close(fd)
 	again := func() (int, error) { return lookup(r.fd, cleanPath(name), pathFlags, 0) }
-	a := attributes{recursiveSet: unix.MOUNT_ATTR_RDONLY}
+	a := mountoption.Attributes{RecursiveSet: unix.MOUNT_ATTR_RDONLY}
 	if _, ok := r.mounter.(byName); ok {
-		a = attributes{set: unix.MOUNT_ATTR_RDONLY}
+		a = mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}
 	}
 	mount, err := r.mounter.bind(source{fd: fd, recursive: true}, place{fd: fd, again: again}, &a)
 	if err != nil {
@@ -117,13 +119,13 @@ func (r *Root) maskPath(name string, null, empty *int) error {
 	// somebody had the right to make it writable.
 	fs := filesystem{kind: "tmpfs", source: "tmpfs", super: unix.MS_RDONLY, data: []string{"nr_blocks=1", "nr_inodes=1"}}
 	fs.data = r.label(&fs)
-	*empty, err = r.mounter.create(&fs, at, &attributes{set: unix.MOUNT_ATTR_RDONLY}, nil)
+	*empty, err = r.mounter.create(&fs, at, &mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}, nil)
 	return err
 }
 
 // cover binds a mask on a place.
 func (r *Root) cover(with int, at place) error {
-	mount, err := r.mounter.bind(source{fd: with}, at, &attributes{})
+	mount, err := r.mounter.bind(source{fd: with}, at, &mountoption.Attributes{})
 	if err != nil {
 		return err
 	}

@@ -6,28 +6,30 @@ import (
 	"log/slog"
 	"os"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
 // mount makes one of the spec's mounts.
 func (r *Root) mount(i int, m *specs.Mount) error {
-	o := parseOptions(m.Options)
-	o.bind = o.bind || m.Type == "bind"
+	o := mountoption.Parse(m.Options)
+	o.Bind = o.Bind || m.Type == "bind"
 	dest := cleanPath(m.Destination)
-	if dest == "/" && !o.remount {
+	if dest == "/" && !o.Remount {
 		return errors.New("it would cover the root: say in root.path what the root is")
 	}
-	if o.copyUp && (o.bind || m.Type != "tmpfs") {
+	if o.CopyUp && (o.Bind || m.Type != "tmpfs") {
 		return errors.New("option tmpcopyup: only a tmpfs is filled with what it covers")
 	}
-	if isMapped(m, &o) && (!o.bind || o.remount) {
+	if isMapped(m, &o) && (!o.Bind || o.Remount) {
 		return errors.New("only a new bind mount can be ID-mapped: leave out idmap, uidMappings and gidMappings, or make it one")
 	}
 	switch {
-	case o.remount:
+	case o.Remount:
 		return r.remount(dest, m, &o)
-	case o.bind:
+	case o.Bind:
 		return r.bind(i, dest, m, &o)
 	case m.Type == "":
 		return errors.New("it has no type: name the file system, or add the option bind or rbind")
@@ -40,19 +42,19 @@ func (r *Root) mount(i int, m *specs.Mount) error {
 }
 
 // isMapped reports whether a mount's IDs are to be mapped.
-func isMapped(m *specs.Mount, o *options) bool {
-	return o.idmap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
+func isMapped(m *specs.Mount, o *mountoption.Options) bool {
+	return o.IDMap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
 }
 
 // bind makes a bind mount.
-func (r *Root) bind(i int, dest string, m *specs.Mount, o *options) error {
+func (r *Root) bind(i int, dest string, m *specs.Mount, o *mountoption.Options) error {
 	donated := r.cfg.Sources[i]
 	if donated != nil && !isMapped(m, o) {
 		// What was mounted before the user namespace has its attributes locked
 		// in this mount namespace, but not if it was donated: then a container
 		// could write to what the host has mounted read-only.
 		if fd, ok := openSame(hostPath(r.cfg.Bundle, m.Source), donated); ok {
-			err := r.bindSource(source{fd: fd, recursive: o.recursive}, dest, m, o)
+			err := r.bindSource(source{fd: fd, recursive: o.Recursive}, dest, m, o)
 			unix.Close(fd)
 			if !errors.Is(err, unix.EINVAL) {
 				return err
@@ -71,7 +73,7 @@ func (r *Root) bind(i int, dest string, m *specs.Mount, o *options) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return r.bindSource(source{fd: fd, recursive: o.recursive}, dest, m, o)
+	return r.bindSource(source{fd: fd, recursive: o.Recursive}, dest, m, o)
 }
 
 // openSame opens what a donated mount is a copy of, if it is in reach and the
@@ -96,7 +98,7 @@ func sameFile(a, b int) (bool, error) {
 }
 
 // bindSource binds one of the spec's sources.
-func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *options) error {
+func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *mountoption.Options) error {
 	isProc, err := isProcRoot(s.fd)
 	if err != nil {
 		return err
@@ -104,7 +106,7 @@ func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *options) err
 	if err := checkOverProc(dest, isProc); err != nil {
 		return err
 	}
-	fd, err := r.bindTo(s, dest, true, &o.attributes)
+	fd, err := r.bindTo(s, dest, true, &o.Attributes)
 	if err != nil {
 		return fmt.Errorf("binding %s: %w", m.Source, err)
 	}
@@ -112,7 +114,7 @@ func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *options) err
 }
 
 // bindTo binds a source to a path in the container, made if it is missing.
-func (r *Root) bindTo(s source, dest string, links linked, a *attributes) (int, error) {
+func (r *Root) bindTo(s source, dest string, links linked, a *mountoption.Attributes) (int, error) {
 	dir, err := isDir(s.fd)
 	if err != nil {
 		return -1, err
@@ -141,7 +143,7 @@ func openSource(bundle, name string) (int, error) {
 }
 
 // create mounts a new file system.
-func (r *Root) create(dest string, m *specs.Mount, o *options) error {
+func (r *Root) create(dest string, m *specs.Mount, o *mountoption.Options) error {
 	if err := checkOverProc(dest, m.Type == "proc"); err != nil {
 		return err
 	}
@@ -152,22 +154,22 @@ func (r *Root) create(dest string, m *specs.Mount, o *options) error {
 		return err
 	}
 	defer unix.Close(at.fd)
-	fs := filesystem{kind: m.Type, source: m.Source, super: o.super, data: o.data}
+	fs := filesystem{kind: m.Type, source: m.Source, super: o.Super, data: o.Data}
 	var fill func(root int) error
 	if m.Type == "tmpfs" {
 		if fs.data, err = keepMode(at.fd, fs.data); err != nil {
 			return err
 		}
-		if o.copyUp {
+		if o.CopyUp {
 			fill = func(root int) error { return copyUp(at.fd, root) }
 		}
 	}
 	fs.data = r.label(&fs)
-	a := o.alone()
-	late := a.set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || dest == "/dev")
+	a := o.Alone()
+	late := a.Set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || dest == "/dev")
 	if late {
-		a.set &^= unix.MOUNT_ATTR_RDONLY
-	} else if a.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		a.Set &^= unix.MOUNT_ATTR_RDONLY
+	} else if a.Set&unix.MOUNT_ATTR_RDONLY != 0 {
 		fs.super |= unix.MS_RDONLY
 	}
 	fd, err := r.mounter.create(&fs, at, &a, fill)
@@ -190,7 +192,7 @@ func (r *Root) create(dest string, m *specs.Mount, o *options) error {
 // by its owner only. In a user namespace without a network namespace of its
 // own, the container shares the host's anyway, and is shown the host's sysfs,
 // read-only.
-func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
+func (r *Root) mountSysfs(dest string, m *specs.Mount, o *mountoption.Options) error {
 	err := r.create(dest, m, o)
 	if !errors.Is(err, unix.EPERM) || !hasNamespace(r.cfg.Spec, specs.UserNamespace) {
 		return err
@@ -203,7 +205,7 @@ func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
 	if ok, err := isOn(fd, unix.SYSFS_MAGIC); err != nil || !ok {
 		return errors.Join(err, errors.New("a user namespace that does not own its network namespace cannot mount sysfs, and the host's /sys is none: add a network namespace, or leave this mount out"))
 	}
-	a := attributes{recursiveSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	a := mountoption.Attributes{RecursiveSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
 	mount, err := r.bindTo(source{fd: fd, recursive: true}, dest, false, &a)
 	if err != nil {
 		return fmt.Errorf("binding the host's /sys, for lack of a network namespace: %w", err)
@@ -212,7 +214,7 @@ func (r *Root) mountSysfs(dest string, m *specs.Mount, o *options) error {
 }
 
 // remount changes a mount that is there.
-func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
+func (r *Root) remount(dest string, m *specs.Mount, o *mountoption.Options) error {
 	// A link could lead to a mount of the host's file systems, whose options
 	// are the host's too.
 	fd, err := lookup(r.fd, dest, pathFlags, unix.RESOLVE_NO_SYMLINKS)
@@ -227,12 +229,12 @@ func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
 	if !isRoot {
 		return errors.New("remounting it: nothing is mounted there: leave out the option remount, or list the mount before")
 	}
-	a := o.attributes
-	if !o.bind {
-		if err := remount(fd, &filesystem{kind: m.Type, source: m.Source, super: o.super, data: o.data}, &a); err != nil {
+	a := o.Attributes
+	if !o.Bind {
+		if err := remount(fd, &filesystem{kind: m.Type, source: m.Source, super: o.Super, data: o.Data}, &a); err != nil {
 			return fmt.Errorf("remounting it: %w", err)
 		}
-		a.set, a.clear = 0, 0
+		a.Set, a.Clear = 0, 0
 	}
 	return r.mounter.change(fd, &a)
 }
@@ -240,7 +242,7 @@ func (r *Root) remount(dest string, m *specs.Mount, o *options) error {
 // keepMode gives a tmpfs the mode of the directory that it covers, unless the
 // options give it one.
 func keepMode(covered int, data []string) ([]string, error) {
-	if hasKey(data, "mode") {
+	if mountoption.HasKey(data, "mode") {
 		return data, nil
 	}
 	var st unix.Stat_t
@@ -276,7 +278,7 @@ func (r *Root) label(fs *filesystem) []string {
 	case "proc", "sysfs", "mqueue":
 		return fs.data
 	}
-	if label == "" || hasKey(fs.data, "context") {
+	if label == "" || mountoption.HasKey(fs.data, "context") {
 		return fs.data
 	}
 	return append(fs.data[:len(fs.data):len(fs.data)], `context="`+label+`"`)

@@ -3,6 +3,8 @@ package rootfs
 import (
 	"errors"
 
+	"coffer/internal/oci/mountoption"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,12 +13,12 @@ import (
 // descriptor of the mount that it has made, to be closed by the caller.
 type mounter interface {
 	// bind mounts the file that source is at a place.
-	bind(source source, at place, a *attributes) (int, error)
+	bind(source source, at place, a *mountoption.Attributes) (int, error)
 	// create mounts a new file system at a place. Before it can be seen
 	// there, fill is called with its root, unless fill is nil.
-	create(fs *filesystem, at place, a *attributes, fill func(root int) error) (int, error)
+	create(fs *filesystem, at place, a *mountoption.Attributes, fill func(root int) error) (int, error)
 	// change gives the mount whose root fd is other attributes.
-	change(fd int, a *attributes) error
+	change(fd int, a *mountoption.Attributes) error
 }
 
 // source is what is bind-mounted.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -64,7 +66,7 @@ func protectHost(t *testing.T) {
 	for _, name := range []string{"/", "/dev"} {
 		fd, err := unix.Open(name, pathFlags, 0)
 		if err == nil {
-			err = setAttributes(fd, &attributes{set: unix.MOUNT_ATTR_RDONLY})
+			err = setAttributes(fd, &mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY})
 			unix.Close(fd)
 		}
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -50,8 +52,8 @@ func (s *sourceOpener) open() error {
 	}
 	for i := range s.spec.Mounts {
 		m := &s.spec.Mounts[i]
-		o := parseOptions(m.Options)
-		bind := (o.bind || m.Type == "bind") && !o.remount
+		o := mountoption.Parse(m.Options)
+		bind := (o.Bind || m.Type == "bind") && !o.Remount
 		mapped := isMapped(m, &o)
 		if !bind || !all && !mapped {
 			continue
@@ -59,10 +61,10 @@ func (s *sourceOpener) open() error {
 		var idmap *idMapping
 		if mapped {
 			// Without either option a mapping goes as deep as the bind mount.
-			recursive := o.idmapRecursive || !o.idmap && o.recursive
+			recursive := o.IDMapRecursive || !o.IDMap && o.Recursive
 			idmap = &idMapping{mount: m, container: s.userns, recursive: recursive}
 		}
-		if err := s.add(i, m.Source, o.recursive, idmap); err != nil {
+		if err := s.add(i, m.Source, o.Recursive, idmap); err != nil {
 			return fmt.Errorf("%s: %w", mountName(i, m), err)
 		}
 	}
@@ -100,7 +102,7 @@ func (s *sourceOpener) add(key int, name string, recursive bool, idmap *idMappin
 		return err
 	}
 	if s.userns != nil || p&unix.MS_SHARED == 0 {
-		if err := setAttributes(tree, &attributes{propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}); err != nil {
+		if err := setAttributes(tree, &mountoption.Attributes{Propagation: []uint{unix.MS_SLAVE | unix.MS_REC}}); err != nil {
 			return err
 		}
 	}
