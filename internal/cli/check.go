@@ -64,9 +64,13 @@ func abilities() []ability {
 		}
 		rows = append(rows, r)
 	}
+	process := ability{Isolation: "process", Works: true}
+	if err := tryProcess(); err != nil {
+		process.Works, process.Reason = false, err.Error()
+	}
 	rows = append(rows,
 		ability{Isolation: "kernel", Intercept: "kvm", Reason: "this version of Coffer does not have it yet"},
-		ability{Isolation: "process", Reason: "this version of Coffer does not have it yet"},
+		process,
 		ability{Isolation: "vm", Reason: "this version of Coffer does not have it yet" + kvmNote()})
 	return rows
 }
