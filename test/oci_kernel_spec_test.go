@@ -282,8 +282,8 @@ var specCases = []specCase{
 			CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period, Shares: &shares, Cpus: "0"},
 			Pids:   &specs.LinuxPids{Limit: &pids},
 		}
-	}, script: "cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max cpu.weight pids.max cpuset.cpus.effective; grep MemTotal /proc/meminfo | tr -s ' '; nproc; grep -c processor /proc/cpuinfo; cat /proc/self/cgroup",
-		want: "134217728\n67108864\n67108864\n50000 100000\n20\n9\n0\nMemTotal: 131072 kB\n1\n1\n0::/\n"},
+	}, script: "cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max cpu.weight pids.max cpuset.cpus.effective; grep MemTotal /proc/meminfo | tr -s ' '; nproc; grep -c processor /proc/cpuinfo; cat /proc/self/cgroup; grep -e memory -e '^cpu.' /proc/cgroups | tr '\t' ' '",
+		want: "134217728\n67108864\n67108864\n50000 100000\n20\n9\n0\nMemTotal: 131072 kB\n1\n1\n0::/\ncpuset 0 1 1\ncpu 0 1 1\ncpuacct 0 1 1\nmemory 0 1 1\n"},
 	{name: "limit of threads", code: 2, change: func(s *specs.Spec, _ string) {
 		pids := int64(20)
 		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &pids}

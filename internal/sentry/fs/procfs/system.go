@@ -57,7 +57,7 @@ func newRoot(fs *FS) *root {
 	d.AddText("keys", "")
 	d.AddText("buddyinfo", "")
 	d.AddText("zoneinfo", "")
-	d.AddText("cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\n")
+	d.AddText("cgroups", cgroupControllers())
 	d.AddText("consoles", "")
 	d.AddText("interrupts", "      "+strings.Join(cpuNames(), "       ")+"\n")
 	d.AddText("softirqs", "                    "+strings.Join(cpuNames(), "       ")+"\n")
@@ -182,4 +182,15 @@ func (fs *FS) vmstat(_ vfs.Caller, b []byte) ([]byte, error) {
 	_, free, anon, shared := fs.memory()
 	return fmt.Appendf(b, "nr_free_pages %d\nnr_anon_pages %d\nnr_mapped 0\nnr_file_pages %d\nnr_dirty 0\nnr_writeback 0\nnr_shmem %d\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n",
 		free/pageSize, anon/pageSize, shared/pageSize, shared/pageSize), nil
+}
+
+// cgroupControllers renders /proc/cgroups: the controllers that a control group
+// shows, and version 1's name for a part of one, without which the JVM believes
+// that there are none. Hierarchy 0 says that they are version 2's.
+func cgroupControllers() string {
+	s := "#subsys_name\thierarchy\tnum_cgroups\tenabled\n"
+	for _, name := range []string{"cpuset", "cpu", "cpuacct", "memory", "pids"} {
+		s += name + "\t0\t1\t1\n"
+	}
+	return s
 }
