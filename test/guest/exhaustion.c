@@ -391,12 +391,15 @@ TEST(links_in_a_row) {
 /* in_own_tree makes the test root of a mount namespace of its own. */
 static void in_own_tree(void) {
 	uid_t uid = geteuid();
-	char line[32];
+	gid_t gid = getegid();
 	if (uid == 0 ? unshare(CLONE_NEWNS) : unshare(CLONE_NEWNS | CLONE_NEWUSER))
 		SKIP("the host gives no mount namespace");
-	if (uid != 0) {
-		snprintf(line, sizeof line, "0 %d 1", (int)uid);
-		int fd = OK(open("/proc/self/uid_map", O_WRONLY));
+	for (int i = 0; i < 3 && uid != 0; i++) {
+		const char *files[] = { "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map" };
+		char line[32] = "deny";
+		if (i > 0)
+			snprintf(line, sizeof line, "0 %d 1", (int)(i == 1 ? uid : gid));
+		int fd = OK(open(files[i], O_WRONLY));
 		OK(write(fd, line, strlen(line)));
 		close(fd);
 	}

@@ -252,10 +252,14 @@ TEST(random_calls_as_nobody) {
 	fuzz(0);
 }
 
+/* Only a kernel of its own keeps what root does from the host: a container of the
+ * host's kernel has devices of it, whose modes and owners these calls change. */
 TEST(random_calls_as_root) {
-	char host[65] = "";
-	gethostname(host, sizeof host);
-	if (strcmp(host, "coffer"))
-		SKIP("would hurt a real host");
+	char version[64] = "";
+	int fd = OK(open("/proc/version", O_RDONLY | O_CLOEXEC));
+	OK(read(fd, version, sizeof version - 1));
+	close(fd);
+	if (!strstr(version, "coffer"))
+		SKIP("would hurt the host");
 	fuzz(1);
 }
