@@ -118,7 +118,11 @@ func askOn(conn *boot.Conn, req *boot.Request, fds []int, patience time.Duration
 	reply := new(boot.Reply)
 	err := conn.Send(req, fds...)
 	if err == nil || errors.Is(err, unix.EPIPE) { // it may have said why
-		if rerr := conn.Receive(reply, boot.ReplyMax); err == nil || rerr != nil {
+		limit := boot.ReplyMax
+		if req.Op == boot.OpProcesses {
+			limit = boot.ListMax
+		}
+		if rerr := conn.Receive(reply, limit); err == nil || rerr != nil {
 			err = rerr
 		}
 	}

@@ -260,6 +260,7 @@ func TestHostileSentry(t *testing.T) {
 		{"no JSON", "\x03\x00\x00\x00abc", "not what it should be"},
 		{"an error for a terminal", frame(`{"error":"bad \u001b[2J","code":0}`), "bad ?[2J"},
 		{"a long error", frame(`{"error":"` + strings.Repeat("x", 1<<20) + `"}`), "xxx"},
+		{"endless", "\xff\xff\xff\xff" + strings.Repeat("x", 1<<10), "longer than there can be"},
 	} {
 		dir := t.TempDir()
 		listener, err := makeSocket(dir)

@@ -14,11 +14,12 @@ import (
 )
 
 // Bounds of what goes over a control connection, in bytes. A request may hold
-// all that execve(2) takes as arguments and environment; a reply, the list of
-// all processes that there can be.
+// all that execve(2) takes as arguments and environment; a list, all processes
+// that there can be; another reply, an error.
 const (
 	RequestMax = 32 << 20
-	ReplyMax   = 16 << 20
+	ListMax    = 16 << 20
+	ReplyMax   = 64 << 10
 	// commandMax bounds requests on a held connection, signals and sizes.
 	commandMax = 1 << 10
 )
