@@ -20,6 +20,7 @@ import (
 type kernelRuntime struct {
 	t                      *testing.T
 	program, root, bundles string
+	isolation              string
 }
 
 func newKernelRuntime(t *testing.T) *kernelRuntime {
@@ -28,7 +29,7 @@ func newKernelRuntime(t *testing.T) *kernelRuntime {
 		t.Skip("needs root")
 	}
 	dir := t.TempDir()
-	r := &kernelRuntime{t: t, program: filepath.Join(dir, "coffer"), root: filepath.Join(dir, "root"), bundles: filepath.Join(dir, "bundles")}
+	r := &kernelRuntime{t: t, program: filepath.Join(dir, "coffer"), root: filepath.Join(dir, "root"), bundles: filepath.Join(dir, "bundles"), isolation: "kernel"}
 	copyFile(t, coffer(t), r.program)
 	t.Cleanup(func() {
 		for _, id := range r.list() {
@@ -102,7 +103,7 @@ func (r *kernelRuntime) bundle(name string, change func(*specs.Spec), args ...st
 }
 
 func (r *kernelRuntime) command(args ...string) []string {
-	return append([]string{r.program, "--root", r.root, "--isolation", "kernel"}, args...)
+	return append([]string{r.program, "--root", r.root, "--isolation", r.isolation}, args...)
 }
 
 // do runs a command.
@@ -129,7 +130,7 @@ func (r *kernelRuntime) status(id string) string {
 	if out.code != 0 || json.Unmarshal([]byte(out.stdout), &s) != nil {
 		return strings.TrimSpace(out.stderr)
 	}
-	if s.Isolation != "kernel" {
+	if s.Isolation != r.isolation {
 		r.t.Errorf("the isolation of %s is %q", id, s.Isolation)
 	}
 	return s.Status

@@ -1,0 +1,207 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// eachWall runs a test of the commands behind each wall.
+func eachWall(t *testing.T, test func(t *testing.T, r *kernelRuntime)) {
+	for _, isolation := range []string{"process", "kernel"} {
+		t.Run(isolation, func(t *testing.T) {
+			r := newKernelRuntime(t)
+			r.isolation = isolation
+			test(t, r)
+		})
+	}
+}
+
+// forever is a program that ends with 7 on SIGTERM.
+var forever = []string{"sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1000 & wait; done"}
+
+// TestVerbs asks for what engines ask for, in their form.
+func TestVerbs(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		id, pidFile := r.id("verbs-"+r.isolation), filepath.Join(t.TempDir(), "pid")
+		bundle := r.bundle("a", func(s *specs.Spec) { s.Annotations = map[string]string{"org.example": "x"} }, forever...)
+		r.must("run", "--detach", "--pid-file", pidFile, "--bundle", bundle, id)
+		var state struct {
+			Version     string `json:"ociVersion"`
+			ID, Status  string
+			PID         int
+			Bundle      string
+			Rootfs      string
+			Annotations map[string]string
+			Isolation   string
+		}
+		out := r.do("state", id)
+		if err := json.Unmarshal([]byte(out.stdout), &state); err != nil {
+			t.Fatalf("state: %+v, %v", out, err)
+		}
+		pid, _ := os.ReadFile(pidFile)
+		if state.ID != id || state.Status != "running" || strconv.Itoa(state.PID) != string(pid) || state.Bundle != bundle || state.Rootfs != bundle+"/rootfs" ||
+			state.Annotations["org.example"] != "x" || state.Isolation != r.isolation || state.Version == "" {
+			t.Errorf("state: %+v; the PID file has %s", state, pid)
+		}
+		if out := r.do("list"); !strings.Contains(out.stdout, id) || !strings.Contains(strings.Split(out.stdout, "\n")[0], "ISOLATION") {
+			t.Errorf("list: %+v", out)
+		}
+		var list []struct{ ID, Isolation string }
+		if out := r.do("list", "--format", "json"); json.Unmarshal([]byte(out.stdout), &list) != nil || len(list) != 1 || list[0].Isolation != r.isolation {
+			t.Errorf("list as JSON: %+v", out)
+		}
+		out = r.do("exec", "--user", "12:34", "--additional-gids", "56", "--env", "A=b", "--cwd", "/bin", id, "sh", "-c", "echo $A $(pwd); cat /proc/self/status")
+		for _, want := range []string{"b /bin\n", "\nUid:\t12\t12\t12\t12\n", "\nGid:\t34\t34\t34\t34\n", "\nGroups:\t56 "} {
+			if out.code != 0 || !strings.Contains(out.stdout, want) {
+				t.Errorf("exec: %+v, want it to have %q", out, want)
+			}
+		}
+		process := filepath.Join(t.TempDir(), "process.json")
+		if err := os.WriteFile(process, []byte(`{"args": ["sh", "-c", "echo $B; exit 5"], "cwd": "/", "env": ["PATH=/bin", "B=c"], "user": {}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := r.do("exec", "--process", process, id); out.code != 5 || out.stdout != "c\n" {
+			t.Errorf("exec --process: %+v", out)
+		}
+		r.must("exec", "--detach", "--pid-file", pidFile, id, "sleep", "1000")
+		if pid, err := os.ReadFile(pidFile); err != nil || len(pid) == 0 {
+			t.Errorf("exec --detach: PID file %q, %v", pid, err)
+		}
+		var pids []int
+		if out := r.do("ps", "--format", "json", id); json.Unmarshal([]byte(out.stdout), &pids) != nil || len(pids) < 2 {
+			t.Errorf("ps as JSON: %+v", out)
+		}
+		if out := r.do("ps", id); out.code != 0 || !strings.Contains(out.stdout, "sleep 1000") {
+			t.Errorf("ps: %+v", out)
+		}
+		log := filepath.Join(t.TempDir(), "log")
+		if out := r.do("--log", log, "--log-format", "json", "exec", id, "no-such-program"); out.code != 255 {
+			t.Errorf("exec of what is not there: %+v", out)
+		}
+		var line struct{ Level, Msg string }
+		text, _ := os.ReadFile(log)
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.Level != "error" || !strings.Contains(line.Msg, `exec: "no-such-program": executable file not found in $PATH`) {
+			t.Errorf("the log: %s", text)
+		}
+		r.must("kill", id, "TERM")
+		r.await(id, "stopped")
+		r.must("delete", id)
+	})
+}
+
+// TestLimits changes the limits of a container, and looks at what it uses.
+func TestLimits(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		id := r.id("limits-" + r.isolation)
+		r.must("run", "--detach", "--bundle", r.bundle("a", nil, forever...), id)
+		resources := r.command("update", "--resources", "-", id)
+		if out := run(t, time.Minute, "/", `{"memory": {"limit": 134217728}, "pids": {"limit": 100}}`, resources...); out.code != 0 {
+			t.Skipf("the host does not let limits be changed: %s", out.stderr)
+		}
+		var event struct {
+			Type, ID string
+			Data     struct {
+				Memory struct{ Usage struct{ Limit, Usage uint64 } }
+				PIDs   struct{ Limit uint64 }
+			}
+		}
+		out := r.do("events", "--stats", id)
+		if err := json.Unmarshal([]byte(out.stdout), &event); err != nil || event.Type != "stats" || event.ID != id || event.Data.Memory.Usage.Limit != 128<<20 || event.Data.Memory.Usage.Usage == 0 {
+			t.Errorf("events: %+v, %v", out, err)
+		}
+		if out := run(t, time.Minute, "/", `{"memroy": {}}`, resources...); out.code != 1 || !strings.Contains(out.stderr, "memroy") {
+			t.Errorf("an unknown limit: %+v", out)
+		}
+		r.must("pause", id)
+		r.expect(id, "paused")
+		if out := r.do("exec", id, "true"); out.code != 255 || !strings.Contains(out.stderr, "cannot exec in a paused container") {
+			t.Errorf("exec in a paused container: %+v", out)
+		}
+		r.must("kill", id, "KILL")
+		r.await(id, "stopped")
+		r.must("delete", id)
+	})
+}
+
+// TestHookOrder: hooks of all stages run once, in the order of the
+// specification, and one that fails undoes the container.
+func TestHookOrder(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		out := filepath.Join(t.TempDir(), "order")
+		note := func(stage string) []specs.Hook {
+			return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "read -r state; echo " + stage + " >> " + out}, Env: []string{"PATH=/bin:/usr/bin"}}}
+		}
+		hooks := &specs.Hooks{
+			Prestart: note("prestart"), CreateRuntime: note("createRuntime"), CreateContainer: note("createContainer"),
+			// It runs inside, and ends with an error if the program has run.
+			StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo startContainer > /order"}, Env: []string{"PATH=/bin"}}},
+			Poststart:      note("poststart"), Poststop: note("poststop"),
+		}
+		bundle := r.bundle("a", func(s *specs.Spec) { s.Hooks = hooks }, "sh", "-c", "echo program >> /order; cat /order")
+		if got := r.do("run", "--bundle", bundle, r.id("hooks-"+r.isolation)); got.code != 0 || got.stdout != "startContainer\nprogram\n" {
+			t.Errorf("%+v", got)
+		}
+		order, _ := os.ReadFile(out)
+		if want := "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n"; string(order) != want {
+			t.Errorf("outside ran %q, want %q", order, want)
+		}
+		hooks.CreateRuntime = []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no network >&2; exit 4"}}}
+		bundle = r.bundle("b", func(s *specs.Spec) { s.Hooks = hooks }, "true")
+		id := r.id("hook-fails-" + r.isolation)
+		if got := r.do("run", "--bundle", bundle, id); got.code != 1 || !strings.Contains(got.stderr, "error running createRuntime hook #0 (/bin/sh): exit status 4, output: no network") {
+			t.Errorf("%+v", got)
+		}
+		if list := r.list(); len(list) != 0 {
+			t.Errorf("left: %q", list)
+		}
+	})
+}
+
+// TestWallByName: the program's name and the bundle's annotation choose the wall.
+func TestWallByName(t *testing.T) {
+	r := newKernelRuntime(t)
+	bundle := r.bundle("a", nil, "true")
+	annotated := r.bundle("b", func(s *specs.Spec) { s.Annotations = map[string]string{"dev.coffer.isolation": "process"} }, "true")
+	for i, c := range []struct{ name, bundle, want string }{
+		{"coffer", bundle, "kernel"}, {"coffer-process", bundle, "process"}, {"runc", bundle, "process"}, {"runsc", bundle, "kernel"}, {"runsc", annotated, "process"},
+	} {
+		link := filepath.Join(t.TempDir(), c.name)
+		if err := os.Symlink(r.program, link); err != nil {
+			t.Fatal(err)
+		}
+		id := r.id(fmt.Sprintf("name-%d", i))
+		log := filepath.Join(t.TempDir(), "log")
+		// The container keeps no pipe of this test's.
+		if err := exec.Command(link, "--root", r.root, "--log", log, "create", "--bundle", c.bundle, id).Run(); err != nil {
+			text, _ := os.ReadFile(log)
+			t.Errorf("%s: %v %s", c.name, err, text)
+			continue
+		}
+		r.isolation = c.want
+		r.expect(id, "created")
+		r.must("delete", id)
+	}
+}
+
+// TestPreservedDescriptors: those that are named reach the program, and no other.
+func TestPreservedDescriptors(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		bundle := r.bundle("a", nil, "sh", "-c", "cat <&3; cat <&4 || echo no other")
+		program := strings.Join(r.command("run", "--preserve-fds", "1", "--bundle", bundle, r.id("fds-"+r.isolation)), " ")
+		out := run(t, time.Minute, bundle, "", "sh", "-c", "exec 3<config.json 4<config.json; "+program)
+		config, _ := os.ReadFile(filepath.Join(bundle, "config.json"))
+		if out.stdout != string(config)+"no other\n" {
+			t.Errorf("%+v", out)
+		}
+	})
+}
