@@ -255,9 +255,10 @@ var specCases = []specCase{
 			}}
 	}, script: "mkdir /x 2>&1; grep -i '^seccomp:' /proc/self/status | tr -d '\\t'; sh -c 'mkdir /y' 2>&1", want: "mkdir: can't create directory '/x': Operation not supported\nSeccomp:2\nmkdir: can't create directory '/y': Operation not supported\n", code: 1},
 	{name: "personality and priorities", change: func(s *specs.Spec, _ string) {
+		s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
 		s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 6}
 		s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 5}
-	}, script: "cut -d' ' -f19,41 /proc/self/stat", want: "5 3\n"},
+	}, script: "cut -d' ' -f19,41 /proc/self/stat; uname -m", want: "5 3\ni686\n"},
 	{name: "message queues", script: "ls /dev/mqueue; touch /dev/mqueue/q && cat /dev/mqueue/q | cut -c1-7", want: "QSIZE:0\n"},
 	{name: "overlay", change: func(s *specs.Spec, dir string) {
 		write(dir, "low/f", "low\n")

@@ -40,6 +40,13 @@ TEST(names_and_sizes) {
 	EQUAL(personality(0xffffffff), 0);
 	OK(personality(ADDR_NO_RANDOMIZE));
 	EQUAL(personality(0xffffffff), ADDR_NO_RANDOMIZE);
+	struct utsname of;
+	OK(uname(&of));
+	CHECK(!strcmp(of.machine, "x86_64"));
+	OK(personality(PER_LINUX32));
+	OK(uname(&of));
+	CHECK(!strcmp(of.machine, "i686"));
+	OK(personality(ADDR_NO_RANDOMIZE));
 	FAILS(syscall(SYS__sysctl, 8), ENOSYS);
 	FAILS(syscall(SYS_uselib, 8), ENOSYS);
 }

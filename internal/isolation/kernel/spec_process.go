@@ -125,19 +125,19 @@ func translateScheduler(s *specs.Scheduler) (*boot.Scheduler, error) {
 }
 
 // translateSeccomp compiles the profile for the guest's kernel to evaluate.
-func translateSeccomp(p *specs.LinuxSeccomp) (f boot.SeccompFilter, err error) {
+func translateSeccomp(p *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 	if p == nil {
-		return f, nil
+		return nil, nil
 	}
 	prog, err := profile.Compile(p)
 	if err != nil || prog == nil {
-		return f, err
+		return nil, err
 	}
 	if prog.Notify {
-		return f, fmt.Errorf("linux.seccomp: SCMP_ACT_NOTIFY needs an agent on the host that looks into the process, which the kernel wall does not let it: use the process wall")
+		return nil, fmt.Errorf("linux.seccomp: SCMP_ACT_NOTIFY needs an agent on the host that looks into the process, which the kernel wall does not let it: use the process wall")
 	}
 	if len(prog.Unknown) > 0 {
 		slog.Debug("linux.seccomp names calls that no architecture of the profile has", "names", strings.Join(prog.Unknown, " "))
 	}
-	return boot.SeccompFilter{Program: prog.Filter, Log: prog.Flags&unix.SECCOMP_FILTER_FLAG_LOG != 0}, nil
+	return prog.Filter, nil
 }

@@ -168,8 +168,8 @@ type Attributes struct {
 	CPUs []uint64
 	// Personality is personality(2)'s.
 	Personality uint32
-	// Seccomp is the filter of the process, empty for none.
-	Seccomp SeccompFilter
+	// Seccomp is the filter of the process, a program of classic BPF; empty for none.
+	Seccomp []unix.SockFilter
 }
 
 // Capabilities are sets of capabilities.
@@ -186,13 +186,6 @@ type Scheduler struct {
 	Policy, Nice, Priority    int32
 	ResetOnFork               bool
 	Runtime, Deadline, Period uint64
-}
-
-// SeccompFilter is a program of classic BPF and how it is installed.
-type SeccompFilter struct {
-	Program []unix.SockFilter
-	// Log is SECCOMP_FILTER_FLAG_LOG.
-	Log bool
 }
 
 // HasDevice reports whether the kernel has a character device.

@@ -84,7 +84,7 @@ func (c *Container) checkSpec() error {
 
 // check finds what would make no process.
 func (a *Attributes) check() error {
-	if n := len(a.Seccomp.Program); n > bpf.MaxInstructions {
+	if n := len(a.Seccomp); n > bpf.MaxInstructions {
 		return fmt.Errorf("a filter of %d instructions is too long", n)
 	}
 	if len(a.Limits) > 4*kernel.NumLimits {

@@ -187,10 +187,10 @@ func (a *Attributes) schedule(t *kernel.Task) {
 
 // filter puts the process behind its seccomp filter.
 func (p *Process) filter(t *kernel.Task) error {
-	if p.Attributes == nil || len(p.Attributes.Seccomp.Program) == 0 {
+	if p.Attributes == nil || len(p.Attributes.Seccomp) == 0 {
 		return nil
 	}
-	prog, err := bpf.New(p.Attributes.Seccomp.Program)
+	prog, err := bpf.New(p.Attributes.Seccomp)
 	if err == nil {
 		_, err = t.AttachSeccomp(prog, false, nil)
 	}

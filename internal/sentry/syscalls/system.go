@@ -15,7 +15,7 @@ var systemRows = []Row{
 	partial(99, "sysinfo", sysSysinfo, "memory is the host's within the sandbox's limit", P("info", OutSysinfo)),
 	full(100, "times", sysTimes, P("buf", OutTms)),
 	partial(103, "syslog", sysSyslog, "the log is empty", PF("type", Enum, syslogActions), P("buf", OutBuf), P("len", Dec)),
-	partial(135, "personality", sysPersonality, "kept; of its bits only ADDR_NO_RANDOMIZE has an effect, at the next execve",
+	partial(135, "personality", sysPersonality, "kept; PER_LINUX32 changes what uname says and ADDR_NO_RANDOMIZE the next execve, others have no effect",
 		P("persona", Hex)),
 	partial(153, "vhangup", sysVhangup, "does nothing", []Param{}...),
 	partial(163, "acct", sysAcct, "EPERM, or ENOSYS as without BSD process accounting", P("filename", PathStr)),
@@ -46,12 +46,25 @@ func sysEPERM(*kernel.Task, kernel.Args) (uintptr, error) { return 0, unix.EPERM
 
 const utsLen = 65
 
+// machine is uname(2)'s: programs that setarch(8) has put into the execution domain
+// of 32-bit Linux are told of such a machine.
+func machine(t *kernel.Task) string {
+	const (
+		domains = 0xff // PER_MASK
+		linux32 = 8    // PER_LINUX32
+	)
+	if t.Attributes().Personality&domains == linux32 {
+		return "i686"
+	}
+	return abi.Machine
+}
+
 // sysUname is uname(2).
 func sysUname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	buf := make([]byte, 6*utsLen)
 	names := t.UTS()
 	release := abi.OSRelease
-	for i, s := range []string{abi.OSType, names.Hostname(), release, abi.OSVersion, abi.Machine, names.Domainname()} {
+	for i, s := range []string{abi.OSType, names.Hostname(), release, abi.OSVersion, machine(t), names.Domainname()} {
 		copy(buf[i*utsLen:(i+1)*utsLen-1], s)
 	}
 	return 0, t.CopyOutLate(a[0], buf)
