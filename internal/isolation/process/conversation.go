@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"coffer/internal/isolation"
 	"coffer/internal/seccomp/profile"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -48,7 +49,7 @@ func (t *conversation) listen() (report, []*os.File, error) {
 			closeAll(files)
 			err := errors.New(r.Error)
 			if r.Program == notFound || r.Program == notExecutable {
-				err = &programError{r.Program, err}
+				err = &isolation.ProgramError{Code: r.Program, Err: err}
 			}
 			return r, nil, err
 		default:

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/environ"
+	"coffer/internal/isolation"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -22,21 +23,12 @@ const (
 	notFound      = 127
 )
 
-// programError is a program that can't be run, for reasons of its own.
-type programError struct {
-	code int
-	err  error
-}
-
-func (e *programError) Error() string { return e.err.Error() }
-func (e *programError) Unwrap() error { return e.err }
-
 // programCode is the exit code that an error deserves; 0 if it is not the
 // program's fault.
 func programCode(err error) int {
-	var e *programError
+	var e *isolation.ProgramError
 	if errors.As(err, &e) {
-		return e.code
+		return e.Code
 	}
 	return 0
 }
@@ -59,7 +51,7 @@ func findProgram(args, env []string) (string, error) {
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EISDIR) {
 		code = notExecutable
 	}
-	return "", &programError{code, err}
+	return "", &isolation.ProgramError{Code: code, Err: err}
 }
 
 // execute becomes a program. It makes as few system calls as can be before: a
@@ -77,7 +69,7 @@ func execute(path string, args, env []string) error {
 	case errors.Is(err, unix.ENOENT):
 		err = fmt.Errorf("%w: its interpreter or dynamic loader may be what is missing", err)
 	}
-	return &programError{code, err}
+	return &isolation.ProgramError{Code: code, Err: err}
 }
 
 // settleLimit keeps syscall.Exec from setting the limit on open files back to
