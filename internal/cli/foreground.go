@@ -26,11 +26,12 @@ type foreground struct {
 }
 
 // passedSignals are those that a program in the foreground is sent in coffer's
-// place. SIGCHLD, SIGPIPE and SIGURG are coffer's own affairs, and what a
-// program causes by a fault of its own is not asked for by others.
+// place. SIGCHLD, SIGPIPE and SIGURG are coffer's own affairs; those of job
+// control are the shell's with coffer: caught, SIGTTOU would come again and again
+// for a background job that sets its terminal's modes.
 var passedSignals = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
-	unix.SIGPROF, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
+	unix.SIGPROF, unix.SIGCONT, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
 }
 
 // newForeground catches signals from before the program starts, so that none of

@@ -65,6 +65,8 @@ type Container struct {
 	spec  *specs.Spec
 	// lock is the container's directory while it is locked.
 	lock *os.File
+	// saved is the record as this process has written it.
+	saved []byte
 }
 
 // Find returns a container as it is on record, without locking it.

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,16 +94,20 @@ func parseRecord(data []byte, name string) (*record, error) {
 	return r, nil
 }
 
-// save replaces the record as a whole.
+// save replaces the record as a whole, if it has changed.
 func (c *Container) save() error {
 	c.Format = recordFormat
 	data, err := json.Marshal(&c.record)
 	if err != nil {
 		return fmt.Errorf("container %s: its record: %w", c.ID, err)
 	}
+	if bytes.Equal(data, c.saved) {
+		return nil // each write waits for the disk
+	}
 	if err := writeFile(filepath.Join(c.dir, recordFile), data, 0o600); err != nil {
 		return fmt.Errorf("container %s: its record: %w", c.ID, err)
 	}
+	c.saved = data
 	return nil
 }
 
