@@ -1,0 +1,141 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestDoProcess tells what `coffer do --isolation process` promises, where that
+// is not what the other walls' tests tell of it.
+func TestDoProcess(t *testing.T) {
+	needsRoot(t, "process")
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, mode os.FileMode, data string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("plain", 0o644, "text\n")
+	write("secret", 0o600, "for root\n")
+	odd := filepath.Join(dir, "a,b:c")
+	if err := os.Mkdir(odd, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bind := func(how string) string { return "--bind=" + dir + ":/b:" + how }
+	for _, c := range []struct {
+		name   string
+		args   []string
+		stdin  string
+		code   int
+		stdout string // must be equal
+		stderr string // must be contained
+	}{
+		{name: "status", args: []string{"--", "sh", "-c", "exit 42"}, code: 42},
+		{name: "signal", args: []string{"--", "sh", "-c", "sh -c 'kill -KILL $$'"}, code: 128 + 9, stderr: "Killed"},
+		{name: "stdin and stdout", args: []string{"--", "cat"}, stdin: "through\n", stdout: "through\n"},
+		{name: "streams opened again", args: []string{"--", "sh", "-c", "cat /dev/stdin >/dev/stdout; echo e >/dev/stderr"}, stdin: "x\n", stdout: "x\n", stderr: "e\n"},
+		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "executable file not found in $PATH"},
+		{name: "not executable", args: []string{bind("ro"), "--", "/b/plain"}, code: 126, stderr: "permission denied"},
+		{name: "a tree of its own", args: []string{"--", "sh", "-c", "echo $$; cat /proc/1/comm; hostname; echo /proc/[0-9]*"}, stdout: "1\nsh\ncoffer\n/proc/1\n"},
+		{name: "no network", args: []string{"--", "sh", "-c", "ls /sys/class/net"}, stdout: "lo\n"},
+		{name: "host name", args: []string{"--hostname", "here", "--", "hostname"}, stdout: "here\n"},
+		{name: "user", args: []string{"--user", "nobody", "--", "sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"}, stdout: "65534\n65534\nCapEff:\t0000000000000000\n"},
+		{name: "a user out of range", args: []string{"--user", "70000", "--", "true"}, code: 125, stderr: "choose another user with --user"},
+		{name: "bound to read", args: []string{bind("ro"), "--", "sh", "-c", "cat /b/secret; echo x >/b/plain"}, code: 2, stdout: "for root\n", stderr: "Read-only file system"},
+		{name: "bound to write", args: []string{bind("rw"), "--", "sh", "-c", "echo new >/b/new; stat -c %u /b/new"}, stdout: "0\n"},
+		{name: "a rootfs with separators in its name", args: []string{"--rootfs", odd, "--", "/no/such"}, code: 127, stderr: "no such file"},
+		{name: "environment", args: []string{"--env", "A=b c", "--", "sh", "-c", `echo "$A"`}, stdout: "b c\n"},
+		{name: "trace", args: []string{"--trace", "--", "true"}, code: 125, stderr: "--trace is for isolation kernel"},
+		{name: "intercept", args: []string{"--intercept", "ptrace", "--", "true"}, code: 125, stderr: "--intercept is for isolation kernel"},
+		{name: "stats", args: []string{"--stats", "--", "true"}, code: 125, stderr: "--stats is for isolation kernel"},
+		{name: "memory", args: []string{"--memory", "64M", "--", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 150000000 | wc -c; exit ${PIPESTATUS:-7}"}, code: 7, stdout: "0\n", stderr: "Killed"},
+
+		// What is the host's stays as it is.
+		{name: "the host's devices", args: []string{"--", "sh", "-c", "chmod 0 /dev/null /dev/zero || chown 5 /dev/null"}, code: 1, stderr: "not permitted"},
+		{name: "the host's settings", args: []string{"--", "sh", "-c", "mount -t proc p /mnt; echo '|/x' >/mnt/sys/kernel/core_pattern"}, code: 2, stderr: "core_pattern"},
+		{name: "the host's mounts", args: []string{"--", "mount", "-o", "remount,rw", "/sys"}, code: 32, stderr: "permission denied"},
+		{name: "new devices", args: []string{"--", "mknod", "/tmp/sda", "b", "8", "0"}, code: 1, stderr: "not permitted"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			argv := append([]string{coffer(t), "do", "--isolation", "process", "--cwd", "/"}, c.args...)
+			r := run(t, 5*time.Minute, "/", c.stdin, argv...)
+			if r.code != c.code || r.stdout != c.stdout || !strings.Contains(r.stderr, c.stderr) {
+				t.Errorf("exit status %d, want %d; output %q, want %q; standard error %q, want %q", r.code, c.code, r.stdout, c.stdout, r.stderr, c.stderr)
+			}
+		})
+	}
+	if st, err := os.Stat(filepath.Join(dir, "new")); err != nil {
+		t.Error(err)
+	} else if uid := st.Sys().(*syscall.Stat_t).Uid; uid != 0 {
+		t.Errorf("what the container's root wrote belongs to %d on the host", uid)
+	}
+
+	t.Run("changes go", func(t *testing.T) {
+		name := fmt.Sprintf("/etc/coffer-test-%d", os.Getpid())
+		r := run(t, 5*time.Minute, "/", "", coffer(t), "do", "--isolation", "process", "--", "sh", "-c", "echo x >"+name+" && cat "+name)
+		if r.stdout != "x\n" {
+			t.Errorf("output %q, %q", r.stdout, r.stderr)
+		}
+		if _, err := os.Lstat(name); err == nil {
+			os.Remove(name)
+			t.Errorf("%s is on the host", name)
+		}
+	})
+	t.Run("another's root", func(t *testing.T) {
+		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", coffer(t), "do", "--isolation", "process", "--", "true")
+		if r.code != 125 || !strings.Contains(r.stderr, "only root") {
+			t.Errorf("exit status %d, %q", r.code, r.stderr)
+		}
+	})
+	t.Run("killed", func(t *testing.T) {
+		// Its own pipe tells when the last process that has it is gone.
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		cmd := exec.Command(coffer(t), "do", "--isolation", "process", "--cwd", "/", "--", "sh", "-c", "echo started; sleep 1000 & sleep 1000")
+		cmd.Stdout = write
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		write.Close()
+		if _, err := read.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		var one [1]byte
+		if n, _ := read.Read(one[:]); n != 0 {
+			t.Error("it went on")
+		}
+		id := fmt.Sprintf("do-%d", cmd.Process.Pid)
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			left, err := filepath.Glob("/sys/fs/cgroup/*/" + id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(left) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("still there: %v", left)
+			}
+		}
+	})
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/null", &st); err != nil || st.Mode&0o777 != 0o666 || st.Uid != 0 {
+		t.Errorf("the host's /dev/null has mode %o and owner %d (%v)", st.Mode, st.Uid, err)
+	}
+}
