@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,10 @@ func translate(r *isolation.Request, sandbox string, d *donation) (*boot.Contain
 	c := &boot.Container{
 		ID: r.ID, Domainname: spec.Domainname,
 		Files: &boot.Files{Confined: mayClone(), Readonly: spec.Root.Readonly},
+	}
+	if sandbox != "" && !c.Files.Confined {
+		// The sandbox's kernel has given up what confining them takes.
+		return nil, errors.New("a further container of a sandbox takes the right to make mounts, so that its files are confined by the host: run as root, or give the container a sandbox of its own")
 	}
 	var err error
 	if c.Hostname, err = hostname(spec); err != nil {

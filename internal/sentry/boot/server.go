@@ -197,6 +197,9 @@ func (v *server) container(id string) (*container, error) {
 
 // add makes a container.
 func (v *server) add(c *Container) (*container, error) {
+	if c.Files != nil && !c.Files.Confined {
+		return nil, errors.New("the container's files are not confined, and it is too late to do it here")
+	}
 	// The name is taken before the container is made, so that there can't be two.
 	v.mu.Lock()
 	_, taken := v.containers[c.ID]
