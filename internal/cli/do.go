@@ -44,12 +44,14 @@ func newDo(g *globals, room bool) *cobra.Command {
 beneath a writable layer in memory: what it changes is gone when it ends. Its
 process tree, /proc, /dev, /sys and /tmp are its own, and it has no network.
 The working directory, the environment, standard input and output, the terminal
-and the exit status pass through; 128+n says that signal n ended CMD.`,
+and the exit status pass through; 128+n says that signal n ended CMD. With
+--isolation process the host's own kernel runs it, in namespaces.`,
 		Example: `  coffer do -- make test
   coffer do --bind .:/src:rw --cwd /src -- make
   coffer do --memory 512M -- python3 untrusted.py
   coffer do --trace --trace-filter @file -- ls
-  coffer do --rootfs ./alpine --user nobody -- sh`,
+  coffer do --rootfs ./alpine --user nobody -- sh
+  coffer do --isolation process -- make test`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &exitError{exitUsage, "no command is given: coffer do [flags] -- CMD [ARG...]"}
