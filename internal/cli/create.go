@@ -76,13 +76,7 @@ func (g *globals) request(n *newContainer, id string) (*container.CreateRequest,
 		ID: id, Bundle: bundle, Cgroup: g.cgroupOptions(),
 		NoPivot: n.noPivot, NoNewKeyring: n.noNewKeyring, PIDFile: n.pidFile,
 	}
-	if r.Config, err = oci.Read(bundle); err != nil {
-		return nil, err
-	}
-	if r.Spec, err = oci.Decode(r.Config, bundle); err != nil {
-		return nil, err
-	}
-	if err := oci.Check(r.Spec); err != nil {
+	if r.Config, r.Spec, err = oci.Load(bundle); err != nil {
 		return nil, err
 	}
 	if r.Isolation, err = g.chooseIsolation(r.Spec, os.Args[0]); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"coffer/internal/container"
 	"coffer/internal/hostcgroup"
+	"coffer/internal/isolation"
+	"coffer/internal/sentry/boot"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -54,6 +56,20 @@ func (g *globals) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&g.intercept, "intercept", "", "how isolation kernel intercepts system calls: trap or ptrace")
 }
 
+// completeGlobals completes the words that the flags of a command take.
+func completeGlobals(c *cobra.Command) {
+	levels := []string{}
+	for _, l := range isolation.Levels {
+		levels = append(levels, string(l))
+	}
+	for _, f := range []struct {
+		flag  string
+		words []string
+	}{{"isolation", levels}, {"intercept", boot.Platforms()}, {"log-format", []string{"text", "json"}}} {
+		c.RegisterFlagCompletionFunc(f.flag, cobra.FixedCompletions(f.words, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
 // verb makes c a command of the OCI runtime: it has the global flags, and its
 // errors go to the log. failure is its exit code when it could not do its work.
 func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) error) *cobra.Command {
@@ -65,6 +81,7 @@ func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) er
 			c.Flags().AddFlag(f)
 		}
 	})
+	completeGlobals(c)
 	// Arguments are counted when the log is there, so that it has the error.
 	arguments := c.Args
 	c.Args = cobra.ArbitraryArgs

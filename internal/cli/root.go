@@ -100,6 +100,7 @@ makes containers behind that wall or behind the host's own kernel.`,
 	}
 	g := new(globals)
 	g.flags(root.Flags())
+	completeGlobals(root)
 	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: "containers", Title: "Containers of the OCI runtime specification:"})
 	for _, c := range []*cobra.Command{newDo(g, room), newCheck()} {
 		c.GroupID = "sandboxes"

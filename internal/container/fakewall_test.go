@@ -277,15 +277,8 @@ func storeAt(root string, w isolation.Wall) *Store {
 
 // newRequest reads a bundle as the command line does.
 func newRequest(id, bundle string) (*CreateRequest, error) {
-	data, err := oci.Read(bundle)
+	data, spec, err := oci.Load(bundle)
 	if err != nil {
-		return nil, err
-	}
-	spec, err := oci.Decode(data, bundle)
-	if err != nil {
-		return nil, err
-	}
-	if err := oci.Check(spec); err != nil {
 		return nil, err
 	}
 	return &CreateRequest{

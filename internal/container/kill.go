@@ -32,7 +32,7 @@ func (s *Store) Kill(id string, sig unix.Signal, all bool) error {
 		if errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("%w: %s has stopped", ErrNotRunning, id)
 		}
-		return fmt.Errorf("container %s: sending %s: %w", id, SignalName(sig), err)
+		return fmt.Errorf("container %s: sending %s: %w", id, signalName(sig), err)
 	}
 	if sig != unix.SIGKILL {
 		return nil
@@ -93,8 +93,8 @@ func realTimeSignal(name string) (unix.Signal, bool) {
 	return unix.Signal(n), n >= firstRealTime && n <= maxSignal
 }
 
-// SignalName is how kill(1) -l names a signal.
-func SignalName(sig unix.Signal) string {
+// signalName is how kill(1) -l names a signal.
+func signalName(sig unix.Signal) string {
 	if name := unix.SignalName(sig); name != "" {
 		return name
 	}

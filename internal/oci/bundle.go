@@ -29,21 +29,20 @@ const ConfigFile = "config.json"
 const maxConfig = 8 << 20
 
 // Load reads, decodes and checks the configuration of the bundle in a
-// directory, as Read, Decode and Check do.
-func Load(bundle string) (*specs.Spec, error) {
-	data, err := Read(bundle)
-	if err != nil {
-		return nil, err
+// directory, an absolute path. It returns the bytes as well, which are what is
+// kept of a bundle: its file may change.
+func Load(bundle string) (config []byte, spec *specs.Spec, err error) {
+	if config, err = read(bundle); err != nil {
+		return nil, nil, err
 	}
-	spec, err := Decode(data, bundle)
-	if err != nil {
-		return nil, err
+	if spec, err = Decode(config, bundle); err != nil {
+		return nil, nil, err
 	}
-	return spec, Check(spec)
+	return config, spec, Check(spec)
 }
 
-// Read returns the bytes of a bundle's config.json, which is opened once.
-func Read(bundle string) ([]byte, error) {
+// read returns the bytes of a bundle's config.json, which is opened once.
+func read(bundle string) ([]byte, error) {
 	path := filepath.Join(bundle, ConfigFile)
 	// A FIFO in its place must not make coffer wait.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -31,7 +31,7 @@ func TestLoadMakesPathsAbsolute(t *testing.T) {
 		"mounts": [{"destination": "/a", "type": "bind", "source": "data"}, {"destination": "/b", "source": "x/../y", "options": ["rbind"]},
 			{"destination": "/c", "type": "tmpfs", "source": "tmpfs"}],
 		"tomorrow": {"is": "ignored"}}`)
-	spec, err := Load(dir)
+	_, spec, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestBadConfig(t *testing.T) {
 		{"two numbers", `{"ociVersion": "1.0"}`, `ociVersion "1.0" is not a version`},
 		{"leading zero", `{"ociVersion": "1.00.0"}`, `is not a version`},
 	} {
-		_, err := Load(bundle(t, c.config))
+		_, _, err := Load(bundle(t, c.config))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want one with %q", c.name, err, c.want)
 		}
@@ -85,7 +85,7 @@ func TestNoConfig(t *testing.T) {
 		if err := c.place(filepath.Join(dir, ConfigFile)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := Load(dir); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want one with %q", c.name, err, c.want)
 		}
 	}

@@ -19,7 +19,5 @@ func Features() *features.Features {
 	for _, t := range namespaceTypes {
 		f.Linux.Namespaces = append(f.Linux.Namespaces, string(t))
 	}
-	no := false
-	f.Linux.IntelRdt = &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no}
 	return f
 }
