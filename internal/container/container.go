@@ -5,8 +5,9 @@
 //
 // A container is a directory in the store, with:
 //
-//	state.json   the record: what there is to destroy, written before it is made
-//	config.json  the bundle's configuration as it was when the container was made
+//	state.json         the record: what there is to destroy, written before it is made
+//	state.json.before  the record that it replaced
+//	config.json        the bundle's configuration as it was when the container was made
 //
 // and what its wall keeps there. The directory itself is locked (flock(2)) by
 // whoever changes the container: exclusively, or shared by those that start

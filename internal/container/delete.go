@@ -109,10 +109,7 @@ func (s *Store) deleteBroken(id string, broken error) error {
 	}
 	defer lock.Close()
 	slog.Warn(fmt.Sprintf("%v: removing what can be found of it", broken))
-	c := &Container{record: record{ID: id}, dir: dir, store: s}
-	if data, err := readRecordFile(dir); err == nil {
-		c.record = salvage(data, id)
-	}
+	c := &Container{record: salvage(dir, id), dir: dir, store: s}
 	if _, err := c.Spec(); err != nil {
 		c.spec = &specs.Spec{Version: specs.Version, Linux: &specs.Linux{}}
 	}

@@ -20,6 +20,10 @@ import (
 // recordFile is the record's name in the container's directory.
 const recordFile = "state.json"
 
+// recordBefore is the record that the present one replaced. It serves to destroy
+// a container whose record was damaged.
+const recordBefore = recordFile + ".before"
+
 // recordFormat is the version of the record's form that this program writes.
 // It changes when an older program would misunderstand a record.
 const recordFormat = 1
@@ -49,7 +53,7 @@ type record struct {
 // readRecord reads a container's record. It fails with fs.ErrNotExist if there
 // is none.
 func readRecord(dir string) (*record, error) {
-	data, err := readRecordFile(dir)
+	data, err := readRecordFile(dir, recordFile)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +61,8 @@ func readRecord(dir string) (*record, error) {
 }
 
 // readRecordFile reads what stands in a record's place.
-func readRecordFile(dir string) ([]byte, error) {
-	f, err := os.OpenFile(filepath.Join(dir, recordFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func readRecordFile(dir, name string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("it has no record (%w): its creation was broken off", err)
 	}
@@ -104,11 +108,27 @@ func (c *Container) save() error {
 	if bytes.Equal(data, c.saved) {
 		return nil // each write waits for the disk
 	}
+	if err := c.keepBefore(); err != nil {
+		return fmt.Errorf("container %s: its record: %w", c.ID, err)
+	}
 	if err := writeFile(filepath.Join(c.dir, recordFile), data, 0o600); err != nil {
 		return fmt.Errorf("container %s: its record: %w", c.ID, err)
 	}
 	c.saved = data
 	return nil
+}
+
+// keepBefore gives the present record its second name, which it keeps when it is
+// replaced.
+func (c *Container) keepBefore() error {
+	now, before := filepath.Join(c.dir, recordFile), filepath.Join(c.dir, recordBefore)
+	if _, err := os.Lstat(now); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.Remove(before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Link(now, before)
 }
 
 // writeFile writes a file that is there as a whole or not at all, also after a
@@ -140,26 +160,36 @@ func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 	return os.Rename(temp, path)
 }
 
-// salvage takes what can be understood from a record that is damaged or newer.
-func salvage(data []byte, id string) record {
+// salvage takes what can be understood of a container's records, though they may
+// be damaged or newer.
+func salvage(dir, id string) record {
+	r := record{ID: id}
+	for _, name := range []string{recordFile, recordBefore} {
+		if data, err := readRecordFile(dir, name); err == nil {
+			r.fill(data)
+		}
+	}
+	return r
+}
+
+// fill takes from a record's bytes what is not known yet.
+func (r *record) fill(data []byte) {
 	var parts struct {
 		Bundle json.RawMessage `json:"bundle"`
 		Init   json.RawMessage `json:"init"`
 		Cgroup json.RawMessage `json:"cgroup"`
 	}
-	r := record{ID: id}
 	if json.Unmarshal(data, &parts) != nil {
-		return r
+		return
 	}
 	// Each alone, since one of them may have changed its form.
-	if json.Unmarshal(parts.Bundle, &r.Bundle) != nil {
+	if r.Bundle == "" && json.Unmarshal(parts.Bundle, &r.Bundle) != nil {
 		r.Bundle = ""
 	}
-	if json.Unmarshal(parts.Init, &r.Init) != nil {
+	if r.Init.PID == 0 && json.Unmarshal(parts.Init, &r.Init) != nil {
 		r.Init = isolation.PID{}
 	}
-	if json.Unmarshal(parts.Cgroup, &r.Cgroup) != nil {
+	if r.Cgroup == nil && json.Unmarshal(parts.Cgroup, &r.Cgroup) != nil {
 		r.Cgroup = nil
 	}
-	return r
 }
