@@ -170,6 +170,26 @@ func TestKilledDelete(t *testing.T) {
 	}
 }
 
+// TestKilledRemove: a container whose files are being removed has stopped, and
+// can be deleted.
+func TestKilledRemove(t *testing.T) {
+	s, id := testStore(t, &fakeWall{})
+	init := create(t, s, id, newBundle(t, nil))
+	if err := s.Kill(id, unix.SIGKILL, false); err != nil {
+		t.Fatal(err)
+	}
+	reap(init)
+	if err := os.Remove(filepath.Join(s.root, id, "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := s.State(id); err != nil || state.Status != specs.StateStopped {
+		t.Errorf("it is %+v: %v", state, err)
+	}
+	if err := s.Delete(id, true); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestKilledWithLock: the lock of a command that was killed is free.
 func TestKilledWithLock(t *testing.T) {
 	s, id := testStore(t, &fakeWall{})

@@ -1,7 +1,9 @@
 package container
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
@@ -52,6 +54,9 @@ func (c *Container) State() (*State, error) {
 		return nil, err
 	}
 	spec, err := c.Spec()
+	if errors.Is(err, fs.ErrNotExist) && status == specs.StateStopped {
+		spec, err = &specs.Spec{}, nil // its removal was broken off
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -26,27 +26,31 @@ func leavesNothing(t *testing.T, servers ...string) {
 	t.Helper()
 	before := look(t)
 	t.Cleanup(func() {
-		var more []string
-		// Servers end before all that they have started.
-		for until := time.Now().Add(screen.Patience / 4); ; time.Sleep(50 * time.Millisecond) {
-			more = more[:0]
-			for line := range look(t) {
-				if !before[line] && !belongs(line, servers) {
-					more = append(more, line)
-				}
-			}
-			if len(more) == 0 {
-				return
-			}
-			if time.Now().After(until) {
-				break
-			}
+		if more := settle(t, before, servers); len(more) > 0 {
+			t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
 		}
-		slices.Sort(more)
-		t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
 		// The next test begins with a clean host.
 		room.KillOthers()
 	})
+}
+
+// settle waits until there is no more on the host than before, but for what
+// matches one of the patterns, and returns what stays.
+func settle(t *testing.T, before traces, patterns []string) (more []string) {
+	t.Helper()
+	// Servers end before all that they have started.
+	for until := time.Now().Add(screen.Patience / 4); ; time.Sleep(50 * time.Millisecond) {
+		more = more[:0]
+		for line := range look(t) {
+			if !before[line] && !belongs(line, patterns) {
+				more = append(more, line)
+			}
+		}
+		if len(more) == 0 || time.Now().After(until) {
+			slices.Sort(more)
+			return more
+		}
+	}
 }
 
 // belongs reports whether a line matches a pattern.
