@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"coffer/internal/sentry/boot"
+	"coffer/internal/textpages"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,7 @@ func Attend(args []string) int {
 		terminal = os.NewFile(fdTerminal, "terminal")
 	}
 	go passOn(conn, sigs, terminal)
+	textpages.ReleaseLater()
 	reply := new(boot.Reply)
 	if err := conn.Receive(reply, boot.ReplyMax); err != nil {
 		// The sentry has ended, and by that all its processes.
