@@ -12,6 +12,8 @@ type family struct {
 	quick bool
 	// oci says that walls which take bundles are measured too.
 	oci bool
+	// bundles says that only those are.
+	bundles bool
 	// once says that one round is enough: what it measures hardly varies, and
 	// takes long.
 	once bool

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -36,10 +37,20 @@ func version(path string) string {
 	return line
 }
 
-// bundled runs jobs as containers of an OCI runtime with the given flags, in a
-// bundle that shows the host's programs, read-only, and a /tmp of its own.
-func bundled(runtime string, flags ...string) func(*bench, job) ([]string, error) {
-	return func(b *bench, j job) ([]string, error) {
+// bundle is a job as a bundle of an OCI runtime.
+type bundle struct {
+	// runtime is the runtime's program with its flags.
+	runtime []string
+	dir, id string
+}
+
+// command is a command of the runtime's.
+func (b *bundle) command(args ...string) []string { return append(slices.Clone(b.runtime), args...) }
+
+// bundled makes bundles for an OCI runtime with the given flags, which show the
+// host's programs, read-only, and a /tmp of their own.
+func bundled(runtime string, flags ...string) func(*bench, job) (*bundle, error) {
+	return func(b *bench, j job) (*bundle, error) {
 		b.bundles++
 		id := fmt.Sprintf("coffer-bench-%d-%d", os.Getpid(), b.bundles)
 		dir := filepath.Join(b.tmp, id)
@@ -62,21 +73,24 @@ func bundled(runtime string, flags ...string) func(*bench, job) ([]string, error
 			return nil, err
 		}
 		argv := append([]string{runtime, "--root", filepath.Join(b.tmp, filepath.Base(runtime))}, flags...)
-		return append(argv, "run", "--bundle", dir, id), nil
+		return &bundle{argv, dir, id}, nil
 	}
 }
 
 // withoutHybrid has argv's command see no cgroup hierarchy of version 2 beside
 // those of version 1: crun refuses hosts that have controllers in both, though
 // it needs neither. The command starts a millisecond or two later for it.
-func withoutHybrid(argv func(*bench, job) ([]string, error)) func(*bench, job) ([]string, error) {
+func withoutHybrid(make func(*bench, job) (*bundle, error)) func(*bench, job) (*bundle, error) {
 	const unified = cgroupRoot + "/unified"
 	if b, err := os.ReadFile(unified + "/cgroup.controllers"); err != nil || len(b) == 0 {
-		return argv
+		return make
 	}
-	return func(b *bench, j job) ([]string, error) {
-		command, err := argv(b, j)
-		return append([]string{"unshare", "--mount", "sh", "-c", `umount ` + unified + ` && exec "$@"`, "sh"}, command...), err
+	return func(b *bench, j job) (*bundle, error) {
+		made, err := make(b, j)
+		if err == nil {
+			made.runtime = append([]string{"unshare", "--mount", "sh", "-c", `umount ` + unified + ` && exec "$@"`, "sh"}, made.runtime...)
+		}
+		return made, err
 	}
 }
 

@@ -34,9 +34,9 @@ func testReport() *report {
 func TestVerdicts(t *testing.T) {
 	r := testReport()
 	want := map[string][]verdict{
-		"getppid":  {{goal{"native", 4}, 2, true}, {goal{"runsc systrap", 1}, 0.05, true}},
-		"fork <&>": {{goal{"native", 3}, 4, false}},
-		"idle":     {{goal{"", 15e6}, 1.5e6, true}},
+		"getppid":  {{goal{Over: "native", Max: 4}, 2, true}, {goal{Over: "runsc systrap", Max: 1}, 0.05, true}},
+		"fork <&>": {{goal{Over: "native", Max: 3}, 4, false}},
+		"idle":     {{goal{Over: "", Max: 15e6}, 1.5e6, true}},
 	}
 	for _, row := range r.Rows {
 		if !reflect.DeepEqual(row.Verdicts, want[row.Name]) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// goalWall is the wall that goals are about.
+// goalWall is the wall that goals are about unless they name another one.
 const goalWall = "coffer trap"
 
 // results collects what the rounds measured.
@@ -81,9 +81,9 @@ type verdict struct {
 func (m *measured) verdicts() []verdict {
 	var list []verdict
 	for _, g := range m.Goals {
-		reached := m.value(goalWall)
+		reached := m.value(g.wall())
 		if g.Over != "" {
-			reached = m.ratio(goalWall, g.Over)
+			reached = m.ratio(g.wall(), g.Over)
 		}
 		if !math.IsNaN(reached) {
 			list = append(list, verdict{g, reached, reached <= g.Max})

@@ -45,7 +45,7 @@ func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (
 		for round := range rounds {
 			b.progress("%s, round %d of %d", f.title(), round+1, rounds)
 			for _, w := range walls {
-				if w.missing != "" || w.oci && !f.oci {
+				if w.missing != "" || w.oci && !f.oci || w.bundle == nil && f.bundles {
 					continue
 				}
 				if err := b.renewScratch(); err != nil {

@@ -37,8 +37,10 @@ func (u unit) format(v float64) string {
 	return fmt.Sprintf("%.3g s", v/1e9)
 }
 
-// A goal bounds the value of a row for the wall named by goalWall.
+// A goal bounds the value of a row for a wall.
 type goal struct {
+	// Wall is the wall's name, if it is not goalWall.
+	Wall string `json:"wall,omitempty"`
 	// Over names the wall whose value is the bound's unit. If it is empty the
 	// bound is absolute, in the row's unit.
 	Over string  `json:"over,omitempty"`
@@ -47,10 +49,22 @@ type goal struct {
 
 // text renders g for the row's unit.
 func (g goal) text(u unit) string {
-	if g.Over == "" {
-		return "≤ " + u.format(g.Max)
+	text := "≤ " + u.format(g.Max)
+	if g.Over != "" {
+		text = fmt.Sprintf("≤ %g × %s", g.Max, g.Over)
 	}
-	return fmt.Sprintf("≤ %g × %s", g.Max, g.Over)
+	if g.Wall != "" {
+		text = g.Wall + " " + text
+	}
+	return text
+}
+
+// wall is the wall that the goal is about.
+func (g goal) wall() string {
+	if g.Wall != "" {
+		return g.Wall
+	}
+	return goalWall
 }
 
 // A row is one line of the table.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"time"
 )
 
 // startFamilies are how long it takes to start: a program that does nothing, in
@@ -13,8 +16,8 @@ import (
 func startFamilies() []family {
 	list := []family{{group: "start", name: "true", quick: true, oci: true,
 		measure: func(ctx context.Context, b *bench, w *wall, _ string) ([]sample, error) {
-			return b.startMany(ctx, w, 1, goal{Over: "runsc systrap", Max: 0.33})
-		}}}
+			return b.startMany(ctx, w, 1, goal{Over: "runsc systrap", Max: 0.33}, processGoal)
+		}}, {group: "start", name: "create, start, delete", quick: true, oci: true, bundles: true, measure: measureLife}}
 	for _, n := range []int{8, 64} {
 		list = append(list, family{group: "start", name: fmt.Sprintf("true, %d at once", n), oci: true,
 			measure: func(ctx context.Context, b *bench, w *wall, _ string) ([]sample, error) {
@@ -43,6 +46,48 @@ func startFamilies() []family {
 			}})
 	}
 	return list
+}
+
+// processWall is coffer with the host's kernel as the wall, and processGoal how
+// soon its containers start.
+const processWall = "coffer process"
+
+var processGoal = goal{Wall: processWall, Over: "runc", Max: 0.6}
+
+// measureLife creates, starts and deletes a container, by three commands as
+// engines do.
+func measureLife(ctx context.Context, b *bench, w *wall, _ string) ([]sample, error) {
+	made, err := w.bundle(b, job{args: []string{"/bin/true"}})
+	if err != nil {
+		return nil, err
+	}
+	// A pipe would stay open in the container.
+	log, err := os.Create(filepath.Join(made.dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	before := b.meter.read()
+	begin := time.Now()
+	for _, args := range [][]string{{"create", "--bundle", made.dir, made.id}, {"start", made.id}, {"delete", "--force", made.id}} {
+		argv := made.command(args...)
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", b.environ(w), log, log
+		if err := b.descendants.start(cmd); err != nil {
+			return nil, err
+		}
+		if err := b.descendants.wait(cmd); err != nil {
+			text, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("%s: %w%s", args[0], err, said(string(text), ""))
+		}
+	}
+	took := time.Since(begin)
+	b.descendants.settle()
+	const name = "create, start, delete"
+	return []sample{
+		{row{Group: "start", Name: name, Unit: nanoseconds, Goals: []goal{processGoal}}, float64(took)},
+		{row{Group: "start", Name: name + ": CPU time", Unit: nanoseconds}, float64(b.meter.read() - before)},
+	}, nil
 }
 
 // startMany runs n sandboxes at once and measures the time until all have

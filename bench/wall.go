@@ -19,6 +19,8 @@ type wall struct {
 	missing string
 	// argv is the command that runs j, valid until the next one is asked for.
 	argv func(b *bench, j job) ([]string, error)
+	// bundle makes a bundle for j, for walls that take them.
+	bundle func(b *bench, j job) (*bundle, error)
 }
 
 // bases are the walls that ratios are taken over.
@@ -32,13 +34,26 @@ func allWalls(bin string, coffer string) []*wall {
 	crun, noCrun := findPeer(bin, "crun")
 	return []*wall{
 		{name: "native", host: true, argv: func(_ *bench, j job) ([]string, error) { return j.args, nil }},
-		{name: "runc", oci: true, missing: noRunc, argv: bundled(runc)},
-		{name: "crun", oci: true, missing: noCrun, argv: withoutHybrid(bundled(crun, "--cgroup-manager=disabled"))},
+		bundleWall("runc", noRunc, bundled(runc)),
+		bundleWall("crun", noCrun, withoutHybrid(bundled(crun, "--cgroup-manager=disabled"))),
 		{name: "runsc systrap", missing: noRunsc, argv: runscDo(runsc, "systrap")},
 		{name: "runsc ptrace", missing: noRunsc, argv: runscDo(runsc, "ptrace")},
 		{name: "coffer trap", argv: cofferDo(coffer, "trap")},
 		{name: "coffer ptrace", argv: cofferDo(coffer, "ptrace")},
+		bundleWall(processWall, "", bundled(coffer, "--isolation=process")),
+		bundleWall("coffer kernel", "", bundled(coffer, "--isolation=kernel")),
 	}
+}
+
+// bundleWall is a wall that takes bundles.
+func bundleWall(name, missing string, make func(*bench, job) (*bundle, error)) *wall {
+	return &wall{name: name, oci: true, missing: missing, bundle: make, argv: func(b *bench, j job) ([]string, error) {
+		made, err := make(b, j)
+		if err != nil {
+			return nil, err
+		}
+		return made.command("run", "--bundle", made.dir, made.id), nil
+	}}
 }
 
 // cofferDo runs jobs by coffer do.
