@@ -7,6 +7,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,12 +30,19 @@ const (
 // tmp is a directory for files, in memory.
 var tmp = os.Getenv(envTmp)
 
+// noRoom says why there is no room to run in.
+var noRoom error
+
 func TestMain(m *testing.M) {
 	room.Main()
 	if tmp != "" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
 	code, err := inRoom()
+	if errors.Is(err, room.ErrForbidden) {
+		noRoom = err
+		os.Exit(m.Run())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		code = 1
@@ -62,6 +70,9 @@ func need(t *testing.T, full bool, programs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containerd and Docker need root")
+	}
+	if noRoom != nil {
+		t.Skip(noRoom)
 	}
 	if full && os.Getenv(envLevel) != "full" {
 		t.Skip("it takes long: make e2e runs it")

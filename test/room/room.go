@@ -37,6 +37,13 @@ const (
 	roleInit = "room-init"
 )
 
+// ErrForbidden says that the host lets this process make no such room: it is in a
+// container itself, perhaps.
+var ErrForbidden = errors.New("making namespaces and cgroups is not permitted here")
+
+// codeForbidden is the exit code by which a role says so.
+const codeForbidden = 77
+
 // Main takes over if the program runs in one of the package's roles. It comes
 // first in the program.
 func Main() {
@@ -53,7 +60,10 @@ func Main() {
 	default:
 		code, err = beInit(&p)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		code = codeForbidden
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "making a room for the test:", err)
 	}
 	os.Exit(code)
@@ -77,10 +87,13 @@ func Run(o Options, args ...string) (code int, err error) {
 			err = errors.Join(err, removeCgroup(dir))
 		}
 	}()
-	if err != nil {
-		return 0, err
+	if err == nil {
+		code, err = again(roleJoin, &p, 0)
 	}
-	return again(roleJoin, &p, 0)
+	if code == codeForbidden || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return 0, ErrForbidden
+	}
+	return code, err
 }
 
 // again runs this program in a role, and returns its exit code.
