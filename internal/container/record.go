@@ -131,8 +131,9 @@ func (c *Container) keepBefore() error {
 	return os.Link(now, before)
 }
 
-// writeFile writes a file that is there as a whole or not at all, also after a
-// crash of the host: the new one takes the old one's name when it is on disk.
+// writeFile writes a file that is there as a whole or not at all, whoever is
+// killed. It does not wait for the disk: after a crash of the host no container
+// lives, and one whose record is lost is removed by force.
 func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -148,9 +149,6 @@ func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
