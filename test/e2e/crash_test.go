@@ -298,7 +298,11 @@ func (b *bundle) checkState(t *testing.T, said, step string) {
 		if step != "create" && step != "start" || b.started() {
 			t.Errorf("%s: it is created after %s, and its program has run: %v", said, step, b.started())
 		} else if o := try(t, b.argv("start", "c")...); o.code != 0 {
-			t.Errorf("%s: it is created, but can't be started: %s", said, o.stderr)
+			// What was killed may have ended it only just now.
+			eventually(t, fmt.Sprintf("%s: it was created, and could not be started (%s); state says that it has ended", said, strings.TrimSpace(o.stderr)), func() bool {
+				s := b.containerState(t)
+				return s != nil && s.Status == "stopped"
+			})
 		} else {
 			eventually(t, "the program runs", b.started)
 		}
