@@ -27,16 +27,6 @@ func findPeer(bin, name string) (path, missing string) {
 	return "", "not installed: scripts/bench-deps does it"
 }
 
-// version is the first line of what a program says about its version.
-func version(path string) string {
-	out, err := exec.Command(path, "--version").Output()
-	if err != nil {
-		return "unknown"
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return line
-}
-
 // bundle is a job as a bundle of an OCI runtime.
 type bundle struct {
 	// runtime is the runtime's program with its flags.

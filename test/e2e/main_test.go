@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -119,15 +118,4 @@ func eachRuntime(t *testing.T, test func(t *testing.T, r runtime)) {
 		r := runtime{filepath.Base(path), path}
 		t.Run(r.name, func(t *testing.T) { test(t, r) })
 	}
-}
-
-// names lists the directory's entries, sorted; none if it isn't there.
-func names(dir string) []string {
-	entries, _ := os.ReadDir(dir)
-	var list []string
-	for _, e := range entries {
-		list = append(list, e.Name())
-	}
-	slices.Sort(list)
-	return list
 }

@@ -1,6 +1,6 @@
 package kernel
 
-import "strings"
+import "sync"
 
 // Support is what the wall makes of a field of an OCI spec.
 type Support string
@@ -28,38 +28,21 @@ type Field struct {
 	Note string
 }
 
-// Fields lists all fields of the specification, in its order.
-func Fields() []Field { return fields }
-
 // fieldOf finds a field's own row.
 func fieldOf(path string) (Field, bool) {
-	f, ok := fieldByPath[path]
+	f, ok := fieldByPath()[path]
 	return f, ok
 }
 
-var fieldByPath = func() map[string]Field {
+// fieldByPath is made when it is first needed: most roles of the program never
+// look at a spec.
+var fieldByPath = sync.OnceValue(func() map[string]Field {
 	m := make(map[string]Field, len(fields))
 	for _, f := range fields {
 		m[f.Path] = f
 	}
 	return m
-}()
-
-// covered reports whether a field or one that it lies in is listed.
-func covered(path string) bool {
-	for path != "" {
-		if _, ok := fieldByPath[path]; ok {
-			return true
-		}
-		switch i := strings.LastIndexAny(path, ".["); {
-		case i < 0:
-			path = ""
-		default:
-			path = path[:i]
-		}
-	}
-	return false
-}
+})
 
 const (
 	hostLSM    = "it says what a program may ask of the host's kernel, and programs here ask it nothing"

@@ -60,6 +60,22 @@ func TestFieldsAreAll(t *testing.T) {
 	}
 }
 
+// covered reports whether a field or one that it lies in is listed.
+func covered(path string) bool {
+	for path != "" {
+		if _, ok := fieldOf(path); ok {
+			return true
+		}
+		switch i := strings.LastIndexAny(path, ".["); {
+		case i < 0:
+			path = ""
+		default:
+			path = path[:i]
+		}
+	}
+	return false
+}
+
 // fill sets the field at a path to something that is not zero, and makes what
 // leads to it.
 func fill(t *testing.T, v reflect.Value, path string) {

@@ -283,10 +283,3 @@ func sysFutexRequeue(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		int(a.Int(2)), int(a.Int(3)), true, list[0].Val)
 	return uintptr(woken + moved), err
 }
-
-// dumpable reports whether a task's memory may be looked at by its user
-// (prctl(2), PR_SET_DUMPABLE).
-func dumpable(t *kernel.Task) bool {
-	m, _, _ := t.Resources()
-	return m != nil && m.Dumpable() == 1
-}

@@ -17,7 +17,7 @@ import (
 type byDescriptor struct{ byName byName }
 
 func (*byDescriptor) bind(source source, at place, a *mountoption.Attributes) (int, error) {
-	tree := source.fd
+	var tree int
 	var err error
 	if source.detached {
 		tree, err = unix.FcntlInt(uintptr(source.fd), unix.F_DUPFD_CLOEXEC, 0)
