@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -260,6 +261,40 @@ func TestDescriptors(t *testing.T) {
 	out, _, err := c.exec("/bin/sh", "-c", "cd /proc/self/fd; echo *")
 	if err != nil || out != "0 1 2 3\n" {
 		t.Errorf("exec has %q open (%v)", out, err)
+	}
+}
+
+// TestStandardStreams: the program's user owns the pipes that it has got, and no
+// device of the host's, be it one that is as good as /dev/null.
+func TestStandardStreams(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "zero")
+	switch err := unix.Mknod(device, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))); {
+	case errors.Is(err, unix.EPERM):
+		t.Skip("making a device is not permitted here")
+	case err != nil:
+		t.Fatal(err)
+	}
+	stdin, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			t.Skip("devices can't be opened in the directory of temporary files")
+		}
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	spec := shell(bundle(t), "echo again >/proc/self/fd/1")
+	spec.Process.User = specs.User{UID: 1000, GID: 1000}
+	c := prepare(t, spec)
+	c.request.Stdio[0] = stdin
+	if err := c.create(); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := c.run(); out != "again\n" || status != 0 {
+		t.Errorf("it wrote %q and ended with %#x", out, status)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil || st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("the device belongs to %d:%d (%v)", st.Uid, st.Gid, err)
 	}
 }
 

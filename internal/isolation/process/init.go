@@ -234,7 +234,7 @@ func (p *initProcess) become() error {
 	if err := unix.CloseRange(uint(channelBase), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("keeping descriptors from the program: %w", err)
 	}
-	if err := giveStdio(process.User.UID); err != nil {
+	if err := giveStdio(process.User.UID, p.todo.Terminal); err != nil {
 		return err
 	}
 	// As root, since the user may lack the right to search a directory on the

@@ -184,14 +184,17 @@ func home(uid uint32) string {
 }
 
 // giveStdio makes the user the owner of the standard streams, so that it can
-// open /dev/stdout again. Devices are left alone: they may be shared.
-func giveStdio(uid uint32) error {
+// open /dev/stdout again. Devices are left alone, since the host has them too,
+// but for a terminal that is the container's own.
+func giveStdio(uid uint32, ownTerminal bool) error {
 	for fd := range 3 {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 		}
-		if st.Uid == uid || st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3) {
+		kind := st.Mode & unix.S_IFMT
+		device := kind == unix.S_IFCHR || kind == unix.S_IFBLK
+		if st.Uid == uid || device && !ownTerminal {
 			continue
 		}
 		err := unix.Fchown(fd, int(uid), -1)
