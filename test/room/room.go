@@ -2,7 +2,7 @@
 // own below one cgroup, and a network namespace if it asks for one. Tests of
 // container runtimes run so: what they leave behind is seen exactly, whatever
 // else happens on the host, and all of it goes in the end, also after a
-// failure.
+// failure; and what they do to devices like /dev/null does not stay either.
 package room
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -25,6 +26,9 @@ type Options struct {
 	Tmp string
 	// Network asks for a network namespace, with the loopback device up.
 	Network bool
+	// Discard are directories of the host that can be written in the room, and
+	// keep nothing of it.
+	Discard []string
 	// HideV2 asks for no hierarchy of version 2 beside those of version 1.
 	HideV2 bool
 }
@@ -139,7 +143,12 @@ func beInit(p *plan) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	child, err := os.StartProcess(self, append([]string{self}, p.Args...), &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	// Standard input is the host's /dev/null so far.
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 1, err
+	}
+	child, err := os.StartProcess(self, append([]string{self}, p.Args...), &os.ProcAttr{Files: []*os.File{null, os.Stdout, os.Stderr}})
 	if err != nil {
 		return 1, err
 	}
@@ -173,10 +182,61 @@ func furnish(p *plan) error {
 			return fmt.Errorf("mounting its own %s: %w", dir, err)
 		}
 	}
+	if err := ownDevices(); err != nil {
+		return err
+	}
+	for _, dir := range p.Discard {
+		layers := filepath.Join(p.Tmp, ".discarded", dir)
+		options := "lowerdir=" + dir
+		for _, layer := range []string{"upperdir", "workdir"} {
+			if err := os.MkdirAll(filepath.Join(layers, layer), 0o755); err != nil {
+				return err
+			}
+			options += "," + layer + "=" + filepath.Join(layers, layer)
+		}
+		if err := unix.Mount("overlay", dir, "overlay", 0, options); err != nil {
+			return fmt.Errorf("mounting a layer over %s that goes with it: %w", dir, err)
+		}
+	}
 	if !p.Network {
 		return nil
 	}
 	return raiseLoopback()
+}
+
+// ownDevices puts devices of the room's own over those of the host's that
+// everybody has open: crun gives /dev/null to the user of a container of which
+// that is a standard stream, and it would stay that user's on the host.
+func ownDevices() error {
+	const dir = "/run/devices"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return fmt.Errorf("mounting a file system for its own devices: %w", err)
+	}
+	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
+		host, own := "/dev/"+name, dir+"/"+name
+		var st unix.Stat_t
+		if err := unix.Stat(host, &st); err != nil {
+			return fmt.Errorf("looking at %s: %w", host, err)
+		}
+		if err := unix.Mknod(own, unix.S_IFCHR, int(st.Rdev)); err != nil {
+			return fmt.Errorf("making its own %s: %w", host, err)
+		}
+		// The umask counts for mknod(2), and not for chmod(2).
+		if err := unix.Chmod(own, 0o666); err != nil {
+			return err
+		}
+		if err := unix.Mount(own, host, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("putting its own %s over the host's: %w", host, err)
+		}
+	}
+	// What is bound stays.
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		return err
+	}
+	return os.Remove(dir)
 }
 
 // raiseLoopback sets the loopback device up, by netdevice(7).
