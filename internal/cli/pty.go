@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/console"
 	"coffer/internal/isolation/kernel"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,10 @@ func userTerminal() (*os.File, error) {
 // connect takes the master that the wall has sent, and passes bytes both ways.
 func (p *pty) connect() error {
 	p.send.Close()
-	master, err := receiveMaster(p.receive)
+	master, err := console.Receive(p.receive)
+	if errors.Is(err, console.ErrNoMaster) {
+		return fmt.Errorf("the container's terminal: %w: its first process ended before it made one", err)
+	}
 	if err != nil {
 		return fmt.Errorf("the container's terminal: %w", err)
 	}
@@ -79,32 +83,6 @@ func (p *pty) connect() error {
 		close(p.output)
 	}()
 	return nil
-}
-
-// maxConsoleName bounds what comes with the master, its name.
-const maxConsoleName = 4096
-
-func receiveMaster(socket *os.File) (*os.File, error) {
-	name, oob := make([]byte, maxConsoleName), make([]byte, unix.CmsgSpace(4))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, oob, unix.MSG_CMSG_CLOEXEC)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-		if err != nil {
-			return nil, err
-		}
-		for i := range messages {
-			if fds, err := unix.ParseUnixRights(&messages[i]); err == nil && len(fds) == 1 {
-				return os.NewFile(uintptr(fds[0]), string(name[:n])), nil
-			}
-		}
-		return nil, errors.New("its master did not come: the container's first process ended before it made one")
-	}
 }
 
 // resize gives the container's terminal the size of the user's.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"coffer/internal/console"
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
@@ -52,7 +53,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (isolation.PID, erro
 		return isolation.PID{}, err
 	}
 	if terminal != nil {
-		if err := terminal.send(e.ConsoleSocket); err != nil {
+		if err := console.Send(e.ConsoleSocket, terminal.master); err != nil {
 			return isolation.PID{}, err
 		}
 	}

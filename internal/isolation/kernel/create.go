@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"coffer/internal/console"
 	"coffer/internal/isolation"
 	"coffer/internal/oci"
 	"coffer/internal/sentry/boot"
@@ -79,7 +80,7 @@ func (m *making) run() (err error) {
 		return err
 	}
 	if m.terminal != nil {
-		return m.terminal.send(m.r.ConsoleSocket)
+		return console.Send(m.r.ConsoleSocket, m.terminal.master)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"coffer/internal/console"
 	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 
@@ -69,8 +70,7 @@ func (d *donation) streams(p *boot.Process, size *specs.Box, s *isolation.Stream
 		return nil, err
 	}
 	p.Console = d.lend(t.slave)
-	if size != nil {
-		p.Rows, p.Cols = uint16(size.Height), uint16(size.Width)
-	}
+	known := console.Size(size)
+	p.Rows, p.Cols = known.Row, known.Col
 	return t, nil
 }

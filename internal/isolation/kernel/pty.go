@@ -3,7 +3,8 @@ package kernel
 import (
 	"fmt"
 	"os"
-	"strconv"
+
+	"coffer/internal/console"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -15,7 +16,6 @@ import (
 // discipline: the host's does nothing.
 type pty struct {
 	master, slave *os.File
-	name          string
 }
 
 // openPTY makes a pseudoterminal of a size, or of an unknown one.
@@ -30,41 +30,18 @@ func openPTY(size *specs.Box) (_ *pty, err error) {
 	if p.master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, err
 	}
-	fd := int(p.master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, fmt.Errorf("unlocking it: %w", err)
+	if p.slave, err = console.Slave(p.master); err != nil {
+		return nil, err
 	}
-	n, err := unix.IoctlGetUint32(fd, unix.TIOCGPTN)
-	if err != nil {
-		return nil, fmt.Errorf("finding its number: %w", err)
-	}
-	p.name = "/dev/pts/" + strconv.Itoa(int(n))
-	// By the master, since a name may mean another terminal in other mounts.
-	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if errno != 0 {
-		return nil, fmt.Errorf("opening its other end: %w", errno)
-	}
-	p.slave = os.NewFile(slave, p.name)
-	if _, err := term.MakeRaw(int(slave)); err != nil {
+	slave := int(p.slave.Fd())
+	if _, err := term.MakeRaw(slave); err != nil {
 		return nil, fmt.Errorf("setting its modes: %w", err)
 	}
-	if size != nil {
-		w := unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)}
-		if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &w); err != nil {
-			return nil, fmt.Errorf("setting its size: %w", err)
-		}
+	if err := console.SetSize(p.master, size); err != nil {
+		return nil, err
 	}
 	// The sentry's filter does not let it do this.
-	return p, unix.SetNonblock(int(slave), true)
-}
-
-// send gives the master to who asked for a terminal.
-func (p *pty) send(to *os.File) error {
-	rights := unix.UnixRights(int(p.master.Fd()))
-	if err := unix.Sendmsg(int(to.Fd()), []byte(p.name), rights, nil, 0); err != nil {
-		return fmt.Errorf("sending the terminal to the console socket: %w", err)
-	}
-	return nil
+	return p, unix.SetNonblock(slave, true)
 }
 
 func (p *pty) close() {

@@ -7,14 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/console"
 	"coffer/internal/isolation"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
-// console is the user's end of a terminal that comes over a console socket.
-type console struct {
+// userConsole is the user's end of a terminal that comes over a console socket.
+type userConsole struct {
 	t       *testing.T
 	ours    *os.File
 	streams isolation.Streams
@@ -22,42 +23,33 @@ type console struct {
 	lines   *bufio.Reader
 }
 
-func newConsole(t *testing.T) *console {
+func newConsole(t *testing.T) *userConsole {
 	t.Helper()
 	ours, theirs, err := SocketPair("console")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	return &console{t: t, ours: ours, streams: isolation.Streams{ConsoleSocket: theirs}}
+	return &userConsole{t: t, ours: ours, streams: isolation.Streams{ConsoleSocket: theirs}}
 }
 
 // receive takes the master that was sent.
-func (c *console) receive() {
+func (c *userConsole) receive() {
 	c.t.Helper()
-	name, oob := make([]byte, 64), make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := unix.Recvmsg(int(c.ours.Fd()), name, oob, unix.MSG_CMSG_CLOEXEC)
+	master, err := console.Receive(c.ours)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if !strings.HasPrefix(string(name[:n]), "/dev/pts/") {
-		c.t.Errorf("the terminal is called %q", name[:n])
+	if !strings.HasPrefix(master.Name(), "/dev/pts/") {
+		c.t.Errorf("the terminal is called %q", master.Name())
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil || len(messages) != 1 {
-		c.t.Fatalf("%d messages, %v", len(messages), err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		c.t.Fatalf("%d descriptors, %v", len(fds), err)
-	}
-	c.master = os.NewFile(uintptr(fds[0]), "master")
+	c.master = master
 	c.lines = bufio.NewReader(c.master)
 	c.t.Cleanup(func() { c.master.Close() })
 }
 
 // expect reads lines until one is want.
-func (c *console) expect(want string) {
+func (c *userConsole) expect(want string) {
 	c.t.Helper()
 	var seen []string
 	for {
@@ -73,14 +65,14 @@ func (c *console) expect(want string) {
 	}
 }
 
-func (c *console) resize(rows, cols uint16) {
+func (c *userConsole) resize(rows, cols uint16) {
 	c.t.Helper()
 	if err := unix.IoctlSetWinsize(int(c.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-func (c *console) write(s string) {
+func (c *userConsole) write(s string) {
 	c.t.Helper()
 	if _, err := c.master.WriteString(s); err != nil {
 		c.t.Fatal(err)
@@ -92,7 +84,7 @@ const script = `trap 'echo size $(stty size)' WINCH
 tty; stty size; [ -t 0 ] && [ -t 2 ] && echo terminal
 while :; do read line && echo "got $line"; [ "$line" = end ] && exit 6; done`
 
-func (c *console) converse() {
+func (c *userConsole) converse() {
 	c.t.Helper()
 	c.expect("/dev/pts/0")
 	c.expect("30 100")

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 
+	"coffer/internal/scm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -94,7 +96,7 @@ func (c channel) receiveInline(m any) ([]*os.File, error) {
 
 func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error) {
 	data := make([]byte, 1+inlineMax)
-	rights := make([]byte, unix.CmsgSpace(4*filesMax))
+	rights := make([]byte, scm.Space(filesMax))
 	var n, rn, flags int
 	err = ignoreEINTR(func() (err error) {
 		n, rn, flags, _, err = unix.Recvmsg(c.fd, data, rights, unix.MSG_CMSG_CLOEXEC)
@@ -106,13 +108,19 @@ func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error)
 		}
 		return nil, err
 	}
-	files = receivedFiles(rights[:rn])
+	fds, err := scm.Descriptors(rights[:rn])
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
 	defer func() {
 		if err != nil {
 			closeAll(files)
 			files = nil
 		}
 	}()
+	if err != nil {
+		return files, err
+	}
 	if n == 0 {
 		return files, io.EOF
 	}
@@ -137,23 +145,6 @@ func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error)
 		return files, fmt.Errorf("a message is not in the form that it should have: %w", err)
 	}
 	return files, nil
-}
-
-func receivedFiles(rights []byte) (files []*os.File) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return nil
-	}
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "received"))
-		}
-	}
-	return files
 }
 
 func closeAll(files []*os.File) {

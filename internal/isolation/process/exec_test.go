@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/console"
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 
@@ -76,20 +77,16 @@ func terminal(t *testing.T) (socket *os.File, receive func() (*os.File, string))
 	if err != nil {
 		t.Fatal(err)
 	}
+	receiver := os.NewFile(uintptr(ours.fd), "console")
 	socket = os.NewFile(uintptr(theirs.fd), "console")
-	t.Cleanup(func() { ours.close(); socket.Close() })
+	t.Cleanup(func() { receiver.Close(); socket.Close() })
 	return socket, func() (*os.File, string) {
-		name, rights := make([]byte, 100), make([]byte, 100)
-		n, rn, _, _, err := unix.Recvmsg(ours.fd, name, rights, unix.MSG_CMSG_CLOEXEC)
+		master, err := console.Receive(receiver)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := receivedFiles(rights[:rn])
-		if len(files) != 1 {
-			t.Fatalf("%d files came over the console socket", len(files))
-		}
-		t.Cleanup(func() { files[0].Close() })
-		return files[0], string(name[:n])
+		t.Cleanup(func() { master.Close() })
+		return master, master.Name()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"coffer/internal/isolation"
+	"coffer/internal/scm"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -113,12 +114,15 @@ func receiveListener(t *testing.T, agent int) (state specs.ContainerProcessState
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := receivedFiles(rights[:rn])
-	defer closeAll(files)
-	if err := json.Unmarshal(text[:n], &state); err != nil || len(files) != 1 {
-		t.Fatalf("the agent received %q and %d files: %v", text[:n], len(files), err)
+	fds, err := scm.Descriptors(rights[:rn])
+	if err != nil || len(fds) != 1 {
+		t.Fatalf("the agent received %d files: %v", len(fds), err)
 	}
-	if link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", files[0].Fd())); err != nil || !strings.Contains(link, "seccomp") {
+	defer unix.Close(fds[0])
+	if err := json.Unmarshal(text[:n], &state); err != nil {
+		t.Fatalf("the agent received %q: %v", text[:n], err)
+	}
+	if link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fds[0])); err != nil || !strings.Contains(link, "seccomp") {
 		t.Errorf("the agent received %q, %v", link, err)
 	}
 	return state

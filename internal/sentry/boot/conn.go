@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"coffer/internal/scm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -163,7 +165,7 @@ type rightsReader struct {
 }
 
 func (r *rightsReader) Read(p []byte) (n int, err error) {
-	oob := make([]byte, unix.CmsgSpace(rightsMax*4))
+	oob := make([]byte, scm.Space(rightsMax))
 	var flags, oobn int
 	err = r.c.once(r.c.raw.Read, func(fd int) (err error) {
 		n, oobn, flags, _, err = unix.Recvmsg(fd, p, oob, unix.MSG_CMSG_CLOEXEC)
@@ -172,7 +174,9 @@ func (r *rightsReader) Read(p []byte) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := r.collect(oob[:oobn]); err != nil {
+	fds, err := scm.Descriptors(oob[:oobn])
+	r.fds = append(r.fds, fds...)
+	if err != nil {
 		return 0, err
 	}
 	switch {
@@ -184,19 +188,4 @@ func (r *rightsReader) Read(p []byte) (n int, err error) {
 		return 0, io.EOF
 	}
 	return n, nil
-}
-
-func (r *rightsReader) collect(oob []byte) error {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return err
-	}
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			return err
-		}
-		r.fds = append(r.fds, fds...)
-	}
-	return nil
 }

@@ -1,0 +1,32 @@
+// Package scm takes the descriptors out of what comes beside a message over a Unix
+// socket (SCM_RIGHTS, unix(7)). What else there is of a message is its receiver's
+// business.
+package scm
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Space is how many bytes of control data n descriptors take.
+func Space(n int) int { return unix.CmsgSpace(4 * n) }
+
+// Descriptors returns the descriptors that came in control data, as recvmsg(2)
+// fills it in; the caller closes them. It returns those that it has found beside
+// an error, which is control data of another kind or form.
+func Descriptors(control []byte) ([]int, error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil, fmt.Errorf("taking descriptors from a message: %w", err)
+	}
+	var all []int
+	for i := range messages {
+		fds, e := unix.ParseUnixRights(&messages[i])
+		if e != nil && err == nil {
+			err = fmt.Errorf("taking descriptors from a message: control data of type %d: %w", messages[i].Header.Type, e)
+		}
+		all = append(all, fds...)
+	}
+	return all, err
+}
