@@ -298,6 +298,34 @@ func TestStandardStreams(t *testing.T) {
 	}
 }
 
+// TestReadFileStaysForeign: a file of the host's that a program only reads does
+// not become its user's, who could then change its mode and write to it.
+func TestReadFileStaysForeign(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("host\n"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	stdin, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	spec := shell(bundle(t), "chmod 666 /proc/self/fd/0 2>/dev/null && echo changed; cat")
+	spec.Process.User = specs.User{UID: 1000, GID: 1000}
+	c := prepare(t, spec)
+	c.request.Stdio[0] = stdin
+	if err := c.create(); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := c.run(); out != "host\n" || status != 0 {
+		t.Errorf("it wrote %q and ended with %#x", out, status)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil || st.Uid != 0 || st.Mode&0o7777 != 0o444 {
+		t.Errorf("the file belongs to %d and has the mode %#o (%v)", st.Uid, st.Mode, err)
+	}
+}
+
 func sorted(s []string) []string { slices.Sort(s); return s }
 
 // TestCwdOutside: a working directory that leads out of the container is
@@ -333,6 +361,15 @@ func TestProtectedBinary(t *testing.T) {
 		}
 		if fs.Flags&unix.ST_RDONLY == 0 && seals&unix.F_SEAL_WRITE == 0 {
 			t.Errorf("init's binary is neither on a read-only mount (flags %#x) nor sealed (%#x)", fs.Flags, seals)
+		}
+		if fs.Flags&unix.ST_RDONLY == 0 {
+			return
+		}
+		// Whoever has a user namespace may do this to a mount that is attached
+		// nowhere, but not to one that has been given up.
+		err = unix.MountSetattr(int(exe.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
+		if err != unix.EINVAL {
+			t.Errorf("the mount of init's binary can be made writable (%v)", err)
 		}
 	}
 	t.Run("mount", func(t *testing.T) { check(t, create(t, bundle(t)).Init.PID) })

@@ -24,6 +24,8 @@ type conversation struct {
 	status specs.ContainerState
 	// warnings counts those that were logged.
 	warnings int
+	// unmounted is closed once the mount of init's binary is nobody's any more.
+	unmounted <-chan struct{}
 }
 
 // warningsMax bounds the warnings of one init: it is not trusted.
@@ -65,6 +67,16 @@ func (t *conversation) answer(w word, files ...*os.File) error {
 		return fmt.Errorf("talking to the container's init: %w", err)
 	}
 	return nil // if it has ended, listen says why
+}
+
+// release gives init the word that lets a program of the container run, now or
+// later. Init's binary must have left its mount for good before: such a program
+// could get hold of it by executing /proc/self/exe, and as long as coffer has the
+// mount, whoever may make a user namespace could lift its being read-only
+// (mount_setattr(2) changes what is attached nowhere for anybody).
+func (t *conversation) release() error {
+	<-t.unmounted
+	return t.answer(word{})
 }
 
 func (t *conversation) unexpected(r report) error {

@@ -139,7 +139,7 @@ func (t createTalk) do(r report, files []*os.File) error {
 				return err
 			}
 		}
-		return t.answer(word{})
+		return t.release()
 	}
 	return t.unexpected(r)
 }

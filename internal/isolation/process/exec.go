@@ -121,7 +121,7 @@ func (t execTalk) run() error {
 		case sayFiltered:
 			err = t.sendListener(files)
 		case sayCreated:
-			created, err = true, t.answer(word{})
+			created, err = true, t.release()
 		default:
 			err = t.unexpected(r)
 		}

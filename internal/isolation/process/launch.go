@@ -23,6 +23,8 @@ type launch struct {
 	subCgroup string
 	// atGate is what else is to be done while the child waits.
 	atGate func(pid int) error
+	// unmounted is closed once nobody can change the mount of binary any more.
+	unmounted chan struct{}
 	spawning
 }
 
@@ -47,16 +49,22 @@ func (l *launch) start() (*conversation, error) {
 		ours.close()
 		return nil, err
 	}
-	return &conversation{channel: ours, pid: pid}, nil
+	return &conversation{channel: ours, pid: pid, unmounted: l.unmounted}, nil
 }
 
 func (l *launch) launch() (pid int, err error) {
 	if l.binary, err = protectedBinary(l.exposed()); err != nil {
 		return 0, err
 	}
-	// To give up a detached mount takes Linux a grace period of RCU. Nobody has
-	// to wait for that.
-	defer func() { go l.binary.Close() }()
+	// To give up a detached mount takes Linux a grace period of RCU, for which
+	// only the program has to wait.
+	l.unmounted = make(chan struct{})
+	defer func() {
+		go func() {
+			l.binary.Close()
+			close(l.unmounted)
+		}()
+	}()
 	var null *os.File
 	for i, f := range l.streams.Stdio {
 		if f == nil || l.terminal { // until there is the terminal

@@ -185,7 +185,8 @@ func home(uid uint32) string {
 
 // giveStdio makes the user the owner of the standard streams, so that it can
 // open /dev/stdout again. Devices are left alone, since the host has them too,
-// but for a terminal that is the container's own.
+// but for a terminal that is the container's own; and so are files that are only
+// read, since an owner may do more with them than the descriptor allows.
 func giveStdio(uid uint32, ownTerminal bool) error {
 	for fd := range 3 {
 		var st unix.Stat_t
@@ -197,7 +198,14 @@ func giveStdio(uid uint32, ownTerminal bool) error {
 		if st.Uid == uid || device && !ownTerminal {
 			continue
 		}
-		err := unix.Fchown(fd, int(uid), -1)
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil {
+			return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+		}
+		if (kind == unix.S_IFREG || kind == unix.S_IFDIR) && flags&unix.O_ACCMODE == unix.O_RDONLY {
+			continue
+		}
+		err = unix.Fchown(fd, int(uid), -1)
 		switch {
 		case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
 			// A file whose owner the user namespace has no ID for stays its owner's.
