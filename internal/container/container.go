@@ -118,13 +118,14 @@ func (c *Container) release() {
 	}
 }
 
-// directory is where a container's files are. The ID may be anything that a
-// user wrote.
+// directory is where a container's files are, if they can be trusted. The ID may
+// be anything that a user wrote.
 func (s *Store) directory(id string) (string, error) {
 	if err := CheckID(id); err != nil {
 		return "", err
 	}
-	return filepath.Join(s.root, id), nil
+	dir := filepath.Join(s.root, id)
+	return dir, s.checkOwner(dir)
 }
 
 func (s *Store) notExist(id string) error {
