@@ -142,11 +142,7 @@ func runDo(f doFlags, args []string) error {
 	}
 	box, err := kernel.Start(cfg)
 	if err != nil {
-		var se *kernel.StartError
-		if errors.As(err, &se) {
-			return &exitError{se.Code, se.Message}
-		}
-		return refused(err)
+		return programFailed(err)
 	}
 	if tty != nil {
 		tty.relay()
@@ -197,6 +193,20 @@ func refused(err error) error {
 		err = fmt.Errorf("%w: raise the limit on open files (ulimit -n)", err)
 	}
 	return &exitError{exitUsage, err.Error()}
+}
+
+// programFailed gives an error in running a program the exit code that `coffer do`
+// promises.
+func programFailed(err error) error {
+	var ee *exitError
+	var pe *isolation.ProgramError
+	switch {
+	case err == nil || errors.As(err, &ee):
+		return err
+	case errors.As(err, &pe):
+		return &exitError{pe.Code, err.Error()}
+	}
+	return refused(err)
 }
 
 // config opens what the flags name.

@@ -221,20 +221,6 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	}, &runFlags{}))
 }
 
-// programFailed gives an error that runForeground returns the exit code that
-// `coffer do` promises.
-func programFailed(err error) error {
-	var ee *exitError
-	var pe *isolation.ProgramError
-	switch {
-	case err == nil || errors.As(err, &ee):
-		return err
-	case errors.As(err, &pe):
-		return &exitError{pe.Code, err.Error()}
-	}
-	return refused(err)
-}
-
 // spec describes the container. Its root has all capabilities in a user namespace
 // of its own, and so none over the host's kernel; it may read what the host's root
 // may.

@@ -130,7 +130,7 @@ func askOn(conn *boot.Conn, req *boot.Request, fds []int, patience time.Duration
 		return nil, explainSilence(err)
 	}
 	if reply.Error != "" {
-		return nil, &StartError{startCode(reply.Code), printable(reply.Error[:min(len(reply.Error), errorMax)])}
+		return nil, told(reply.Code, reply.Error)
 	}
 	return reply, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ func (s *Sandbox) awaitStart() error {
 	}
 	if err == nil && m.Op == "error" {
 		s.kill()
-		return &StartError{startCode(m.Code), m.Error}
+		return told(m.Code, m.Error)
 	}
 	if err == nil {
 		err = fmt.Errorf("it sent %q", m.Op)
@@ -37,7 +38,7 @@ func (s *Sandbox) awaitStart() error {
 		err = s.exitErr
 	}
 	s.kill()
-	return &StartError{125, fmt.Sprintf("the sentry ended before the program started: %v", err)}
+	return fmt.Errorf("the sentry ended before the program started: %w", err)
 }
 
 // next reads one event.
@@ -52,13 +53,26 @@ func (s *Sandbox) next() (m boot.Message, err error) {
 	return m, json.Unmarshal(line, &m)
 }
 
-// startCode bounds the exit code of a program that could not be started.
-func startCode(code int) int {
-	if code < 125 || code > 127 {
-		return 125
+// refusal is an error that a sentry has told.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// told makes an error of what a sentry tells: an isolation.ProgramError if the code
+// is one of those, and a refusal in any case.
+func told(code int, message string) error {
+	err := refusal(printable(message[:min(len(message), errorMax)]))
+	if code == codeNotExecutable || code == codeNotFound {
+		return &isolation.ProgramError{Code: code, Err: err}
 	}
-	return code
+	return err
 }
+
+// The exit codes that a shell has for programs that cannot be run.
+const (
+	codeNotExecutable = 126
+	codeNotFound      = 127
+)
 
 // ended checks the wait status of a program that has ended.
 func ended(status int) (unix.WaitStatus, error) {

@@ -3,9 +3,11 @@ package kernel
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
+	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 )
 
@@ -44,10 +46,18 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-func TestStartCode(t *testing.T) {
-	for code, want := range map[int]int{125: 125, 126: 126, 127: 127, 0: 125, 1: 125, -1: 125, 128: 125} {
-		if got := startCode(code); got != want {
-			t.Errorf("%d becomes %d, want %d", code, got, want)
+// TestTold: a sentry can say of a program that it cannot be run, and nothing else
+// by a code; nor has it a say in the user's terminal.
+func TestTold(t *testing.T) {
+	for code, program := range map[int]bool{125: false, 126: true, 127: true, 0: false, 1: false, -1: false, 128: false} {
+		err := told(code, "no\x1b[2J"+strings.Repeat("o", errorMax))
+		var pe *isolation.ProgramError
+		if errors.As(err, &pe) != program || program && pe.Code != code {
+			t.Errorf("%d: %v", code, pe)
+		}
+		var r refusal
+		if !errors.As(err, &r) || !strings.HasPrefix(err.Error(), "no?[2Jo") || len(err.Error()) != errorMax {
+			t.Errorf("%d: %d bytes, %.20q", code, len(err.Error()), err)
 		}
 	}
 }

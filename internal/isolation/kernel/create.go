@@ -194,11 +194,11 @@ func (s *Sandbox) awaitCreated() error {
 	m, err := s.next()
 	switch {
 	case err != nil:
-		return &StartError{125, fmt.Sprintf("the sentry ended before the container was made: %v", err)}
+		return fmt.Errorf("the sentry ended before the container was made: %w", err)
 	case m.Op == "error":
-		return &StartError{startCode(m.Code), printable(m.Error)}
+		return told(m.Code, m.Error)
 	case m.Op != "created":
-		return &StartError{125, fmt.Sprintf("the sentry sent %q where it should tell that the container is made", m.Op)}
+		return fmt.Errorf("the sentry sent %q where it should tell that the container is made", m.Op)
 	}
 	return s.send(boot.Message{Op: "keep"})
 }

@@ -68,17 +68,9 @@ type Sandbox struct {
 	counts  platform.Counts
 }
 
-// StartError is why the first program could not run, with the exit code that
-// says so: 127 not found, 126 not executable, 125 anything else.
-type StartError struct {
-	Code    int
-	Message string
-}
-
-func (e *StartError) Error() string { return e.Message }
-
 // Start starts a sentry and its first program. On success the caller must
-// call Wait.
+// call Wait. It fails with an isolation.ProgramError if the program is not there
+// or cannot be executed.
 func Start(c Config) (*Sandbox, error) {
 	if err := liftLimits(); err != nil {
 		return nil, err

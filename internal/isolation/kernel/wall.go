@@ -159,8 +159,8 @@ func (wall) Destroy(c *isolation.Container) error {
 		// Should the sandbox not answer, its processes end with it, and the
 		// container's first one with its attendant.
 		if _, err := ask(c, &boot.Request{Op: boot.OpDestroy}, answerPatience); err != nil && !errors.Is(err, errGone) {
-			var refused *StartError
-			if !errors.As(err, &refused) {
+			var answer refusal
+			if !errors.As(err, &answer) {
 				return fmt.Errorf("ending the container's processes: %w", err)
 			}
 		}

@@ -71,8 +71,8 @@ func TestNotFound(t *testing.T) {
 		{"directory", "/tmp", `exec: "/tmp": permission denied`, 126},
 	} {
 		_, err := p.create(c.name, spec(c.program))
-		var se *StartError
-		if !errors.As(err, &se) || !strings.Contains(err.Error(), c.want) || se.Code != c.code {
+		var pe *isolation.ProgramError
+		if !errors.As(err, &pe) || !strings.Contains(err.Error(), c.want) || pe.Code != c.code {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		left, err := os.ReadDir(filepath.Join(p.root, c.name))
