@@ -6,8 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // logTarget says where an error of a verb goes.
@@ -92,8 +94,27 @@ func (p plain) Handle(_ context.Context, r slog.Record) error {
 		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value)
 		return true
 	})
-	_, err := fmt.Fprintln(os.Stderr, b.String())
+	_, err := fmt.Fprintln(os.Stderr, legible(b.String()))
 	return err
+}
+
+// legible makes of a message what a terminal shows as text and does not obey.
+// Images choose what their programs are called, hooks and containers what is
+// reported of them. Further lines are indented, so that none passes for a message
+// of its own.
+func legible(message string) string {
+	var b strings.Builder
+	for _, r := range strings.TrimRight(message, "\n") {
+		switch {
+		case r == '\n':
+			b.WriteString("\n\t")
+		case r == '\t', unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 func levelName(l slog.Level) string {

@@ -75,7 +75,7 @@ func Main(args []string) int {
 		code = ee.code
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintln(os.Stderr, "coffer:", msg)
+		fmt.Fprintln(os.Stderr, "coffer:", legible(msg))
 	}
 	return code
 }
