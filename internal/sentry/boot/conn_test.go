@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/sentry/kernel"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -112,6 +114,26 @@ func TestReceive(t *testing.T) {
 		err := receive(strings.NewReader(c.sent), new(Request), RequestMax)
 		if err == nil || c.err != nil && !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestLongList: a list of more processes than there can be is not taken into
+// memory, which would be many times as large, also if it comes in parts.
+func TestLongList(t *testing.T) {
+	half := "[" + strings.TrimSuffix(strings.Repeat("{},", kernel.DefaultMaxTasks), ",") + "]"
+	var reply Reply
+	if err := json.Unmarshal([]byte(`{"processes":`+half+`}`), &reply); err != nil || len(reply.Processes) != kernel.DefaultMaxTasks {
+		t.Errorf("%d processes came (%v)", len(reply.Processes), err)
+	}
+	for name, text := range map[string]string{
+		"one":   `{"processes":` + strings.TrimSuffix(half, "]") + `,{}]}`,
+		"two":   `{"processes":` + half + `,"processes":` + half + `}`,
+		"other": `{"processes":{"pid":1}}`,
+	} {
+		var reply Reply
+		if err := json.Unmarshal([]byte(text), &reply); err == nil || len(reply.Processes) > kernel.DefaultMaxTasks {
+			t.Errorf("%s: %d processes came (%v)", name, len(reply.Processes), err)
 		}
 	}
 }

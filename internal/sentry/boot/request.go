@@ -1,5 +1,14 @@
 package boot
 
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"coffer/internal/sentry/kernel"
+)
+
 // Ops of requests to a sandbox's server.
 const (
 	OpStart     = "start"     // let a container's program run
@@ -47,8 +56,32 @@ type Reply struct {
 	Ended  bool `json:"ended,omitempty"`
 	Status int  `json:"status,omitempty"`
 	// Processes answer OpProcesses, Usage OpUsage.
-	Processes []ProcessInfo `json:"processes,omitempty"`
-	Usage     *Usage        `json:"usage,omitempty"`
+	Processes ProcessList `json:"processes,omitempty"`
+	Usage     *Usage      `json:"usage,omitempty"`
+}
+
+// ProcessList is a list of processes. One of whom nothing is told takes three
+// bytes to send and many in memory, so a client reads no more of them than there
+// can be: a guest may have taken over the sentry that sends it.
+type ProcessList []ProcessInfo
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *ProcessList) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return errors.New("a list of processes is none")
+	}
+	for d.More() {
+		if len(*l) == kernel.DefaultMaxTasks {
+			return fmt.Errorf("more than %d processes are listed, which no sandbox can have", kernel.DefaultMaxTasks)
+		}
+		var p ProcessInfo
+		if err := d.Decode(&p); err != nil {
+			return err
+		}
+		*l = append(*l, p)
+	}
+	return nil
 }
 
 // Usage is what a container uses.
