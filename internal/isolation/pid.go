@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +71,25 @@ func (p PID) Signal(sig unix.Signal) error {
 	}
 	defer f.Close()
 	return unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0)
+}
+
+// AwaitEnd waits until the process of a descriptor that Open returned has ended,
+// be it as a zombie. It fails with os.ErrDeadlineExceeded if it has not after some
+// time.
+func AwaitEnd(process *os.File, patience time.Duration) error {
+	fds := []unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}
+	for until := time.Now().Add(patience); ; {
+		n, err := unix.Poll(fds, int(max(time.Until(until), 0).Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the end of a process: %w", err)
+		case n > 0:
+			return nil
+		default:
+			return os.ErrDeadlineExceeded
+		}
+	}
 }
 
 // processStat is what is needed of /proc/PID/stat.

@@ -3,8 +3,10 @@ package isolation
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +38,16 @@ func TestPIDLife(t *testing.T) {
 	if err := other.Signal(unix.SIGKILL); err != unix.ESRCH {
 		t.Errorf("a signal to another process with its number: %v", err)
 	}
+	process, err := p.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.Close()
+	if err := AwaitEnd(process, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the end while it runs: %v", err)
+	}
 	in.Close()
-	if err := unix.Waitid(unix.P_PID, p.PID, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+	if err := AwaitEnd(process, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if alive, err := p.Alive(); alive || err != nil {

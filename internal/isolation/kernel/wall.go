@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
@@ -194,19 +193,14 @@ func end(p isolation.PID) error {
 	if err := unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("ending process %d: %w", p.PID, err)
 	}
-	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-	for until := time.Now().Add(endPatience); ; {
-		n, err := unix.Poll(fds, int(max(time.Until(until), 0).Milliseconds()))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("waiting for the end of process %d: %w", p.PID, err)
-		case n > 0:
-			return nil
-		default:
-			return fmt.Errorf("process %d has not ended within %v of SIGKILL: is it frozen by a cgroup that others made, or the host out of order?", p.PID, endPatience)
-		}
+	err = isolation.AwaitEnd(f, endPatience)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("process %d has not ended within %v of SIGKILL: is it frozen by a cgroup that others made, or the host out of order?", p.PID, endPatience)
 	}
+	if err != nil {
+		return fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	return nil
 }
 
 // printable replaces what would be more than text on a terminal: a guest

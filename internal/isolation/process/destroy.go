@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"coffer/internal/isolation"
@@ -50,28 +51,13 @@ func (w wall) Destroy(c *isolation.Container) error {
 		}
 	}
 	if process != nil {
-		if err := awaitEnd(int(process.Fd()), init.PID); err != nil {
-			return err
+		err := isolation.AwaitEnd(process, endPatience)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("process %d does not end, though it was killed: it may wait for a device or a network's file system (state D in ps); or a process that was started in the container by exec has ended, and its parent has not taken note; try again", init.PID)
+		}
+		if err != nil {
+			return fmt.Errorf("process %d: %w", init.PID, err)
 		}
 	}
 	return releaseMounts(c.StateDir)
-}
-
-// awaitEnd waits until the process of a pidfd has ended.
-func awaitEnd(pidfd, pid int) error {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	deadline := time.Now().Add(endPatience)
-	for {
-		n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("waiting for the end of process %d: %w", pid, err)
-		case n > 0:
-			return nil
-		}
-		if !time.Now().Before(deadline) {
-			return fmt.Errorf("process %d does not end, though it was killed: it may wait for a device or a network's file system (state D in ps); or a process that was started in the container by exec has ended, and its parent has not taken note; try again", pid)
-		}
-	}
 }
