@@ -1,0 +1,182 @@
+// Package internal_test holds the code to the floors of ARCHITECTURE.md.
+package internal_test
+
+import (
+	"bufio"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "coffer/"
+
+// floor is a line of the map: packages, each with those in directories below it.
+type floor []string
+
+// readFloors reads the floors, the highest first. What is indented beneath a line
+// belongs to its directory, and lies above the package of that directory itself:
+// that is what its parts have in common.
+func readFloors(t *testing.T) []floor {
+	t.Helper()
+	f, err := os.Open("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var floors []floor
+	var head floor
+	parted := false // head has parts beneath it
+	end := func() {
+		// A directory that has only parts is no floor itself.
+		if len(head) > 0 && (!parted || hasCode(t, head[0])) {
+			floors = append(floors, head)
+		}
+		head, parted = nil, false
+	}
+	inside := false
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "## ") {
+			inside = line == "## Floors"
+		}
+		if !inside {
+			continue
+		}
+		const indented, part = "    ", "      |   "
+		names := func(s string) (list floor) {
+			s, _, _ = strings.Cut(s, "  ")
+			for _, name := range strings.Fields(s) {
+				list = append(list, strings.TrimSuffix(name, "/"))
+			}
+			return list
+		}
+		switch rest, ok := strings.CutPrefix(line, part); {
+		case ok && !strings.HasPrefix(rest, " "):
+			row := names(rest)
+			for i := range row {
+				row[i] = path.Join(head[0], row[i])
+			}
+			floors = append(floors, row)
+			parted = true
+		case strings.HasPrefix(line, indented) && !strings.HasPrefix(line, indented+" "):
+			end()
+			head = names(line[len(indented):])
+		}
+	}
+	end()
+	return floors
+}
+
+// hasCode reports whether there is a package in a directory itself.
+func hasCode(t *testing.T, dir string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files) > 0
+}
+
+// place is the floor that a package is on: the one that names it most closely.
+func place(floors []floor, pkg string) int {
+	best, length := -1, 0
+	for i, row := range floors {
+		for _, name := range row {
+			if len(name) > length && (pkg == name || strings.HasPrefix(pkg, name+"/")) {
+				best, length = i, len(name)
+			}
+		}
+	}
+	return best
+}
+
+// imports calls f for each import of a package of ours in code that is not tests'.
+func imports(t *testing.T, f func(file, pkg, imported string)) {
+	t.Helper()
+	for _, top := range []string{"internal", "cmd"} {
+		err := filepath.WalkDir(filepath.Join("..", top), func(name string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				return err
+			}
+			file := filepath.ToSlash(strings.TrimPrefix(name, ".."+string(filepath.Separator)))
+			for _, spec := range parsed.Imports {
+				imported, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					return err
+				}
+				if ours, ok := strings.CutPrefix(imported, module); ok {
+					f(file, path.Dir(file), ours)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFloors: a package imports what is on its own line of the map or below it.
+func TestFloors(t *testing.T) {
+	floors := readFloors(t)
+	if len(floors) < 20 {
+		t.Fatalf("%d floors were found: has the form of ARCHITECTURE.md changed?", len(floors))
+	}
+	for _, row := range floors {
+		for _, name := range row {
+			if st, err := os.Stat(filepath.Join("..", name)); err != nil || !st.IsDir() {
+				t.Errorf("ARCHITECTURE.md has a floor %s, which is no directory", name)
+			}
+		}
+	}
+	imports(t, func(file, pkg, imported string) {
+		from, to := place(floors, pkg), place(floors, imported)
+		switch {
+		case from < 0:
+			t.Errorf("%s is on no floor of ARCHITECTURE.md", pkg)
+		case to < from:
+			t.Errorf("%s imports %s, which is not below it", file, imported)
+		}
+	})
+}
+
+// Who knows of the parts that few may know of. Files are named where only one
+// place of a package is to know.
+var confidants = []struct {
+	part, why string
+	who       []string
+}{
+	{"internal/sentry", "the user-space kernel is reached through its wall", []string{
+		"internal/sentry", "internal/isolation/kernel", "internal/cli", "internal/tools"}},
+	{"internal/isolation/kernel", "above isolation.Wall all walls are alike", []string{
+		"internal/isolation/kernel", "internal/container/walls.go", "internal/container/features.go", "internal/cli", "internal/tools"}},
+	{"internal/isolation/process", "above isolation.Wall all walls are alike", []string{
+		"internal/isolation/process", "internal/container/walls.go", "internal/container/features.go", "internal/cli/root.go", "internal/cli/do_process.go"}},
+	{"internal/container", "commands act on containers through the lifecycle, and what is below does not know of it", []string{
+		"internal/container", "internal/cli"}},
+	{"internal/cli", "it is the program, and no library", []string{"cmd/coffer"}},
+	{"internal/tools", "they are programs", nil},
+}
+
+// TestConfidants: what has a wall around it is not reached around the wall.
+func TestConfidants(t *testing.T) {
+	within := func(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+	imports(t, func(file, pkg, imported string) {
+		for _, c := range confidants {
+			if within(imported, c.part) && !slices.ContainsFunc(c.who, func(who string) bool { return within(file, who) }) {
+				t.Errorf("%s imports %s: %s", file, imported, c.why)
+			}
+		}
+	})
+}
