@@ -50,6 +50,16 @@ func newChannel() (ours, theirs channel, err error) {
 
 func (c channel) close() { unix.Close(c.fd) }
 
+// open reports whether the other side has not closed its end, nor ended.
+func (c channel) open() (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+	err := ignoreEINTR(func() error {
+		_, err := unix.Poll(fds, 0)
+		return err
+	})
+	return fds[0].Revents&(unix.POLLHUP|unix.POLLERR) == 0, err
+}
+
 // send sends a message with files, which the caller still closes.
 func (c channel) send(m any, files ...*os.File) error {
 	b, err := json.Marshal(m)

@@ -343,6 +343,25 @@ func TestCwdOutside(t *testing.T) {
 	}
 }
 
+// TestCwdMadeInside: a working directory that is missing is not made on the host,
+// though a descriptor leads there.
+func TestCwdMadeInside(t *testing.T) {
+	dir := t.TempDir()
+	stdin, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	spec := shell(bundle(t), "pwd")
+	spec.Process.Cwd = "/proc/self/fd/0/made"
+	c := prepare(t, spec)
+	c.request.Stdio[0] = stdin
+	mustFail(t, c.create(), "process.cwd")
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("the host's directory holds %v (%v)", left, err)
+	}
+}
+
 // TestProtectedBinary: what init executes can't be written to, in any way.
 func TestProtectedBinary(t *testing.T) {
 	check := func(t *testing.T, pid int) {

@@ -168,8 +168,7 @@ func (p *initProcess) dieWithParent() error {
 		return fmt.Errorf("tying init to the calling coffer: %w", err)
 	}
 	// It may have ended before.
-	fds := []unix.PollFd{{Fd: int32(p.channel.fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 0); err == nil && n == 1 && fds[0].Revents&unix.POLLHUP != 0 {
+	if there, err := p.channel.open(); err == nil && !there {
 		return errOrphaned
 	}
 	return nil

@@ -136,8 +136,8 @@ func (p *initProcess) makeRoot() (terminal []*os.File, err error) {
 			return nil, err
 		}
 	}
-	if err := makeCwd(spec.Process); err != nil {
-		return nil, err
+	if err := root.MakeDirectory(cwd(spec.Process)); err != nil {
+		return nil, fmt.Errorf("process.cwd: making the missing directory: %w", err)
 	}
 	if err := p.identity.Sysctls(); err != nil {
 		return nil, err

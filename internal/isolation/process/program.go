@@ -144,15 +144,6 @@ func (p *initProcess) enterCwd() error {
 	return nil
 }
 
-// makeCwd makes the working directory if it is missing, as runc does. The
-// process's root is the container's.
-func makeCwd(process *specs.Process) error {
-	if err := os.MkdirAll(cwd(process), 0o755); err != nil {
-		return fmt.Errorf("process.cwd: making the missing directory: %w", err)
-	}
-	return nil
-}
-
 // environment returns the program's variables, of each the last value, and HOME
 // if there is none.
 func environment(process *specs.Process) []string {

@@ -103,5 +103,14 @@ func waitingInit(stateDir string) (isolation.PID, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return isolation.PID{}, nil
 	}
-	return pid, err
+	if err != nil {
+		return isolation.PID{}, err
+	}
+	// If it still waits, it had the number when that was looked up; else another
+	// process may have got it.
+	waits, err := c.open()
+	if err != nil || !waits {
+		return isolation.PID{}, err
+	}
+	return pid, nil
 }

@@ -145,6 +145,17 @@ func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 	return slices.ContainsFunc(linuxOf(spec).Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
+// MakeDirectory makes a directory in the container, and those that it lies in, if
+// it is missing. Links of /proc to what processes have open lead nowhere: that may
+// lie outside.
+func (r *Root) MakeDirectory(name string) error {
+	fd, err := makeFile(r.fd, name, true, true)
+	if err != nil {
+		return because(err, cure{unix.ELOOP, "symbolic links lead round in a circle, or to what a process has open"})
+	}
+	return unix.Close(fd)
+}
+
 // place finds or makes where something is mounted: a directory or a file.
 func (r *Root) place(name string, dir bool, links linked) (place, error) {
 	fd, err := makeFile(r.fd, name, dir, links)
