@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -126,37 +125,31 @@ func runDo(f doFlags, args []string) error {
 		if tty, err = newTerminal(); err != nil {
 			return &exitError{exitUsage, err.Error()}
 		}
-		defer tty.restore()
+		defer tty.close()
 		cfg.Console = tty.theirs
 		cfg.Sandbox.Rows, cfg.Sandbox.Cols = tty.size()
 	}
-	// Signals are caught from before the start, so that none of them ends
-	// coffer and leaves its program without a master. What coffer was started
-	// to ignore, as by nohup(1), its program does not hear of either.
-	sigs := make(chan os.Signal, 64)
-	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH} {
-		if !signal.Ignored(sig) {
-			signal.Notify(sigs, sig)
-		}
-	}
+	// From before the start, so that none of them ends coffer and leaves its
+	// program without a master.
+	sigs := catchSignals()
 	box, err := kernel.Start(cfg)
 	if err != nil {
 		return programFailed(err)
 	}
 	if tty != nil {
-		tty.relay()
+		if err := tty.relay(); err != nil {
+			box.Signal(int(unix.SIGKILL))
+			box.Wait()
+			return refused(err)
+		}
 	}
 	textpages.ReleaseLater()
 	go func() {
 		for sig := range sigs {
-			n := int(sig.(unix.Signal))
-			if n != int(unix.SIGWINCH) {
-				box.Signal(n)
-			} else if tty != nil {
+			if sig == unix.SIGWINCH && tty != nil {
 				box.Resize(tty.size())
 			} else {
-				box.Signal(n)
+				box.Signal(int(sig.(unix.Signal)))
 			}
 		}
 	}()

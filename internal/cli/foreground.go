@@ -15,8 +15,7 @@ import (
 // foreground is a program that coffer waits for: it passes signals on, and the
 // terminal's size, and ends with the program's exit code.
 type foreground struct {
-	tty     *pty // nil without a terminal
-	signals chan os.Signal
+	tty *pty // nil without a terminal
 
 	mu sync.Mutex
 	// send sends the program a signal; nil until it is there. Until then those
@@ -35,27 +34,33 @@ var passedSignals = []os.Signal{
 }
 
 // newForeground catches signals from before the program starts, so that none of
-// them ends coffer and leaves the program without a master. What coffer was
-// started to ignore, as by nohup(1), the program does not hear of.
+// them ends coffer and leaves the program without a master.
 func newForeground(terminal bool) (*foreground, error) {
-	f := &foreground{signals: make(chan os.Signal, 64)}
+	f := new(foreground)
 	if terminal {
 		var err error
 		if f.tty, err = newPty(); err != nil {
 			return nil, err
 		}
 	}
-	for _, sig := range passedSignals {
-		if !signal.Ignored(sig) {
-			signal.Notify(f.signals, sig)
-		}
-	}
-	go func() {
-		for sig := range f.signals {
+	go func(sigs <-chan os.Signal) {
+		for sig := range sigs {
 			f.take(sig.(unix.Signal))
 		}
-	}()
+	}(catchSignals())
 	return f, nil
+}
+
+// catchSignals catches what is passed on. What coffer was started to ignore, as by
+// nohup(1), the program does not hear of.
+func catchSignals() <-chan os.Signal {
+	sigs := make(chan os.Signal, 64)
+	for _, sig := range passedSignals {
+		if !signal.Ignored(sig) {
+			signal.Notify(sigs, sig)
+		}
+	}
+	return sigs
 }
 
 // take passes a signal on. Should the program take long to come, because a hook
@@ -94,7 +99,7 @@ func (f *foreground) connect() error {
 	if f.tty == nil {
 		return nil
 	}
-	return f.tty.connect()
+	return f.tty.take()
 }
 
 // sendTo says who gets the signals, those included that came before.
@@ -139,14 +144,14 @@ func (f *foreground) wait(pid int, reap bool, send func(unix.Signal) error) (int
 func (f *foreground) end() {
 	if f.tty != nil {
 		f.tty.drain()
-		f.tty.restore()
+		f.tty.close()
 	}
 }
 
 // close gives the terminal back, however the run ended.
 func (f *foreground) close() {
 	if f.tty != nil {
-		f.tty.restore()
+		f.tty.close()
 	}
 }
 

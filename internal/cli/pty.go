@@ -3,10 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"sync"
-	"time"
 
 	"coffer/internal/console"
 	"coffer/internal/isolation/kernel"
@@ -15,22 +12,14 @@ import (
 	"golang.org/x/term"
 )
 
-// pty joins the user's terminal to a container's pseudoterminal: coffer holds
-// its master, and is the terminal emulator.
+// pty joins the user's terminal to a container's pseudoterminal, whose master
+// coffer holds.
 type pty struct {
-	// user is the user's terminal.
-	user  *os.File
-	state *term.State
+	emulator
 	// receive is where the wall's master comes in, and send what the wall is given.
 	receive, send *os.File
 	master        *os.File
-	output        chan struct{}
-	once          sync.Once
 }
-
-// drainTime is for how long the end of the output is waited for when the
-// program has ended: a terminal that nobody reads would hold it up forever.
-const drainTime = 2 * time.Second
 
 // newPty finds the user's terminal.
 func newPty() (*pty, error) {
@@ -42,7 +31,7 @@ func newPty() (*pty, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pty{user: user, receive: receive, send: send, output: make(chan struct{})}, nil
+	return &pty{emulator: emulator{user: user}, receive: receive, send: send}, nil
 }
 
 // userTerminal is the terminal among the standard streams, or else the one that
@@ -60,8 +49,8 @@ func userTerminal() (*os.File, error) {
 	return tty, nil
 }
 
-// connect takes the master that the wall has sent, and passes bytes both ways.
-func (p *pty) connect() error {
+// take takes the master that the wall has sent, and joins the terminals.
+func (p *pty) take() error {
 	p.send.Close()
 	master, err := console.Receive(p.receive)
 	if errors.Is(err, console.ErrNoMaster) {
@@ -72,17 +61,7 @@ func (p *pty) connect() error {
 	}
 	p.master = master
 	p.resize()
-	// A background job of a shell would be stopped by this; and so it should be.
-	if p.state, err = term.MakeRaw(int(p.user.Fd())); err != nil {
-		return fmt.Errorf("the user's terminal: %w", err)
-	}
-	go io.Copy(p.master, os.Stdin)
-	go func() {
-		// It ends with EIO when the last process has closed the terminal.
-		io.Copy(os.Stdout, p.master)
-		close(p.output)
-	}()
-	return nil
+	return p.emulator.connect(master)
 }
 
 // resize gives the container's terminal the size of the user's.
@@ -95,24 +74,8 @@ func (p *pty) resize() {
 	}
 }
 
-// drain waits until all that the program wrote is on the screen.
-func (p *pty) drain() {
-	if p.master == nil {
-		return
-	}
-	select {
-	case <-p.output:
-	case <-time.After(drainTime):
-	}
-}
-
-// restore gives the user's terminal back as it was.
-func (p *pty) restore() {
-	p.once.Do(func() {
-		if p.state != nil {
-			term.Restore(int(p.user.Fd()), p.state)
-		}
-		p.receive.Close()
-		p.send.Close()
-	})
+func (p *pty) close() {
+	p.restore()
+	p.receive.Close()
+	p.send.Close()
 }

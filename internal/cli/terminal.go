@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"io"
 	"os"
-	"sync"
-	"time"
 
 	"coffer/internal/isolation/kernel"
 
@@ -12,14 +9,11 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal joins the user's terminal to a sandbox's own: coffer is the
-// terminal emulator, the sandbox's kernel has the line discipline. So the
-// guest never holds the user's terminal.
+// terminal joins the user's terminal to a sandbox's own, whose line discipline the
+// sandbox's kernel has.
 type terminal struct {
-	state        *term.State
+	emulator
 	ours, theirs *os.File
-	output       chan struct{}
-	once         sync.Once
 }
 
 func newTerminal() (*terminal, error) {
@@ -27,7 +21,7 @@ func newTerminal() (*terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &terminal{ours: ours, theirs: theirs, output: make(chan struct{})}, nil
+	return &terminal{emulator: emulator{user: os.Stdin}, ours: ours, theirs: theirs}, nil
 }
 
 // onTerminal reports whether the program is to have a terminal of its own: coffer
@@ -41,23 +35,10 @@ func inForeground() bool {
 	return err == nil && pgrp == unix.Getpgrp()
 }
 
-// relay puts the user's terminal into raw mode and passes bytes both ways.
-func (t *terminal) relay() {
+// relay joins the two terminals, once the sandbox has its end.
+func (t *terminal) relay() error {
 	t.theirs.Close()
-	t.state, _ = term.MakeRaw(0)
-	go io.Copy(t.ours, os.Stdin)
-	go func() {
-		io.Copy(os.Stdout, t.ours)
-		close(t.output)
-	}()
-}
-
-// drain waits until all that the program wrote is on the screen.
-func (t *terminal) drain() {
-	select {
-	case <-t.output:
-	case <-time.After(2 * time.Second): // the user's terminal does not read
-	}
+	return t.connect(t.ours)
 }
 
 func (t *terminal) size() (rows, cols uint16) {
@@ -68,12 +49,8 @@ func (t *terminal) size() (rows, cols uint16) {
 	return uint16(h), uint16(w)
 }
 
-func (t *terminal) restore() {
-	t.once.Do(func() {
-		if t.state != nil {
-			term.Restore(0, t.state)
-		}
-		t.ours.Close()
-		t.theirs.Close()
-	})
+func (t *terminal) close() {
+	t.restore()
+	t.ours.Close()
+	t.theirs.Close()
 }
