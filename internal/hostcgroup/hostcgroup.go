@@ -227,19 +227,35 @@ func (c *Cgroup) Update(r *specs.LinuxResources) error {
 	if err := c.offers(r); err != nil {
 		return err
 	}
-	next.Freezer = cgroups.Undefined
-	next.SkipDevices = true
-	if err := c.manager.Set(&next); err != nil {
+	if err := c.set(&next); err != nil {
 		before := *old
-		before.Freezer, before.SkipDevices = cgroups.Undefined, true
-		if restore := c.manager.Set(&before); restore != nil {
+		if before.CPUIdle == nil && next.CPUIdle != nil {
+			before.CPUIdle = new(int64)
+		}
+		if restore := c.set(&before); restore != nil {
 			err = fmt.Errorf("%w (and the limits from before could not be set again: %v)", err, restore)
 		}
 		return fmt.Errorf("changing the limits of the container's cgroup: %w", explain(err))
 	}
-	next.SkipDevices = false
 	c.config.Resources = &next
 	return nil
+}
+
+// set sets limits of a cgroup that has some.
+func (c *Cgroup) set(r *cgroups.Resources) error {
+	now := *r
+	now.Freezer, now.SkipDevices = cgroups.Undefined, true
+	// Linux lets nobody change the share of an idle cgroup (cpu.idle).
+	switch {
+	case now.CPUIdle == nil:
+	case *now.CPUIdle == 1:
+		now.CpuShares, now.CpuWeight = 0, 0
+	default:
+		if err := c.manager.Set(&cgroups.Resources{CPUIdle: now.CPUIdle, Freezer: cgroups.Undefined, SkipDevices: true}); err != nil {
+			return err
+		}
+	}
+	return c.manager.Set(&now)
 }
 
 // controllerOf is the controller of a cgroup's file: memory of memory.max.

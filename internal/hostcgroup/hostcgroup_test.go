@@ -167,6 +167,40 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestUpdateOfWhatGoesTogether changes limits of which Linux lets one be changed
+// only while another one allows it.
+func TestUpdateOfWhatGoesTogether(t *testing.T) {
+	c := create(t, resources(64<<20, 20))
+	idle := func(n int64) *specs.LinuxResources { return &specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: &n}} }
+	shares, limit, none := uint64(512), int64(128<<20), int64(-1)
+	cpu := &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
+	if err := c.Update(cpu); err != nil {
+		t.Fatal(err)
+	}
+	had := read(t, c, "cpu", "cpu.shares", "cpu.weight")
+	if err := c.Update(idle(1)); err != nil {
+		t.Skipf("no idle cgroups here: %v", err)
+	}
+	for _, r := range []*specs.LinuxResources{resources(0, 33), idle(0), idle(1), idle(0)} {
+		if err := c.Update(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, c, "cpu", "cpu.shares", "cpu.weight"); got != had {
+		t.Errorf("no longer idle, its share is %s; it was %s", got, had)
+	}
+
+	if err := c.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: &limit}}); err != nil {
+		t.Skipf("no limit of swap here: %v", err)
+	}
+	if err := c.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &none}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, c, "memory", "memory.limit_in_bytes", "memory.max"); got == strconv.Itoa(64<<20) {
+		t.Errorf("a limit that was lifted is %s", got)
+	}
+}
+
 func TestLimitsWithoutAController(t *testing.T) {
 	c := planFor(t, nil)
 	if _, there := c.paths["hugetlb"]; there || c.unified() {

@@ -52,6 +52,7 @@ func TestLimitsThatContradictAreRefusedByName(t *testing.T) {
 	for field, r := range map[string]specs.LinuxResources{
 		"memory.limit":                      {Memory: &specs.LinuxMemory{Limit: p(-2)}},
 		"memory.swap":                       {Memory: &specs.LinuxMemory{Limit: p(100), Swap: p(50)}},
+		"memory.swap is 50 while":           {Memory: &specs.LinuxMemory{Limit: p(-1), Swap: p(50)}},
 		"memory.swap is 50 without":         {Memory: &specs.LinuxMemory{Swap: p(50)}},
 		"memory.swappiness":                 {Memory: &specs.LinuxMemory{Swappiness: u(101)}},
 		"cpu.period":                        {CPU: &specs.LinuxCPU{Period: u(1 << 63)}},

@@ -227,6 +227,12 @@ func limitMemory(to *cgroups.Resources, m *specs.LinuxMemory) error {
 		}
 		*v.to = *v.p
 	}
+	if m.Limit != nil && *m.Limit == -1 && m.Swap == nil {
+		to.MemorySwap = 0 // it would limit memory, too; the library lifts it then
+	}
+	if to.MemorySwap > 0 && to.Memory == -1 {
+		return fmt.Errorf("linux.resources.memory.swap is %d while memory.limit is -1, for none: swap limits memory and swap together, so set it to -1 too, or give a limit", to.MemorySwap)
+	}
 	if to.MemorySwap > 0 && to.Memory > to.MemorySwap {
 		return fmt.Errorf("linux.resources.memory.swap is %d, less than memory.limit, %d: swap limits memory and swap together, so it can't be the smaller one", to.MemorySwap, to.Memory)
 	}
@@ -368,7 +374,9 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		cure = "this host's kernel has no such file, so it can't keep the limit; leave it out"
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
+	case errors.Is(err, unix.EROFS):
+		cure = "the host's cgroups are mounted read-only here; mount them writable (mount -o remount,bind,rw)"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		cure = "the caller may not change it; run as root, or have the cgroup delegated to the caller"
 	case errors.Is(err, unix.EBUSY):
 		cure = "more than that is in use"
