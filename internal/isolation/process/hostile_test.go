@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -82,6 +83,9 @@ func TestLongMessages(t *testing.T) {
 
 // TestEndlessWarnings: an init that does nothing but warn is given up.
 func TestEndlessWarnings(t *testing.T) {
+	log := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	defer slog.SetDefault(log)
 	ours, theirs, err := newChannel()
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ const creatorRole = "creator"
 const creatorRuns = "running\n"
 
 func TestMain(m *testing.M) {
+	unix.Umask(0o022) // users of containers must get at what tests make for them
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case Role:
