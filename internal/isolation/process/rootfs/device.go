@@ -141,6 +141,12 @@ func (r *Root) device(d *specs.LinuxDevice, isDefault bool) error {
 		}
 		return err
 	}
+	if !made {
+		// What a mount of the spec has put there is the host's own.
+		if _, bound, err := mountOf(fd); err != nil || bound {
+			return err
+		}
+	}
 	return setOwner(fd, d, mode, made)
 }
 

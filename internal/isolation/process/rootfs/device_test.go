@@ -54,6 +54,25 @@ func TestDevices(t *testing.T) {
 	})
 }
 
+// TestBoundDevice asks for a device where a mount shows one of the host's, which
+// stays as it is there.
+func TestBoundDevice(t *testing.T) {
+	bothWays(t, newAll, func(t *testing.T) {
+		bundle := newBundle(t)
+		if err := unix.Mknod(bundle+"/zero", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))); err != nil {
+			t.Fatal(err)
+		}
+		uid := uint32(3)
+		spec := newSpec(append(defaultMounts(), specs.Mount{Destination: "/dev/bound", Source: "zero", Options: []string{"bind"}})...)
+		spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/bound", Type: "c", Major: 1, Minor: 5, UID: &uid}}
+		enter(t, bundle, spec)
+		var st unix.Stat_t
+		if err := unix.Stat("/dev/bound", &st); err != nil || st.Uid != 0 || st.Mode&0o7777 != 0o600 {
+			t.Errorf("it belongs to %d and has mode %#o (%v)", st.Uid, st.Mode, err)
+		}
+	})
+}
+
 // TestImageDevices makes the default devices where an image without a tmpfs
 // on /dev has plain files in their places, and a ptmx of its own.
 func TestImageDevices(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"coffer/internal/oci/mountoption"
 
@@ -47,11 +48,22 @@ func (r *Root) Finish() error {
 // existing opens a path that Finish changes, or returns -1 if there is none:
 // specs list what some kernels have.
 func (r *Root) existing(name string) (int, error) {
-	fd, err := lookup(r.fd, cleanPath(name), pathFlags, 0)
+	fd, err := r.find(name)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return -1, nil
 	}
 	return fd, err
+}
+
+// find opens a path that Finish changes.
+func (r *Root) find(name string) (int, error) {
+	name = cleanPath(name)
+	for dest, mount := range r.kernels {
+		if below, ok := strings.CutPrefix(name, dest+"/"); ok {
+			return lookup(mount, below, pathFlags, 0)
+		}
+	}
+	return lookup(r.fd, name, pathFlags, 0)
 }
 
 // readonlyPath puts a read-only mount of a file on itself, and so of all that
@@ -62,7 +74,7 @@ func (r *Root) readonlyPath(name string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	again := func() (int, error) { return lookup(r.fd, cleanPath(name), pathFlags, 0) }
+	again := func() (int, error) { return r.find(name) }
 	a := mountoption.Attributes{RecursiveSet: unix.MOUNT_ATTR_RDONLY}
 	if _, ok := r.mounter.(byName); ok {
 		a = mountoption.Attributes{Set: unix.MOUNT_ATTR_RDONLY}
@@ -103,7 +115,7 @@ func (r *Root) maskPath(name string, null, empty *int) error {
 	if err != nil {
 		return err
 	}
-	at := place{fd: fd, again: func() (int, error) { return lookup(r.fd, cleanPath(name), pathFlags, 0) }}
+	at := place{fd: fd, again: func() (int, error) { return r.find(name) }}
 	if !dir {
 		if *null < 0 {
 			if *null, err = r.nullDevice(); err != nil {

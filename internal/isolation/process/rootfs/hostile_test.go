@@ -2,9 +2,11 @@ package rootfs
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -264,6 +266,64 @@ func TestForgedMask(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRenamedProc renames /proc between the making of the root and the masking, as
+// a container that shares the root file system could. What is to be masked is there
+// all the same.
+func TestRenamedProc(t *testing.T) {
+	bothWays(t, newAll, func(t *testing.T) {
+		bundle := newBundle(t)
+		makeDirs(t, bundle+"/rootfs/proc", bundle+"/rootfs/sys")
+		rename, renamed := make(chan bool), make(chan error)
+		defer close(rename)
+		go func() {
+			// In a mount namespace of its own: where it is a mount point, a directory
+			// can't be renamed. The thread ends with the goroutine.
+			runtime.LockOSThread()
+			err := unix.Unshare(unix.CLONE_NEWNS)
+			renamed <- err
+			if !<-rename {
+				return
+			}
+			for _, dir := range []string{"/proc", "/sys"} {
+				err = errors.Join(err, os.Rename(bundle+"/rootfs"+dir, bundle+"/rootfs/old"+dir[1:]))
+			}
+			renamed <- err
+		}()
+		if err := <-renamed; err != nil {
+			t.Fatal(err)
+		}
+		spec := newSpec(defaultMounts()...)
+		spec.Linux.MaskedPaths = []string{"/proc/cmdline", "/sys/kernel"}
+		spec.Linux.ReadonlyPaths = []string{"/proc/sys"}
+		r := prepare(t, bundle, spec)
+		rename <- true
+		if err := <-renamed; err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Enter(); err != nil {
+			t.Fatal(err)
+		}
+		err := r.Finish()
+		if _, ok := r.mounter.(byName); ok {
+			// mount(2) needs a /proc to name descriptors by.
+			wantError(t, err, "finding a proc file system")
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fileText(t, "/oldproc/cmdline"); got != "" {
+			t.Errorf("the masked file has %q", got)
+		}
+		if got := names(t, "/oldsys/kernel"); got != "" {
+			t.Errorf("the masked directory has %q", got)
+		}
+		if err := os.WriteFile("/oldproc/sys/kernel/domainname", []byte("x"), 0); !errors.Is(err, unix.EROFS) {
+			t.Errorf("writing to what is read-only: %v", err)
+		}
+	})
 }
 
 // TestReplacedMount finds, instead of what it has mounted by name, something

@@ -110,7 +110,7 @@ func (r *Root) bindSource(s source, dest string, m *specs.Mount, o *mountoption.
 	if err != nil {
 		return fmt.Errorf("binding %s: %w", m.Source, err)
 	}
-	return unix.Close(fd)
+	return r.keep(dest, fd)
 }
 
 // bindTo binds a source to a path in the container, made if it is missing.
@@ -185,7 +185,7 @@ func (r *Root) create(dest string, m *specs.Mount, o *mountoption.Options) error
 		r.late = append(r.late, lateReadonly{fd: fd, name: dest})
 		return nil
 	}
-	return unix.Close(fd)
+	return r.keep(dest, fd)
 }
 
 // mountSysfs mounts sysfs, which shows a network namespace and can be mounted
@@ -210,7 +210,7 @@ func (r *Root) mountSysfs(dest string, m *specs.Mount, o *mountoption.Options) e
 	if err != nil {
 		return fmt.Errorf("binding the host's /sys, for lack of a network namespace: %w", err)
 	}
-	return unix.Close(mount)
+	return r.keep(dest, mount)
 }
 
 // remount changes a mount that is there.

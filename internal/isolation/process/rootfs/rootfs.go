@@ -60,6 +60,8 @@ type Root struct {
 	// mountLabel is the SELinux label of mounts; empty if they have none.
 	mountLabel string
 	late       []lateReadonly
+	// kernels are the mounts that the spec has at /proc and /sys, by their paths.
+	kernels map[string]int
 }
 
 // lateReadonly is a mount that becomes read-only when nothing more has to be
@@ -116,6 +118,10 @@ func (r *Root) Close() {
 		unix.Close(l.fd)
 	}
 	r.late = nil
+	for _, fd := range r.kernels {
+		unix.Close(fd)
+	}
+	r.kernels = nil
 	if r.fd >= 0 {
 		unix.Close(r.fd)
 		r.fd = -1
@@ -143,6 +149,23 @@ func linuxOf(spec *specs.Spec) *specs.Linux {
 // one or an old one.
 func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 	return slices.ContainsFunc(linuxOf(spec).Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
+}
+
+// keep takes a mount that was made at a destination. Finish finds what is in /proc
+// and /sys by these and not by their paths: whoever shares the root file system
+// could have renamed them meanwhile, and taken for missing what was to be masked.
+func (r *Root) keep(dest string, mount int) error {
+	if dest != "/proc" && dest != "/sys" {
+		return unix.Close(mount)
+	}
+	if before, ok := r.kernels[dest]; ok {
+		unix.Close(before)
+	}
+	if r.kernels == nil {
+		r.kernels = map[string]int{}
+	}
+	r.kernels[dest] = mount
+	return nil
 }
 
 // MakeDirectory makes a directory in the container, and those that it lies in, if
