@@ -71,7 +71,7 @@ func (r *kernelRuntime) bundle(name string, change func(*specs.Spec), args ...st
 			copyFile(r.t, word, filepath.Join(rootfs, word))
 		}
 	}
-	for _, applet := range []string{"sh", "cat", "sleep", "echo", "hostname", "kill", "ps", "tty", "true"} {
+	for _, applet := range []string{"sh", "cat", "sleep", "echo", "hostname", "kill", "ps", "stty", "tty", "true"} {
 		if err := os.Symlink("busybox", filepath.Join(rootfs, "bin", applet)); err != nil {
 			r.t.Fatal(err)
 		}

@@ -62,6 +62,12 @@ func Open(t *testing.T, argv ...string) (*Screen, *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
+	return At(t, master), cmd
+}
+
+// At sits at the pseudoterminal of which master is the master, until that is
+// closed.
+func At(t *testing.T, master *os.File) *Screen {
 	term := &Screen{t: t, master: master, grew: make(chan struct{}, 1)}
 	go func() {
 		var b [4096]byte
@@ -79,7 +85,7 @@ func Open(t *testing.T, argv ...string) (*Screen, *exec.Cmd) {
 			}
 		}
 	}()
-	return term, cmd
+	return term
 }
 
 // Type types s.
@@ -118,6 +124,17 @@ func (m *Screen) Resize(rows, columns uint16) {
 	if err := unix.IoctlSetWinsize(int(m.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// Cooked reports whether the terminal does what shells start programs with: it
+// edits lines, echoes, makes signals of ^C and ^Z, and adds carriage returns.
+func (m *Screen) Cooked() bool {
+	m.t.Helper()
+	modes, err := unix.IoctlGetTermios(int(m.master.Fd()), unix.TCGETS)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return modes.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == unix.ICANON|unix.ECHO|unix.ISIG && modes.Oflag&(unix.OPOST|unix.ONLCR) == unix.OPOST|unix.ONLCR
 }
 
 // Shown is what the screen has shown since the last Expect.
