@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"coffer/internal/container"
 	"coffer/internal/oci"
+	"coffer/internal/oci/linuxname"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
@@ -141,6 +143,9 @@ func (f *execFlags) describe(s *container.Store, id string, args []string) (*spe
 		}
 		return readProcess(f.process)
 	}
+	if len(args) == 0 {
+		return nil, errors.New("no command is given: coffer exec [flags] ID CMD [ARG...] (process args cannot be empty)")
+	}
 	spec, err := c.Spec()
 	if err != nil {
 		return nil, err
@@ -164,6 +169,9 @@ func (f *execFlags) change(own *specs.Process, args []string) (*specs.Process, e
 	}
 	if f.given("no-new-privs") {
 		process.NoNewPrivileges = f.noNewPrivs
+	}
+	if _, unknown := linuxname.CapabilitySet(f.capabilities); len(unknown) > 0 {
+		return nil, fmt.Errorf("--cap %s is no capability: it is a name as in capabilities(7), such as CAP_NET_ADMIN", unknown[0])
 	}
 	process.Capabilities = withCapabilities(process.Capabilities, f.capabilities)
 	if err := f.setUser(&process.User); err != nil {

@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,16 +31,35 @@ const ConfigFile = "config.json"
 const maxConfig = 8 << 20
 
 // Load reads, decodes and checks the configuration of the bundle in a
-// directory, an absolute path. It returns the bytes as well, which are what is
-// kept of a bundle: its file may change.
+// directory, an absolute path, and warns of what it does not know in it. It
+// returns the bytes as well, which are what is kept of a bundle: its file may
+// change.
 func Load(bundle string) (config []byte, spec *specs.Spec, err error) {
 	if config, err = read(bundle); err != nil {
 		return nil, nil, err
 	}
-	if spec, err = Decode(config, bundle); err != nil {
+	if spec, err = decodeKnown(config, bundle); err != nil {
 		return nil, nil, err
 	}
 	return config, spec, Check(spec)
+}
+
+// decodeKnown is Decode, which warns of a field that is not known: a mistake in
+// writing as a rule, or of a later version.
+func decodeKnown(data []byte, bundle string) (*specs.Spec, error) {
+	spec := new(specs.Spec)
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(spec)
+	if err != nil {
+		// The decoder has no type for this error, and ends at the first.
+		if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			slog.Warn(fmt.Sprintf("%s: a field %s is not known, and ignored: check how it is written", ConfigFile, field))
+		}
+	} else if _, end := dec.Token(); end == io.EOF {
+		return complete(spec, bundle)
+	}
+	return Decode(data, bundle)
 }
 
 // read returns the bytes of a bundle's config.json, which is opened once.
@@ -76,6 +97,11 @@ func Decode(data []byte, bundle string) (*specs.Spec, error) {
 	if err := DecodeJSON(data, spec, ConfigFile); err != nil {
 		return nil, err
 	}
+	return complete(spec, bundle)
+}
+
+// complete checks a spec's version and makes its paths on the host absolute.
+func complete(spec *specs.Spec, bundle string) (*specs.Spec, error) {
 	if err := checkVersion(spec.Version); err != nil {
 		return nil, err
 	}

@@ -31,9 +31,13 @@ func TestLoadMakesPathsAbsolute(t *testing.T) {
 		"mounts": [{"destination": "/a", "type": "bind", "source": "data"}, {"destination": "/b", "source": "x/../y", "options": ["rbind"]},
 			{"destination": "/c", "type": "tmpfs", "source": "tmpfs"}],
 		"tomorrow": {"is": "ignored"}}`)
+	log := logged(t)
 	_, spec, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `a field \"tomorrow\" is not known`) {
+		t.Errorf("the log has %q", log)
 	}
 	if spec.Root.Path != dir+"/rootfs" || spec.Mounts[0].Source != dir+"/data" || spec.Mounts[1].Source != dir+"/y" || spec.Mounts[2].Source != "tmpfs" {
 		t.Errorf("root %s, mounts %+v", spec.Root.Path, spec.Mounts)

@@ -52,7 +52,7 @@ func Check(spec *specs.Spec) error {
 		p.add("process", "is missing: it says what to run")
 	} else {
 		checkProcess(p, "process.", spec.Process)
-		checkCapabilities(p, spec.Version, spec.Process.Capabilities)
+		checkCapabilities(p, "process.", spec.Version, spec.Process.Capabilities)
 	}
 	checkMounts(p, spec.Mounts)
 	checkHooks(p, spec.Hooks)
@@ -80,6 +80,7 @@ func Check(spec *specs.Spec) error {
 func CheckProcess(process *specs.Process, file string) error {
 	p := &problems{file: file}
 	checkProcess(p, "", process)
+	checkCapabilities(p, "", specs.Version, process.Capabilities)
 	return p.err()
 }
 

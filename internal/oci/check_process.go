@@ -2,7 +2,9 @@ package oci
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
+	"slices"
 	"strings"
 
 	"coffer/internal/oci/linuxname"
@@ -44,22 +46,47 @@ func checkProcess(p *problems, prefix string, process *specs.Process) {
 
 // checkCapabilities refuses names that are no capabilities in bundles that
 // follow version 1.0 of the specification, which has it so. Since version 1.1
-// such names are left out with a warning, by the walls.
-func checkCapabilities(p *problems, version string, c *specs.LinuxCapabilities) {
-	if major, minor, err := parseVersion(version); err != nil || major != 1 || minor != 0 || c == nil {
+// such names are left out with a warning.
+func checkCapabilities(p *problems, prefix, version string, c *specs.LinuxCapabilities) {
+	major, minor, err := parseVersion(version)
+	if err != nil || major != 1 || minor != 0 {
+		if unknown := unknownCapabilities(c); len(unknown) > 0 {
+			slog.Warn(fmt.Sprintf("%s: %scapabilities has names that are no capabilities (see capabilities(7)), and are left out: %s", p.file, prefix, strings.Join(unknown, ", ")))
+		}
 		return
 	}
-	for _, set := range []struct {
-		field string
-		names []string
-	}{{"bounding", c.Bounding}, {"effective", c.Effective}, {"inheritable", c.Inheritable}, {"permitted", c.Permitted}, {"ambient", c.Ambient}} {
+	for _, set := range capabilitySets(c) {
 		for i, name := range set.names {
 			if _, ok := linuxname.Capability(name); !ok {
-				p.add(fmt.Sprintf("process.capabilities.%s[%d]", set.field, i),
+				p.add(fmt.Sprintf("%scapabilities.%s[%d]", prefix, set.field, i),
 					"is %q, which is no capability (see capabilities(7)): correct it, or set ociVersion to 1.1.0 or later to have it left out", name)
 			}
 		}
 	}
+}
+
+// capabilitySet is one of the sets of a process.
+type capabilitySet struct {
+	field string
+	names []string
+}
+
+func capabilitySets(c *specs.LinuxCapabilities) []capabilitySet {
+	if c == nil {
+		return nil
+	}
+	return []capabilitySet{{"bounding", c.Bounding}, {"effective", c.Effective}, {"inheritable", c.Inheritable}, {"permitted", c.Permitted}, {"ambient", c.Ambient}}
+}
+
+// unknownCapabilities are the names that are no capabilities, each once.
+func unknownCapabilities(c *specs.LinuxCapabilities) []string {
+	var all []string
+	for _, set := range capabilitySets(c) {
+		_, unknown := linuxname.CapabilitySet(set.names)
+		all = append(all, unknown...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func checkEnvironment(p *problems, field string, env []string) {

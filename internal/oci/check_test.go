@@ -129,19 +129,26 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
+// logged is what is logged from now on.
+func logged(t *testing.T) *bytes.Buffer {
+	log := new(bytes.Buffer)
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return log
+}
+
 // TestWarnings: what other runtimes accept is only logged.
 func TestWarnings(t *testing.T) {
-	var log bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	defer slog.SetDefault(before)
+	log := logged(t)
 	spec := template(t)
 	spec.Mounts[0].Destination = "proc"
 	spec.VM = &specs.VM{}
+	spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, "CAP_FLY", "CAP_FLY")
 	if err := Check(spec); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`mounts[0].destination \"proc\" is not absolute`, "vm is for another platform"} {
+	for _, want := range []string{`mounts[0].destination \"proc\" is not absolute`, "vm is for another platform", "no capabilities (see capabilities(7)), and are left out: CAP_FLY\"\n"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q: %s", want, log.String())
 		}

@@ -61,12 +61,11 @@ func translateProcess(p *specs.Process, linux *specs.Linux) (*boot.Process, erro
 }
 
 // translateCapabilities turns names into sets; without any a process has none.
-// What this kernel does not know is passed over with a warning, as runc does.
+// Names that are none are passed over; package oci has warned of them.
 func translateCapabilities(c *specs.LinuxCapabilities) (sets boot.Capabilities) {
 	if c == nil {
 		return sets
 	}
-	var unknown []string
 	for _, s := range []struct {
 		names []string
 		set   *uint64
@@ -74,12 +73,7 @@ func translateCapabilities(c *specs.LinuxCapabilities) (sets boot.Capabilities) 
 		{c.Bounding, &sets.Bounding}, {c.Effective, &sets.Effective}, {c.Inheritable, &sets.Inheritable},
 		{c.Permitted, &sets.Permitted}, {c.Ambient, &sets.Ambient},
 	} {
-		var more []string
-		*s.set, more = linuxname.CapabilitySet(s.names)
-		unknown = append(unknown, more...)
-	}
-	if len(unknown) > 0 {
-		slog.Warn("process.capabilities has names that are no capabilities, and are passed over", "names", strings.Join(unknown, " "))
+		*s.set, _ = linuxname.CapabilitySet(s.names)
 	}
 	return sets
 }

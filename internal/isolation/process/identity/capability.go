@@ -19,8 +19,8 @@ type capabilities struct {
 }
 
 // capabilities are those of the process, without those that nobody can have:
-// unknown names, and what the calling thread lacks itself, with a warning, as
-// by other runtimes.
+// unknown names, of which package oci has warned, and what the calling thread
+// lacks itself, with a warning, as by other runtimes.
 func (s *Settings) capabilities() (*capabilities, error) {
 	c, err := s.wantedCapabilities()
 	if err != nil {
@@ -54,7 +54,6 @@ func (s *Settings) wantedCapabilities() (*capabilities, error) {
 		wanted = &specs.LinuxCapabilities{}
 	}
 	var c capabilities
-	var unknown []string
 	for _, set := range []struct {
 		names []string
 		to    *uint64
@@ -62,12 +61,7 @@ func (s *Settings) wantedCapabilities() (*capabilities, error) {
 		{wanted.Bounding, &c.bounding}, {wanted.Effective, &c.effective}, {wanted.Inheritable, &c.inheritable},
 		{wanted.Permitted, &c.permitted}, {wanted.Ambient, &c.ambient},
 	} {
-		var bad []string
-		*set.to, bad = linuxname.CapabilitySet(set.names)
-		unknown = append(unknown, bad...)
-	}
-	if len(unknown) > 0 {
-		slog.Warn("process.capabilities: unknown names are left out", "capabilities", strings.Join(unknown, ", "))
+		*set.to, _ = linuxname.CapabilitySet(set.names)
 	}
 	if more := c.effective &^ c.permitted; more != 0 {
 		return nil, fmt.Errorf("process.capabilities.effective has %s, which process.capabilities.permitted has not; a process can use only what it is permitted, so add it there", names(more))
