@@ -8,21 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var attrRows = []Row{
-	full(76, "truncate", sysTruncate, P("path", PathStr), P("length", Dec)),
-	full(77, "ftruncate", sysFtruncate, P("fd", FD), P("length", Dec)),
-	full(90, "chmod", sysChmod, P("path", PathStr), P("mode", Mode)),
-	full(91, "fchmod", sysFchmod, P("fd", FD), P("mode", Mode)),
-	full(92, "chown", sysChown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
-	full(93, "fchown", sysFchown, P("fd", FD), P("uid", Dec), P("gid", Dec)),
-	full(94, "lchown", sysLchown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
-	full(132, "utime", sysUtime, P("path", PathStr), P("times", Utimbuf)),
-	full(235, "utimes", sysUtimes, P("path", PathStr), P("times", Timevals)),
-	full(260, "fchownat", sysFchownat, P("dirfd", DirFD), P("path", PathStr), P("uid", Dec), P("gid", Dec), PF("flags", Flags, atFlagNames)),
-	full(261, "futimesat", sysFutimesat, P("dirfd", DirFD), P("path", PathStr), P("times", Timevals)),
-	full(268, "fchmodat", sysFchmodat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode)),
-	full(280, "utimensat", sysUtimensat, P("dirfd", DirFD), P("path", PathStr), P("times", Timespecs), PF("flags", Flags, atFlagNames)),
-	full(452, "fchmodat2", sysFchmodat2, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode), PF("flags", Flags, atFlagNames)),
+func attrRows() []Row {
+	return []Row{
+		full(76, "truncate", sysTruncate, P("path", PathStr), P("length", Dec)),
+		full(77, "ftruncate", sysFtruncate, P("fd", FD), P("length", Dec)),
+		full(90, "chmod", sysChmod, P("path", PathStr), P("mode", Mode)),
+		full(91, "fchmod", sysFchmod, P("fd", FD), P("mode", Mode)),
+		full(92, "chown", sysChown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
+		full(93, "fchown", sysFchown, P("fd", FD), P("uid", Dec), P("gid", Dec)),
+		full(94, "lchown", sysLchown, P("path", PathStr), P("uid", Dec), P("gid", Dec)),
+		full(132, "utime", sysUtime, P("path", PathStr), P("times", Utimbuf)),
+		full(235, "utimes", sysUtimes, P("path", PathStr), P("times", Timevals)),
+		full(260, "fchownat", sysFchownat, P("dirfd", DirFD), P("path", PathStr), P("uid", Dec), P("gid", Dec), PF("flags", Flags, atFlagNames)),
+		full(261, "futimesat", sysFutimesat, P("dirfd", DirFD), P("path", PathStr), P("times", Timevals)),
+		full(268, "fchmodat", sysFchmodat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode)),
+		full(280, "utimensat", sysUtimensat, P("dirfd", DirFD), P("path", PathStr), P("times", Timespecs), PF("flags", Flags, atFlagNames)),
+		full(452, "fchmodat2", sysFchmodat2, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode), PF("flags", Flags, atFlagNames)),
+	}
 }
 
 func sysTruncate(t *kernel.Task, a kernel.Args) (uintptr, error) {

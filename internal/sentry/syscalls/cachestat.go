@@ -9,8 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var cachestatRows = []Row{
-	partial(451, "cachestat", sysCachestat, "all that a file has counts as cached and clean", P("fd", FD), P("range", CacheRange), P("cstat", OutCachestat), P("flags", Hex)),
+func cachestatRows() []Row {
+	return []Row{
+		partial(451, "cachestat", sysCachestat, "all that a file has counts as cached and clean", P("fd", FD), P("range", CacheRange), P("cstat", OutCachestat), P("flags", Hex)),
+	}
 }
 
 // cachestatSize is the size of struct cachestat.

@@ -10,13 +10,15 @@ import (
 
 const cloneCaveat = "CLONE_PTRACE, CLONE_IO and CLONE_SYSVSEM change nothing"
 
-var cloneRows = []Row{
-	partial(unix.SYS_CLONE, "clone", sysClone, cloneCaveat,
-		PF("flags", Flags, cloneFlags), P("stack", Addr), P("parent_tid", OutTID), P("child_tid", Addr), P("tls", Addr)),
-	full(unix.SYS_FORK, "fork", sysFork),
-	full(unix.SYS_VFORK, "vfork", sysVfork),
-	partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; CLONE_INTO_CGROUP is EINVAL",
-		P("cl_args", CloneArgs), P("size", Unsigned)),
+func cloneRows() []Row {
+	return []Row{
+		partial(unix.SYS_CLONE, "clone", sysClone, cloneCaveat,
+			PF("flags", Flags, cloneFlags), P("stack", Addr), P("parent_tid", OutTID), P("child_tid", Addr), P("tls", Addr)),
+		full(unix.SYS_FORK, "fork", sysFork),
+		full(unix.SYS_VFORK, "vfork", sysVfork),
+		partial(unix.SYS_CLONE3, "clone3", sysClone3, cloneCaveat+"; CLONE_INTO_CGROUP is EINVAL",
+			P("cl_args", CloneArgs), P("size", Unsigned)),
+	}
 }
 
 var cloneFlags = &FlagSet{

@@ -13,16 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var epollRows = []Row{
-	full(213, "epoll_create", sysEpollCreate, P("size", Dec)).returns(FD),
-	full(291, "epoll_create1", sysEpollCreate1, PF("flags", Flags, epollFlags)).returns(FD),
-	partial(233, "epoll_ctl", sysEpollCtl, "EPOLLEXCLUSIVE wakes every set that waits; EPOLLWAKEUP has no effect",
-		P("epfd", FD), PF("op", Enum, epollOps), P("fd", FD), P("event", EpollEvent)),
-	full(232, "epoll_wait", sysEpollWait, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec), P("timeout", Dec)),
-	full(281, "epoll_pwait", sysEpollPwait, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec),
-		P("timeout", Dec), P("sigmask", SigSet), P("sigsetsize", Unsigned)),
-	full(441, "epoll_pwait2", sysEpollPwait2, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec),
-		P("timeout", Timespec), P("sigmask", SigSet), P("sigsetsize", Unsigned)),
+func epollRows() []Row {
+	return []Row{
+		full(213, "epoll_create", sysEpollCreate, P("size", Dec)).returns(FD),
+		full(291, "epoll_create1", sysEpollCreate1, PF("flags", Flags, epollFlags)).returns(FD),
+		partial(233, "epoll_ctl", sysEpollCtl, "EPOLLEXCLUSIVE wakes every set that waits; EPOLLWAKEUP has no effect",
+			P("epfd", FD), PF("op", Enum, epollOps), P("fd", FD), P("event", EpollEvent)),
+		full(232, "epoll_wait", sysEpollWait, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec), P("timeout", Dec)),
+		full(281, "epoll_pwait", sysEpollPwait, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec),
+			P("timeout", Dec), P("sigmask", SigSet), P("sigsetsize", Unsigned)),
+		full(441, "epoll_pwait2", sysEpollPwait2, P("epfd", FD), P("events", OutEpollEvents), P("maxevents", Dec),
+			P("timeout", Timespec), P("sigmask", SigSet), P("sigsetsize", Unsigned)),
+	}
 }
 
 var (

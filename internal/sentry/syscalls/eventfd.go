@@ -7,9 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var eventfdRows = []Row{
-	full(284, "eventfd", sysEventfd, P("initval", Unsigned)).returns(FD),
-	full(290, "eventfd2", sysEventfd2, P("initval", Unsigned), PF("flags", Flags, eventfdFlags)).returns(FD),
+func eventfdRows() []Row {
+	return []Row{
+		full(284, "eventfd", sysEventfd, P("initval", Unsigned)).returns(FD),
+		full(290, "eventfd2", sysEventfd2, P("initval", Unsigned), PF("flags", Flags, eventfdFlags)).returns(FD),
+	}
 }
 
 var eventfdFlags = &FlagSet{Names: []FlagName{

@@ -13,11 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var execRows = []Row{
-	partial(unix.SYS_EXECVE, "execve", sysExecve, execCaveat,
-		P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec)),
-	partial(unix.SYS_EXECVEAT, "execveat", sysExecveat, execCaveat,
-		P("dirfd", DirFD), P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec), PF("flags", Flags, execFlags)),
+func execRows() []Row {
+	return []Row{
+		partial(unix.SYS_EXECVE, "execve", sysExecve, execCaveat,
+			P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec)),
+		partial(unix.SYS_EXECVEAT, "execveat", sysExecveat, execCaveat,
+			P("dirfd", DirFD), P("pathname", PathStr), P("argv", StrVec), P("envp", StrVec), PF("flags", Flags, execFlags)),
+	}
 }
 
 const execCaveat = "file capabilities (security.capability) are not looked at"

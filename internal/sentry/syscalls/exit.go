@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var exitRows = []Row{
-	full(unix.SYS_EXIT, "exit", sysExit, P("status", Dec)),
-	full(unix.SYS_EXIT_GROUP, "exit_group", sysExitGroup, P("status", Dec)),
+func exitRows() []Row {
+	return []Row{
+		full(unix.SYS_EXIT, "exit", sysExit, P("status", Dec)),
+		full(unix.SYS_EXIT_GROUP, "exit_group", sysExitGroup, P("status", Dec)),
+	}
 }
 
 func sysExit(t *kernel.Task, a kernel.Args) (uintptr, error) {

@@ -7,13 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var fcntlRows = []Row{
-	full(32, "dup", sysDup, P("fd", FD)).returns(FD),
-	full(33, "dup2", sysDup2, P("fd", FD), P("newfd", Dec)).returns(FD),
-	partial(72, "fcntl", sysFcntl, "no leases and no F_NOTIFY; SIGIO is sent by terminals, pipes and sockets only",
-		P("fd", FD), PF("cmd", Enum, fcntlNames), PD("arg", fcntlArg)),
-	full(73, "flock", sysFlock, P("fd", FD), PF("operation", Flags, flockNames)),
-	full(292, "dup3", sysDup3, P("fd", FD), P("newfd", Dec), PF("flags", Flags, openFlags)).returns(FD),
+func fcntlRows() []Row {
+	return []Row{
+		full(32, "dup", sysDup, P("fd", FD)).returns(FD),
+		full(33, "dup2", sysDup2, P("fd", FD), P("newfd", Dec)).returns(FD),
+		partial(72, "fcntl", sysFcntl, "no leases and no F_NOTIFY; SIGIO is sent by terminals, pipes and sockets only",
+			P("fd", FD), PF("cmd", Enum, fcntlNames), PD("arg", fcntlArg)),
+		full(73, "flock", sysFlock, P("fd", FD), PF("operation", Flags, flockNames)),
+		full(292, "dup3", sysDup3, P("fd", FD), P("newfd", Dec), PF("flags", Flags, openFlags)).returns(FD),
+	}
 }
 
 // Kinds of owners, as in struct f_owner_ex.

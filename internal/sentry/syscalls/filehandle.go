@@ -8,11 +8,13 @@ import (
 
 const handleCaveat = "no file system has handles: EOPNOTSUPP, as of Linux's that cannot be exported"
 
-var fileHandleRows = []Row{
-	partial(303, "name_to_handle_at", sysNameToHandleAt, handleCaveat, P("dirfd", DirFD), P("path", PathStr), P("handle", FileHandle),
-		P("mount_id", OutInt), PF("flags", Flags, handleFlags)),
-	partial(304, "open_by_handle_at", sysOpenByHandleAt, "there are no handles that it could know: ESTALE", P("mount_fd", FD), P("handle", FileHandle),
-		PF("flags", Flags, openFlags)),
+func fileHandleRows() []Row {
+	return []Row{
+		partial(303, "name_to_handle_at", sysNameToHandleAt, handleCaveat, P("dirfd", DirFD), P("path", PathStr), P("handle", FileHandle),
+			P("mount_id", OutInt), PF("flags", Flags, handleFlags)),
+		partial(304, "open_by_handle_at", sysOpenByHandleAt, "there are no handles that it could know: ESTALE", P("mount_fd", FD), P("handle", FileHandle),
+			PF("flags", Flags, openFlags)),
+	}
 }
 
 // Flags of name_to_handle_at(2) that x/sys/unix lacks.

@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var fileSystemRows = []Row{
-	full(136, "ustat", sysUstat, P("dev", Dev), P("ubuf", OutUstat)),
-	full(139, "sysfs", sysSysfs, P("option", Dec), P("arg1", Hex), P("arg2", Hex)),
+func fileSystemRows() []Row {
+	return []Row{
+		full(136, "ustat", sysUstat, P("dev", Dev), P("ubuf", OutUstat)),
+		full(139, "sysfs", sysSysfs, P("option", Dec), P("arg1", Hex), P("arg2", Hex)),
+	}
 }
 
 // ustatSize is the size of struct ustat.

@@ -10,21 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var futexRows = []Row{
-	partial(202, "futex", sysFutex,
-		"FUTEX_FD returns ENOSYS, as on Linux; PI futexes go to waiters in the order in which they came",
-		P("uaddr", Addr), PF("op", Flags, futexOps), P("val", Dec),
-		PD("timeout", futexArg(3)), PD("uaddr2", futexArg(4)), PD("val3", futexArg(5))),
-	full(273, "set_robust_list", sysSetRobustList, P("head", RobustList), P("len", Unsigned)),
-	full(274, "get_robust_list", sysGetRobustList, P("pid", Dec), P("head_ptr", OutAddr), P("len_ptr", OutLong)),
-	partial(449, "futex_waitv", sysFutexWaitv, "futexes of 32 bits only, as on Linux",
-		P("waiters", FutexWaiters), P("nr_futexes", Unsigned), P("flags", Hex), P("timeout", Timespec), P("clockid", Clock)),
-	partial(454, "futex_wake", sysFutexWake, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
-		P("uaddr", Addr), P("mask", Hex), P("nr", Dec), PF("flags", Flags, futex2Flags)),
-	partial(455, "futex_wait", sysFutexWait, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
-		P("uaddr", Addr), P("val", Hex), P("mask", Hex), PF("flags", Flags, futex2Flags), P("timeout", Timespec), P("clockid", Clock)),
-	partial(456, "futex_requeue", sysFutexRequeue, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
-		P("waiters", FutexPair), P("flags", Hex), P("nr_wake", Dec), P("nr_requeue", Dec)),
+func futexRows() []Row {
+	return []Row{
+		partial(202, "futex", sysFutex,
+			"FUTEX_FD returns ENOSYS, as on Linux; PI futexes go to waiters in the order in which they came",
+			P("uaddr", Addr), PF("op", Flags, futexOps), P("val", Dec),
+			PD("timeout", futexArg(3)), PD("uaddr2", futexArg(4)), PD("val3", futexArg(5))),
+		full(273, "set_robust_list", sysSetRobustList, P("head", RobustList), P("len", Unsigned)),
+		full(274, "get_robust_list", sysGetRobustList, P("pid", Dec), P("head_ptr", OutAddr), P("len_ptr", OutLong)),
+		partial(449, "futex_waitv", sysFutexWaitv, "futexes of 32 bits only, as on Linux",
+			P("waiters", FutexWaiters), P("nr_futexes", Unsigned), P("flags", Hex), P("timeout", Timespec), P("clockid", Clock)),
+		partial(454, "futex_wake", sysFutexWake, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
+			P("uaddr", Addr), P("mask", Hex), P("nr", Dec), PF("flags", Flags, futex2Flags)),
+		partial(455, "futex_wait", sysFutexWait, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
+			P("uaddr", Addr), P("val", Hex), P("mask", Hex), PF("flags", Flags, futex2Flags), P("timeout", Timespec), P("clockid", Clock)),
+		partial(456, "futex_requeue", sysFutexRequeue, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL",
+			P("waiters", FutexPair), P("flags", Hex), P("nr_wake", Dec), P("nr_requeue", Dec)),
+	}
 }
 
 var futexOps = &FlagSet{

@@ -9,9 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var getdentsRows = []Row{
-	full(78, "getdents", sysGetdents, P("fd", FD), P("dirp", OutDirents), P("count", Unsigned)),
-	full(217, "getdents64", sysGetdents64, P("fd", FD), P("dirp", OutDirents64), P("count", Unsigned)),
+func getdentsRows() []Row {
+	return []Row{
+		full(78, "getdents", sysGetdents, P("fd", FD), P("dirp", OutDirents), P("count", Unsigned)),
+		full(217, "getdents64", sysGetdents64, P("fd", FD), P("dirp", OutDirents64), P("count", Unsigned)),
+	}
 }
 
 // maxDents bounds the buffer that one call fills.

@@ -7,25 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var identityRows = []Row{
-	full(102, "getuid", sysGetuid),
-	full(104, "getgid", sysGetgid),
-	full(107, "geteuid", sysGeteuid),
-	full(108, "getegid", sysGetegid),
-	full(105, "setuid", sysSetuid, P("uid", Dec)),
-	full(106, "setgid", sysSetgid, P("gid", Dec)),
-	full(113, "setreuid", sysSetreuid, P("ruid", Dec), P("euid", Dec)),
-	full(114, "setregid", sysSetregid, P("rgid", Dec), P("egid", Dec)),
-	full(115, "getgroups", sysGetgroups, P("size", Dec), P("list", OutIDs)),
-	full(116, "setgroups", sysSetgroups, P("size", Dec), P("list", IDs).counts(-1)),
-	full(117, "setresuid", sysSetresuid, P("ruid", Dec), P("euid", Dec), P("suid", Dec)),
-	full(118, "getresuid", sysGetresuid, P("ruid", OutInt), P("euid", OutInt), P("suid", OutInt)),
-	full(119, "setresgid", sysSetresgid, P("rgid", Dec), P("egid", Dec), P("sgid", Dec)),
-	full(120, "getresgid", sysGetresgid, P("rgid", OutInt), P("egid", OutInt), P("sgid", OutInt)),
-	full(122, "setfsuid", sysSetfsuid, P("fsuid", Dec)),
-	full(123, "setfsgid", sysSetfsgid, P("fsgid", Dec)),
-	full(125, "capget", sysCapget, P("hdrp", CapHeader), P("datap", OutCapData).counts(-1)),
-	full(126, "capset", sysCapset, P("hdrp", CapHeader), P("datap", CapData).counts(-1)),
+func identityRows() []Row {
+	return []Row{
+		full(102, "getuid", sysGetuid),
+		full(104, "getgid", sysGetgid),
+		full(107, "geteuid", sysGeteuid),
+		full(108, "getegid", sysGetegid),
+		full(105, "setuid", sysSetuid, P("uid", Dec)),
+		full(106, "setgid", sysSetgid, P("gid", Dec)),
+		full(113, "setreuid", sysSetreuid, P("ruid", Dec), P("euid", Dec)),
+		full(114, "setregid", sysSetregid, P("rgid", Dec), P("egid", Dec)),
+		full(115, "getgroups", sysGetgroups, P("size", Dec), P("list", OutIDs)),
+		full(116, "setgroups", sysSetgroups, P("size", Dec), P("list", IDs).counts(-1)),
+		full(117, "setresuid", sysSetresuid, P("ruid", Dec), P("euid", Dec), P("suid", Dec)),
+		full(118, "getresuid", sysGetresuid, P("ruid", OutInt), P("euid", OutInt), P("suid", OutInt)),
+		full(119, "setresgid", sysSetresgid, P("rgid", Dec), P("egid", Dec), P("sgid", Dec)),
+		full(120, "getresgid", sysGetresgid, P("rgid", OutInt), P("egid", OutInt), P("sgid", OutInt)),
+		full(122, "setfsuid", sysSetfsuid, P("fsuid", Dec)),
+		full(123, "setfsgid", sysSetfsgid, P("fsgid", Dec)),
+		full(125, "capget", sysCapget, P("hdrp", CapHeader), P("datap", OutCapData).counts(-1)),
+		full(126, "capset", sysCapset, P("hdrp", CapHeader), P("datap", CapData).counts(-1)),
+	}
 }
 
 func sysGetuid(t *kernel.Task, _ kernel.Args) (uintptr, error) {

@@ -8,13 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var inotifyRows = []Row{
-	full(253, "inotify_init", sysInotifyInit).returns(FD),
-	full(294, "inotify_init1", sysInotifyInit1, PF("flags", Flags, inotifyInitFlags)).returns(FD),
-	partial(254, "inotify_add_watch", sysInotifyAddWatch,
-		"changes made on the host, or through another mount of the host's files, are not seen",
-		P("fd", FD), P("pathname", PathStr), PF("mask", Flags, inotifyMask)),
-	full(255, "inotify_rm_watch", sysInotifyRmWatch, P("fd", FD), P("wd", Dec)),
+func inotifyRows() []Row {
+	return []Row{
+		full(253, "inotify_init", sysInotifyInit).returns(FD),
+		full(294, "inotify_init1", sysInotifyInit1, PF("flags", Flags, inotifyInitFlags)).returns(FD),
+		partial(254, "inotify_add_watch", sysInotifyAddWatch,
+			"changes made on the host, or through another mount of the host's files, are not seen",
+			P("fd", FD), P("pathname", PathStr), PF("mask", Flags, inotifyMask)),
+		full(255, "inotify_rm_watch", sysInotifyRmWatch, P("fd", FD), P("wd", Dec)),
+	}
 }
 
 var (

@@ -9,9 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var ioctlRows = []Row{
-	partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, seccomp listeners and the generic ones",
-		P("fd", FD), PF("request", Enum, ioctlNames), PD("arg", ioctlArg)),
+func ioctlRows() []Row {
+	return []Row{
+		partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, seccomp listeners and the generic ones",
+			P("fd", FD), PF("request", Enum, ioctlNames), PD("arg", ioctlArg)),
+	}
 }
 
 // The ioctls that mean the same for every file (asm-generic/ioctls.h,

@@ -7,17 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var killRows = []Row{
-	full(unix.SYS_KILL, "kill", sysKill, P("pid", Dec), P("sig", Signal)),
-	full(unix.SYS_TKILL, "tkill", sysTkill, P("tid", Dec), P("sig", Signal)),
-	full(unix.SYS_TGKILL, "tgkill", sysTgkill, P("tgid", Dec), P("tid", Dec), P("sig", Signal)),
-	full(unix.SYS_RT_SIGQUEUEINFO, "rt_sigqueueinfo", sysRtSigqueueinfo, P("tgid", Dec), P("sig", Signal), P("info", Siginfo)),
-	full(unix.SYS_RT_TGSIGQUEUEINFO, "rt_tgsigqueueinfo", sysRtTgsigqueueinfo,
-		P("tgid", Dec), P("tid", Dec), P("sig", Signal), P("info", Siginfo)),
-	full(unix.SYS_PIDFD_OPEN, "pidfd_open", sysPidfdOpen, P("pid", Dec), PF("flags", Flags, pidfdFlags)).returns(FD),
-	full(unix.SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", sysPidfdSendSignal,
-		P("pidfd", FD), P("sig", Signal), P("info", Siginfo), PF("flags", Flags, pidfdSignalFlags)),
-	full(unix.SYS_PIDFD_GETFD, "pidfd_getfd", sysPidfdGetfd, P("pidfd", FD), P("targetfd", Dec), P("flags", Hex)).returns(FD),
+func killRows() []Row {
+	return []Row{
+		full(unix.SYS_KILL, "kill", sysKill, P("pid", Dec), P("sig", Signal)),
+		full(unix.SYS_TKILL, "tkill", sysTkill, P("tid", Dec), P("sig", Signal)),
+		full(unix.SYS_TGKILL, "tgkill", sysTgkill, P("tgid", Dec), P("tid", Dec), P("sig", Signal)),
+		full(unix.SYS_RT_SIGQUEUEINFO, "rt_sigqueueinfo", sysRtSigqueueinfo, P("tgid", Dec), P("sig", Signal), P("info", Siginfo)),
+		full(unix.SYS_RT_TGSIGQUEUEINFO, "rt_tgsigqueueinfo", sysRtTgsigqueueinfo,
+			P("tgid", Dec), P("tid", Dec), P("sig", Signal), P("info", Siginfo)),
+		full(unix.SYS_PIDFD_OPEN, "pidfd_open", sysPidfdOpen, P("pid", Dec), PF("flags", Flags, pidfdFlags)).returns(FD),
+		full(unix.SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", sysPidfdSendSignal,
+			P("pidfd", FD), P("sig", Signal), P("info", Siginfo), PF("flags", Flags, pidfdSignalFlags)),
+		full(unix.SYS_PIDFD_GETFD, "pidfd_getfd", sysPidfdGetfd, P("pidfd", FD), P("targetfd", Dec), P("flags", Hex)).returns(FD),
+	}
 }
 
 // checkSignal accepts a signal number, or 0 for a mere check.

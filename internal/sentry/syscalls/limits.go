@@ -7,13 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var limitRows = []Row{
-	full(97, "getrlimit", sysGetrlimit, PF("resource", Enum, rlimitNames), P("rlim", OutRLimit)),
-	partial(160, "setrlimit", sysSetrlimit, limitCaveat, PF("resource", Enum, rlimitNames), P("rlim", RLimit)),
-	partial(302, "prlimit64", sysPrlimit, limitCaveat,
-		P("pid", Dec), PF("resource", Enum, rlimitNames), P("new_limit", RLimit), P("old_limit", OutRLimit)),
-	partial(98, "getrusage", sysGetrusage, "the times, and the largest size of the resident set; the other counts are 0",
-		PF("who", Enum, rusageNames), P("usage", OutRusage)),
+func limitRows() []Row {
+	return []Row{
+		full(97, "getrlimit", sysGetrlimit, PF("resource", Enum, rlimitNames), P("rlim", OutRLimit)),
+		partial(160, "setrlimit", sysSetrlimit, limitCaveat, PF("resource", Enum, rlimitNames), P("rlim", RLimit)),
+		partial(302, "prlimit64", sysPrlimit, limitCaveat,
+			P("pid", Dec), PF("resource", Enum, rlimitNames), P("new_limit", RLimit), P("old_limit", OutRLimit)),
+		partial(98, "getrusage", sysGetrusage, "the times, and the largest size of the resident set; the other counts are 0",
+			PF("who", Enum, rusageNames), P("usage", OutRusage)),
+	}
 }
 
 const limitCaveat = "kept for all resources; RSS, RTPRIO, RTTIME, NICE and LOCKS have no effect"

@@ -11,10 +11,12 @@ import (
 
 const lsmCaveat = "there are no security modules beside capabilities"
 
-var lsmRows = []Row{
-	partial(459, "lsm_get_self_attr", sysLsmGetSelfAttr, lsmCaveat, P("attr", Unsigned), P("ctx", LsmCtx), P("size", InOutInt), P("flags", Hex)),
-	partial(460, "lsm_set_self_attr", sysLsmSetSelfAttr, lsmCaveat, P("attr", Unsigned), P("ctx", LsmCtx), P("size", Unsigned), P("flags", Hex)),
-	partial(461, "lsm_list_modules", sysLsmListModules, lsmCaveat, P("ids", OutLong), P("size", InOutInt), P("flags", Hex)),
+func lsmRows() []Row {
+	return []Row{
+		partial(459, "lsm_get_self_attr", sysLsmGetSelfAttr, lsmCaveat, P("attr", Unsigned), P("ctx", LsmCtx), P("size", InOutInt), P("flags", Hex)),
+		partial(460, "lsm_set_self_attr", sysLsmSetSelfAttr, lsmCaveat, P("attr", Unsigned), P("ctx", LsmCtx), P("size", Unsigned), P("flags", Hex)),
+		partial(461, "lsm_list_modules", sysLsmListModules, lsmCaveat, P("ids", OutLong), P("size", InOutInt), P("flags", Hex)),
+	}
 }
 
 // lsmCapability is LSM_ID_CAPABILITY, the module that is always there.

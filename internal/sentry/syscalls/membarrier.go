@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var membarrierRows = []Row{
-	partial(324, "membarrier", sysMembarrier, "no MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; the expedited commands take as long as the others",
-		PF("cmd", Enum, membarrierCommands), PF("flags", Flags, membarrierFlags), P("cpu_id", Dec)),
+func membarrierRows() []Row {
+	return []Row{
+		partial(324, "membarrier", sysMembarrier, "no MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; the expedited commands take as long as the others",
+			PF("cmd", Enum, membarrierCommands), PF("flags", Flags, membarrierFlags), P("cpu_id", Dec)),
+	}
 }
 
 // membarrier(2)'s commands.

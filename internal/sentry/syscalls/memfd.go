@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var memfdRows = []Row{
-	partial(319, "memfd_create", sysMemfdCreate, "no huge pages: MFD_HUGETLB is refused",
-		P("name", Str), PF("flags", Flags, memfdFlags)).returns(FD),
+func memfdRows() []Row {
+	return []Row{
+		partial(319, "memfd_create", sysMemfdCreate, "no huge pages: MFD_HUGETLB is refused",
+			P("name", Str), PF("flags", Flags, memfdFlags)).returns(FD),
+	}
 }
 
 const (

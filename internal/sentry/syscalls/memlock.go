@@ -9,12 +9,14 @@ import (
 // lockCaveat is what all locking calls have in common.
 const lockCaveat = "accounts and limits as Linux does, but pins nothing in the host's memory"
 
-var memlockRows = []Row{
-	partial(149, "mlock", sysMlock, lockCaveat, P("addr", Addr), P("len", Unsigned)),
-	full(150, "munlock", sysMunlock, P("addr", Addr), P("len", Unsigned)),
-	partial(151, "mlockall", sysMlockall, lockCaveat, PF("flags", Flags, mlockallFlags)),
-	full(152, "munlockall", sysMunlockall),
-	partial(325, "mlock2", sysMlock2, lockCaveat, P("addr", Addr), P("len", Unsigned), PF("flags", Flags, mlock2Flags)),
+func memlockRows() []Row {
+	return []Row{
+		partial(149, "mlock", sysMlock, lockCaveat, P("addr", Addr), P("len", Unsigned)),
+		full(150, "munlock", sysMunlock, P("addr", Addr), P("len", Unsigned)),
+		partial(151, "mlockall", sysMlockall, lockCaveat, PF("flags", Flags, mlockallFlags)),
+		full(152, "munlockall", sysMunlockall),
+		partial(325, "mlock2", sysMlock2, lockCaveat, P("addr", Addr), P("len", Unsigned), PF("flags", Flags, mlock2Flags)),
+	}
 }
 
 const mlockOnFault = 1 // MLOCK_ONFAULT

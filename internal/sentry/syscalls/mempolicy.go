@@ -12,14 +12,16 @@ import (
 // There is one memory node, number 0: policies are checked, and change nothing.
 const nodeCaveat = "there is one memory node; policies are checked and change nothing"
 
-var mempolicyRows = []Row{
-	partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Addr), P("len", Unsigned), PF("mode", Flags, policyModes),
-		P("nodemask", NodeSet), P("maxnode", Unsigned), PF("flags", Flags, mbindFlags)),
-	partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Flags, policyModes), P("nodemask", NodeSet), P("maxnode", Unsigned)),
-	partial(239, "get_mempolicy", sysGetMempolicy, nodeCaveat, P("mode", OutInt), P("nodemask", OutNodeSet), P("maxnode", Unsigned),
-		P("addr", Addr), PF("flags", Flags, policyFlags)),
-	partial(256, "migrate_pages", sysMigratePages, nodeCaveat, P("pid", Dec), P("maxnode", Unsigned), P("old_nodes", NodeSet).counts(-1), P("new_nodes", NodeSet).counts(-2)),
-	partial(450, "set_mempolicy_home_node", sysSetHomeNode, nodeCaveat, P("start", Addr), P("len", Unsigned), P("home_node", Unsigned), P("flags", Hex)),
+func mempolicyRows() []Row {
+	return []Row{
+		partial(237, "mbind", sysMbind, nodeCaveat, P("addr", Addr), P("len", Unsigned), PF("mode", Flags, policyModes),
+			P("nodemask", NodeSet), P("maxnode", Unsigned), PF("flags", Flags, mbindFlags)),
+		partial(238, "set_mempolicy", sysSetMempolicy, nodeCaveat, PF("mode", Flags, policyModes), P("nodemask", NodeSet), P("maxnode", Unsigned)),
+		partial(239, "get_mempolicy", sysGetMempolicy, nodeCaveat, P("mode", OutInt), P("nodemask", OutNodeSet), P("maxnode", Unsigned),
+			P("addr", Addr), PF("flags", Flags, policyFlags)),
+		partial(256, "migrate_pages", sysMigratePages, nodeCaveat, P("pid", Dec), P("maxnode", Unsigned), P("old_nodes", NodeSet).counts(-1), P("new_nodes", NodeSet).counts(-2)),
+		partial(450, "set_mempolicy_home_node", sysSetHomeNode, nodeCaveat, P("start", Addr), P("len", Unsigned), P("home_node", Unsigned), P("flags", Hex)),
+	}
 }
 
 // Policies, mbind(2).

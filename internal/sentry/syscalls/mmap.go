@@ -8,22 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var mmapRows = []Row{
-	partial(9, "mmap", sysMmap, "no huge pages are set aside (MAP_HUGETLB gives ENOMEM); MAP_SYNC is not supported",
-		P("addr", Addr), P("length", Unsigned), PF("prot", Flags, protFlags), PF("flags", Flags, mmapFlags), P("fd", FD),
-		P("offset", Hex)).returns(Hex),
-	full(10, "mprotect", sysMprotect, P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags)),
-	partial(11, "munmap", sysMunmap, "[vdso] and [vvar] stay", P("addr", Addr), P("length", Unsigned)),
-	full(12, "brk", sysBrk, P("addr", Addr)).returns(Hex),
-	full(25, "mremap", sysMremap, P("old_address", Addr), P("old_size", Unsigned), P("new_size", Unsigned),
-		PF("flags", Flags, mremapFlags), P("new_address", Addr)).returns(Hex),
-	partial(28, "madvise", sysMadvise, "no KSM and no hardware poisoning; MADV_COLD and MADV_PAGEOUT do nothing",
-		P("addr", Addr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
-	full(462, "mseal", sysMseal, P("addr", Addr), P("len", Unsigned), P("flags", Hex)),
-	full(216, "remap_file_pages", sysRemapFilePages, P("addr", Addr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
-		PF("flags", Flags, mmapFlags)),
-	full(26, "msync", sysMsync, P("addr", Addr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
-	partial(27, "mincore", sysMincore, "locked memory counts as resident, though the host may swap it", P("addr", Addr), P("length", Unsigned), P("vec", OutPages).counts(-1)),
+func mmapRows() []Row {
+	return []Row{
+		partial(9, "mmap", sysMmap, "no huge pages are set aside (MAP_HUGETLB gives ENOMEM); MAP_SYNC is not supported",
+			P("addr", Addr), P("length", Unsigned), PF("prot", Flags, protFlags), PF("flags", Flags, mmapFlags), P("fd", FD),
+			P("offset", Hex)).returns(Hex),
+		full(10, "mprotect", sysMprotect, P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags)),
+		partial(11, "munmap", sysMunmap, "[vdso] and [vvar] stay", P("addr", Addr), P("length", Unsigned)),
+		full(12, "brk", sysBrk, P("addr", Addr)).returns(Hex),
+		full(25, "mremap", sysMremap, P("old_address", Addr), P("old_size", Unsigned), P("new_size", Unsigned),
+			PF("flags", Flags, mremapFlags), P("new_address", Addr)).returns(Hex),
+		partial(28, "madvise", sysMadvise, "no KSM and no hardware poisoning; MADV_COLD and MADV_PAGEOUT do nothing",
+			P("addr", Addr), P("length", Unsigned), PF("advice", Enum, madviceValues)),
+		full(462, "mseal", sysMseal, P("addr", Addr), P("len", Unsigned), P("flags", Hex)),
+		full(216, "remap_file_pages", sysRemapFilePages, P("addr", Addr), P("size", Unsigned), P("prot", Hex), P("pgoff", Unsigned),
+			PF("flags", Flags, mmapFlags)),
+		full(26, "msync", sysMsync, P("addr", Addr), P("length", Unsigned), PF("flags", Flags, msyncFlags)),
+		partial(27, "mincore", sysMincore, "locked memory counts as resident, though the host may swap it", P("addr", Addr), P("length", Unsigned), P("vec", OutPages).counts(-1)),
+	}
 }
 
 var protFlags = &FlagSet{Names: []FlagName{

@@ -7,11 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var mountRows = []Row{
-	full(155, "pivot_root", sysPivotRoot, P("new_root", PathStr), P("put_old", PathStr)),
-	partial(165, "mount", sysMount, "MS_REMOUNT changes flags of the mount alone; devpts shows the same terminals wherever it is mounted",
-		P("source", Str), P("target", PathStr), P("type", Str), PF("flags", Flags, mountFlags), P("data", Str)),
-	full(166, "umount2", sysUmount2, P("target", PathStr), PF("flags", Flags, umountFlags)),
+func mountRows() []Row {
+	return []Row{
+		full(155, "pivot_root", sysPivotRoot, P("new_root", PathStr), P("put_old", PathStr)),
+		partial(165, "mount", sysMount, "MS_REMOUNT changes flags of the mount alone; devpts shows the same terminals wherever it is mounted",
+			P("source", Str), P("target", PathStr), P("type", Str), PF("flags", Flags, mountFlags), P("data", Str)),
+		full(166, "umount2", sysUmount2, P("target", PathStr), PF("flags", Flags, umountFlags)),
+	}
 }
 
 var mountFlags = &FlagSet{Names: []FlagName{

@@ -11,20 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var mountAPIRows = []Row{
-	full(unix.SYS_OPEN_TREE, "open_tree", sysOpenTree,
-		P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openTreeFlags)).returns(FD),
-	partial(unix.SYS_MOVE_MOUNT, "move_mount", sysMoveMount, "MOVE_MOUNT_SET_GROUP and MOVE_MOUNT_BENEATH are EINVAL",
-		P("from_dirfd", DirFD), P("from_path", PathStr), P("to_dirfd", DirFD), P("to_path", PathStr), PF("flags", Flags, moveMountFlags)),
-	full(unix.SYS_FSOPEN, "fsopen", sysFsopen, P("type", Str), PF("flags", Flags, fsopenFlags)).returns(FD),
-	partial(unix.SYS_FSCONFIG, "fsconfig", sysFsconfig,
-		"parameters are checked by FSCONFIG_CMD_CREATE; those that are blobs, paths or descriptors are EINVAL; FSCONFIG_CMD_RECONFIGURE of a parameter is EOPNOTSUPP",
-		P("fd", FD), PF("cmd", Enum, fsconfigCommands), P("key", Str), PD("value", fsconfigValue), P("aux", Dec)),
-	full(unix.SYS_FSMOUNT, "fsmount", sysFsmount, P("fd", FD), PF("flags", Flags, fsmountFlags), PF("attr_flags", Flags, mountAttrs)).returns(FD),
-	partial(unix.SYS_FSPICK, "fspick", sysFspick, "no file system has parameters that can be changed",
-		P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, fspickFlags)).returns(FD),
-	partial(unix.SYS_MOUNT_SETATTR, "mount_setattr", sysMountSetattr, "MOUNT_ATTR_IDMAP is EINVAL",
-		P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openTreeFlags), P("attr", MountAttr), P("size", Unsigned)),
+func mountAPIRows() []Row {
+	return []Row{
+		full(unix.SYS_OPEN_TREE, "open_tree", sysOpenTree,
+			P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openTreeFlags)).returns(FD),
+		partial(unix.SYS_MOVE_MOUNT, "move_mount", sysMoveMount, "MOVE_MOUNT_SET_GROUP and MOVE_MOUNT_BENEATH are EINVAL",
+			P("from_dirfd", DirFD), P("from_path", PathStr), P("to_dirfd", DirFD), P("to_path", PathStr), PF("flags", Flags, moveMountFlags)),
+		full(unix.SYS_FSOPEN, "fsopen", sysFsopen, P("type", Str), PF("flags", Flags, fsopenFlags)).returns(FD),
+		partial(unix.SYS_FSCONFIG, "fsconfig", sysFsconfig,
+			"parameters are checked by FSCONFIG_CMD_CREATE; those that are blobs, paths or descriptors are EINVAL; FSCONFIG_CMD_RECONFIGURE of a parameter is EOPNOTSUPP",
+			P("fd", FD), PF("cmd", Enum, fsconfigCommands), P("key", Str), PD("value", fsconfigValue), P("aux", Dec)),
+		full(unix.SYS_FSMOUNT, "fsmount", sysFsmount, P("fd", FD), PF("flags", Flags, fsmountFlags), PF("attr_flags", Flags, mountAttrs)).returns(FD),
+		partial(unix.SYS_FSPICK, "fspick", sysFspick, "no file system has parameters that can be changed",
+			P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, fspickFlags)).returns(FD),
+		partial(unix.SYS_MOUNT_SETATTR, "mount_setattr", sysMountSetattr, "MOUNT_ATTR_IDMAP is EINVAL",
+			P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openTreeFlags), P("attr", MountAttr), P("size", Unsigned)),
+	}
 }
 
 // Flags of the calls, which package unix has in part.

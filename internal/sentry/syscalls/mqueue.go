@@ -12,16 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var mqueueRows = []Row{
-	full(240, "mq_open", sysMqOpen, P("name", Str), PF("oflag", Flags, mqFlags), P("mode", Mode), P("attr", MqAttr)).returns(FD),
-	full(241, "mq_unlink", sysMqUnlink, P("name", Str)),
-	full(242, "mq_timedsend", sysMqTimedsend, P("mqdes", FD), P("msg_ptr", Buf), P("msg_len", Unsigned),
-		P("msg_prio", Unsigned), P("abs_timeout", Timespec)),
-	full(243, "mq_timedreceive", sysMqTimedreceive, P("mqdes", FD), P("msg_ptr", OutBuf), P("msg_len", Unsigned),
-		P("msg_prio", OutInt), P("abs_timeout", Timespec)),
-	partial(244, "mq_notify", sysMqNotify, "SIGEV_THREAD is EINVAL, since it needs a netlink socket",
-		P("mqdes", FD), P("sevp", Sigevent)),
-	full(245, "mq_getsetattr", sysMqGetsetattr, P("mqdes", FD), P("newattr", MqAttr), P("oldattr", OutMqAttr)),
+func mqueueRows() []Row {
+	return []Row{
+		full(240, "mq_open", sysMqOpen, P("name", Str), PF("oflag", Flags, mqFlags), P("mode", Mode), P("attr", MqAttr)).returns(FD),
+		full(241, "mq_unlink", sysMqUnlink, P("name", Str)),
+		full(242, "mq_timedsend", sysMqTimedsend, P("mqdes", FD), P("msg_ptr", Buf), P("msg_len", Unsigned),
+			P("msg_prio", Unsigned), P("abs_timeout", Timespec)),
+		full(243, "mq_timedreceive", sysMqTimedreceive, P("mqdes", FD), P("msg_ptr", OutBuf), P("msg_len", Unsigned),
+			P("msg_prio", OutInt), P("abs_timeout", Timespec)),
+		partial(244, "mq_notify", sysMqNotify, "SIGEV_THREAD is EINVAL, since it needs a netlink socket",
+			P("mqdes", FD), P("sevp", Sigevent)),
+		full(245, "mq_getsetattr", sysMqGetsetattr, P("mqdes", FD), P("newattr", MqAttr), P("oldattr", OutMqAttr)),
+	}
 }
 
 var mqFlags = &FlagSet{

@@ -7,9 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var namespaceRows = []Row{
-	full(unix.SYS_UNSHARE, "unshare", sysUnshare, PF("flags", Flags, unshareFlags)),
-	full(unix.SYS_SETNS, "setns", sysSetns, P("fd", FD), PF("nstype", Flags, unshareFlags)),
+func namespaceRows() []Row {
+	return []Row{
+		full(unix.SYS_UNSHARE, "unshare", sysUnshare, PF("flags", Flags, unshareFlags)),
+		full(unix.SYS_SETNS, "setns", sysSetns, P("fd", FD), PF("nstype", Flags, unshareFlags)),
+	}
 }
 
 var unshareFlags = &FlagSet{Names: append([]FlagName{{unix.CLONE_NEWTIME, "CLONE_NEWTIME"}}, cloneFlags.Names...)}

@@ -11,14 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var openRows = []Row{
-	full(2, "open", sysOpen, P("path", PathStr), PF("flags", Flags, openFlags), PD("mode", openMode(1))).returns(FD),
-	full(3, "close", sysClose, P("fd", FD)),
-	full(85, "creat", sysCreat, P("path", PathStr), P("mode", Mode)).returns(FD),
-	full(95, "umask", sysUmask, P("mask", Mode)),
-	full(257, "openat", sysOpenat, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openFlags), PD("mode", openMode(2))).returns(FD),
-	full(436, "close_range", sysCloseRange, P("first", Unsigned), P("last", Unsigned), PF("flags", Flags, closeRangeFlags)),
-	full(437, "openat2", sysOpenat2, P("dirfd", DirFD), P("path", PathStr), P("how", OpenHow), P("size", Unsigned)).returns(FD),
+func openRows() []Row {
+	return []Row{
+		full(2, "open", sysOpen, P("path", PathStr), PF("flags", Flags, openFlags), PD("mode", openMode(1))).returns(FD),
+		full(3, "close", sysClose, P("fd", FD)),
+		full(85, "creat", sysCreat, P("path", PathStr), P("mode", Mode)).returns(FD),
+		full(95, "umask", sysUmask, P("mask", Mode)),
+		full(257, "openat", sysOpenat, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, openFlags), PD("mode", openMode(2))).returns(FD),
+		full(436, "close_range", sysCloseRange, P("first", Unsigned), P("last", Unsigned), PF("flags", Flags, closeRangeFlags)),
+		full(437, "openat2", sysOpenat2, P("dirfd", DirFD), P("path", PathStr), P("how", OpenHow), P("size", Unsigned)).returns(FD),
+	}
 }
 
 // oLargefile is O_LARGEFILE, which x/sys/unix has as 0 on amd64; the kernel

@@ -9,27 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var pathRows = []Row{
-	full(79, "getcwd", sysGetcwd, P("buf", OutStr), P("size", Unsigned)),
-	full(80, "chdir", sysChdir, P("path", PathStr)),
-	full(81, "fchdir", sysFchdir, P("fd", FD)),
-	full(82, "rename", sysRename, P("old", PathStr), P("new", PathStr)),
-	full(83, "mkdir", sysMkdir, P("path", PathStr), P("mode", Mode)),
-	full(84, "rmdir", sysRmdir, P("path", PathStr)),
-	full(86, "link", sysLink, P("old", PathStr), P("new", PathStr)),
-	full(87, "unlink", sysUnlink, P("path", PathStr)),
-	full(88, "symlink", sysSymlink, P("target", PathStr), P("path", PathStr)),
-	full(89, "readlink", sysReadlink, P("path", PathStr), P("buf", OutBuf), P("size", Dec)),
-	full(133, "mknod", sysMknod, P("path", PathStr), P("mode", Mode), P("dev", Dev)),
-	full(161, "chroot", sysChroot, P("path", PathStr)),
-	full(258, "mkdirat", sysMkdirat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode)),
-	full(259, "mknodat", sysMknodat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode), P("dev", Dev)),
-	full(263, "unlinkat", sysUnlinkat, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, unlinkFlags)),
-	full(264, "renameat", sysRenameat, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr)),
-	full(265, "linkat", sysLinkat, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr), PF("flags", Flags, atFlagNames)),
-	full(266, "symlinkat", sysSymlinkat, P("target", PathStr), P("dirfd", DirFD), P("path", PathStr)),
-	full(267, "readlinkat", sysReadlinkat, P("dirfd", DirFD), P("path", PathStr), P("buf", OutBuf), P("size", Dec)),
-	full(316, "renameat2", sysRenameat2, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr), PF("flags", Flags, renameFlags)),
+func pathRows() []Row {
+	return []Row{
+		full(79, "getcwd", sysGetcwd, P("buf", OutStr), P("size", Unsigned)),
+		full(80, "chdir", sysChdir, P("path", PathStr)),
+		full(81, "fchdir", sysFchdir, P("fd", FD)),
+		full(82, "rename", sysRename, P("old", PathStr), P("new", PathStr)),
+		full(83, "mkdir", sysMkdir, P("path", PathStr), P("mode", Mode)),
+		full(84, "rmdir", sysRmdir, P("path", PathStr)),
+		full(86, "link", sysLink, P("old", PathStr), P("new", PathStr)),
+		full(87, "unlink", sysUnlink, P("path", PathStr)),
+		full(88, "symlink", sysSymlink, P("target", PathStr), P("path", PathStr)),
+		full(89, "readlink", sysReadlink, P("path", PathStr), P("buf", OutBuf), P("size", Dec)),
+		full(133, "mknod", sysMknod, P("path", PathStr), P("mode", Mode), P("dev", Dev)),
+		full(161, "chroot", sysChroot, P("path", PathStr)),
+		full(258, "mkdirat", sysMkdirat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode)),
+		full(259, "mknodat", sysMknodat, P("dirfd", DirFD), P("path", PathStr), P("mode", Mode), P("dev", Dev)),
+		full(263, "unlinkat", sysUnlinkat, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, unlinkFlags)),
+		full(264, "renameat", sysRenameat, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr)),
+		full(265, "linkat", sysLinkat, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr), PF("flags", Flags, atFlagNames)),
+		full(266, "symlinkat", sysSymlinkat, P("target", PathStr), P("dirfd", DirFD), P("path", PathStr)),
+		full(267, "readlinkat", sysReadlinkat, P("dirfd", DirFD), P("path", PathStr), P("buf", OutBuf), P("size", Dec)),
+		full(316, "renameat2", sysRenameat2, P("olddirfd", DirFD), P("old", PathStr), P("newdirfd", DirFD), P("new", PathStr), PF("flags", Flags, renameFlags)),
+	}
 }
 
 var unlinkFlags = &FlagSet{Names: []FlagName{{unix.AT_REMOVEDIR, "AT_REMOVEDIR"}}}

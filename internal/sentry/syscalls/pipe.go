@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var pipeRows = []Row{
-	full(22, "pipe", sysPipe, P("pipefd", OutFDPair)),
-	full(293, "pipe2", sysPipe2, P("pipefd", OutFDPair), PF("flags", Flags, pipeFlags)),
+func pipeRows() []Row {
+	return []Row{
+		full(22, "pipe", sysPipe, P("pipefd", OutFDPair)),
+		full(293, "pipe2", sysPipe2, P("pipefd", OutFDPair), PF("flags", Flags, pipeFlags)),
+	}
 }
 
 var pipeFlags = &FlagSet{Names: []FlagName{

@@ -9,11 +9,13 @@ import (
 // There are no protection keys, as on a processor without them.
 const pkeyCaveat = "there are no protection keys, as on a processor without them"
 
-var pkeyRows = []Row{
-	partial(329, "pkey_mprotect", sysPkeyMprotect, pkeyCaveat,
-		P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags), P("pkey", Dec)),
-	partial(330, "pkey_alloc", sysPkeyAlloc, pkeyCaveat, P("flags", Hex), PF("access_rights", Flags, pkeyRights)),
-	partial(331, "pkey_free", sysPkeyFree, pkeyCaveat, P("pkey", Dec)),
+func pkeyRows() []Row {
+	return []Row{
+		partial(329, "pkey_mprotect", sysPkeyMprotect, pkeyCaveat,
+			P("addr", Addr), P("len", Unsigned), PF("prot", Flags, protFlags), P("pkey", Dec)),
+		partial(330, "pkey_alloc", sysPkeyAlloc, pkeyCaveat, P("flags", Hex), PF("access_rights", Flags, pkeyRights)),
+		partial(331, "pkey_free", sysPkeyFree, pkeyCaveat, P("pkey", Dec)),
+	}
 }
 
 var pkeyRights = &FlagSet{Names: []FlagName{{1, "PKEY_DISABLE_ACCESS"}, {2, "PKEY_DISABLE_WRITE"}}}

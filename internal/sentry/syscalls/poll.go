@@ -11,16 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var pollRows = []Row{
-	full(7, "poll", sysPoll, P("fds", PollFDs), P("nfds", Unsigned), P("timeout", Dec)),
-	full(271, "ppoll", sysPpoll, P("fds", PollFDs), P("nfds", Unsigned), P("tmo_p", Timespec),
-		P("sigmask", SigSet), P("sigsetsize", Unsigned)),
-	full(23, "select", sysSelect, P("nfds", Dec), P("readfds", InOutFDSet).counts(-1),
-		P("writefds", InOutFDSet).counts(-2), P("exceptfds", InOutFDSet).counts(-3),
-		P("timeout", Timeval)),
-	full(270, "pselect6", sysPselect6, P("nfds", Dec), P("readfds", InOutFDSet).counts(-1),
-		P("writefds", InOutFDSet).counts(-2), P("exceptfds", InOutFDSet).counts(-3),
-		P("timeout", Timespec), P("sigmask", SigSetArg)),
+func pollRows() []Row {
+	return []Row{
+		full(7, "poll", sysPoll, P("fds", PollFDs), P("nfds", Unsigned), P("timeout", Dec)),
+		full(271, "ppoll", sysPpoll, P("fds", PollFDs), P("nfds", Unsigned), P("tmo_p", Timespec),
+			P("sigmask", SigSet), P("sigsetsize", Unsigned)),
+		full(23, "select", sysSelect, P("nfds", Dec), P("readfds", InOutFDSet).counts(-1),
+			P("writefds", InOutFDSet).counts(-2), P("exceptfds", InOutFDSet).counts(-3),
+			P("timeout", Timeval)),
+		full(270, "pselect6", sysPselect6, P("nfds", Dec), P("readfds", InOutFDSet).counts(-1),
+			P("writefds", InOutFDSet).counts(-2), P("exceptfds", InOutFDSet).counts(-3),
+			P("timeout", Timespec), P("sigmask", SigSetArg)),
+	}
 }
 
 // sizeofPollFD is sizeof(struct pollfd).

@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var prctlRows = []Row{
-	partial(157, "prctl", sysPrctl,
-		"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SYSCALL_USER_DISPATCH is EINVAL as without that feature; speculation controls are not there",
-		PF("option", Enum, prctlNames), PD("arg2", prctlArg(1)), PD("arg3", prctlArg(2)), PD("arg4", prctlArg(3)), PD("arg5", prctlArg(4))),
-	partial(158, "arch_prctl", sysArchPrctl, "FS and GS bases and CPUID; shadow stacks and AMX permission are EINVAL",
-		PF("op", Enum, archPrctlNames), PD("addr", archPrctlArg)),
+func prctlRows() []Row {
+	return []Row{
+		partial(157, "prctl", sysPrctl,
+			"PR_SET_MM sets fields one by one (no PR_SET_MM_MAP); PR_SET_SYSCALL_USER_DISPATCH is EINVAL as without that feature; speculation controls are not there",
+			PF("option", Enum, prctlNames), PD("arg2", prctlArg(1)), PD("arg3", prctlArg(2)), PD("arg4", prctlArg(3)), PD("arg5", prctlArg(4))),
+		partial(158, "arch_prctl", sysArchPrctl, "FS and GS bases and CPUID; shadow stacks and AMX permission are EINVAL",
+			PF("op", Enum, archPrctlNames), PD("addr", archPrctlArg)),
+	}
 }
 
 var prctlNames = &FlagSet{Names: []FlagName{

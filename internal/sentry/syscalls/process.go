@@ -6,16 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var processRows = []Row{
-	full(unix.SYS_GETPID, "getpid", sysGetpid),
-	full(unix.SYS_GETPPID, "getppid", sysGetppid),
-	full(unix.SYS_GETTID, "gettid", sysGettid),
-	full(unix.SYS_SETSID, "setsid", sysSetsid),
-	full(unix.SYS_GETSID, "getsid", sysGetsid, P("pid", Dec)),
-	full(unix.SYS_SETPGID, "setpgid", sysSetpgid, P("pid", Dec), P("pgid", Dec)),
-	full(unix.SYS_GETPGID, "getpgid", sysGetpgid, P("pid", Dec)),
-	full(unix.SYS_GETPGRP, "getpgrp", sysGetpgrp),
-	full(unix.SYS_SET_TID_ADDRESS, "set_tid_address", sysSetTidAddress, P("tidptr", Addr)),
+func processRows() []Row {
+	return []Row{
+		full(unix.SYS_GETPID, "getpid", sysGetpid),
+		full(unix.SYS_GETPPID, "getppid", sysGetppid),
+		full(unix.SYS_GETTID, "gettid", sysGettid),
+		full(unix.SYS_SETSID, "setsid", sysSetsid),
+		full(unix.SYS_GETSID, "getsid", sysGetsid, P("pid", Dec)),
+		full(unix.SYS_SETPGID, "setpgid", sysSetpgid, P("pid", Dec), P("pgid", Dec)),
+		full(unix.SYS_GETPGID, "getpgid", sysGetpgid, P("pid", Dec)),
+		full(unix.SYS_GETPGRP, "getpgrp", sysGetpgrp),
+		full(unix.SYS_SET_TID_ADDRESS, "set_tid_address", sysSetTidAddress, P("tidptr", Addr)),
+	}
 }
 
 func sysGetpid(t *kernel.Task, _ kernel.Args) (uintptr, error) { return uintptr(t.PID()), nil }

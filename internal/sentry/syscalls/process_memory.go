@@ -10,13 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var processMemoryRows = []Row{
-	partial(279, "move_pages", sysMovePages, nodeCaveat+"; another process's mapped pages count as present",
-		P("pid", Dec), P("count", Unsigned), P("pages", Addrs).counts(-1), P("nodes", Ints).counts(-2), P("status", OutInts).counts(-3), PF("flags", Flags, mbindFlags)),
-	partial(440, "process_madvise", sysProcessMadvise, "advice about another process's memory is checked and does nothing",
-		P("pidfd", FD), P("iov", RangeVec), P("iovcnt", Unsigned), PF("advice", Enum, madviceValues), P("flags", Hex)),
-	partial(448, "process_mrelease", sysProcessMrelease, "memory is released as fast as the host does it anyway",
-		P("pidfd", FD), P("flags", Hex)),
+func processMemoryRows() []Row {
+	return []Row{
+		partial(279, "move_pages", sysMovePages, nodeCaveat+"; another process's mapped pages count as present",
+			P("pid", Dec), P("count", Unsigned), P("pages", Addrs).counts(-1), P("nodes", Ints).counts(-2), P("status", OutInts).counts(-3), PF("flags", Flags, mbindFlags)),
+		partial(440, "process_madvise", sysProcessMadvise, "advice about another process's memory is checked and does nothing",
+			P("pidfd", FD), P("iov", RangeVec), P("iovcnt", Unsigned), PF("advice", Enum, madviceValues), P("flags", Hex)),
+		partial(448, "process_mrelease", sysProcessMrelease, "memory is released as fast as the host does it anyway",
+			P("pidfd", FD), P("flags", Hex)),
+	}
 }
 
 // remoteMemory returns a process's memory for a call that needs the right to

@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var processVMRows = []Row{
-	full(310, "process_vm_readv", sysProcessVMReadv, P("pid", Dec), P("local_iov", OutIOVec), P("liovcnt", Unsigned),
-		P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
-	full(311, "process_vm_writev", sysProcessVMWritev, P("pid", Dec), P("local_iov", IOVec), P("liovcnt", Unsigned),
-		P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
+func processVMRows() []Row {
+	return []Row{
+		full(310, "process_vm_readv", sysProcessVMReadv, P("pid", Dec), P("local_iov", OutIOVec), P("liovcnt", Unsigned),
+			P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
+		full(311, "process_vm_writev", sysProcessVMWritev, P("pid", Dec), P("local_iov", IOVec), P("liovcnt", Unsigned),
+			P("remote_iov", RangeVec), P("riovcnt", Unsigned), P("flags", Hex)),
+	}
 }
 
 // span is a struct iovec.

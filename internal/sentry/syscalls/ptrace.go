@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var ptraceRows = []Row{
-	partial(101, "ptrace", sysPtrace,
-		"no hardware breakpoints or watchpoints (the debug registers read as 0 and take nothing else), no PTRACE_SINGLEBLOCK, no thread area; PTRACE_O_SUSPEND_SECCOMP is EINVAL",
-		PF("op", Enum, ptraceRequests), P("pid", Dec), P("addr", Hex), P("data", Hex)),
+func ptraceRows() []Row {
+	return []Row{
+		partial(101, "ptrace", sysPtrace,
+			"no hardware breakpoints or watchpoints (the debug registers read as 0 and take nothing else), no PTRACE_SINGLEBLOCK, no thread area; PTRACE_O_SUSPEND_SECCOMP is EINVAL",
+			PF("op", Enum, ptraceRequests), P("pid", Dec), P("addr", Hex), P("data", Hex)),
+	}
 }
 
 // Requests and the like (linux/ptrace.h, asm/ptrace-abi.h) that x/sys/unix

@@ -11,20 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var readWriteRows = []Row{
-	full(0, "read", sysRead, P("fd", FD), P("buf", OutBuf), P("count", Unsigned)),
-	full(1, "write", sysWrite, P("fd", FD), P("buf", Buf), P("count", Unsigned)),
-	full(8, "lseek", sysLseek, P("fd", FD), P("offset", Dec), PF("whence", Enum, whenceNames)),
-	full(17, "pread64", sysPread64, P("fd", FD), P("buf", OutBuf), P("count", Unsigned), P("offset", Dec)),
-	full(18, "pwrite64", sysPwrite64, P("fd", FD), P("buf", Buf), P("count", Unsigned), P("offset", Dec)),
-	full(19, "readv", sysReadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec)),
-	full(20, "writev", sysWritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec)),
-	full(295, "preadv", sysPreadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec)),
-	full(296, "pwritev", sysPwritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec)),
-	partial(327, "preadv2", sysPreadv2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
-		P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
-	partial(328, "pwritev2", sysPwritev2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
-		P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
+func readWriteRows() []Row {
+	return []Row{
+		full(0, "read", sysRead, P("fd", FD), P("buf", OutBuf), P("count", Unsigned)),
+		full(1, "write", sysWrite, P("fd", FD), P("buf", Buf), P("count", Unsigned)),
+		full(8, "lseek", sysLseek, P("fd", FD), P("offset", Dec), PF("whence", Enum, whenceNames)),
+		full(17, "pread64", sysPread64, P("fd", FD), P("buf", OutBuf), P("count", Unsigned), P("offset", Dec)),
+		full(18, "pwrite64", sysPwrite64, P("fd", FD), P("buf", Buf), P("count", Unsigned), P("offset", Dec)),
+		full(19, "readv", sysReadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec)),
+		full(20, "writev", sysWritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec)),
+		full(295, "preadv", sysPreadv, P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec)),
+		full(296, "pwritev", sysPwritev, P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec)),
+		partial(327, "preadv2", sysPreadv2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
+			P("fd", FD), P("iov", OutIOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
+		partial(328, "pwritev2", sysPwritev2, "RWF_NOWAIT waits for the host's disk; RWF_ATOMIC and RWF_DONTCACHE are refused",
+			P("fd", FD), P("iov", IOVec), P("iovcnt", Dec), P("offset", Dec), P("offset_h", Dec), PF("flags", Flags, rwfNames)),
+	}
 }
 
 var whenceNames = &FlagSet{Names: []FlagName{

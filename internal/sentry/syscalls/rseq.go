@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var rseqRows = []Row{
-	partial(unix.SYS_RSEQ, "rseq", sysRseq, "the CPU is the host's, which sched_setaffinity does not choose; a process whose area is gone ends by SIGKILL, not SIGSEGV; ENOSYS if the host has no rseq",
-		P("rseq", Rseq), P("rseq_len", Unsigned), PF("flags", Flags, rseqFlags), P("sig", Hex)),
+func rseqRows() []Row {
+	return []Row{
+		partial(unix.SYS_RSEQ, "rseq", sysRseq, "the CPU is the host's, which sched_setaffinity does not choose; a process whose area is gone ends by SIGKILL, not SIGSEGV; ENOSYS if the host has no rseq",
+			P("rseq", Rseq), P("rseq_len", Unsigned), PF("flags", Flags, rseqFlags), P("sig", Hex)),
+	}
 }
 
 var rseqFlags = &FlagSet{Names: []FlagName{{1, "RSEQ_FLAG_UNREGISTER"}}}

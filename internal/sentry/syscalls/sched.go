@@ -8,24 +8,26 @@ import (
 
 const schedCaveat = "kept and shown, but the host schedules by its own"
 
-var schedRows = []Row{
-	full(24, "sched_yield", sysSchedYield),
-	full(140, "getpriority", sysGetpriority, PF("which", Enum, prioNames), P("who", Dec)),
-	partial(141, "setpriority", sysSetpriority, schedCaveat, PF("which", Enum, prioNames), P("who", Dec), P("prio", Dec)),
-	partial(142, "sched_setparam", sysSchedSetparam, schedCaveat, P("pid", Dec), P("param", Int)),
-	full(143, "sched_getparam", sysSchedGetparam, P("pid", Dec), P("param", OutInt)),
-	partial(144, "sched_setscheduler", sysSchedSetscheduler, schedCaveat, P("pid", Dec), PF("policy", Flags, policyNames), P("param", Int)),
-	full(145, "sched_getscheduler", sysSchedGetscheduler, P("pid", Dec)),
-	full(146, "sched_get_priority_max", sysSchedPriorityMax, PF("policy", Enum, policyNames)),
-	full(147, "sched_get_priority_min", sysSchedPriorityMin, PF("policy", Enum, policyNames)),
-	partial(148, "sched_rr_get_interval", sysSchedRRInterval, "always Linux's default for the policy", P("pid", Dec), P("tp", OutTimespec)),
-	partial(203, "sched_setaffinity", sysSchedSetaffinity, "kept and shown, but the host schedules by its own", P("pid", Dec), P("len", Unsigned), P("mask", CPUSet).counts(-1)),
-	full(204, "sched_getaffinity", sysSchedGetaffinity, P("pid", Dec), P("len", Unsigned), P("mask", OutCPUSet)),
-	partial(251, "ioprio_set", sysIoprioSet, "kept and shown only", PF("which", Enum, ioprioNames), P("who", Dec), P("ioprio", Hex)),
-	full(252, "ioprio_get", sysIoprioGet, PF("which", Enum, ioprioNames), P("who", Dec)),
-	full(309, "getcpu", sysGetcpu, P("cpu", OutInt), P("node", OutInt)),
-	partial(314, "sched_setattr", sysSchedSetattr, schedCaveat, P("pid", Dec), P("attr", SchedAttr), P("flags", Hex)),
-	full(315, "sched_getattr", sysSchedGetattr, P("pid", Dec), P("attr", OutSchedAttr), P("size", Unsigned), P("flags", Hex)),
+func schedRows() []Row {
+	return []Row{
+		full(24, "sched_yield", sysSchedYield),
+		full(140, "getpriority", sysGetpriority, PF("which", Enum, prioNames), P("who", Dec)),
+		partial(141, "setpriority", sysSetpriority, schedCaveat, PF("which", Enum, prioNames), P("who", Dec), P("prio", Dec)),
+		partial(142, "sched_setparam", sysSchedSetparam, schedCaveat, P("pid", Dec), P("param", Int)),
+		full(143, "sched_getparam", sysSchedGetparam, P("pid", Dec), P("param", OutInt)),
+		partial(144, "sched_setscheduler", sysSchedSetscheduler, schedCaveat, P("pid", Dec), PF("policy", Flags, policyNames), P("param", Int)),
+		full(145, "sched_getscheduler", sysSchedGetscheduler, P("pid", Dec)),
+		full(146, "sched_get_priority_max", sysSchedPriorityMax, PF("policy", Enum, policyNames)),
+		full(147, "sched_get_priority_min", sysSchedPriorityMin, PF("policy", Enum, policyNames)),
+		partial(148, "sched_rr_get_interval", sysSchedRRInterval, "always Linux's default for the policy", P("pid", Dec), P("tp", OutTimespec)),
+		partial(203, "sched_setaffinity", sysSchedSetaffinity, "kept and shown, but the host schedules by its own", P("pid", Dec), P("len", Unsigned), P("mask", CPUSet).counts(-1)),
+		full(204, "sched_getaffinity", sysSchedGetaffinity, P("pid", Dec), P("len", Unsigned), P("mask", OutCPUSet)),
+		partial(251, "ioprio_set", sysIoprioSet, "kept and shown only", PF("which", Enum, ioprioNames), P("who", Dec), P("ioprio", Hex)),
+		full(252, "ioprio_get", sysIoprioGet, PF("which", Enum, ioprioNames), P("who", Dec)),
+		full(309, "getcpu", sysGetcpu, P("cpu", OutInt), P("node", OutInt)),
+		partial(314, "sched_setattr", sysSchedSetattr, schedCaveat, P("pid", Dec), P("attr", SchedAttr), P("flags", Hex)),
+		full(315, "sched_getattr", sysSchedGetattr, P("pid", Dec), P("attr", OutSchedAttr), P("size", Unsigned), P("flags", Hex)),
+	}
 }
 
 var (

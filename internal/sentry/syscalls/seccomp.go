@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var seccompRows = []Row{
-	partial(317, "seccomp", sysSeccomp,
-		"SECCOMP_RET_LOG and SECCOMP_FILTER_FLAG_LOG log nothing; strict mode leaves rdtsc to the program",
-		PF("operation", Enum, seccompOperations), PF("flags", Flags, seccompFlags), PD("args", seccompArg)),
+func seccompRows() []Row {
+	return []Row{
+		partial(317, "seccomp", sysSeccomp,
+			"SECCOMP_RET_LOG and SECCOMP_FILTER_FLAG_LOG log nothing; strict mode leaves rdtsc to the program",
+			PF("operation", Enum, seccompOperations), PF("flags", Flags, seccompFlags), PD("args", seccompArg)),
+	}
 }
 
 var seccompOperations = &FlagSet{Names: []FlagName{

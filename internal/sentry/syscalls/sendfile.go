@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var sendfileRows = []Row{
-	full(40, "sendfile", sysSendfile, P("out_fd", FD), P("in_fd", FD), P("offset", InOutOff), P("count", Unsigned)),
-	full(326, "copy_file_range", sysCopyFileRange, P("fd_in", FD), P("off_in", InOutOff), P("fd_out", FD), P("off_out", InOutOff),
-		P("size", Unsigned), P("flags", Hex)),
+func sendfileRows() []Row {
+	return []Row{
+		full(40, "sendfile", sysSendfile, P("out_fd", FD), P("in_fd", FD), P("offset", InOutOff), P("count", Unsigned)),
+		full(326, "copy_file_range", sysCopyFileRange, P("fd_in", FD), P("off_in", InOutOff), P("fd_out", FD), P("off_out", InOutOff),
+			P("size", Unsigned), P("flags", Hex)),
+	}
 }
 
 // filePair is the two ends of a copy within the kernel.

@@ -10,19 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var signalRows = []Row{
-	full(unix.SYS_RT_SIGACTION, "rt_sigaction", sysRtSigaction,
-		P("signum", Signal), P("act", Sigaction), P("oldact", OutSigaction), P("sigsetsize", Unsigned)),
-	full(unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask", sysRtSigprocmask,
-		PF("how", Enum, maskHow), P("set", SigSet), P("oldset", OutSigSet), P("sigsetsize", Unsigned)),
-	full(unix.SYS_RT_SIGRETURN, "rt_sigreturn", sysRtSigreturn),
-	full(unix.SYS_RT_SIGPENDING, "rt_sigpending", sysRtSigpending, P("set", OutSigSet), P("sigsetsize", Unsigned)),
-	full(unix.SYS_RT_SIGTIMEDWAIT, "rt_sigtimedwait", sysRtSigtimedwait,
-		P("set", SigSet), P("info", OutSiginfo), P("timeout", Timespec), P("sigsetsize", Unsigned)),
-	full(unix.SYS_RT_SIGSUSPEND, "rt_sigsuspend", sysRtSigsuspend, P("mask", SigSet), P("sigsetsize", Unsigned)),
-	full(unix.SYS_PAUSE, "pause", sysPause),
-	full(unix.SYS_SIGALTSTACK, "sigaltstack", sysSigaltstack, P("ss", SigStack), P("old_ss", OutSigStack)),
-	full(unix.SYS_RESTART_SYSCALL, "restart_syscall", sysRestartSyscall),
+func signalRows() []Row {
+	return []Row{
+		full(unix.SYS_RT_SIGACTION, "rt_sigaction", sysRtSigaction,
+			P("signum", Signal), P("act", Sigaction), P("oldact", OutSigaction), P("sigsetsize", Unsigned)),
+		full(unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask", sysRtSigprocmask,
+			PF("how", Enum, maskHow), P("set", SigSet), P("oldset", OutSigSet), P("sigsetsize", Unsigned)),
+		full(unix.SYS_RT_SIGRETURN, "rt_sigreturn", sysRtSigreturn),
+		full(unix.SYS_RT_SIGPENDING, "rt_sigpending", sysRtSigpending, P("set", OutSigSet), P("sigsetsize", Unsigned)),
+		full(unix.SYS_RT_SIGTIMEDWAIT, "rt_sigtimedwait", sysRtSigtimedwait,
+			P("set", SigSet), P("info", OutSiginfo), P("timeout", Timespec), P("sigsetsize", Unsigned)),
+		full(unix.SYS_RT_SIGSUSPEND, "rt_sigsuspend", sysRtSigsuspend, P("mask", SigSet), P("sigsetsize", Unsigned)),
+		full(unix.SYS_PAUSE, "pause", sysPause),
+		full(unix.SYS_SIGALTSTACK, "sigaltstack", sysSigaltstack, P("ss", SigStack), P("old_ss", OutSigStack)),
+		full(unix.SYS_RESTART_SYSCALL, "restart_syscall", sysRestartSyscall),
+	}
 }
 
 const (

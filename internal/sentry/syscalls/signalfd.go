@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var signalfdRows = []Row{
-	partial(282, "signalfd", sysSignalfd, signalfdCaveat, P("fd", FD), P("mask", SigSet), P("sizemask", Unsigned)).returns(FD),
-	partial(289, "signalfd4", sysSignalfd4, signalfdCaveat, P("fd", FD), P("mask", SigSet), P("sizemask", Unsigned),
-		PF("flags", Flags, signalfdFlags)).returns(FD),
+func signalfdRows() []Row {
+	return []Row{
+		partial(282, "signalfd", sysSignalfd, signalfdCaveat, P("fd", FD), P("mask", SigSet), P("sizemask", Unsigned)).returns(FD),
+		partial(289, "signalfd4", sysSignalfd4, signalfdCaveat, P("fd", FD), P("mask", SigSet), P("sizemask", Unsigned),
+			PF("flags", Flags, signalfdFlags)).returns(FD),
+	}
 }
 
 const signalfdCaveat = "poll and epoll report the signals of the thread that made the file, also to a child that inherits it"

@@ -16,20 +16,22 @@ import (
 
 const onlyUnix = "AF_UNIX only; other families are EAFNOSUPPORT"
 
-var socketRows = []Row{
-	partial(41, "socket", sysSocket, onlyUnix,
-		PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec)).returns(FD),
-	partial(53, "socketpair", sysSocketpair, onlyUnix,
-		PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec), P("sv", OutFDPair)),
-	full(49, "bind", sysBind, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
-	full(50, "listen", sysListen, P("sockfd", FD), P("backlog", Dec)),
-	full(43, "accept", sysAccept, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)).returns(FD),
-	full(288, "accept4", sysAccept4, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt),
-		PF("flags", Flags, socketTypes)).returns(FD),
-	full(42, "connect", sysConnect, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
-	full(51, "getsockname", sysGetsockname, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)),
-	full(52, "getpeername", sysGetpeername, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)),
-	full(48, "shutdown", sysShutdown, P("sockfd", FD), PF("how", Enum, shutdownHow)),
+func socketRows() []Row {
+	return []Row{
+		partial(41, "socket", sysSocket, onlyUnix,
+			PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec)).returns(FD),
+		partial(53, "socketpair", sysSocketpair, onlyUnix,
+			PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec), P("sv", OutFDPair)),
+		full(49, "bind", sysBind, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
+		full(50, "listen", sysListen, P("sockfd", FD), P("backlog", Dec)),
+		full(43, "accept", sysAccept, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)).returns(FD),
+		full(288, "accept4", sysAccept4, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt),
+			PF("flags", Flags, socketTypes)).returns(FD),
+		full(42, "connect", sysConnect, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
+		full(51, "getsockname", sysGetsockname, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)),
+		full(52, "getpeername", sysGetpeername, P("sockfd", FD), P("addr", OutSockaddr), P("addrlen", InOutInt)),
+		full(48, "shutdown", sysShutdown, P("sockfd", FD), PF("how", Enum, shutdownHow)),
+	}
 }
 
 var (

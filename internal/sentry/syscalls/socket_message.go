@@ -11,16 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var socketMessageRows = []Row{
-	full(44, "sendto", sysSendto, P("sockfd", FD), P("buf", Buf), P("len", Unsigned), PF("flags", Flags, msgFlags),
-		P("dest_addr", Sockaddr), P("addrlen", Dec)),
-	full(45, "recvfrom", sysRecvfrom, P("sockfd", FD), P("buf", OutBuf), P("len", Unsigned), PF("flags", Flags, msgFlags),
-		P("src_addr", OutSockaddr), P("addrlen", InOutInt)),
-	partial(46, "sendmsg", sysSendmsg, msgCaveat, P("sockfd", FD), P("msg", Msghdr), PF("flags", Flags, msgFlags)),
-	partial(47, "recvmsg", sysRecvmsg, msgCaveat, P("sockfd", FD), P("msg", OutMsghdr), PF("flags", Flags, msgFlags)),
-	partial(307, "sendmmsg", sysSendmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Mmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags)),
-	partial(299, "recvmmsg", sysRecvmmsg, msgCaveat, P("sockfd", FD), P("msgvec", OutMmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags),
-		P("timeout", Timespec)),
+func socketMessageRows() []Row {
+	return []Row{
+		full(44, "sendto", sysSendto, P("sockfd", FD), P("buf", Buf), P("len", Unsigned), PF("flags", Flags, msgFlags),
+			P("dest_addr", Sockaddr), P("addrlen", Dec)),
+		full(45, "recvfrom", sysRecvfrom, P("sockfd", FD), P("buf", OutBuf), P("len", Unsigned), PF("flags", Flags, msgFlags),
+			P("src_addr", OutSockaddr), P("addrlen", InOutInt)),
+		partial(46, "sendmsg", sysSendmsg, msgCaveat, P("sockfd", FD), P("msg", Msghdr), PF("flags", Flags, msgFlags)),
+		partial(47, "recvmsg", sysRecvmsg, msgCaveat, P("sockfd", FD), P("msg", OutMsghdr), PF("flags", Flags, msgFlags)),
+		partial(307, "sendmmsg", sysSendmmsg, msgCaveat, P("sockfd", FD), P("msgvec", Mmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags)),
+		partial(299, "recvmmsg", sysRecvmmsg, msgCaveat, P("sockfd", FD), P("msgvec", OutMmsghdrs), P("vlen", Unsigned), PF("flags", Flags, msgFlags),
+			P("timeout", Timespec)),
+	}
 }
 
 const msgCaveat = "of control messages SCM_RIGHTS and SCM_CREDENTIALS; no out-of-band data"

@@ -6,11 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var socketOptionRows = []Row{
-	partial(54, "setsockopt", sysSetsockopt, "options that have no effect on a local socket are only remembered; SO_ATTACH_FILTER and its like are ENOPROTOOPT",
-		P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", Option), P("optlen", Dec)),
-	partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC, SO_PEERPIDFD and SO_MEMINFO are ENOPROTOOPT",
-		P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", OutOption), P("optlen", InOutInt)),
+func socketOptionRows() []Row {
+	return []Row{
+		partial(54, "setsockopt", sysSetsockopt, "options that have no effect on a local socket are only remembered; SO_ATTACH_FILTER and its like are ENOPROTOOPT",
+			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", Option), P("optlen", Dec)),
+		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC, SO_PEERPIDFD and SO_MEMINFO are ENOPROTOOPT",
+			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", OutOption), P("optlen", InOutInt)),
+	}
 }
 
 var (

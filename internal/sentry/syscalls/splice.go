@@ -9,13 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var spliceRows = []Row{
-	partial(275, "splice", sysSplice, "data is copied; of two readers of one pipe both may see what one splices",
-		P("fd_in", FD), P("off_in", InOutOff), P("fd_out", FD), P("off_out", InOutOff), P("size", Unsigned), PF("flags", Flags, spliceNames)),
-	partial(276, "tee", sysTee, "data is copied",
-		P("fd_in", FD), P("fd_out", FD), P("size", Unsigned), PF("flags", Flags, spliceNames)),
-	partial(278, "vmsplice", sysVmsplice, "data is copied, as writev and readv do",
-		P("fd", FD), P("iov", RangeVec), P("nr_segs", Unsigned), PF("flags", Flags, spliceNames)),
+func spliceRows() []Row {
+	return []Row{
+		partial(275, "splice", sysSplice, "data is copied; of two readers of one pipe both may see what one splices",
+			P("fd_in", FD), P("off_in", InOutOff), P("fd_out", FD), P("off_out", InOutOff), P("size", Unsigned), PF("flags", Flags, spliceNames)),
+		partial(276, "tee", sysTee, "data is copied",
+			P("fd_in", FD), P("fd_out", FD), P("size", Unsigned), PF("flags", Flags, spliceNames)),
+		partial(278, "vmsplice", sysVmsplice, "data is copied, as writev and readv do",
+			P("fd", FD), P("iov", RangeVec), P("nr_segs", Unsigned), PF("flags", Flags, spliceNames)),
+	}
 }
 
 var spliceNames = &FlagSet{Names: []FlagName{

@@ -10,17 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var statRows = []Row{
-	full(4, "stat", sysStat, P("path", PathStr), P("buf", OutStat)),
-	full(5, "fstat", sysFstat, P("fd", FD), P("buf", OutStat)),
-	full(6, "lstat", sysLstat, P("path", PathStr), P("buf", OutStat)),
-	full(21, "access", sysAccess, P("path", PathStr), PF("mode", Flags, accessNames)),
-	full(137, "statfs", sysStatfs, P("path", PathStr), P("buf", OutStatfs)),
-	full(138, "fstatfs", sysFstatfs, P("fd", FD), P("buf", OutStatfs)),
-	full(262, "newfstatat", sysNewfstatat, P("dirfd", DirFD), P("path", PathStr), P("buf", OutStat), PF("flags", Flags, atFlagNames)),
-	full(269, "faccessat", sysFaccessat, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames)),
-	full(332, "statx", sysStatx, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, atFlagNames), PF("mask", Flags, statxMasks), P("buf", OutStatx)),
-	full(439, "faccessat2", sysFaccessat2, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames), PF("flags", Flags, accessFlags)),
+func statRows() []Row {
+	return []Row{
+		full(4, "stat", sysStat, P("path", PathStr), P("buf", OutStat)),
+		full(5, "fstat", sysFstat, P("fd", FD), P("buf", OutStat)),
+		full(6, "lstat", sysLstat, P("path", PathStr), P("buf", OutStat)),
+		full(21, "access", sysAccess, P("path", PathStr), PF("mode", Flags, accessNames)),
+		full(137, "statfs", sysStatfs, P("path", PathStr), P("buf", OutStatfs)),
+		full(138, "fstatfs", sysFstatfs, P("fd", FD), P("buf", OutStatfs)),
+		full(262, "newfstatat", sysNewfstatat, P("dirfd", DirFD), P("path", PathStr), P("buf", OutStat), PF("flags", Flags, atFlagNames)),
+		full(269, "faccessat", sysFaccessat, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames)),
+		full(332, "statx", sysStatx, P("dirfd", DirFD), P("path", PathStr), PF("flags", Flags, atFlagNames), PF("mask", Flags, statxMasks), P("buf", OutStatx)),
+		full(439, "faccessat2", sysFaccessat2, P("dirfd", DirFD), P("path", PathStr), PF("mode", Flags, accessNames), PF("flags", Flags, accessFlags)),
+	}
 }
 
 var accessNames = &FlagSet{

@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var statmountRows = []Row{
-	partial(unix.SYS_STATMOUNT, "statmount", sysStatmount,
-		"mounts of the caller's own namespace only; options as a whole, not one by one",
-		P("req", MountIDReq), P("buf", OutStatmount), P("size", Unsigned), P("flags", Hex)),
-	partial(unix.SYS_LISTMOUNT, "listmount", sysListmount, "mounts of the caller's own namespace only",
-		P("req", MountIDReq), P("mnt_ids", OutMountIDs), P("nr", Unsigned), P("flags", Hex)),
+func statmountRows() []Row {
+	return []Row{
+		partial(unix.SYS_STATMOUNT, "statmount", sysStatmount,
+			"mounts of the caller's own namespace only; options as a whole, not one by one",
+			P("req", MountIDReq), P("buf", OutStatmount), P("size", Unsigned), P("flags", Hex)),
+		partial(unix.SYS_LISTMOUNT, "listmount", sysListmount, "mounts of the caller's own namespace only",
+			P("req", MountIDReq), P("mnt_ids", OutMountIDs), P("nr", Unsigned), P("flags", Hex)),
+	}
 }
 
 // mountIDReq is struct mnt_id_req.

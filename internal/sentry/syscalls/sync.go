@@ -9,18 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var syncRows = []Row{
-	full(74, "fsync", sysFsync, P("fd", FD)),
-	full(75, "fdatasync", sysFdatasync, P("fd", FD)),
-	partial(162, "sync", sysSync, "does nothing: what is in memory has no disk, and the host writes its files back itself"),
-	partial(187, "readahead", sysReadahead, "checks its arguments and leaves reading ahead to the host",
-		P("fd", FD), P("offset", Dec), P("count", Unsigned)),
-	partial(221, "fadvise64", sysFadvise64, "checks its arguments and takes no advice",
-		P("fd", FD), P("offset", Dec), P("len", Dec), PF("advice", Enum, fadviseNames)),
-	partial(277, "sync_file_range", sysSyncFileRange, "writes back the whole file's data",
-		P("fd", FD), P("offset", Dec), P("nbytes", Dec), PF("flags", Flags, syncRangeNames)),
-	full(285, "fallocate", sysFallocate, P("fd", FD), PF("mode", Flags, fallocateNames), P("offset", Dec), P("len", Dec)),
-	partial(306, "syncfs", sysSyncfs, "writes back the one file only", P("fd", FD)),
+func syncRows() []Row {
+	return []Row{
+		full(74, "fsync", sysFsync, P("fd", FD)),
+		full(75, "fdatasync", sysFdatasync, P("fd", FD)),
+		partial(162, "sync", sysSync, "does nothing: what is in memory has no disk, and the host writes its files back itself"),
+		partial(187, "readahead", sysReadahead, "checks its arguments and leaves reading ahead to the host",
+			P("fd", FD), P("offset", Dec), P("count", Unsigned)),
+		partial(221, "fadvise64", sysFadvise64, "checks its arguments and takes no advice",
+			P("fd", FD), P("offset", Dec), P("len", Dec), PF("advice", Enum, fadviseNames)),
+		partial(277, "sync_file_range", sysSyncFileRange, "writes back the whole file's data",
+			P("fd", FD), P("offset", Dec), P("nbytes", Dec), PF("flags", Flags, syncRangeNames)),
+		full(285, "fallocate", sysFallocate, P("fd", FD), PF("mode", Flags, fallocateNames), P("offset", Dec), P("len", Dec)),
+		partial(306, "syncfs", sysSyncfs, "writes back the one file only", P("fd", FD)),
+	}
 }
 
 var fadviseNames = &FlagSet{Names: []FlagName{

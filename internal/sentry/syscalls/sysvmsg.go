@@ -11,13 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var sysvmsgRows = []Row{
-	full(68, "msgget", sysMsgget, P("key", Hex), PF("msgflg", Flags, ipcFlags)),
-	full(69, "msgsnd", sysMsgsnd, P("msqid", Dec), P("msgp", MsgBuf), P("msgsz", Unsigned), PF("msgflg", Flags, msgFlagsIPC)),
-	partial(70, "msgrcv", sysMsgrcv, "MSG_COPY is ENOSYS, as without CONFIG_CHECKPOINT_RESTORE",
-		P("msqid", Dec), P("msgp", OutMsgBuf), P("msgsz", Unsigned), P("msgtyp", Dec), PF("msgflg", Flags, msgFlagsIPC)),
-	partial(71, "msgctl", sysMsgctl, "msg_qbytes above 16384 is EPERM for everybody",
-		P("msqid", Dec), PF("cmd", Enum, msgCommands), PD("buf", msgArg)),
+func sysvmsgRows() []Row {
+	return []Row{
+		full(68, "msgget", sysMsgget, P("key", Hex), PF("msgflg", Flags, ipcFlags)),
+		full(69, "msgsnd", sysMsgsnd, P("msqid", Dec), P("msgp", MsgBuf), P("msgsz", Unsigned), PF("msgflg", Flags, msgFlagsIPC)),
+		partial(70, "msgrcv", sysMsgrcv, "MSG_COPY is ENOSYS, as without CONFIG_CHECKPOINT_RESTORE",
+			P("msqid", Dec), P("msgp", OutMsgBuf), P("msgsz", Unsigned), P("msgtyp", Dec), PF("msgflg", Flags, msgFlagsIPC)),
+		partial(71, "msgctl", sysMsgctl, "msg_qbytes above 16384 is EPERM for everybody",
+			P("msqid", Dec), PF("cmd", Enum, msgCommands), PD("buf", msgArg)),
+	}
 }
 
 const (

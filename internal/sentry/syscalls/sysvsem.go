@@ -13,11 +13,13 @@ import (
 
 const semCaveat = "CLONE_SYSVSEM changes nothing: the threads of a process share what SEM_UNDO undoes, and others don't"
 
-var sysvsemRows = []Row{
-	full(64, "semget", sysSemget, P("key", Hex), P("nsems", Dec), PF("semflg", Flags, ipcFlags)),
-	partial(65, "semop", sysSemop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned)),
-	full(66, "semctl", sysSemctl, P("semid", Dec), P("semnum", Dec), PF("cmd", Enum, semCommands), PD("arg", semArg)),
-	partial(220, "semtimedop", sysSemtimedop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned), P("timeout", Timespec)),
+func sysvsemRows() []Row {
+	return []Row{
+		full(64, "semget", sysSemget, P("key", Hex), P("nsems", Dec), PF("semflg", Flags, ipcFlags)),
+		partial(65, "semop", sysSemop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned)),
+		full(66, "semctl", sysSemctl, P("semid", Dec), P("semnum", Dec), PF("cmd", Enum, semCommands), PD("arg", semArg)),
+		partial(220, "semtimedop", sysSemtimedop, semCaveat, P("semid", Dec), P("sops", SemOps), P("nsops", Unsigned), P("timeout", Timespec)),
+	}
 }
 
 const (

@@ -10,13 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var sysvshmRows = []Row{
-	partial(29, "shmget", sysShmget, "no huge pages are set aside (SHM_HUGETLB gives ENOMEM); without SHM_NORESERVE a segment counts in full among the sandbox's files in memory",
-		P("key", Hex), P("size", Unsigned), PF("shmflg", Flags, ipcFlags)),
-	full(30, "shmat", sysShmat, P("shmid", Dec), P("shmaddr", Addr), PF("shmflg", Flags, shmatFlags)),
-	partial(31, "shmctl", sysShmctl, "shm_nattch counts the parts of an attachment that mprotect(2) has split; SHM_LOCK locks nothing",
-		P("shmid", Dec), PF("cmd", Enum, shmCommands), PD("buf", shmArg)),
-	full(67, "shmdt", sysShmdt, P("shmaddr", Addr)),
+func sysvshmRows() []Row {
+	return []Row{
+		partial(29, "shmget", sysShmget, "no huge pages are set aside (SHM_HUGETLB gives ENOMEM); without SHM_NORESERVE a segment counts in full among the sandbox's files in memory",
+			P("key", Hex), P("size", Unsigned), PF("shmflg", Flags, ipcFlags)),
+		full(30, "shmat", sysShmat, P("shmid", Dec), P("shmaddr", Addr), PF("shmflg", Flags, shmatFlags)),
+		partial(31, "shmctl", sysShmctl, "shm_nattch counts the parts of an attachment that mprotect(2) has split; SHM_LOCK locks nothing",
+			P("shmid", Dec), PF("cmd", Enum, shmCommands), PD("buf", shmArg)),
+		full(67, "shmdt", sysShmdt, P("shmaddr", Addr)),
+	}
 }
 
 const (

@@ -9,11 +9,12 @@ import (
 // Several lists may share a group.
 type family struct {
 	group string
-	rows  []Row
+	rows  func() []Row
 }
 
 // families are the rows of all calls: one line per family file. The groups are
-// desc, file, ipc, memory, network, process, signal, system and time.
+// desc, file, ipc, memory, network, process, signal, system and time. Rows are made
+// when a kernel is: all other roles of the program start without them.
 var families = []family{
 	{"ipc", futexRows},
 	{"process", identityRows},
@@ -102,12 +103,14 @@ func New() *Table {
 	tb := new(Table)
 	names := make(map[string]bool)
 	for _, f := range families {
-		for i := range f.rows {
-			tb.add(&f.rows[i], f.group, names)
+		rows := f.rows()
+		for i := range rows {
+			tb.add(&rows[i], f.group, names)
 		}
 	}
-	for i := range missingRows {
-		if r := &missingRows[i]; tb.rows[r.Number] == nil {
+	missing := missingRows()
+	for i := range missing {
+		if r := &missing[i]; tb.rows[r.Number] == nil {
 			tb.add(r, groupOfMissing, names)
 		}
 	}

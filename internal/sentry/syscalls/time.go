@@ -10,18 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var timeRows = []Row{
-	full(35, "nanosleep", sysNanosleep, P("req", Timespec), P("rem", OutTimespec)),
-	full(96, "gettimeofday", sysGettimeofday, P("tv", OutTimeval), P("tz", OutTimezone)),
-	partial(164, "settimeofday", sysSettimeofday, "the clock is the host's, so it is always EPERM", P("tv", Timeval), P("tz", Timezone)),
-	partial(159, "adjtimex", sysAdjtimex, "reads; changes are EPERM", P("buf", InOutTimex)),
-	full(201, "time", sysTime, P("tloc", OutLong)),
-	partial(227, "clock_settime", sysClockSettime, "the clocks are the host's, so it is always EPERM", P("clockid", Clock), P("tp", Timespec)),
-	full(228, "clock_gettime", sysClockGettime, P("clockid", Clock), P("tp", OutTimespec)),
-	full(229, "clock_getres", sysClockGetres, P("clockid", Clock), P("res", OutTimespec)),
-	partial(230, "clock_nanosleep", sysClockNanosleep, "a sleep on CLOCK_REALTIME does not notice when the host's clock is set; another process's CPU clock is EINVAL",
-		P("clockid", Clock), PF("flags", Flags, timerFlags), P("request", Timespec), P("remain", OutTimespec)),
-	partial(305, "clock_adjtime", sysClockAdjtime, "reads CLOCK_REALTIME; changes are EPERM", P("clockid", Clock), P("buf", InOutTimex)),
+func timeRows() []Row {
+	return []Row{
+		full(35, "nanosleep", sysNanosleep, P("req", Timespec), P("rem", OutTimespec)),
+		full(96, "gettimeofday", sysGettimeofday, P("tv", OutTimeval), P("tz", OutTimezone)),
+		partial(164, "settimeofday", sysSettimeofday, "the clock is the host's, so it is always EPERM", P("tv", Timeval), P("tz", Timezone)),
+		partial(159, "adjtimex", sysAdjtimex, "reads; changes are EPERM", P("buf", InOutTimex)),
+		full(201, "time", sysTime, P("tloc", OutLong)),
+		partial(227, "clock_settime", sysClockSettime, "the clocks are the host's, so it is always EPERM", P("clockid", Clock), P("tp", Timespec)),
+		full(228, "clock_gettime", sysClockGettime, P("clockid", Clock), P("tp", OutTimespec)),
+		full(229, "clock_getres", sysClockGetres, P("clockid", Clock), P("res", OutTimespec)),
+		partial(230, "clock_nanosleep", sysClockNanosleep, "a sleep on CLOCK_REALTIME does not notice when the host's clock is set; another process's CPU clock is EINVAL",
+			P("clockid", Clock), PF("flags", Flags, timerFlags), P("request", Timespec), P("remain", OutTimespec)),
+		partial(305, "clock_adjtime", sysClockAdjtime, "reads CLOCK_REALTIME; changes are EPERM", P("clockid", Clock), P("buf", InOutTimex)),
+	}
 }
 
 var timerFlags = &FlagSet{Names: []FlagName{{unix.TIMER_ABSTIME, "TIMER_ABSTIME"}}}

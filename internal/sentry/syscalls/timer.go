@@ -8,16 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var timerRows = []Row{
-	full(36, "getitimer", sysGetitimer, PF("which", Enum, itimerNames), P("value", OutItimerval)),
-	full(37, "alarm", sysAlarm, P("seconds", Unsigned)),
-	full(38, "setitimer", sysSetitimer, PF("which", Enum, itimerNames), P("new_value", Itimerval), P("old_value", OutItimerval)),
-	partial(222, "timer_create", sysTimerCreate, "another process's CPU clock is EINVAL; the alarm clocks don't wake a host that sleeps",
-		P("clockid", Clock), P("sevp", Sigevent), P("timerid", OutInt)),
-	full(223, "timer_settime", sysTimerSettime, P("timerid", Dec), PF("flags", Flags, timerFlags), P("new_value", Itimerspec), P("old_value", OutItimerspec)),
-	full(224, "timer_gettime", sysTimerGettime, P("timerid", Dec), P("value", OutItimerspec)),
-	full(225, "timer_getoverrun", sysTimerGetoverrun, P("timerid", Dec)),
-	full(226, "timer_delete", sysTimerDelete, P("timerid", Dec)),
+func timerRows() []Row {
+	return []Row{
+		full(36, "getitimer", sysGetitimer, PF("which", Enum, itimerNames), P("value", OutItimerval)),
+		full(37, "alarm", sysAlarm, P("seconds", Unsigned)),
+		full(38, "setitimer", sysSetitimer, PF("which", Enum, itimerNames), P("new_value", Itimerval), P("old_value", OutItimerval)),
+		partial(222, "timer_create", sysTimerCreate, "another process's CPU clock is EINVAL; the alarm clocks don't wake a host that sleeps",
+			P("clockid", Clock), P("sevp", Sigevent), P("timerid", OutInt)),
+		full(223, "timer_settime", sysTimerSettime, P("timerid", Dec), PF("flags", Flags, timerFlags), P("new_value", Itimerspec), P("old_value", OutItimerspec)),
+		full(224, "timer_gettime", sysTimerGettime, P("timerid", Dec), P("value", OutItimerspec)),
+		full(225, "timer_getoverrun", sysTimerGetoverrun, P("timerid", Dec)),
+		full(226, "timer_delete", sysTimerDelete, P("timerid", Dec)),
+	}
 }
 
 var itimerNames = &FlagSet{Names: []FlagName{

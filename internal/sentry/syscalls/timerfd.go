@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var timerfdRows = []Row{
-	full(283, "timerfd_create", sysTimerfdCreate, P("clockid", Clock), PF("flags", Flags, timerfdFlags)).returns(FD),
-	partial(286, "timerfd_settime", sysTimerfdSettime,
-		"TFD_TIMER_CANCEL_ON_SET has no effect, since nobody inside can set the clock",
-		P("fd", FD), PF("flags", Flags, timerfdSetFlags), P("new_value", Itimerspec), P("old_value", OutItimerspec)),
-	full(287, "timerfd_gettime", sysTimerfdGettime, P("fd", FD), P("curr_value", OutItimerspec)),
+func timerfdRows() []Row {
+	return []Row{
+		full(283, "timerfd_create", sysTimerfdCreate, P("clockid", Clock), PF("flags", Flags, timerfdFlags)).returns(FD),
+		partial(286, "timerfd_settime", sysTimerfdSettime,
+			"TFD_TIMER_CANCEL_ON_SET has no effect, since nobody inside can set the clock",
+			P("fd", FD), PF("flags", Flags, timerfdSetFlags), P("new_value", Itimerspec), P("old_value", OutItimerspec)),
+		full(287, "timerfd_gettime", sysTimerfdGettime, P("fd", FD), P("curr_value", OutItimerspec)),
+	}
 }
 
 var (

@@ -6,11 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var waitRows = []Row{
-	full(unix.SYS_WAIT4, "wait4", sysWait4,
-		P("pid", Dec), P("wstatus", OutWaitStatus), PF("options", Flags, waitFlags), P("rusage", OutWaitRusage)),
-	full(unix.SYS_WAITID, "waitid", sysWaitid,
-		PF("idtype", Enum, waitTypes), P("id", Dec), P("infop", OutSiginfo), PF("options", Flags, waitFlags), P("rusage", OutRusage)),
+func waitRows() []Row {
+	return []Row{
+		full(unix.SYS_WAIT4, "wait4", sysWait4,
+			P("pid", Dec), P("wstatus", OutWaitStatus), PF("options", Flags, waitFlags), P("rusage", OutWaitRusage)),
+		full(unix.SYS_WAITID, "waitid", sysWaitid,
+			PF("idtype", Enum, waitTypes), P("id", Dec), P("infop", OutSiginfo), PF("options", Flags, waitFlags), P("rusage", OutRusage)),
+	}
 }
 
 var waitFlags = &FlagSet{Names: []FlagName{

@@ -7,19 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var xattrRows = []Row{
-	full(188, "setxattr", sysSetxattr, P("path", PathStr), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
-	full(189, "lsetxattr", sysLsetxattr, P("path", PathStr), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
-	full(190, "fsetxattr", sysFsetxattr, P("fd", FD), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
-	full(191, "getxattr", sysGetxattr, P("path", PathStr), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
-	full(192, "lgetxattr", sysLgetxattr, P("path", PathStr), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
-	full(193, "fgetxattr", sysFgetxattr, P("fd", FD), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
-	full(194, "listxattr", sysListxattr, P("path", PathStr), P("list", OutBuf), P("size", Unsigned)),
-	full(195, "llistxattr", sysLlistxattr, P("path", PathStr), P("list", OutBuf), P("size", Unsigned)),
-	full(196, "flistxattr", sysFlistxattr, P("fd", FD), P("list", OutBuf), P("size", Unsigned)),
-	full(197, "removexattr", sysRemovexattr, P("path", PathStr), P("name", Str)),
-	full(198, "lremovexattr", sysLremovexattr, P("path", PathStr), P("name", Str)),
-	full(199, "fremovexattr", sysFremovexattr, P("fd", FD), P("name", Str)),
+func xattrRows() []Row {
+	return []Row{
+		full(188, "setxattr", sysSetxattr, P("path", PathStr), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
+		full(189, "lsetxattr", sysLsetxattr, P("path", PathStr), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
+		full(190, "fsetxattr", sysFsetxattr, P("fd", FD), P("name", Str), P("value", Buf), P("size", Unsigned), PF("flags", Flags, xattrFlags)),
+		full(191, "getxattr", sysGetxattr, P("path", PathStr), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
+		full(192, "lgetxattr", sysLgetxattr, P("path", PathStr), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
+		full(193, "fgetxattr", sysFgetxattr, P("fd", FD), P("name", Str), P("value", OutBuf), P("size", Unsigned)),
+		full(194, "listxattr", sysListxattr, P("path", PathStr), P("list", OutBuf), P("size", Unsigned)),
+		full(195, "llistxattr", sysLlistxattr, P("path", PathStr), P("list", OutBuf), P("size", Unsigned)),
+		full(196, "flistxattr", sysFlistxattr, P("fd", FD), P("list", OutBuf), P("size", Unsigned)),
+		full(197, "removexattr", sysRemovexattr, P("path", PathStr), P("name", Str)),
+		full(198, "lremovexattr", sysLremovexattr, P("path", PathStr), P("name", Str)),
+		full(199, "fremovexattr", sysFremovexattr, P("fd", FD), P("name", Str)),
+	}
 }
 
 var xattrFlags = &FlagSet{Names: []FlagName{{unix.XATTR_CREATE, "XATTR_CREATE"}, {unix.XATTR_REPLACE, "XATTR_REPLACE"}}}

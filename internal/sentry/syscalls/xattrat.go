@@ -10,15 +10,17 @@ import (
 
 // The calls of Linux 6.13 that take a directory and flags. What they do is what
 // those of xattr.go do.
-var xattrAtRows = []Row{
-	full(463, "setxattrat", sysSetxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
-		P("name", Str), P("args", XattrArgs), P("size", Unsigned)),
-	full(464, "getxattrat", sysGetxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
-		P("name", Str), P("args", XattrArgs), P("size", Unsigned)),
-	full(465, "listxattrat", sysListxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
-		P("list", OutBuf), P("size", Unsigned)),
-	full(466, "removexattrat", sysRemovexattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
-		P("name", Str)),
+func xattrAtRows() []Row {
+	return []Row{
+		full(463, "setxattrat", sysSetxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
+			P("name", Str), P("args", XattrArgs), P("size", Unsigned)),
+		full(464, "getxattrat", sysGetxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
+			P("name", Str), P("args", XattrArgs), P("size", Unsigned)),
+		full(465, "listxattrat", sysListxattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
+			P("list", OutBuf), P("size", Unsigned)),
+		full(466, "removexattrat", sysRemovexattrat, P("dirfd", DirFD), P("path", PathStr), PF("at_flags", Flags, atFlagNames),
+			P("name", Str)),
+	}
 }
 
 // xattrArgs is struct xattr_args.
