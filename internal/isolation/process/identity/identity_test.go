@@ -1,10 +1,12 @@
 package identity
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -37,6 +39,8 @@ func TestMain(m *testing.M) {
 		}
 	case "show":
 		show()
+	case "squat":
+		squat()
 	}
 }
 
@@ -399,6 +403,56 @@ func TestKeyringOfTheCallerIsKept(t *testing.T) {
 	if s.Keyring != own {
 		t.Errorf("the session keyring is %q, the caller's %q", s.Keyring, own)
 	}
+}
+
+// TestKeyringOfAStranger: names of keyrings are everybody's, and a keyring that
+// another user has given the container's name is not taken for it.
+func TestKeyringOfAStranger(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become others")
+	}
+	id := fmt.Sprintf("squatted-%d", os.Getpid())
+	cmd := exec.Command("/proc/self/exe", id)
+	cmd.Env = append(os.Environ(), role+"=squat")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	if said, _ := bufio.NewReader(out).ReadString('\n'); said != "there\n" {
+		t.Skipf("another user can't make a keyring: %q", said)
+	}
+	s, err := run(t, &task{Settings: Settings{ID: id}, Steps: all}, 0)
+	if err == nil {
+		t.Fatalf("the container has the keyring %q", s.Keyring)
+	}
+	if !strings.Contains(err.Error(), "user 65534") {
+		t.Error(err)
+	}
+}
+
+// squat makes a keyring with a container's name that all may search, and keeps it
+// until standard input ends.
+func squat() {
+	id, err := unix.KeyctlJoinSessionKeyring("_ses." + os.Args[1])
+	if err == nil {
+		err = unix.KeyctlSetperm(id, 0x3f3f3f3f)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("there")
+	io.Copy(io.Discard, os.Stdin)
 }
 
 func TestAffinity(t *testing.T) {

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,9 +49,14 @@ func (s *Settings) Keyring() error {
 	if slices.ContainsFunc(s.linux().Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
 		right = otherSearch
 	}
-	rights, err := keyRights(id)
+	owner, rights, err := describeKey(id)
 	if err != nil {
 		return fail(err)
+	}
+	// Names are the same for all users of a user namespace, and Linux joins a
+	// keyring that there is: somebody may have made one to see the container's keys.
+	if owner != os.Geteuid() {
+		return fail(fmt.Errorf("user %d has made one named _ses.%s: choose another ID for the container", owner, s.ID))
 	}
 	if err := unix.KeyctlSetperm(id, rights|right); err != nil {
 		return fail(fmt.Errorf("letting the container search it: %w", err))
@@ -58,19 +64,21 @@ func (s *Settings) Keyring() error {
 	return nil
 }
 
-// keyRights are the rights over a key: keyctl_describe(3).
-func keyRights(id int) (uint32, error) {
+// describeKey returns the user who owns a key, and the rights over it:
+// keyctl_describe(3).
+func describeKey(id int) (owner int, rights uint32, err error) {
 	text, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, id)
 	if err != nil {
-		return 0, fmt.Errorf("describing key %d: %w", id, err)
+		return 0, 0, fmt.Errorf("describing key %d: %w", id, err)
 	}
 	fields := strings.Split(text, ";")
 	if len(fields) < 5 {
-		return 0, fmt.Errorf("the kernel describes key %d as %q", id, text)
+		return 0, 0, fmt.Errorf("the kernel describes key %d as %q", id, text)
 	}
-	rights, err := strconv.ParseUint(fields[3], 16, 32)
-	if err != nil {
-		return 0, fmt.Errorf("the kernel describes key %d as %q: %w", id, text, err)
+	owner, err = strconv.Atoi(fields[1])
+	r, rerr := strconv.ParseUint(fields[3], 16, 32)
+	if err = errors.Join(err, rerr); err != nil {
+		return 0, 0, fmt.Errorf("the kernel describes key %d as %q: %w", id, text, err)
 	}
-	return uint32(rights), nil
+	return owner, uint32(r), nil
 }
