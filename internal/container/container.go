@@ -64,6 +64,7 @@ type Container struct {
 	dir   string
 	store *Store
 	spec  *specs.Spec
+	brief *summary
 	// lock is the container's directory while it is locked.
 	lock *os.File
 	// saved is the record as this process has written it.
@@ -111,6 +112,20 @@ func (s *Store) acquire(id string, how lockKind) (*Container, error) {
 	return c, nil
 }
 
+// acquireState is acquire, and tells the state that the container is in.
+func (s *Store) acquireState(id string, how lockKind) (*Container, Status, error) {
+	c, err := s.acquire(id, how)
+	if err != nil {
+		return nil, "", err
+	}
+	status, err := c.Status()
+	if err != nil {
+		c.release()
+		return nil, "", err
+	}
+	return c, status, nil
+}
+
 func (c *Container) release() {
 	if c.lock != nil {
 		c.lock.Close()
@@ -143,10 +158,44 @@ func (c *Container) Spec() (*specs.Spec, error) {
 		spec, err = oci.Decode(data, c.Bundle)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("container %s: the configuration that it was made with: %w; 'coffer delete --force %s' removes the container", c.ID, err, c.ID)
+		return nil, c.damaged(err)
 	}
 	c.spec = spec
 	return spec, nil
+}
+
+// summary is what most commands need of a configuration. To decode all of it is
+// half of the work of a command that does little else.
+type summary struct {
+	Root        *specs.Root       `json:"root"`
+	Hooks       *specs.Hooks      `json:"hooks"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// summarize returns the summary of the configuration with which the container was
+// made. The root's path is as it was given.
+func (c *Container) summarize() (*summary, error) {
+	if c.brief != nil {
+		return c.brief, nil
+	}
+	if c.spec != nil {
+		return &summary{c.spec.Root, c.spec.Hooks, c.spec.Annotations}, nil
+	}
+	data, err := os.ReadFile(filepath.Join(c.dir, oci.ConfigFile))
+	s := new(summary)
+	if err == nil {
+		err = oci.DecodeJSON(data, s, oci.ConfigFile)
+	}
+	if err != nil {
+		return nil, c.damaged(err)
+	}
+	c.brief = s
+	return s, nil
+}
+
+// damaged says that the configuration cannot be read.
+func (c *Container) damaged(err error) error {
+	return fmt.Errorf("container %s: the configuration that it was made with: %w; 'coffer delete --force %s' removes the container", c.ID, err, c.ID)
 }
 
 // cgroup returns the container's cgroup as it is on record.
@@ -164,7 +213,7 @@ func (c *Container) behind() (isolation.Wall, *isolation.Container, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("container %s: %w", c.ID, err)
 	}
-	spec, err := c.Spec()
+	brief, err := c.summarize()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -173,15 +222,15 @@ func (c *Container) behind() (isolation.Wall, *isolation.Container, error) {
 		return nil, nil, err
 	}
 	return wall, &isolation.Container{
-		ID: c.ID, Bundle: c.Bundle, Spec: spec, StateDir: c.dir, Init: c.Init, Cgroup: g, State: c.ociState,
+		ID: c.ID, Bundle: c.Bundle, Spec: c.Spec, Hooks: brief.Hooks, StateDir: c.dir, Init: c.Init, Cgroup: g, State: c.ociState,
 	}, nil
 }
 
 // ociState is the state that hooks are given.
 func (c *Container) ociState(status specs.ContainerState, pid int) *specs.State {
 	state := &specs.State{Version: specs.Version, ID: c.ID, Status: status, Pid: pid, Bundle: c.Bundle}
-	if c.spec != nil {
-		state.Annotations = c.spec.Annotations
+	if brief, err := c.summarize(); err == nil {
+		state.Annotations = brief.Annotations
 	}
 	return state
 }

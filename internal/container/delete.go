@@ -30,7 +30,7 @@ func (s *Store) Delete(id string, force bool) error {
 		return err
 	}
 	defer c.release()
-	if _, err := c.Spec(); err != nil && force {
+	if _, err := c.summarize(); err != nil && force {
 		c.release()
 		return s.deleteBroken(id, err)
 	}
@@ -66,7 +66,7 @@ func (c *Container) destroy(hooks bool) error {
 		return fmt.Errorf("container %s: %w", c.ID, err)
 	}
 	if hooks {
-		stopped := oci.StageHooks(it.Spec.Hooks, oci.Poststop)
+		stopped := oci.StageHooks(it.Hooks, oci.Poststop)
 		warn(oci.RunEveryHook(stopped, c.ociState(specs.StateStopped, 0), oci.Poststop))
 	}
 	return c.remove()
@@ -124,7 +124,7 @@ func (s *Store) deleteBroken(id string, broken error) error {
 			group = nil
 		}
 	}
-	it := &isolation.Container{ID: id, Bundle: c.Bundle, Spec: c.spec, StateDir: dir, Init: c.Init, Cgroup: group, State: c.ociState}
+	it := &isolation.Container{ID: id, Bundle: c.Bundle, Spec: isolation.Known(c.spec), Hooks: c.spec.Hooks, StateDir: dir, Init: c.Init, Cgroup: group, State: c.ociState}
 	for _, level := range isolation.Levels {
 		if wall, err := s.walls(level); err == nil {
 			if err := wall.Destroy(it); err != nil {

@@ -11,15 +11,11 @@ import (
 // Start lets the program of a created container run. Hooks of poststart that
 // fail are logged.
 func (s *Store) Start(id string) error {
-	c, err := s.acquire(id, lockChange)
+	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	status, err := c.Status()
-	if err != nil {
-		return err
-	}
 	switch status {
 	case specs.StateCreated:
 	case specs.StateStopped:
@@ -39,7 +35,7 @@ func (s *Store) Start(id string) error {
 		return err
 	}
 	c.release()
-	hooks := oci.StageHooks(it.Spec.Hooks, oci.Poststart)
+	hooks := oci.StageHooks(it.Hooks, oci.Poststart)
 	warn(oci.RunEveryHook(hooks, c.ociState(specs.StateRunning, c.Init.PID), oci.Poststart))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coffer/internal/isolation"
+	"coffer/internal/oci"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -53,19 +54,19 @@ func (c *Container) State() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := c.Spec()
+	brief, err := c.summarize()
 	if errors.Is(err, fs.ErrNotExist) && status == specs.StateStopped {
-		spec, err = &specs.Spec{}, nil // its removal was broken off
+		brief, err = new(summary), nil // its removal was broken off
 	}
 	if err != nil {
 		return nil, err
 	}
 	state := &State{
 		Version: specs.Version, ID: c.ID, Status: status, Bundle: c.Bundle, Created: c.Created,
-		Annotations: spec.Annotations, Owner: c.owner(), Isolation: c.Isolation,
+		Annotations: brief.Annotations, Owner: c.owner(), Isolation: c.Isolation,
 	}
-	if spec.Root != nil {
-		state.Rootfs = spec.Root.Path
+	if brief.Root != nil {
+		state.Rootfs = oci.InBundle(c.Bundle, brief.Root.Path)
 	}
 	if status != specs.StateStopped {
 		state.PID = c.Init.PID

@@ -110,13 +110,22 @@ type Streams struct {
 
 // Container is a container that a Wall made, perhaps in another process.
 type Container struct {
-	ID       string
-	Bundle   string
-	Spec     *specs.Spec
+	ID     string
+	Bundle string
+	// Spec decodes the configuration that the container was made with, which
+	// takes longer than much of what is asked of a wall.
+	Spec func() (*specs.Spec, error)
+	// Hooks are those of the configuration; nil if there are none.
+	Hooks    *specs.Hooks
 	StateDir string
 	Init     PID
 	Cgroup   *hostcgroup.Cgroup
 	State    func(status specs.ContainerState, pid int) *specs.State
+}
+
+// Known is the Spec of a Container for whom it is decoded already.
+func Known(s *specs.Spec) func() (*specs.Spec, error) {
+	return func() (*specs.Spec, error) { return s, nil }
 }
 
 // Exec is another program to run in a container.

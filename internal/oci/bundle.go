@@ -100,17 +100,26 @@ func Decode(data []byte, bundle string) (*specs.Spec, error) {
 	return complete(spec, bundle)
 }
 
+// InBundle returns a path of a configuration, which is the bundle's unless it is
+// absolute.
+func InBundle(bundle, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(bundle, path)
+}
+
 // complete checks a spec's version and makes its paths on the host absolute.
 func complete(spec *specs.Spec, bundle string) (*specs.Spec, error) {
 	if err := checkVersion(spec.Version); err != nil {
 		return nil, err
 	}
-	if r := spec.Root; r != nil && r.Path != "" && !filepath.IsAbs(r.Path) {
-		r.Path = filepath.Join(bundle, r.Path)
+	if spec.Root != nil {
+		spec.Root.Path = InBundle(bundle, spec.Root.Path)
 	}
 	for i := range spec.Mounts {
-		if m := &spec.Mounts[i]; isBind(m) && m.Source != "" && !filepath.IsAbs(m.Source) {
-			m.Source = filepath.Join(bundle, m.Source)
+		if m := &spec.Mounts[i]; isBind(m) {
+			m.Source = InBundle(bundle, m.Source)
 		}
 	}
 	return spec, nil

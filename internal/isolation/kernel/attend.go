@@ -27,7 +27,11 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (isolation.PID, erro
 	defer conn.Close()
 	var d donation
 	defer d.close()
-	p, err := translateProcess(e.Process, c.Spec.Linux)
+	spec, err := c.Spec()
+	if err != nil {
+		return isolation.PID{}, err
+	}
+	p, err := translateProcess(e.Process, spec.Linux)
 	if err != nil {
 		return isolation.PID{}, err
 	}

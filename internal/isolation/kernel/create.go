@@ -87,7 +87,7 @@ func (m *making) run() (err error) {
 
 // undo ends what was made.
 func (m *making) undo() {
-	c := &isolation.Container{ID: m.r.ID, Spec: m.r.Spec, StateDir: m.r.StateDir, Init: m.record.Init, Cgroup: m.r.Cgroup}
+	c := &isolation.Container{ID: m.r.ID, Spec: isolation.Known(m.r.Spec), Hooks: m.r.Spec.Hooks, StateDir: m.r.StateDir, Init: m.record.Init, Cgroup: m.r.Cgroup}
 	// What it fails at the caller's Destroy meets again, and reports.
 	_ = wall{}.Destroy(c)
 }

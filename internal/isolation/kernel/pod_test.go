@@ -133,7 +133,7 @@ func (p *pod) createWith(id string, s *specs.Spec, streams isolation.Streams) (*
 		p.t.Fatal(err)
 	}
 	s.Root.Path = p.fs
-	b := &box{pod: p, Container: &isolation.Container{ID: id, Bundle: dir, Spec: s, StateDir: dir}}
+	b := &box{pod: p, Container: &isolation.Container{ID: id, Bundle: dir, Spec: isolation.Known(s), Hooks: s.Hooks, StateDir: dir}}
 	pid, err := New().Create(&isolation.Request{ID: id, Bundle: dir, Spec: s, StateDir: dir, Streams: streams, Intercept: p.intercept})
 	if err != nil {
 		return b, err

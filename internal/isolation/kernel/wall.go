@@ -23,7 +23,7 @@ func New() isolation.Wall { return wall{} }
 // Start implements isolation.Wall.
 func (wall) Start(c *isolation.Container) error {
 	patience := answerPatience
-	if c.Spec.Hooks != nil && len(c.Spec.Hooks.StartContainer) > 0 {
+	if c.Hooks != nil && len(c.Hooks.StartContainer) > 0 {
 		patience = 0 // they have time limits of their own
 	}
 	_, err := ask(c, &boot.Request{Op: boot.OpStart}, patience)

@@ -42,7 +42,7 @@ func (c *command) run() error {
 		return err
 	}
 	streams := isolation.Streams{Stdio: [3]*os.File{null, null, null}}
-	it := &isolation.Container{ID: filepath.Base(c.Dir), Spec: c.Spec, StateDir: c.Dir}
+	it := &isolation.Container{ID: filepath.Base(c.Dir), Spec: isolation.Known(c.Spec), StateDir: c.Dir}
 	if c.Exec {
 		_, err := New().Exec(it, &isolation.Exec{Process: c.Spec.Process, Streams: streams})
 		return err
@@ -140,7 +140,7 @@ func (p *pod) directory(id string) string {
 // gone destroys what a killed command left, and checks that all is gone.
 func (p *pod) gone(dir string, s *specs.Spec) {
 	p.t.Helper()
-	p.goneOf(&isolation.Container{ID: filepath.Base(dir), Spec: s, StateDir: dir})
+	p.goneOf(&isolation.Container{ID: filepath.Base(dir), Spec: isolation.Known(s), StateDir: dir})
 }
 
 func (p *pod) goneOf(c *isolation.Container) {

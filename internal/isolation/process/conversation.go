@@ -19,7 +19,7 @@ type conversation struct {
 	channel
 	pid    int
 	id     string
-	spec   *specs.Spec
+	spec   func() (*specs.Spec, error)
 	state  func(specs.ContainerState, int) *specs.State
 	status specs.ContainerState
 	// warnings counts those that were logged.
@@ -109,10 +109,14 @@ type outsider interface {
 // sendListener hands the listener of a seccomp filter to the agent that the
 // profile names, and lets init go on.
 func (t *conversation) sendListener(files []*os.File) error {
-	p := t.spec.Linux.Seccomp
-	if len(files) != 1 || p == nil {
+	spec, err := t.spec()
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 || spec.Linux == nil || spec.Linux.Seccomp == nil {
 		return errors.New("linux.seccomp: init has not sent the filter's listener")
 	}
+	p := spec.Linux.Seccomp
 	state := &specs.ContainerProcessState{
 		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: t.pid, Metadata: p.ListenerMetadata,
 	}

@@ -92,7 +92,7 @@ func killAt(t *testing.T, spec *specs.Spec, strace, self, inject, trace string) 
 		t.Fatal(err)
 	}
 
-	c := &isolation.Container{ID: "test", Bundle: dir, Spec: spec, StateDir: dir}
+	c := &isolation.Container{ID: "test", Bundle: dir, Spec: isolation.Known(spec), StateDir: dir}
 	if b, err := os.ReadFile(filepath.Join(dir, "pid")); err == nil {
 		created = true
 		pid, _ := strconv.Atoi(string(b))

@@ -86,7 +86,7 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 		return pid, err
 	}
 	defer talk.close()
-	talk.id, talk.spec, talk.state, talk.status = r.ID, r.Spec, r.State, specs.StateCreating
+	talk.id, talk.spec, talk.state, talk.status = r.ID, isolation.Known(r.Spec), r.State, specs.StateCreating
 	if pid, err = isolation.FindPID(talk.pid); err == nil {
 		err = createTalk{talk, r, pid}.run()
 	}
@@ -130,11 +130,11 @@ func (t createTalk) do(r report, files []*os.File) error {
 		}
 		return t.answer(word{State: t.state(specs.StateCreating, t.pid)})
 	case sayReady:
-		return t.ready(t.request.ConsoleSocket, settings(t.id, t.spec, false), files)
+		return t.ready(t.request.ConsoleSocket, settings(t.id, t.request.Spec, false), files)
 	case sayFiltered:
 		return t.sendListener(files)
 	case sayCreated:
-		if limit := tightPids(t.spec, t.request.Cgroup); limit != nil {
+		if limit := tightPids(t.request.Spec, t.request.Cgroup); limit != nil {
 			if err := setPids(t.request.Cgroup, *limit); err != nil {
 				return err
 			}
@@ -147,7 +147,7 @@ func (t createTalk) do(r report, files []*os.File) error {
 // provide gives the container what only the caller can: the host's network
 // devices, and sources of mounts.
 func (t createTalk) provide() error {
-	if devices := t.spec.Linux.NetDevices; len(devices) > 0 {
+	if devices := t.request.Spec.Linux.NetDevices; len(devices) > 0 {
 		netns, err := os.Open("/proc/" + strconv.Itoa(t.pid) + "/ns/net")
 		if err != nil {
 			return fmt.Errorf("linux.netDevices: opening the container's network namespace: %w", err)
@@ -159,14 +159,14 @@ func (t createTalk) provide() error {
 		}
 	}
 	var userns *os.File
-	if hasNamespace(t.spec, specs.UserNamespace) {
+	if hasNamespace(t.request.Spec, specs.UserNamespace) {
 		var err error
 		if userns, err = os.Open("/proc/" + strconv.Itoa(t.pid) + "/ns/user"); err != nil {
 			return fmt.Errorf("opening the container's user namespace: %w", err)
 		}
 		defer userns.Close()
 	}
-	sources, err := rootfs.OpenSources(t.spec, t.request.Bundle, userns)
+	sources, err := rootfs.OpenSources(t.request.Spec, t.request.Bundle, userns)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,12 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 	runtime.LockOSThread() // as in Create
 	defer runtime.UnlockOSThread()
 
-	spec := execSpec(c.Spec, e.Process)
-	program, err := compile(c.Spec)
+	container, err := c.Spec()
+	if err != nil {
+		return pid, err
+	}
+	spec := execSpec(container, e.Process)
+	program, err := compile(container)
 	if err != nil {
 		return pid, err
 	}
@@ -28,7 +32,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 	}
 	defer closeAll([]*os.File{target, root})
 	l := launch{
-		todo:      instructions{Exec: true, ID: c.ID, Spec: spec, Filter: newFilter(program), Rootless: oneGroup(c.Spec)},
+		todo:      instructions{Exec: true, ID: c.ID, Spec: spec, Filter: newFilter(program), Rootless: oneGroup(container)},
 		streams:   &e.Streams,
 		terminal:  e.Process.Terminal,
 		cgroup:    c.Cgroup,

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/isolation"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +33,7 @@ func FuzzListen(f *testing.F) {
 			t.Fatal(err)
 		}
 		theirs.close()
-		talk := &conversation{channel: ours, spec: &specs.Spec{Linux: &specs.Linux{}}}
+		talk := &conversation{channel: ours, spec: isolation.Known(&specs.Spec{Linux: &specs.Linux{}})}
 		r, files, err := talk.listen()
 		if len(files) > 0 {
 			t.Errorf("%d files come from nowhere", len(files))

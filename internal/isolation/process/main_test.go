@@ -175,7 +175,7 @@ func prepare(t testing.TB, spec *specs.Spec) *container {
 		Streams: isolation.Streams{Stdio: [3]*os.File{stdin, c.out.write, c.out.write}},
 		Created: func(isolation.PID) error { return nil },
 	}
-	c.Container = &isolation.Container{ID: "test", Bundle: dir, Spec: spec, StateDir: dir, State: state}
+	c.Container = &isolation.Container{ID: "test", Bundle: dir, Spec: isolation.Known(spec), StateDir: dir, State: state}
 	return c
 }
 
@@ -304,7 +304,7 @@ func creator(args []string) int {
 			return err
 		}
 		if len(args) > 1 && args[1] == "start" {
-			c := &isolation.Container{ID: "test", Spec: spec, StateDir: dir, Init: pid, State: state}
+			c := &isolation.Container{ID: "test", Spec: isolation.Known(spec), StateDir: dir, Init: pid, State: state}
 			if err := New().Start(c); err != nil {
 				return err
 			}
