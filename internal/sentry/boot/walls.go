@@ -53,6 +53,9 @@ func emptyRoot() error {
 // the stubs, and of nothing else of /proc: it tells how much memory they use.
 // It is -1 if the host forbids it (a container whose own /proc has masked
 // parts): then guests see no resident sizes.
+//
+// Links in it lead nowhere: by /proc/PID/fd a guest that has taken over this
+// process could open again, to write, what it was given to read.
 func processView() (int, error) {
 	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -65,7 +68,8 @@ func processView() (int, error) {
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, nil
 	}
-	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
 	if err != nil {
 		return -1, nil
 	}

@@ -473,3 +473,34 @@ func TestForbiddenRules(t *testing.T) {
 		}
 	}
 }
+
+// TestProcessViewLeadsNowhere: in what a sentry sees of /proc there is no way to
+// the files that its processes have open, nor to anything to write to.
+func TestProcessViewLeadsNowhere(t *testing.T) {
+	view, err := processView()
+	if errors.Is(err, unix.EPERM) || view < 0 {
+		t.Skipf("no view of processes can be had here (%v)", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(view)
+	f, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	own := fmt.Sprintf("%d/", os.Getpid())
+	for _, a := range []attempt{
+		openat2("what tells of memory", view, own+"statm", unix.O_RDONLY, 0),
+		openat2("an open file", view, fmt.Sprintf("%sfd/%d", own, f.Fd()), unix.O_RDONLY, unix.ELOOP),
+		openat2("the binary", view, own+"exe", unix.O_RDONLY, unix.ELOOP),
+		openat2("the root", view, own+"root/etc", unix.O_RDONLY, unix.ELOOP),
+		openat2("a namespace", view, own+"ns/mnt", unix.O_RDONLY, unix.ELOOP),
+		openat2("memory", view, own+"mem", unix.O_RDWR, unix.EROFS),
+	} {
+		if got := a.try(); got != a.want {
+			t.Errorf("%s: %v, want %v", a.name, got, a.want)
+		}
+	}
+}
