@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -47,7 +48,10 @@ func (d *donation) fds() []int {
 // streams donates a process's open files. Its terminal, if it is to have one, is
 // made here, and returned for the caller to close.
 func (d *donation) streams(p *boot.Process, size *specs.Box, s *isolation.Streams) (*pty, error) {
-	for _, f := range s.Extra {
+	for i, f := range s.Extra {
+		if err := checkStream(f, fdExtra+i); err != nil {
+			return nil, err
+		}
 		p.Extra = append(p.Extra, d.lend(f))
 	}
 	if s.ConsoleSocket == nil {
@@ -61,6 +65,9 @@ func (d *donation) streams(p *boot.Process, size *specs.Box, s *isolation.Stream
 				p.Stdio[i] = d.give(null)
 				continue
 			}
+			if err := checkStream(f, i); err != nil {
+				return nil, err
+			}
 			p.Stdio[i] = d.lend(f)
 		}
 		return nil, nil
@@ -73,4 +80,21 @@ func (d *donation) streams(p *boot.Process, size *specs.Box, s *isolation.Stream
 	known := console.Size(size)
 	p.Rows, p.Cols = known.Row, known.Col
 	return t, nil
+}
+
+// fdExtra is the first of a program's descriptors after the standard streams.
+const fdExtra = 3
+
+// checkStream refuses a directory as the program's descriptor fd. Unlike one that
+// is bound it is no mount by itself: from it a sentry that a guest has taken over
+// would come to all of the host's files.
+func checkStream(f *os.File, fd int) error {
+	st, err := f.Stat()
+	if err == nil && st.IsDir() {
+		err = errors.New("it is a directory, which no sandbox gets as an open file: bind it instead (--bind of 'coffer do', or mounts in config.json)")
+	}
+	if err != nil {
+		return fmt.Errorf("descriptor %d of the program: %w", fd, err)
+	}
+	return nil
 }

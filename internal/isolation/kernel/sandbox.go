@@ -96,6 +96,9 @@ func Start(c Config) (*Sandbox, error) {
 		desc.Console = donate(c.Console)
 	} else {
 		for i, f := range c.Stdio {
+			if err := checkStream(f, i); err != nil {
+				return nil, err
+			}
 			desc.Stdio[i] = donate(f)
 		}
 	}
