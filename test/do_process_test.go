@@ -62,6 +62,8 @@ func TestDoProcess(t *testing.T) {
 		{name: "bound to read", args: []string{bind("ro"), "--", "sh", "-c", "cat /b/secret; echo x >/b/plain"}, code: 2, stdout: "for root\n", stderr: "Read-only file system"},
 		{name: "bound to write", args: []string{bind("rw"), "--", "sh", "-c", "echo new >/b/new; stat -c %u /b/new"}, stdout: "0\n"},
 		{name: "a rootfs with separators in its name", args: []string{"--rootfs", odd, "--", "/no/such"}, code: 127, stderr: "no such file"},
+		{name: "no such working directory", args: []string{"--cwd", "/no/such", "--", "pwd"}, code: 125, stderr: "the working directory /no/such is not there in the sandbox"},
+		{name: "a working directory made for a bind", args: []string{"--bind", dir + ":/made/b", "--cwd", "/made", "--", "ls"}, stdout: "b\n"},
 		{name: "environment", args: []string{"--env", "A=b c", "--", "sh", "-c", `echo "$A"`}, stdout: "b c\n"},
 		{name: "trace", args: []string{"--trace", "--", "true"}, code: 125, stderr: "--trace is for isolation kernel"},
 		{name: "intercept", args: []string{"--intercept", "ptrace", "--", "true"}, code: 125, stderr: "--intercept is for isolation kernel"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"coffer/internal/oci"
 	"coffer/internal/oci/linuxname"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/mountinfo"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -85,7 +87,7 @@ func idRange(pid int) []specs.LinuxIDMapping {
 // newRoom mounts a file system in memory over a directory.
 func newRoom(dir string) (*room, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the directory of containers: %w", err)
+		return nil, fmt.Errorf("the directory of containers: %w (root in %s names another one)", err, configPath)
 	}
 	if err := unix.Mount("coffer", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return nil, fmt.Errorf("mounting a file system in memory on %s: %w", dir, err)
@@ -155,8 +157,7 @@ func (r *room) givePipes(uid uint32) error {
 	return nil
 }
 
-// mountsBelow lists what the host has mounted below a directory, but for what
-// the container has its own of.
+// mountsBelow lists what the host has mounted below a directory.
 func mountsBelow(root string) ([]string, error) {
 	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
 	if err != nil {
@@ -164,17 +165,56 @@ func mountsBelow(root string) ([]string, error) {
 	}
 	var list []string
 	for _, m := range infos {
-		rel, err := filepath.Rel(root, m.Mountpoint)
-		if err != nil || rel == "." || slices.Contains(list, m.Mountpoint) {
-			continue
+		if m.Mountpoint != root && !slices.Contains(list, m.Mountpoint) {
+			list = append(list, m.Mountpoint)
 		}
-		at := "/" + rel
-		if slices.ContainsFunc(hidden, func(h string) bool { return at == h || strings.HasPrefix(at, h+"/") }) {
-			continue
-		}
-		list = append(list, m.Mountpoint)
 	}
 	return list, nil
+}
+
+// inside is the path by which the container knows a path below its root.
+func inside(root, path string) string { return filepath.Join("/", strings.TrimPrefix(path, root)) }
+
+// isHidden reports whether the container has its own of a path.
+func isHidden(path string) bool {
+	return slices.ContainsFunc(hidden, func(h string) bool { return path == h || strings.HasPrefix(path, h+"/") })
+}
+
+// showEach shows what is mounted below a directory of the host's, which the
+// container has at another path, with changes kept in memory.
+func (r *room) showEach(dir, at string, below []string) []specs.Mount {
+	var mounts []specs.Mount
+	for _, m := range below {
+		// What cannot be overlaid, a single file for example, is shown as it is.
+		source, err := r.overlay(m)
+		options := []string{"bind", "nosuid", "nodev"}
+		if err != nil {
+			source, options = m, append(options, "ro")
+		}
+		mounts = append(mounts, specs.Mount{Destination: filepath.Join(at, inside(dir, m)), Type: "bind", Source: source, Options: options})
+	}
+	return mounts
+}
+
+// enterable refuses a working directory that is not there: a container's is made,
+// which for a command on this host's files would hide a mistake.
+func enterable(root, cwd string, mounts []specs.Mount) error {
+	for _, m := range mounts {
+		if rel, err := filepath.Rel(m.Destination, cwd); err == nil && filepath.IsLocal(rel) {
+			return nil // only inside can it be told
+		}
+		if rel, err := filepath.Rel(cwd, m.Destination); err == nil && filepath.IsLocal(rel) {
+			return nil // it is made for the mount, should it be missing
+		}
+	}
+	path, err := securejoin.SecureJoin(root, cwd)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the working directory %s is not there in the sandbox: give another one with --cwd, or show it with --bind", cwd)
+	}
+	return nil
 }
 
 // runProcess runs the command in a container of the process wall. It is called
@@ -259,27 +299,21 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	var mounts []specs.Mount
-	for _, m := range below {
-		// What cannot be overlaid, a single file for example, is shown as it is.
-		source, err := r.overlay(m)
-		options := []string{"bind", "nosuid", "nodev"}
-		if err != nil {
-			source, options = m, append(options, "ro")
-		}
-		rel, err := filepath.Rel(root, m)
-		if err != nil {
-			return nil, err
-		}
-		mounts = append(mounts, specs.Mount{Destination: "/" + rel, Type: "bind", Source: source, Options: options})
-	}
+	below = slices.DeleteFunc(below, func(m string) bool { return isHidden(inside(root, m)) })
+	mounts := r.showEach(root, "/", below)
 	mounts = append(mounts, spec.Mounts...)
 	mounts = append(mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}})
 	for i, m := range box.Mounts {
 		source := filepath.Join(cfg.Mounts[i].Name(), m.Name)
 		mount := specs.Mount{Destination: m.Path, Type: "bind", Options: []string{"rbind", "nosuid", "nodev"}}
+		var nested []specs.Mount
 		switch {
 		case m.Overlay:
+			below, err := mountsBelow(source)
+			if err != nil {
+				return nil, err
+			}
+			nested = r.showEach(source, m.Path, below)
 			if source, err = r.overlay(source); err != nil {
 				return nil, err
 			}
@@ -290,7 +324,10 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 			}
 		}
 		mount.Source = source
-		mounts = append(mounts, mount)
+		mounts = append(append(mounts, mount), nested...)
+	}
+	if err := enterable(root, p.Cwd, mounts); err != nil {
+		return nil, err
 	}
 	spec.Mounts = mounts
 	return spec, nil

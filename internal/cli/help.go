@@ -53,7 +53,11 @@ func unknownCommand(c *cobra.Command, word string) error {
 	if len(names) == 0 {
 		return &exitError{exitUsage, fmt.Sprintf("%q has no command %q, nor any other", c.CommandPath(), word)}
 	}
-	return &exitError{exitUsage, fmt.Sprintf("%q has no command %q: it is one of %s", c.CommandPath(), word, strings.Join(names, ", "))}
+	says := fmt.Sprintf("%q has no command %q: ", c.CommandPath(), word)
+	if close := c.SuggestionsFor(word); len(close) > 0 {
+		return &exitError{exitUsage, says + "is " + strings.Join(close, " or ") + " meant?"}
+	}
+	return &exitError{exitUsage, says + "it is one of " + strings.Join(names, ", ")}
 }
 
 // subcommands names a command's own that are for users.

@@ -17,6 +17,8 @@ func TestCommands(t *testing.T) {
 		{nil, ""}, {[]string{"help"}, ""}, {[]string{"help", "do"}, ""}, {[]string{"help", "completion", "bash"}, ""},
 		{[]string{"completion"}, ""}, {[]string{"completion", "zsh"}, ""}, {[]string{"do", "--help"}, ""},
 		{[]string{"bogus"}, `no command "bogus": it is ` + top},
+		{[]string{"strat"}, `no command "strat": is start or state meant?`},
+		{[]string{"help", "delte"}, `no command "delte": is delete meant?`},
 		{[]string{"help", "bogus"}, `no command "bogus": it is ` + top},
 		{[]string{"help", "do", "more"}, `"coffer do" has no command "more"`},
 		{[]string{"completion", "foo"}, `no command "foo": it is ` + shells},
@@ -37,6 +39,22 @@ func TestCommands(t *testing.T) {
 		var ee *exitError
 		if err == nil || !strings.Contains(err.Error(), c.error) || errors.As(err, &ee) && ee.code != exitUsage {
 			t.Errorf("%q: %v, want one with %q", c.args, err, c.error)
+		}
+	}
+}
+
+// TestGlobalFlags: the help says which commands take the global flags, and theirs
+// says where they are shown.
+func TestGlobalFlags(t *testing.T) {
+	for _, c := range []struct{ command, says string }{
+		{"", "Flags of the commands of containers"}, {"run", "The flags that 'coffer --help' shows"}, {"do", "Flags:"}, {"version", "Flags:"},
+	} {
+		var out strings.Builder
+		root := newRoot(false)
+		root.SetArgs(append(strings.Fields(c.command), "--help"))
+		root.SetOut(&out)
+		if err := root.Execute(); err != nil || !strings.Contains(out.String(), c.says) {
+			t.Errorf("the help of %q does not say %q: %v, %s", c.command, c.says, err, &out)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coffer/internal/oci/mountoption"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -132,6 +134,10 @@ func checkMounts(p *problems, mounts []specs.Mount) {
 			continue
 		case !filepath.IsAbs(m.Destination):
 			slog.Warn(fmt.Sprintf("%s: %s.destination %q is not absolute: it is taken from the container's root", ConfigFile, field, m.Destination))
+		}
+		if data := mountoption.Parse(m.Options).Data; isBind(m) && len(data) > 0 {
+			// mount(2) ignores them, too, and bundles for other runtimes have them.
+			slog.Warn(fmt.Sprintf("%s: %s.options has what no bind mount has (see mount(8)), and is left out: %s", ConfigFile, field, strings.Join(data, ", ")))
 		}
 		if isBind(m) && m.Source == "" {
 			p.add(field+".source", "is missing: it is the host's path that is to be bound to %s", m.Destination)

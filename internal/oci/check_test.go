@@ -143,12 +143,13 @@ func TestWarnings(t *testing.T) {
 	log := logged(t)
 	spec := template(t)
 	spec.Mounts[0].Destination = "proc"
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: "/", Options: []string{"rbind", "roo", "nosuid"}})
 	spec.VM = &specs.VM{}
 	spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, "CAP_FLY", "CAP_FLY")
 	if err := Check(spec); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`mounts[0].destination \"proc\" is not absolute`, "vm is for another platform", "no capabilities (see capabilities(7)), and are left out: CAP_FLY\"\n"} {
+	for _, want := range []string{`mounts[0].destination \"proc\" is not absolute`, "options has what no bind mount has (see mount(8)), and is left out: roo", "vm is for another platform", "no capabilities (see capabilities(7)), and are left out: CAP_FLY\"\n"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q: %s", want, log.String())
 		}

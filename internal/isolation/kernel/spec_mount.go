@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,10 +50,6 @@ func checkMount(field string, m *specs.Mount) error {
 	case o.CopyUp && m.Type != "tmpfs":
 		return fmt.Errorf("%s.options: tmpcopyup is for tmpfs", field)
 	case isBind(m, &o):
-		if len(o.Data) > 0 {
-			// mount(2) ignores them, too, and bundles for other runtimes have them.
-			slog.Warn(field+".options: what is for file systems, and not for bind mounts, is left out", "options", strings.Join(o.Data, ","))
-		}
 		return nil
 	case m.Type == typeOverlay:
 		return nil

@@ -201,7 +201,7 @@ func TestMissingProgram(t *testing.T) {
 		program, says string
 		code          int
 	}{
-		{"nothing", `exec: "nothing": executable file not found in $PATH`, notFound},
+		{"nothing", `exec: "nothing": executable file not found in $PATH (`, notFound},
 		{"/nothing", `exec: "/nothing": stat /nothing: no such file or directory`, notFound},
 		{"/etc/data", `exec: "/etc/data": permission denied`, notExecutable},
 		{"/etc", `exec: "/etc": is a directory`, notExecutable},
@@ -220,6 +220,21 @@ func TestMissingProgram(t *testing.T) {
 				t.Errorf("the exit code of exec is %d, want %d", got, c.code)
 			}
 		})
+	}
+}
+
+// TestLittleMemory: a limit in which nothing can start is refused. With a few
+// pages, Linux ended coffer itself.
+func TestLittleMemory(t *testing.T) {
+	for limit, refused := range map[int64]bool{1000: true, minMemory - 1: true, minMemory: false, 0: false, -1: false} {
+		spec := bundle(t)
+		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+		err := New().Check(&isolation.Request{Spec: spec})
+		if refused {
+			mustFail(t, err, "linux.resources.memory.limit")
+		} else if err != nil {
+			t.Errorf("a limit of %d: %v", limit, err)
+		}
 	}
 }
 

@@ -48,8 +48,11 @@ func findProgram(args, env []string) (string, error) {
 		return path, nil
 	}
 	code := notFound
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EISDIR) {
-		code = notExecutable
+	switch {
+	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EISDIR):
+		code, err = notExecutable, fmt.Errorf("%w: it is a directory, or not executable for this user (chmod +x)", err)
+	case errors.Is(err, exec.ErrNotFound):
+		err = fmt.Errorf("%w (%s)", err, os.Getenv("PATH"))
 	}
 	return "", &isolation.ProgramError{Code: code, Err: err}
 }

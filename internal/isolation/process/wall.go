@@ -53,7 +53,25 @@ func (wall) Check(r *isolation.Request) error {
 	if err := checkNotify(spec.Linux.Seccomp); err != nil {
 		return err
 	}
+	if err := checkMemory(spec.Linux.Resources); err != nil {
+		return err
+	}
 	return settings(r.ID, spec, false).Check()
+}
+
+// minMemory is less than what init takes to start, in bytes. In a cgroup of a
+// few pages the first process ends before it has executed init, while it shares
+// its memory with coffer: Linux, to gain that memory, would end both.
+const minMemory = 1 << 20
+
+func checkMemory(r *specs.LinuxResources) error {
+	if r == nil || r.Memory == nil || r.Memory.Limit == nil {
+		return nil
+	}
+	if n := *r.Memory.Limit; n > 0 && n < minMemory {
+		return fmt.Errorf("linux.resources.memory.limit: %d bytes are too little: a container takes more than %d MiB to start in, 10 are enough", n, minMemory>>20)
+	}
+	return nil
 }
 
 // checkNotify refuses to ask an agent about the calls by which it is told that
