@@ -25,8 +25,23 @@ func eachWall(t *testing.T, test func(t *testing.T, r *kernelRuntime)) {
 	}
 }
 
-// forever is a program that ends with 7 on SIGTERM.
-var forever = []string{"sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1000 & wait; done"}
+// forever is a program that ends with 7 on SIGTERM, which it would not have heard
+// before it is ready.
+var forever = []string{"sh", "-c", "trap 'exit 7' TERM; echo >/ready; while :; do sleep 1000 & wait; done"}
+
+// awaitReady waits until forever, in the container, hears signals.
+func (r *kernelRuntime) awaitReady(id string) {
+	r.t.Helper()
+	for until := time.Now().Add(time.Minute); ; {
+		out := r.do("exec", id, "cat", "/ready")
+		if out.code == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			r.t.Fatalf("%s does not become ready: %+v", id, out)
+		}
+	}
+}
 
 // TestVerbs asks for what engines ask for, in their form.
 func TestVerbs(t *testing.T) {
@@ -93,6 +108,7 @@ func TestVerbs(t *testing.T) {
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.Level != "error" || !strings.Contains(line.Msg, `exec: "no-such-program": executable file not found in $PATH`) {
 			t.Errorf("the log: %s", text)
 		}
+		r.awaitReady(id)
 		r.must("kill", id, "TERM")
 		r.await(id, "stopped")
 		r.must("delete", id)
