@@ -126,6 +126,16 @@ func (c *Cgroup) signal(dirs []string, sig unix.Signal) error {
 	return nil
 }
 
+// EndMembers ends the processes in the cgroup at a directory, and below it.
+func EndMembers(dir string) error {
+	dirs := []string{dir}
+	pids, err := members(dirs, true)
+	if err != nil {
+		return err
+	}
+	return signalMembers(dirs, pids, unix.SIGKILL)
+}
+
 // signalMembers sends sig to those of pids that are still in the cgroups when
 // a descriptor holds each of them: a PID that was used again in between is not
 // hit.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"coffer/internal/hostcgroup"
 )
 
 // cgroup is the host's memory limit on one sandbox. A nil cgroup is none.
@@ -103,12 +103,8 @@ func removeCgroup(dir string) error {
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		if procs, rerr := os.ReadFile(filepath.Join(dir, "cgroup.procs")); rerr == nil {
-			for _, p := range strings.Fields(string(procs)) {
-				if pid, perr := strconv.Atoi(p); perr == nil && pid > 1 {
-					unix.Kill(pid, unix.SIGKILL)
-				}
-			}
+		if kerr := hostcgroup.EndMembers(dir); kerr != nil {
+			err = errors.Join(err, kerr)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
