@@ -122,11 +122,12 @@ func runInit(dir string) {
 	if _, err := io.ReadAll(f); err != nil {
 		os.Exit(5)
 	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, unix.SIGTERM)
+	// That it has started is seen by this.
 	if err := os.Remove(f.Name()); err != nil {
 		os.Exit(6)
 	}
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, unix.SIGTERM)
 	<-term
 	os.Exit(7)
 }
