@@ -46,11 +46,7 @@ container's files. Its program waits for 'coffer start ID'.`,
 	}
 	n.flags(c.Flags())
 	c.MarkFlagDirname("bundle")
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		request, err := g.request(&n, args[0])
 		if err != nil {
 			return err

@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"coffer/internal/container"
+
+	"github.com/spf13/cobra"
+)
 
 func newDelete(g *globals) *cobra.Command {
 	var force bool
@@ -15,11 +19,7 @@ and be content if there is no such container.`,
 		ValidArgsFunction: g.completeID,
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "end the container with SIGKILL if it still runs")
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		return s.Delete(args[0], force)
 	})
 }

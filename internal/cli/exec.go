@@ -73,11 +73,7 @@ change, or all of these from a file (--process).`,
 	fl.StringVar(&f.cgroup, "cgroup", "", "a cgroup below the container's own that exists; on cgroup v1 perhaps CONTROLLER[,...]:PATH")
 	fl.StringVar(&f.consoleSocket, "console-socket", "", "path of a unix socket that is sent the master of the program's terminal")
 	f.given = fl.Changed
-	return g.verb(c, exitExec, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitExec, func(s *container.Store, args []string) error {
 		return f.run(s, args[0], args[1:])
 	})
 }
@@ -111,9 +107,7 @@ func execForeground(s *container.Store, id string, r *container.ExecRequest) err
 		return err
 	}
 	defer front.close()
-	if front.tty != nil {
-		r.ConsoleSocket = front.tty.send
-	} else if err := ownStreams(&r.Streams); err != nil {
+	if err := front.streams(&r.Streams); err != nil {
 		return err
 	}
 	pid, err := s.Exec(id, r)

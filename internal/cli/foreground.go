@@ -8,7 +8,9 @@ import (
 	"slices"
 	"sync"
 
+	"coffer/internal/isolation"
 	"coffer/internal/textpages"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +51,16 @@ func newForeground(terminal bool) (*foreground, error) {
 		}
 	}(catchSignals())
 	return f, nil
+}
+
+// streams gives the program what it has for standard streams: the way to send a
+// terminal by, or coffer's own.
+func (f *foreground) streams(s *isolation.Streams) error {
+	if f.tty != nil {
+		s.ConsoleSocket = f.tty.send
+		return nil
+	}
+	return ownStreams(s)
 }
 
 // catchSignals catches what is passed on. What coffer was started to ignore, as by

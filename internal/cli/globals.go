@@ -70,6 +70,17 @@ func completeGlobals(c *cobra.Command) {
 	}
 }
 
+// storeVerb is verb for what is done with containers.
+func (g *globals) storeVerb(c *cobra.Command, failure int, run func(s *container.Store, args []string) error) *cobra.Command {
+	return g.verb(c, failure, func(args []string) error {
+		s, err := g.store()
+		if err != nil {
+			return err
+		}
+		return run(s, args)
+	})
+}
+
 // verb makes c a command of the OCI runtime: it has the global flags, and its
 // errors go to the log. failure is its exit code when it could not do its work.
 func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) error) *cobra.Command {

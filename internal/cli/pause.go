@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"coffer/internal/container"
+
+	"github.com/spf13/cobra"
+)
 
 func newPause(g *globals) *cobra.Command {
 	c := &cobra.Command{
@@ -11,11 +15,7 @@ func newPause(g *globals) *cobra.Command {
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,
 	}
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		return s.Pause(args[0])
 	})
 }
@@ -28,11 +28,7 @@ func newResume(g *globals) *cobra.Command {
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,
 	}
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		return s.Resume(args[0])
 	})
 }

@@ -38,11 +38,7 @@ it runs.`,
 	fl.BoolVar(&f.keep, "keep", false, "do not remove the container when its program has ended")
 	fl.BoolVar(&f.noSubreaper, "no-subreaper", false, "do not reap orphans of the container")
 	c.MarkFlagDirname("bundle")
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		request, err := g.request(&f.newContainer, args[0])
 		if err != nil {
 			return err
@@ -85,9 +81,7 @@ func runForeground(s *container.Store, r *container.CreateRequest, f *runFlags) 
 		return err
 	}
 	defer front.close()
-	if front.tty != nil {
-		r.ConsoleSocket = front.tty.send
-	} else if err := ownStreams(&r.Streams); err != nil {
+	if err := front.streams(&r.Streams); err != nil {
 		return err
 	}
 	if !f.noSubreaper {

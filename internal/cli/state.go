@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 
+	"coffer/internal/container"
+
 	"github.com/spf13/cobra"
 )
 
@@ -16,11 +18,7 @@ func newState(g *globals) *cobra.Command {
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,
 	}
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		state, err := s.State(args[0])
 		if err != nil {
 			return err

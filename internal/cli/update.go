@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	"coffer/internal/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -109,12 +111,9 @@ config.json has it (--resources). What is not named stays as it is.`,
 	for i, l := range limits {
 		fl.StringVar(&words[i], l.flag, "", l.usage)
 	}
-	return g.verb(c, exitVerb, func(args []string) error {
-		s, err := g.store()
-		if err != nil {
-			return err
-		}
+	return g.storeVerb(c, exitVerb, func(s *container.Store, args []string) error {
 		var r specs.LinuxResources
+		var err error
 		if file != "" {
 			err = readResources(file, c.InOrStdin(), &r)
 		} else {

@@ -22,15 +22,11 @@ type ExecRequest struct {
 // Exec starts another program in a container. The process is the caller's
 // child.
 func (s *Store) Exec(id string, r *ExecRequest) (isolation.PID, error) {
-	c, err := s.acquire(id, lockUse)
+	c, status, err := s.acquireState(id, lockUse)
 	if err != nil {
 		return isolation.PID{}, err
 	}
 	defer c.release()
-	status, err := c.Status()
-	if err != nil {
-		return isolation.PID{}, err
-	}
 	switch {
 	case status == specs.StateRunning, status == specs.StateCreated, status == Paused && r.IgnorePaused:
 	case status == Paused:

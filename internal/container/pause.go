@@ -8,15 +8,11 @@ import (
 
 // Pause freezes all processes of a container.
 func (s *Store) Pause(id string) error {
-	c, err := s.acquire(id, lockChange)
+	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	status, err := c.Status()
-	if err != nil {
-		return err
-	}
 	if status != specs.StateRunning && status != specs.StateCreated {
 		return fmt.Errorf("%w: %s is %s, and only what runs can be paused", ErrNotRunning, id, status)
 	}
@@ -35,15 +31,11 @@ func (s *Store) Pause(id string) error {
 
 // Resume lets the processes of a paused container go on.
 func (s *Store) Resume(id string) error {
-	c, err := s.acquire(id, lockChange)
+	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	status, err := c.Status()
-	if err != nil {
-		return err
-	}
 	if status != Paused {
 		return fmt.Errorf("%w: %s is %s", ErrNotPaused, id, status)
 	}

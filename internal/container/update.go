@@ -8,15 +8,11 @@ import (
 
 // Update changes limits of a container: those that r has.
 func (s *Store) Update(id string, r *specs.LinuxResources) error {
-	c, err := s.acquire(id, lockChange)
+	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	status, err := c.Status()
-	if err != nil {
-		return err
-	}
 	if status == specs.StateStopped {
 		return fmt.Errorf("%w: %s has stopped, and its limits bind nothing any more", ErrNotRunning, id)
 	}
