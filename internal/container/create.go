@@ -99,6 +99,10 @@ func (c *Container) claim(config []byte) (err error) {
 		}
 		return fmt.Errorf("the container's directory: %w (--root names another one)", err)
 	}
+	// The root may be somebody's who was faster to make it.
+	if err := c.store.checkOwner(c.dir); err != nil {
+		return errors.Join(err, os.Remove(c.dir))
+	}
 	if c.lock, err = lockDirectory(c.dir, lockChange); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("container %s was removed by another command before it was made", c.ID)

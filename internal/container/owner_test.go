@@ -62,6 +62,26 @@ func TestForeignDirectories(t *testing.T) {
 	}
 }
 
+// TestForeignRootMadeMeanwhile: a root that another user makes between the look at
+// it and its use is not used.
+func TestForeignRootMadeMeanwhile(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	s := storeAt(root, &fakeWall{})
+	dir, err := s.directory("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(root, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	chown(t, root, 12345)
+	c := &Container{dir: dir, store: s, record: record{ID: "c"}}
+	wantError(t, c.claim(nil), "cannot be trusted")
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("%v is left (%v)", left, err)
+	}
+}
+
 func chown(t *testing.T, path string, uid int) {
 	t.Helper()
 	if err := os.Chown(path, uid, uid); err != nil {
