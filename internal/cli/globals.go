@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"coffer/internal/container"
 	"coffer/internal/hostcgroup"
@@ -173,13 +172,7 @@ func (g *globals) cgroupOptions() hostcgroup.Options {
 // isRootless reports whether coffer has no privileges over the host: it is not
 // root, or only the root of a user namespace.
 func isRootless() bool {
-	if os.Geteuid() != 0 {
-		return true
-	}
-	// The initial user namespace maps all IDs to themselves
-	// (user_namespaces(7)).
-	b, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+	return os.Geteuid() != 0 || hostcgroup.InUserNamespace()
 }
 
 // exactly demands a number of arguments.

@@ -14,7 +14,7 @@ import (
 func init() {
 	library := cgroups.DevicesSetV1
 	cgroups.DevicesSetV1 = func(path string, r *cgroups.Resources) error {
-		if r.SkipDevices || !listed(r.Devices) || inUserNamespace() {
+		if r.SkipDevices || !listed(r.Devices) || InUserNamespace() {
 			return library(path, r)
 		}
 		return setDevicesV1(path, r.Devices)
@@ -34,10 +34,11 @@ func listed(rules []*devices.Rule) bool {
 	return len(rules) > 0
 }
 
-// inUserNamespace reports whether this is not the initial user namespace, from
-// where the kernel lets nobody change what devices are allowed. That one maps
-// all IDs to themselves (user_namespaces(7)).
-func inUserNamespace() bool {
+// InUserNamespace reports whether this is not the initial user namespace, from
+// where the kernel lets nobody change what devices are allowed, and whose root has
+// no power over the host. The initial one maps all IDs to themselves
+// (user_namespaces(7)).
+func InUserNamespace() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && !slices.Equal(strings.Fields(string(b)), []string{"0", "0", "4294967295"})
 }
