@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"coffer/test/room"
+
+	"golang.org/x/sys/unix"
 )
 
 // Variables of the environment by which the test is told what to do, and tells
@@ -66,6 +68,10 @@ func inRoom() (code int, err error) {
 	return room.Run(o, os.Args[1:]...)
 }
 
+// defaultFiles is the limit of open files in the specs that engines make. Not
+// every root may raise its own.
+const defaultFiles = 1024
+
 // need skips the test unless it can run here.
 func need(t *testing.T, full bool, programs ...string) {
 	t.Helper()
@@ -74,6 +80,12 @@ func need(t *testing.T, full bool, programs ...string) {
 	}
 	if noRoom != nil {
 		t.Skip(noRoom)
+	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	} else if files.Max < defaultFiles {
+		t.Skipf("the engines' containers may open %d files, and this process %d (ulimit -Hn)", defaultFiles, files.Max)
 	}
 	if full && os.Getenv(envLevel) != "full" {
 		t.Skip("it takes long: make e2e runs it")
