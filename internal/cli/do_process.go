@@ -72,8 +72,9 @@ type room struct {
 
 // A container's IDs are not the host's: its root would be the host's own to the
 // files of /proc/sys and to the host's devices, whatever its capabilities are
-// worth. Each has a range for itself, so that containers are strangers to each
-// other too, above those that are in use for users and for others' containers.
+// worth. Each has a range by the number of its process, so that containers at work
+// at once are strangers to each other too, as good as always; all are above those
+// that are in use for users.
 const (
 	rangeSize  = 1 << 16
 	firstRange = 1 << 30
