@@ -136,7 +136,7 @@ func TestVerbErrors(t *testing.T) {
 func TestLog(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
-	if code, message := run(t, "--root", dir, "--log", path, "--log-format", "json", "state", "c1"); code != 1 || message == "" {
+	if code, message := run(t, "--root", filepath.Join(dir, "store"), "--log", path, "--log-format", "json", "state", "c1"); code != 1 || message == "" {
 		t.Errorf("%d %q", code, message)
 	}
 	b, err := os.ReadFile(path)
