@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,40 @@ func TestConsoleSocket(t *testing.T) {
 		m.Type("exit\n")
 		r.await(id, "stopped")
 		r.must("delete", id)
+	})
+}
+
+// TestTypedByAPipe: a program on a terminal whose input comes from elsewhere
+// gets all of it, and its end; and ^C still reaches it.
+func TestTypedByAPipe(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		const cat = "echo started; cat; echo ended; exit 5"
+		for i, c := range []struct{ name, program, input, typed, want string }{
+			{"lines", cat, "printf 'one\\ntwo\\n' |", "", "two\r\nended"},
+			{"without an end", cat, "printf 'one' |", "", "oneended"},
+			{"none", cat, "</dev/null", "", "ended"},
+			{"^C", "trap 'echo interrupted; exit 5' INT; echo started; sleep 1000 & wait", "sleep 1000 |", "\x03", "interrupted"},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				bundle := r.bundle(strconv.Itoa(i), withTerminal, "sh", "-c", c.program)
+				run := strings.Join(r.command("run", "--bundle", bundle, r.id("typed-"+r.isolation)), " ")
+				if strings.HasPrefix(c.input, "<") {
+					run += " " + c.input
+				} else {
+					run = c.input + " " + run
+				}
+				// ^C is for this shell and sleep, too.
+				m, cmd := screen.Open(t, "sh", "-c", "trap : INT; "+run+"; echo status $?")
+				m.Expect("started")
+				m.Type(c.typed)
+				m.Expect(c.want)
+				m.Expect("status 5")
+				if !m.Cooked() {
+					t.Error("the terminal was left in another mode than it was in")
+				}
+				cmd.Wait()
+			})
+		}
 	})
 }
 

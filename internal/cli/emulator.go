@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -33,13 +34,59 @@ func (e *emulator) connect(program *os.File) (err error) {
 		return fmt.Errorf("the user's terminal: %w", err)
 	}
 	e.output = make(chan struct{})
-	go io.Copy(program, os.Stdin)
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		go io.Copy(program, os.Stdin)
+	} else {
+		// The program's terminal gets no ^C typed by the user: it is a signal to
+		// coffer, as before, which passes it on.
+		if err := keepSignals(int(e.user.Fd())); err != nil {
+			e.restore()
+			return fmt.Errorf("the user's terminal: %w", err)
+		}
+		go typeIn(program, os.Stdin)
+	}
 	go func() {
 		// It ends with EIO when the last process has closed a pseudoterminal.
 		io.Copy(os.Stdout, program)
 		close(e.output)
 	}()
 	return nil
+}
+
+// keepSignals lets a terminal in raw mode make signals of ^C and its kin.
+func keepSignals(fd int) error {
+	modes, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	modes.Lflag |= unix.ISIG
+	return unix.IoctlSetTermios(fd, unix.TCSETS, modes)
+}
+
+// endOfFile is what ends the input of a program at a terminal (^D), unless it has
+// changed that: VEOF of termios(3).
+const endOfFile = 4
+
+// typeIn types what is in a file or comes from a pipe, and ends the input with it,
+// which a terminal does not do by itself.
+func typeIn(program io.Writer, input io.Reader) {
+	last := lastByte{'\n'}
+	io.Copy(program, io.TeeReader(input, &last))
+	end := []byte{endOfFile}
+	if last.b != '\n' {
+		end = append(end, endOfFile) // the first one only ends the line
+	}
+	program.Write(end)
+}
+
+// lastByte keeps the last byte that was written.
+type lastByte struct{ b byte }
+
+func (l *lastByte) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		l.b = p[len(p)-1]
+	}
+	return len(p), nil
 }
 
 // drain waits until all that the program wrote is on the screen.
