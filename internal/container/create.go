@@ -150,7 +150,7 @@ func (m *creation) run(group *hostcgroup.Cgroup, pidFile string) error {
 	// systemd's units get their place only with their first process.
 	c.Init, c.Cgroup = init, group.State()
 	if pidFile != "" {
-		if err := WritePIDFile(pidFile, init.PID); err != nil {
+		if err := writePIDFile(pidFile, init.PID); err != nil {
 			return err
 		}
 	}
@@ -184,9 +184,9 @@ func (m *creation) undo(cause error) error {
 	return cause
 }
 
-// WritePIDFile writes a process's number to a file, which is there as a whole
+// writePIDFile writes a process's number to a file, which is there as a whole
 // or not at all.
-func WritePIDFile(path string, pid int) error {
+func writePIDFile(path string, pid int) error {
 	abs, err := filepath.Abs(path)
 	if err == nil {
 		err = writeFile(abs, fmt.Appendf(nil, "%d", pid), 0o644)

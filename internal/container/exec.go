@@ -47,7 +47,7 @@ func (s *Store) Exec(id string, r *ExecRequest) (isolation.PID, error) {
 		return isolation.PID{}, err
 	}
 	if r.PIDFile != "" {
-		if err := WritePIDFile(r.PIDFile, pid.PID); err != nil {
+		if err := writePIDFile(r.PIDFile, pid.PID); err != nil {
 			pid.Signal(unix.SIGKILL)
 			return isolation.PID{}, err
 		}

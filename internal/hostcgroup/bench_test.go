@@ -15,7 +15,7 @@ func BenchmarkCreate(b *testing.B) {
 	}
 	spec := &specs.Spec{Linux: &specs.Linux{CgroupsPath: "/coffer-test-" + newMark(), Resources: resources(64<<20, 20)}}
 	for b.Loop() {
-		c, err := New(spec, "id", Options{})
+		c, err := planAndCreate(spec, "id", Options{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -12,7 +12,7 @@
 // because others use it is safe from the record.
 //
 // It knows nothing of walls, bundles or the command line. A Cgroup is not
-// safe for use by several goroutines, but for WatchOOM and OOMKills.
+// safe for use by several goroutines, but for WatchOOM.
 package hostcgroup
 
 import (
@@ -87,15 +87,6 @@ func Plan(spec *specs.Spec, id string, opt Options) (*Cgroup, error) {
 		c.asked = spec.Linux.Resources
 	}
 	return c, c.offers(c.asked)
-}
-
-// New is Plan and Create.
-func New(spec *specs.Spec, id string, opt Options) (*Cgroup, error) {
-	c, err := Plan(spec, id, opt)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Create()
 }
 
 // Load returns the cgroup of which s is the record; nil for a nil record.

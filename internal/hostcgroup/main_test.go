@@ -177,3 +177,11 @@ func resources(memory, pids int64) *specs.LinuxResources {
 	}
 	return r
 }
+
+func planAndCreate(spec *specs.Spec, id string, opt Options) (*Cgroup, error) {
+	c, err := Plan(spec, id, opt)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Create()
+}

@@ -13,19 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OOMKills counts the processes that the host has killed because the cgroup
-// was out of memory.
-func (c *Cgroup) OOMKills() (uint64, error) {
-	if c.None() {
-		return 0, ErrNone
-	}
-	n, err := c.manager.OOMKillCount()
-	if err != nil {
-		return 0, fmt.Errorf("counting what the host killed for lack of memory: %w", err)
-	}
-	return n, nil
-}
-
 // WatchOOM tells each time that the cgroup runs out of memory from now on, until
 // ctx is done or the cgroup is gone: then the channel is closed.
 func (c *Cgroup) WatchOOM(ctx context.Context) (<-chan struct{}, error) {

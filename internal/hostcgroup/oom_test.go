@@ -30,9 +30,6 @@ func TestOutOfMemory(t *testing.T) {
 	if !m.killed() {
 		t.Errorf("the member was not killed: %v", m.ProcessState)
 	}
-	if n, err := c.OOMKills(); err != nil || n == 0 {
-		t.Errorf("%d kills counted, %v", n, err)
-	}
 	if err := c.Destroy(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,13 +13,13 @@ import (
 
 // rootless is a process of an ordinary user who asks for a cgroup.
 func rootless() {
-	c, err := New(&specs.Spec{}, "coffer-test-"+newMark(), Options{Rootless: true})
+	c, err := planAndCreate(&specs.Spec{}, "coffer-test-"+newMark(), Options{Rootless: true})
 	fmt.Println(c.None(), err)
-	_, err = New(&specs.Spec{Linux: &specs.Linux{Resources: resources(1<<20, 0)}}, "coffer-test-"+newMark(), Options{Rootless: true})
+	_, err = planAndCreate(&specs.Spec{Linux: &specs.Linux{Resources: resources(1<<20, 0)}}, "coffer-test-"+newMark(), Options{Rootless: true})
 	fmt.Println(err)
-	_, err = New(&specs.Spec{Linux: &specs.Linux{CgroupsPath: "/coffer-test-" + newMark()}}, "id", Options{Rootless: true})
+	_, err = planAndCreate(&specs.Spec{Linux: &specs.Linux{CgroupsPath: "/coffer-test-" + newMark()}}, "id", Options{Rootless: true})
 	fmt.Println(err)
-	c, err = New(&specs.Spec{Linux: &specs.Linux{Resources: resources(0, -1)}}, "coffer-test-"+newMark(), Options{Rootless: true})
+	c, err = planAndCreate(&specs.Spec{Linux: &specs.Linux{Resources: resources(0, -1)}}, "coffer-test-"+newMark(), Options{Rootless: true})
 	fmt.Println(c.None(), err)
 }
 

@@ -16,7 +16,7 @@ func TestSystemdUnit(t *testing.T) {
 	id := newMark()
 	for name, path := range map[string]string{"default": "", "named": "system.slice:coffer-test:" + id} {
 		t.Run(name, func(t *testing.T) {
-			c, err := New(&specs.Spec{
+			c, err := planAndCreate(&specs.Spec{
 				Annotations: map[string]string{"org.systemd.property.TimeoutStopUSec": "uint64 5000000"},
 				Linux:       &specs.Linux{CgroupsPath: path, Resources: resources(64<<20, 20)},
 			}, id, Options{Systemd: true})

@@ -42,13 +42,13 @@ const pageSize = 4096
 // pains.
 const startTime = 300 * time.Millisecond
 
-// ReleaseLater has Release called when the start is over, once. What fails is
-// but an economy.
-func ReleaseLater() { time.AfterFunc(startTime, func() { Release() }) }
+// ReleaseLater gives pages back when the start is over, once. What fails is but
+// an economy.
+func ReleaseLater() { time.AfterFunc(startTime, func() { release() }) }
 
-// Release gives back all pages of the program's read-only segments. Who runs
+// release gives back all pages of the program's read-only segments. Who runs
 // code or reads constants meanwhile does not notice.
-func Release() error {
+func release() error {
 	segments, err := readOnly()
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("%d bytes of segments were found, %d are mapped", found, size)
 	}
 	_, before := mapped(t)
-	if err := Release(); err != nil {
+	if err := release(); err != nil {
 		t.Fatal(err)
 	}
 	if _, after := mapped(t); after >= before {
@@ -68,7 +68,7 @@ func TestRelease(t *testing.T) {
 
 func BenchmarkRelease(b *testing.B) {
 	for b.Loop() {
-		if err := Release(); err != nil {
+		if err := release(); err != nil {
 			b.Fatal(err)
 		}
 	}

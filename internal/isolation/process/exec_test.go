@@ -186,13 +186,14 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestCgroup: the first process and those of exec are in the container's
-// cgroup, and Processes and Signal find all that are.
-func TestCgroup(t *testing.T) {
-	spec := shell(bundle(t), "sleep 1000 & cat")
-	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	id := fmt.Sprintf("coffer-process-test-%d", os.Getpid())
-	group, err := hostcgroup.New(spec, id, hostcgroup.Options{})
+// prepareInCgroup is prepare with a cgroup of a name, which is destroyed when the
+// test is over.
+func prepareInCgroup(t *testing.T, spec *specs.Spec, name string) *container {
+	t.Helper()
+	group, err := hostcgroup.Plan(spec, name, hostcgroup.Options{})
+	if err == nil {
+		err = group.Create()
+	}
 	if err != nil {
 		t.Skip("no cgroup to test with: ", err)
 	}
@@ -203,6 +204,16 @@ func TestCgroup(t *testing.T) {
 	})
 	c := prepare(t, spec)
 	c.request.Cgroup, c.Cgroup = group, group
+	return c
+}
+
+// TestCgroup: the first process and those of exec are in the container's
+// cgroup, and Processes and Signal find all that are.
+func TestCgroup(t *testing.T) {
+	spec := shell(bundle(t), "sleep 1000 & cat")
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	id := fmt.Sprintf("coffer-process-test-%d", os.Getpid())
+	c := prepareInCgroup(t, spec, id)
 	if err := c.create(); err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +268,7 @@ func TestCgroup(t *testing.T) {
 	if err := New().Destroy(c.Container); err != nil {
 		t.Error(err)
 	}
-	if pids, err := group.PIDs(true); len(pids) > 0 || err != nil {
+	if pids, err := c.Cgroup.PIDs(true); len(pids) > 0 || err != nil {
 		t.Errorf("left in the cgroup are %v, %v", pids, err)
 	}
 }
@@ -319,17 +330,7 @@ func TestTightPids(t *testing.T) {
 	spec := shell(bundle(t), "(true) 2>&1; echo; cat")
 	one := int64(1)
 	spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &one}}
-	group, err := hostcgroup.New(spec, fmt.Sprintf("coffer-pids-test-%d", os.Getpid()), hostcgroup.Options{})
-	if err != nil {
-		t.Skip("no cgroup to test with: ", err)
-	}
-	t.Cleanup(func() {
-		if err := group.Destroy(); err != nil {
-			t.Error(err)
-		}
-	})
-	c := prepare(t, spec)
-	c.request.Cgroup, c.Cgroup = group, group
+	c := prepareInCgroup(t, spec, fmt.Sprintf("coffer-pids-test-%d", os.Getpid()))
 	if err := c.create(); err != nil {
 		t.Fatal(err)
 	}

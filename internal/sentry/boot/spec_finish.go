@@ -3,10 +3,10 @@ package boot
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"coffer/internal/sentry/fs/tmpfs"
 	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // finish makes read-only and hides what shall be.
