@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"coffer/internal/container"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
