@@ -101,6 +101,13 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("%s is on the host", name)
 		}
 	})
+	t.Run("mounts below the working directory", func(t *testing.T) {
+		r := run(t, 5*time.Minute, t.TempDir(), "", "unshare", "--mount", "sh", "-c", `mkdir below && mount -t tmpfs none below && echo deep >below/f &&
+			"$0" do --isolation process -- sh -c 'cat below/f; echo changed >below/f; cat below/f' && cat below/f`, coffer(t))
+		if r.code != 0 || r.stdout != "deep\nchanged\ndeep\n" {
+			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+		}
+	})
 	t.Run("another's root", func(t *testing.T) {
 		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", coffer(t), "do", "--isolation", "process", "--", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "only root") {

@@ -221,3 +221,55 @@ func TestPreservedDescriptors(t *testing.T) {
 		}
 	})
 }
+
+// TestMistakes makes those that users make, and wants to be told what to do.
+func TestMistakes(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		id := r.id("mistakes-" + r.isolation)
+		terminal := r.bundle("terminal", func(s *specs.Spec) { s.Process.Terminal = true }, "true")
+		bundle := r.bundle("a", nil, forever...)
+		r.must("run", "--detach", "--bundle", bundle, id)
+		other := r.id("other-" + r.isolation)
+		for _, c := range []struct {
+			code  int
+			says  string
+			words []string
+		}{
+			{1, "container does not exist: there is no none in ", []string{"state", "none"}},
+			{1, "already exists", []string{"run", "--bundle", bundle, id}},
+			{1, "--bundle, or write the file with 'coffer spec'", []string{"run", "--bundle", "/", other}},
+			{1, "coffer has none to join it to", []string{"run", "--bundle", terminal, other}},
+			{1, "name one with --console-socket, or set process.terminal to false", []string{"run", "--detach", "--bundle", terminal, other}},
+			{1, "if coffer will not detach: leave --console-socket out, or add --detach", []string{"run", "--console-socket", "/none", "--bundle", terminal, other}},
+			{1, "--console-socket /none: ", []string{"create", "--console-socket", "/none", "--bundle", terminal, other}},
+			{255, "(--tty of exec, process.terminal in config.json)", []string{"exec", "--tty", id, "true"}},
+			{255, "no command is given: coffer exec [flags] ID CMD [ARG...]", []string{"exec", id}},
+			{255, "--cap net_admin is no capability", []string{"exec", "--cap", "net_admin", id, "true"}},
+			{255, "names are not known here", []string{"exec", "--user", "nobody", id, "true"}},
+			{255, "not executable for this user (chmod +x)", []string{"exec", id, "/proc/version"}},
+			{255, "executable file not found in $PATH (/bin)", []string{"exec", id, "nothing"}},
+			{255, "/no/such", []string{"exec", "--cwd", "/no/such", id, "true"}},
+			{1, "invalid size: 'much'", []string{"update", "--memory", "much", id}},
+			{1, `unknown signal "FOO"`, []string{"kill", id, "FOO"}},
+			{1, "use --force", []string{"delete", id}},
+			{1, `unknown flag: --bundel (see 'coffer run --help')`, []string{"run", "--bundel", terminal, other}},
+		} {
+			if c.words[0] == "exec" && c.words[1] == "--tty" || c.says == "coffer has none to join it to" {
+				// Nobody's terminal may be at hand.
+				c.words = append([]string{"setsid", "--wait"}, r.command(c.words...)...)
+			} else {
+				c.words = r.command(c.words...)
+			}
+			if out := run(t, time.Minute, "/", "", c.words...); out.code != c.code || !strings.Contains(out.stderr, c.says) {
+				t.Errorf("%q: %+v, want %d and %q", c.words, out, c.code, c.says)
+			}
+		}
+		if list := r.list(); len(list) != 1 {
+			t.Errorf("left: %q", list)
+		}
+		stranger := append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "--unset", "XDG_RUNTIME_DIR"}, coffer(t), "list")
+		if out := run(t, time.Minute, "/", "", stranger...); out.code != 1 || !strings.Contains(out.stderr, "XDG_RUNTIME_DIR is not set") {
+			t.Errorf("somebody else: %+v", out)
+		}
+	})
+}

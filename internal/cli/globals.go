@@ -151,6 +151,8 @@ func (g *globals) rootDirectory() (string, error) {
 		root = g.config.Root
 	case isRootless() && os.Getenv("XDG_RUNTIME_DIR") != "":
 		root = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "coffer")
+	case os.Geteuid() != 0:
+		return "", errors.New("containers of others than root are kept in $XDG_RUNTIME_DIR/coffer, and XDG_RUNTIME_DIR is not set: set it to a directory of your own, or name one with --root")
 	default:
 		root = "/run/coffer"
 	}

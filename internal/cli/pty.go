@@ -44,7 +44,7 @@ func userTerminal() (*os.File, error) {
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("the program is to have a terminal, and coffer has none to join it to (%w): set process.terminal to false, or detach and name a --console-socket", err)
+		return nil, fmt.Errorf("the program is to have a terminal, and coffer has none to join it to (%w): do without (--tty of exec, process.terminal in config.json), or detach and name a --console-socket", err)
 	}
 	return tty, nil
 }

@@ -31,7 +31,7 @@ import (
 
 // ErrNone is returned by what needs a cgroup where a container has none: its
 // caller is rootless and may make none.
-var ErrNone = errors.New("the container has no cgroup, since its caller may not make one")
+var ErrNone = errors.New("the container has no cgroup, since its caller may not make one: run coffer as root, or have a cgroup delegated to you (see cgroups(7)), and make it again")
 
 // Options say how cgroups are managed.
 type Options struct {
