@@ -47,7 +47,7 @@ func writeSpec(bundle string, rootless bool) error {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("File %s exists. Remove it first", path) // runc's words, which tests of engines look for
+		return fmt.Errorf("File %s exists. Remove it first", path) // runc's words
 	}
 	if err != nil {
 		return fmt.Errorf("the configuration cannot be written: %w", err)

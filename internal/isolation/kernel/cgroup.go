@@ -1,18 +1,21 @@
 package kernel
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"coffer/internal/hostcgroup"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/cgroups"
 )
 
 // cgroup is the host's memory limit on one sandbox. A nil cgroup is none.
@@ -160,48 +163,31 @@ func (g *cgroup) readOOM() bool {
 
 // memoryCgroup finds the cgroup directory in which to make the sandbox's.
 func memoryCgroup() (dir string, v2 bool, err error) {
-	own, err := os.ReadFile("/proc/self/cgroup")
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup") // by controller, "" for version 2
 	if err != nil {
 		return "", false, fmt.Errorf("--memory needs cgroups: %w", err)
 	}
-	paths := map[string]string{} // controller list -> path
-	for _, line := range strings.Split(string(own), "\n") {
-		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
-			for _, c := range strings.Split(f[1], ",") {
-				paths[c] = f[2]
-			}
-		}
-	}
-	mounts, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
-		return "", false, err
+		return "", false, fmt.Errorf("looking for mounts of cgroups: %w", err)
 	}
-	defer mounts.Close()
-	for sc := bufio.NewScanner(mounts); sc.Scan(); {
-		left, right, ok := strings.Cut(sc.Text(), " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 3 {
-			continue
-		}
-		root, point := l[3], l[4]
+	for _, m := range mounts {
 		within := func(p string) string {
-			rel, ok := strings.CutPrefix(p, root)
+			rel, ok := strings.CutPrefix(p, m.Root)
 			if !ok {
 				rel = ""
 			}
-			return filepath.Join(point, rel)
+			return filepath.Join(m.Mountpoint, rel)
 		}
-		switch {
-		case r[0] == "cgroup" && strings.Contains(","+r[2]+",", ",memory,"):
-			if p, ok := paths["memory"]; ok {
+		if m.FSType == "cgroup" {
+			if p, ok := own["memory"]; ok && slices.Contains(strings.Split(m.VFSOptions, ","), "memory") {
 				return within(p), false, nil
 			}
-		case r[0] == "cgroup2":
-			d := within(paths[""])
-			for ; strings.HasPrefix(d, point); d = filepath.Dir(d) {
-				if c, _ := os.ReadFile(filepath.Join(d, "cgroup.subtree_control")); strings.Contains(" "+string(c), " memory") || strings.HasPrefix(string(c), "memory") {
-					return d, true, nil
-				}
+			continue
+		}
+		for d := within(own[""]); strings.HasPrefix(d, m.Mountpoint); d = filepath.Dir(d) {
+			if c, _ := os.ReadFile(filepath.Join(d, "cgroup.subtree_control")); slices.Contains(strings.Fields(string(c)), "memory") {
+				return d, true, nil
 			}
 		}
 	}
