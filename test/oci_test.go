@@ -264,6 +264,17 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("%q: %+v, want %d and %q", c.words, out, c.code, c.says)
 			}
 		}
+		for _, c := range []struct{ host, says string }{
+			{"umount --lazy /sys/fs/cgroup", "mount them at /sys/fs/cgroup"},
+			{"for c in /sys/fs/cgroup /sys/fs/cgroup/*/; do mount -o remount,bind,ro $c || true; done 2>&-", "mounted read-only here; mount them writable"},
+			{"mount -t tmpfs -o mode=700,size=4k,nr_inodes=2 none " + r.root, "no space left on device"},
+			{"mount -t tmpfs -o mode=700,ro none " + r.root, "read-only file system (--root names another one)"},
+		} {
+			command := "set -e; " + c.host + "; exec " + strings.Join(r.command("run", "--bundle", bundle, other), " ")
+			if out := run(t, time.Minute, "/", "", "unshare", "--mount", "sh", "-c", command); out.code != 1 || !strings.Contains(out.stderr, c.says) {
+				t.Errorf("on a host after %q: %+v, want %q", c.host, out, c.says)
+			}
+		}
 		if list := r.list(); len(list) != 1 {
 			t.Errorf("left: %q", list)
 		}

@@ -27,6 +27,7 @@ import (
 	_ "github.com/opencontainers/cgroups/devices" // without it device rules are refused
 	"github.com/opencontainers/cgroups/manager"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNone is returned by what needs a cgroup where a container has none: its
@@ -124,12 +125,19 @@ func open(config *cgroups.Cgroup, paths map[string]string, mark string) (*Cgroup
 			return nil, errors.New("systemd is to manage cgroups, but does not run on this host (there is no /run/systemd/system); leave --systemd-cgroup out")
 		case config.Systemd && config.Rootless && !cgroups.IsCgroup2UnifiedMode():
 			return nil, errors.New("systemd manages no cgroups v1 for rootless containers; leave --systemd-cgroup out, or boot the host with cgroup v2 only")
-		case cgroups.IsNotFound(err):
-			return nil, fmt.Errorf("finding the host's cgroups: %w; mount them at /sys/fs/cgroup (the devices controller must be among them)", err)
+		case cgroups.IsNotFound(err), !mounted():
+			return nil, fmt.Errorf("finding the host's cgroups: %w; mount them at /sys/fs/cgroup (of those of v1 the devices controller must be among them)", err)
 		}
 		return nil, fmt.Errorf("finding where the container's cgroup is to be (linux.cgroupsPath): %w", err)
 	}
 	return &Cgroup{config: config, manager: m, paths: maps.Clone(m.GetPaths()), mark: mark}, nil
+}
+
+// mounted reports whether anything of cgroups is where Linux distributions have it.
+func mounted() bool {
+	var fs unix.Statfs_t
+	err := unix.Statfs("/sys/fs/cgroup", &fs)
+	return err == nil && (fs.Type == unix.CGROUP2_SUPER_MAGIC || fs.Type == unix.TMPFS_MAGIC)
 }
 
 // State returns the record of c: to be written after Plan, and again after
