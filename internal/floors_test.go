@@ -160,7 +160,10 @@ var confidants = []struct {
 	{"internal/sentry", "the user-space kernel is reached through its wall", []string{
 		"internal/sentry", "internal/isolation/kernel", "internal/cli", "internal/tools"}},
 	{"internal/isolation/kernel", "above isolation.Wall all walls are alike", []string{
-		"internal/isolation/kernel", "internal/container/walls.go", "internal/container/features.go", "internal/cli", "internal/tools"}},
+		"internal/isolation/kernel", "internal/container/walls.go", "internal/container/features.go", "internal/tools",
+		"internal/cli/root.go", "internal/cli/check.go",
+		// coffer do, whose sandbox is no container
+		"internal/cli/do.go", "internal/cli/do_process.go", "internal/cli/donate.go"}},
 	{"internal/isolation/process", "above isolation.Wall all walls are alike", []string{
 		"internal/isolation/process", "internal/container/walls.go", "internal/container/features.go", "internal/cli/root.go", "internal/cli/do_process.go"}},
 	{"internal/container", "commands act on containers through the lifecycle, and what is below does not know of it", []string{

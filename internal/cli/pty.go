@@ -6,7 +6,7 @@ import (
 	"os"
 
 	"coffer/internal/console"
-	"coffer/internal/isolation/kernel"
+	"coffer/internal/scm"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -27,7 +27,7 @@ func newPty() (*pty, error) {
 	if err != nil {
 		return nil, err
 	}
-	receive, send, err := kernel.SocketPair("console")
+	receive, send, err := scm.Pair("console")
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,7 @@ package cli
 import (
 	"os"
 
-	"coffer/internal/isolation/kernel"
+	"coffer/internal/scm"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -17,7 +17,7 @@ type terminal struct {
 }
 
 func newTerminal() (*terminal, error) {
-	ours, theirs, err := kernel.SocketPair("console")
+	ours, theirs, err := scm.Pair("console")
 	if err != nil {
 		return nil, err
 	}

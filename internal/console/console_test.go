@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"coffer/internal/scm"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -23,11 +25,10 @@ func openMaster(t *testing.T) *os.File {
 
 func socketPair(t *testing.T) (ours, theirs *os.File) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := scm.Pair("console")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs = os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
 	return ours, theirs
 }

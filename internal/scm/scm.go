@@ -1,10 +1,11 @@
-// Package scm takes the descriptors out of what comes beside a message over a Unix
-// socket (SCM_RIGHTS, unix(7)). What else there is of a message is its receiver's
-// business.
+// Package scm has Unix sockets that descriptors are sent over (SCM_RIGHTS,
+// unix(7)), and takes these out of what comes beside a message. What else there is
+// of a message is its receiver's business.
 package scm
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,4 +30,14 @@ func Descriptors(control []byte) ([]int, error) {
 		all = append(all, fds...)
 	}
 	return all, err
+}
+
+// Pair returns the two ends of a stream socket, close-on-exec. The name is what
+// the socket is called in errors.
+func Pair(name string) (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("creating the %s socket: %w", name, err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }

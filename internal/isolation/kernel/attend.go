@@ -10,6 +10,7 @@ import (
 	"coffer/internal/console"
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
+	"coffer/internal/scm"
 	"coffer/internal/sentry/boot"
 
 	"golang.org/x/sys/unix"
@@ -111,7 +112,7 @@ const (
 // newAttendant starts an attendant, in a cgroup or at sub below it. Whatever happens to the caller, the sandbox's
 // process ends with it.
 func newAttendant(conn *boot.Conn, terminal *pty, group *hostcgroup.Cgroup, sub string) (*attendant, error) {
-	ours, theirs, err := SocketPair("attendant's")
+	ours, theirs, err := scm.Pair("attendant's")
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/scm"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/platform"
 
@@ -149,7 +150,7 @@ func newSandbox(desc *boot.Sandbox, files []*os.File, log *os.File) (*Sandbox, e
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := SocketPair("control")
+	ours, theirs, err := scm.Pair("control")
 	if err != nil {
 		descFile.Close()
 		return nil, err
@@ -322,13 +323,4 @@ func sealed(name string, data []byte) (*os.File, error) {
 		return nil, fmt.Errorf("sealing a file in memory: %w", err)
 	}
 	return f, nil
-}
-
-// SocketPair returns the two ends of a stream socket.
-func SocketPair(name string) (ours, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("creating the %s socket: %w", name, err)
-	}
-	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"coffer/internal/console"
 	"coffer/internal/isolation"
+	"coffer/internal/scm"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ type userConsole struct {
 
 func newConsole(t *testing.T) *userConsole {
 	t.Helper()
-	ours, theirs, err := SocketPair("console")
+	ours, theirs, err := scm.Pair("console")
 	if err != nil {
 		t.Fatal(err)
 	}
