@@ -28,7 +28,7 @@ func tryProcess() (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	rootfs := filepath.Join(dir, "rootfs")
 	if err := os.Mkdir(rootfs, 0o755); err != nil {
 		return err
@@ -37,6 +37,7 @@ func tryProcess() (err error) {
 	spec.Root.Path = rootfs
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/coffer", Type: "bind", Source: exe, Options: []string{"bind", "ro"}})
 	spec.Process.Terminal, spec.Process.Args = false, []string{"/coffer", "version"}
+	spec.Process.Rlimits = nil // those of a template may be more than this caller has
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return err

@@ -125,6 +125,25 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestFewOpenFiles: a container that could be made in part only is not begun.
+func TestFewOpenFiles(t *testing.T) {
+	c := prepare(t, bundle(t))
+	var before unix.Rlimit
+	few := unix.Rlimit{Cur: minFiles - 1}
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	few.Max = before.Max
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &few, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := New().Check(c.request)
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		t.Fatal(err)
+	}
+	mustFail(t, err, "the limit on open files is 63, and making a container needs at least 64")
+}
+
 // TestCreatedFails: an error of the lifecycle's ends the container.
 func TestCreatedFails(t *testing.T) {
 	c := prepare(t, bundle(t))
