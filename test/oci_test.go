@@ -149,6 +149,23 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestWithoutPath: a program is found also if the environment does not say where,
+// but not beneath a mount on the root.
+func TestWithoutPath(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		bundle := r.bundle("a", func(s *specs.Spec) { s.Process.Env = nil }, "echo", "found")
+		if out := r.do("run", "--bundle", bundle, r.id("path-"+r.isolation)); out.code != 0 || out.stdout != "found\n" {
+			t.Errorf("%+v", out)
+		}
+		bundle = r.bundle("b", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/", Type: "tmpfs", Source: "tmpfs"})
+		}, "true")
+		if out := r.do("run", "--bundle", bundle, r.id("root-"+r.isolation)); out.code != 1 || !strings.Contains(out.stderr, "it would cover the root") {
+			t.Errorf("a mount on the root: %+v", out)
+		}
+	})
+}
+
 // TestHookOrder: hooks of all stages run once, in the order of the
 // specification, and one that fails undoes the container.
 func TestHookOrder(t *testing.T) {

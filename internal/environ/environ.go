@@ -33,6 +33,18 @@ func Complete(env []string, home func() string) []string {
 	return append(out, "HOME="+home())
 }
 
+// SearchPath returns the directories in which a program is looked for, PATH of its
+// environment; if that is not set, where Linux distributions have programs, as
+// execvp(3) allows.
+func SearchPath(env []string) string {
+	for _, v := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(v, "PATH="); ok {
+			return value
+		}
+	}
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+}
+
 // passwdMax is how much of a container's /etc/passwd is read, in bytes.
 const passwdMax = 1 << 20
 

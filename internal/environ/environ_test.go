@@ -50,3 +50,19 @@ func FuzzHome(f *testing.F) {
 		}
 	})
 }
+
+func TestSearchPath(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"A=b", "PATH=/x:/y", "PATHS=/z"}, "/x:/y"},
+		{[]string{"PATH=/old", "PATH=/new"}, "/new"},
+		{[]string{"PATH="}, ""},
+		{[]string{"XPATH=/x"}, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+	} {
+		if got := SearchPath(c.env); got != c.want {
+			t.Errorf("%q: %q, want %q", c.env, got, c.want)
+		}
+	}
+}

@@ -47,6 +47,8 @@ func checkMount(field string, m *specs.Mount) error {
 		return fmt.Errorf("%s: the kernel wall maps no owners of files by mount: use the process wall, or leave uidMappings, gidMappings and idmap out", field)
 	case o.Remount:
 		return fmt.Errorf("%s.options: remount changes a mount of the host's, which the kernel wall has no part in", field)
+	case filepath.Join("/", m.Destination) == "/":
+		return fmt.Errorf("%s.destination: it would cover the root: say in root.path what the root is", field)
 	case o.CopyUp && m.Type != "tmpfs":
 		return fmt.Errorf("%s.options: tmpcopyup is for tmpfs", field)
 	case isBind(m, &o):

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -40,7 +39,7 @@ func findProgram(args, env []string) (string, error) {
 		return "", errors.New("process.args names no program")
 	}
 	// exec.LookPath asks the environment.
-	if err := os.Setenv("PATH", variable(env, "PATH")); err != nil {
+	if err := os.Setenv("PATH", environ.SearchPath(env)); err != nil {
 		return "", err
 	}
 	path, err := exec.LookPath(args[0])
@@ -151,16 +150,6 @@ func (p *initProcess) enterCwd() error {
 // if there is none.
 func environment(process *specs.Process) []string {
 	return environ.Complete(process.Env, func() string { return home(process.User.UID) })
-}
-
-// variable returns a variable's value; empty if it is not set.
-func variable(env []string, name string) string {
-	for _, v := range env {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // home returns a user's home directory by the container's /etc/passwd, or /.

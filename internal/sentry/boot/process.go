@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"coffer/internal/environ"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/hostfs"
 	"coffer/internal/sentry/kernel"
@@ -226,12 +227,7 @@ func (s *sandbox) exec(t *kernel.Task, p *Process) error {
 		}
 		return s.explainExec(name, err)
 	}
-	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	for _, e := range p.Env {
-		if v, ok := strings.CutPrefix(e, "PATH="); ok {
-			search = v
-		}
-	}
+	search := environ.SearchPath(p.Env)
 	found := error(unix.ENOENT)
 	for _, dir := range strings.Split(search, ":") {
 		if dir == "" {
