@@ -24,20 +24,28 @@ func tryProcess() (err error) {
 	if err != nil {
 		return fmt.Errorf("finding coffer's own binary: %w", err)
 	}
+	id := "coffer-check-" + strconv.Itoa(os.Getpid())
+	spec := oci.Template(isRootless())
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/coffer", Type: "bind", Source: exe, Options: []string{"bind", "ro"}})
+	spec.Process.Terminal, spec.Process.Args = false, []string{"/coffer", "version"}
+	spec.Process.Rlimits = nil // those of a template may be more than this caller has
+	// Before anything is made that would have to go again.
+	wall, err := container.DefaultWalls(isolation.LevelProcess)
+	if err != nil {
+		return err
+	}
+	if err := wall.Check(&isolation.Request{ID: id, Spec: spec}); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "coffer-check")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	rootfs := filepath.Join(dir, "rootfs")
-	if err := os.Mkdir(rootfs, 0o755); err != nil {
+	spec.Root.Path = filepath.Join(dir, "rootfs")
+	if err := os.Mkdir(spec.Root.Path, 0o755); err != nil {
 		return err
 	}
-	spec := oci.Template(isRootless())
-	spec.Root.Path = rootfs
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/coffer", Type: "bind", Source: exe, Options: []string{"bind", "ro"}})
-	spec.Process.Terminal, spec.Process.Args = false, []string{"/coffer", "version"}
-	spec.Process.Rlimits = nil // those of a template may be more than this caller has
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return err
@@ -48,7 +56,7 @@ func tryProcess() (err error) {
 	}
 	defer null.Close()
 	request := &container.CreateRequest{
-		ID: "coffer-check-" + strconv.Itoa(os.Getpid()), Bundle: dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess,
+		ID: id, Bundle: dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess,
 		Cgroup: hostcgroup.Options{Rootless: isRootless()},
 	}
 	request.Stdio = [3]*os.File{null, null, null}
