@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,4 +70,31 @@ func subcommands(c *cobra.Command) []string {
 		}
 	}
 	return names
+}
+
+// containers is the group of the commands that the global flags are for.
+const containers = "containers"
+
+// usageOfGlobals has the usage say what the global flags are for. cobra's way for
+// that are templates; with them the linker keeps every method of every type,
+// since a template might call it: a tenth of the program.
+func usageOfGlobals(root *cobra.Command) {
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(c *cobra.Command) error {
+		out, text := c.OutOrStderr(), new(strings.Builder)
+		c.SetOut(text)
+		err := usage(c)
+		c.SetOut(out)
+		said := text.String()
+		switch {
+		case !c.HasParent():
+			said = strings.Replace(said, "\nFlags:\n", "\nFlags of the commands of containers, before or after the command's name:\n", 1)
+		case c.GroupID == containers:
+			said += "\nThe flags that 'coffer --help' shows are taken, too, before or after the command's name.\n"
+		}
+		if _, werr := io.WriteString(out, said); err == nil {
+			err = werr
+		}
+		return err
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process"
@@ -101,19 +100,16 @@ makes containers behind that wall or behind the host's own kernel.`,
 	}
 	g := new(globals)
 	g.flags(root.Flags())
-	// Commands have the template of their parent.
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "\nFlags:\n",
-		"\n{{if .HasParent}}Flags{{else}}Flags of the commands of containers, before or after the command's name{{end}}:\n", 1))
+	usageOfGlobals(root)
 	completeGlobals(root)
-	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: "containers", Title: "Containers of the OCI runtime specification:"})
+	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: containers, Title: "Containers of the OCI runtime specification:"})
 	for _, c := range []*cobra.Command{newDo(g, room), newCheck()} {
 		c.GroupID = "sandboxes"
 		root.AddCommand(c)
 	}
 	for _, c := range []*cobra.Command{newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g),
 		newPause(g), newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g)} {
-		c.GroupID = "containers"
-		c.SetUsageTemplate(c.UsageTemplate() + "\nThe flags that 'coffer --help' shows are taken, too, before or after the command's name.\n")
+		c.GroupID = containers
 		root.AddCommand(c)
 	}
 	root.AddCommand(newVersion())
