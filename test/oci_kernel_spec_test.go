@@ -37,8 +37,7 @@ var applets = []string{"cut", "df", "env", "grep", "head", "id", "ln", "ls", "mk
 
 func (c *specCase) run(t *testing.T, isolation string) {
 	r := newKernelRuntime(t)
-	var dir string
-	dir = r.bundle("b", func(s *specs.Spec) {
+	dir := r.bundle("b", func(s *specs.Spec) {
 		s.Process.NoNewPrivileges = false
 		if c.change != nil {
 			c.change(s, filepath.Join(r.bundles, "b"))
