@@ -210,7 +210,7 @@ func between(min, max int) cobra.PositionalArgs {
 // completeID completes the ID of a container, the first argument.
 func (g *globals) completeID(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveDefault
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	if g.setUp() != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

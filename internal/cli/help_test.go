@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,5 +57,36 @@ func TestGlobalFlags(t *testing.T) {
 		if err := root.Execute(); err != nil || !strings.Contains(out.String(), c.says) {
 			t.Errorf("the help of %q does not say %q: %v, %s", c.command, c.says, err, &out)
 		}
+	}
+}
+
+// TestCompletion completes the words of commands by what they can be.
+func TestCompletion(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		has  string // a line of the output
+	}{
+		{[]string{"--isolation", ""}, "process"}, {[]string{"kill", "id", ""}, "TERM"}, {[]string{"kill", "id", "SIGT"}, "SIGTERM"},
+		{[]string{"list", "--format", ""}, "json"}, {[]string{"help", ""}, "run"}, {[]string{"exec", "id", ""}, ":4"},
+	} {
+		var out strings.Builder
+		cmd := newRoot(false)
+		cmd.SetArgs(append([]string{"__complete"}, c.args...))
+		cmd.SetOut(&out)
+		cmd.SetErr(io.Discard)
+		if err := cmd.Execute(); err != nil || !slices.Contains(strings.Fields(out.String()), c.has) {
+			t.Errorf("%q: %v, %q, want it to have %s", c.args, err, &out, c.has)
+		}
+	}
+}
+
+// TestEmptyList: no containers are a list of none, also as JSON.
+func TestEmptyList(t *testing.T) {
+	var out strings.Builder
+	cmd := newRoot(false)
+	cmd.SetArgs([]string{"--root", t.TempDir(), "list", "--format", "json"})
+	cmd.SetOut(&out)
+	if err := cmd.Execute(); err != nil || out.String() != "[]\n" {
+		t.Errorf("%v, %q", err, &out)
 	}
 }

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"strings"
+
 	"coffer/internal/container"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func newKill(g *globals) *cobra.Command {
@@ -15,7 +18,7 @@ func newKill(g *globals) *cobra.Command {
 signal is a name, with SIG or without, or a number.`,
 		Example:           "  coffer kill web1 KILL\n  coffer kill --all web1 SIGUSR1",
 		Args:              between(1, 2),
-		ValidArgsFunction: g.completeID,
+		ValidArgsFunction: g.completeKill,
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "send it to all processes of the container")
 	return g.verb(c, exitVerb, func(args []string) error {
@@ -33,4 +36,20 @@ signal is a name, with SIG or without, or a number.`,
 		}
 		return s.Kill(args[0], sig, all)
 	})
+}
+
+// completeKill completes the ID of a container, and then a signal's name.
+func (g *globals) completeKill(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return g.completeID(c, args, word)
+	}
+	var names []string
+	for n := unix.SIGHUP; n <= unix.SIGSYS; n++ {
+		name := unix.SignalName(n)
+		if !strings.HasPrefix(strings.ToUpper(word), "SIG") {
+			name = strings.TrimPrefix(name, "SIG")
+		}
+		names = append(names, name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

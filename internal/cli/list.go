@@ -52,6 +52,9 @@ func newList(g *globals) *cobra.Command {
 			}
 			return nil
 		case format == "json":
+			if states == nil {
+				states = []*container.State{} // [] rather than null
+			}
 			return json.NewEncoder(out).Encode(states)
 		}
 		return printStates(out, states)
