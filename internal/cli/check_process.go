@@ -25,18 +25,19 @@ func tryProcess() (err error) {
 		return fmt.Errorf("finding coffer's own binary: %w", err)
 	}
 	id := "coffer-check-" + strconv.Itoa(os.Getpid())
-	spec := oci.Template(isRootless())
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/coffer", Type: "bind", Source: exe, Options: []string{"bind", "ro"}})
-	spec.Process.Terminal, spec.Process.Args = false, []string{"/coffer", "version"}
-	spec.Process.Rlimits = nil // those of a template may be more than this caller has
-	// Before anything is made that would have to go again.
+	// Before anything is made that would have to go again, and before a file is
+	// opened, for which Go's runtime needs calls that the host may refuse.
 	wall, err := container.DefaultWalls(isolation.LevelProcess)
 	if err != nil {
 		return err
 	}
-	if err := wall.Check(&isolation.Request{ID: id, Spec: spec}); err != nil {
+	if err := wall.Check(&isolation.Request{ID: id, Spec: oci.Template(false)}); err != nil {
 		return err
 	}
+	spec := oci.Template(isRootless())
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/coffer", Type: "bind", Source: exe, Options: []string{"bind", "ro"}})
+	spec.Process.Terminal, spec.Process.Args = false, []string{"/coffer", "version"}
+	spec.Process.Rlimits = nil // those of a template may be more than this caller has
 	dir, err := os.MkdirTemp("", "coffer-check")
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (wall) Check(r *isolation.Request) error {
 	if spec.Linux == nil {
 		return errors.New("linux: config.json has no such part: this wall makes Linux containers")
 	}
-	if err := checkFiles(); err != nil {
+	if err := checkHost(); err != nil {
 		return err
 	}
 	if err := checkMounts(spec); err != nil {
@@ -60,23 +60,6 @@ func (wall) Check(r *isolation.Request) error {
 		return err
 	}
 	return settings(r.ID, spec, false).Check()
-}
-
-// minFiles is enough of open files to make a container, whose namespaces and
-// cgroups are open all at once, and to remove what there is if that fails.
-const minFiles = 64
-
-// checkFiles refuses a limit of open files with which a container would be made
-// in part, and could not be removed.
-func checkFiles() error {
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		return fmt.Errorf("looking at the limit on open files: %w", err)
-	}
-	if files.Cur < minFiles {
-		return fmt.Errorf("the limit on open files is %d, and making a container needs at least %d: raise it (ulimit -n)", files.Cur, minFiles)
-	}
-	return nil
 }
 
 // minMemory is less than what init takes to start, in bytes. In a cgroup of a
