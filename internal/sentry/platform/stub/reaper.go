@@ -44,7 +44,9 @@ func (s *Stubs) reap() {
 		var used unix.Rusage
 		unix.Wait4(pid, nil, unix.WALL|unix.WNOHANG|unix.WNOTHREAD, &used)
 		if p != nil {
-			p.peak = uint64(used.Maxrss) << 10
+			// The host counts pages in lots, for each processor by itself, and so
+			// may know of none of a small process.
+			p.peak = max(uint64(used.Maxrss)<<10, PageSize)
 		}
 		s.mu.Unlock()
 		// A process that is not known is one whose fork failed halfway, or
