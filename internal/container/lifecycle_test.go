@@ -332,6 +332,31 @@ func TestHookAsksCoffer(t *testing.T) {
 	wantGone(t, s, id, init, cgroups)
 }
 
+// TestPoststartFails: the container ends, and start says why.
+func TestPoststartFails(t *testing.T) {
+	s, id := testStore(t, &fakeWall{})
+	after := filepath.Join(t.TempDir(), "after")
+	init := create(t, s, id, newBundle(t, func(spec *specs.Spec) {
+		spec.Hooks = &specs.Hooks{Poststart: []specs.Hook{
+			{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no such luck >&2; exit 3"}},
+			{Path: "/bin/sh", Args: []string{"sh", "-c", "touch " + after}},
+		}}
+	}))
+	if err := s.Start(id); err == nil || !strings.Contains(err.Error(), "poststart") || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("start: %v", err)
+	}
+	if _, err := os.Stat(after); err == nil {
+		t.Error("the hooks went on")
+	}
+	reap(init)
+	if st, err := s.State(id); err != nil || st.Status != specs.StateStopped {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if err := s.Delete(id, false); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestExecInPaused: a program that waits in a paused container for its resume
 // does not hold that up.
 func TestExecInPaused(t *testing.T) {

@@ -1,15 +1,17 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 
 	"coffer/internal/oci"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
-// Start lets the program of a created container run. Hooks of poststart that
-// fail are logged.
+// Start lets the program of a created container run. A hook of poststart that
+// fails ends the container (runtime-spec 1.3, "Lifecycle").
 func (s *Store) Start(id string) error {
 	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
@@ -36,6 +38,12 @@ func (s *Store) Start(id string) error {
 	}
 	c.release()
 	hooks := oci.StageHooks(it.Hooks, oci.Poststart)
-	warn(oci.RunEveryHook(hooks, c.ociState(specs.StateRunning, c.Init.PID), oci.Poststart))
+	if err := oci.RunHooks(hooks, c.ociState(specs.StateRunning, c.Init.PID), oci.Poststart); err != nil {
+		kerr := s.Kill(id, unix.SIGKILL, false)
+		if kerr != nil && !errors.Is(kerr, ErrNotRunning) && !errors.Is(kerr, ErrNotExist) {
+			err = fmt.Errorf("%w; and the container could not be stopped: %w", err, kerr)
+		}
+		return err
+	}
 	return nil
 }
