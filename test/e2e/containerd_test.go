@@ -148,20 +148,7 @@ func TestContainerdMore(t *testing.T) {
 			m.Expect("30 100")
 			m.Expect("/dev/(pts/0|console)")
 			m.Expect("ready> ")
-			m.Type("sh -c 'echo st\"\"arted; exec cat'\n")
-			m.Expect("started")
-			m.Type("\x03")
-			m.Expect("ready> ")
-			m.Resize(40, 120)
-			for size := ""; size != "40 120"; { // the container hears of it a little later
-				m.Type("stty size\n")
-				size = m.Expect(`\d+ \d+`)
-				m.Expect("ready> ")
-			}
-			m.Type("exit 7\n")
-			if cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
-				t.Errorf("%v; the screen last showed:\n%s", cmd.ProcessState, m.Shown())
-			}
+			sitAt(t, m, cmd)
 		})
 		t.Run("exec with a terminal", func(t *testing.T) {
 			must(t, c.runArgs([]string{"--detach"}, "tty", "sleep", "1000")...)

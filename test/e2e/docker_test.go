@@ -113,20 +113,7 @@ func TestDocker(t *testing.T) {
 			m.Type("tty\n")
 			m.Expect("/dev/(pts/0|console)")
 			m.Expect("ready> ")
-			m.Type("sh -c 'echo st\"\"arted; exec cat'\n")
-			m.Expect("started")
-			m.Type("\x03")
-			m.Expect("ready> ")
-			m.Resize(40, 120)
-			for size := ""; size != "40 120"; { // the container hears of it a little later
-				m.Type("stty size\n")
-				size = m.Expect(`\d+ \d+`)
-				m.Expect("ready> ")
-			}
-			m.Type("exit 7\n")
-			if cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
-				t.Errorf("%v; the screen last showed:\n%s", cmd.ProcessState, m.Shown())
-			}
+			sitAt(t, m, cmd)
 		})
 		d.must(t, "run", "--detach", "--name", "one", "e2e", "sh", "-c", "echo first; trap 'echo bye; exit 3' TERM; echo second >&2; while :; do sleep 0.1; done")
 		t.Run("logs", func(t *testing.T) {
