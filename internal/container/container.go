@@ -167,6 +167,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 // summary is what most commands need of a configuration. To decode all of it is
 // half of the work of a command that does little else.
 type summary struct {
+	Version     string            `json:"ociVersion"`
 	Root        *specs.Root       `json:"root"`
 	Hooks       *specs.Hooks      `json:"hooks"`
 	Annotations map[string]string `json:"annotations"`
@@ -179,7 +180,7 @@ func (c *Container) summarize() (*summary, error) {
 		return c.brief, nil
 	}
 	if c.spec != nil {
-		return &summary{c.spec.Root, c.spec.Hooks, c.spec.Annotations}, nil
+		return &summary{c.spec.Version, c.spec.Root, c.spec.Hooks, c.spec.Annotations}, nil
 	}
 	data, err := os.ReadFile(filepath.Join(c.dir, oci.ConfigFile))
 	s := new(summary)

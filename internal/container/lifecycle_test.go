@@ -357,6 +357,25 @@ func TestPoststartFails(t *testing.T) {
 	}
 }
 
+// TestPoststartFailsBefore: containers of versions before 1.3 go on.
+func TestPoststartFailsBefore(t *testing.T) {
+	s, id := testStore(t, &fakeWall{})
+	init := create(t, s, id, newBundle(t, func(spec *specs.Spec) {
+		spec.Version = "1.2.0"
+		spec.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "exit 3"}}}}
+	}))
+	if err := s.Start(id); err != nil {
+		t.Error(err)
+	}
+	if st, err := s.State(id); err != nil || st.Status != specs.StateRunning {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if err := s.Delete(id, true); err != nil {
+		t.Error(err)
+	}
+	reap(init)
+}
+
 // TestExecInPaused: a program that waits in a paused container for its resume
 // does not hold that up.
 func TestExecInPaused(t *testing.T) {

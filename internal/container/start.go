@@ -11,7 +11,8 @@ import (
 )
 
 // Start lets the program of a created container run. A hook of poststart that
-// fails ends the container (runtime-spec 1.3, "Lifecycle").
+// fails ends the container, or is logged, as its version of the specification has
+// it.
 func (s *Store) Start(id string) error {
 	c, status, err := s.acquireState(id, lockChange)
 	if err != nil {
@@ -38,7 +39,12 @@ func (s *Store) Start(id string) error {
 	}
 	c.release()
 	hooks := oci.StageHooks(it.Hooks, oci.Poststart)
-	if err := oci.RunHooks(hooks, c.ociState(specs.StateRunning, c.Init.PID), oci.Poststart); err != nil {
+	state := c.ociState(specs.StateRunning, c.Init.PID)
+	if brief, err := c.summarize(); err == nil && !oci.PoststartEnds(brief.Version) {
+		warn(oci.RunEveryHook(hooks, state, oci.Poststart))
+		return nil
+	}
+	if err := oci.RunHooks(hooks, state, oci.Poststart); err != nil {
 		kerr := s.Kill(id, unix.SIGKILL, false)
 		if kerr != nil && !errors.Is(kerr, ErrNotRunning) && !errors.Is(kerr, ErrNotExist) {
 			err = fmt.Errorf("%w; and the container could not be stopped: %w", err, kerr)

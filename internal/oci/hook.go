@@ -77,7 +77,7 @@ func RunHooks(hooks []specs.Hook, state *specs.State, stage string) error {
 }
 
 // RunEveryHook runs the hooks of a stage as RunHooks does, but goes on after
-// those that fail, as the specification has it for poststop.
+// those that fail, as the specification has it for poststop, and before 1.3 for poststart.
 func RunEveryHook(hooks []specs.Hook, state *specs.State, stage string) (failed []error) {
 	for i := range hooks {
 		if err := runHook(&hooks[i], i, state, stage); err != nil {

@@ -52,3 +52,10 @@ func parseVersion(v string) (major, minor uint64, err error) {
 	}
 	return numbers[0], numbers[1], nil
 }
+
+// PoststartEnds reports whether a poststart hook that fails ends a container of
+// this version of the specification: from 1.3 on. Before, it was only logged.
+func PoststartEnds(version string) bool {
+	major, minor, err := parseVersion(version)
+	return err == nil && (major > 1 || major == 1 && minor >= 3)
+}
