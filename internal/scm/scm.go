@@ -23,6 +23,8 @@ func Descriptors(control []byte) ([]int, error) {
 	}
 	var all []int
 	for i := range messages {
+		// ParseUnixRights reads beyond descriptors that are not whole.
+		messages[i].Data = messages[i].Data[:len(messages[i].Data)&^3]
 		fds, e := unix.ParseUnixRights(&messages[i])
 		if e != nil && err == nil {
 			err = fmt.Errorf("taking descriptors from a message: control data of type %d: %w", messages[i].Header.Type, e)

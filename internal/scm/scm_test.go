@@ -1,6 +1,7 @@
 package scm
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -9,6 +10,10 @@ import (
 
 func TestDescriptors(t *testing.T) {
 	rights := func(fds ...int) []byte { return unix.UnixRights(fds...) }
+	length := func(control []byte, n int) []byte {
+		binary.NativeEndian.PutUint64(control, uint64(n)) // cmsg_len
+		return control
+	}
 	for _, c := range []struct {
 		name    string
 		control []byte
@@ -21,6 +26,7 @@ func TestDescriptors(t *testing.T) {
 		{"two messages", append(rights(3), rights(4, 5)...), []int{3, 4, 5}, false},
 		{"credentials too", append(unix.UnixCredentials(&unix.Ucred{Pid: 1}), rights(7)...), []int{7}, true},
 		{"cut off", rights(3)[:unix.CmsgLen(2)], nil, true},
+		{"not whole", length(rights(3, 9), unix.CmsgLen(4+2)), []int{3}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Descriptors(c.control)
