@@ -100,9 +100,20 @@ func place(floors []floor, pkg string) int {
 // imports calls f for each import of a package of ours in code that is not tests'.
 func imports(t *testing.T, f func(file, pkg, imported string)) {
 	t.Helper()
-	for _, top := range []string{"internal", "cmd"} {
+	everyImport(t, func(file, imported string) {
+		floor := strings.HasPrefix(file, "internal/") || strings.HasPrefix(file, "cmd/")
+		if ours, ok := strings.CutPrefix(imported, module); ok && floor && !strings.HasSuffix(file, "_test.go") {
+			f(file, path.Dir(file), ours)
+		}
+	})
+}
+
+// everyImport calls f for each import of anything.
+func everyImport(t *testing.T, f func(file, imported string)) {
+	t.Helper()
+	for _, top := range []string{"internal", "cmd", "test", "bench"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(name string, e fs.DirEntry, err error) error {
-			if err != nil || e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			if err != nil || e.IsDir() || !strings.HasSuffix(name, ".go") {
 				return err
 			}
 			parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
@@ -115,9 +126,7 @@ func imports(t *testing.T, f func(file, pkg, imported string)) {
 				if err != nil {
 					return err
 				}
-				if ours, ok := strings.CutPrefix(imported, module); ok {
-					f(file, path.Dir(file), ours)
-				}
+				f(file, imported)
 			}
 			return nil
 		})
@@ -151,6 +160,23 @@ func TestFloors(t *testing.T) {
 	})
 }
 
+// stackModule is the module whose TCP/IP stack is a library of ours; the rest of it
+// is what Coffer is an alternative to. Beside the stack its own buffers and queues
+// may be used, which its functions take.
+const stackModule = "gvisor.dev/gvisor/"
+
+func TestStackOnly(t *testing.T) {
+	everyImport(t, func(file, imported string) {
+		part, ok := strings.CutPrefix(imported, stackModule+"pkg/")
+		if !ok && !strings.HasPrefix(imported, stackModule) {
+			return
+		}
+		if part != "buffer" && part != "waiter" && !strings.HasPrefix(part+"/", "tcpip/") {
+			t.Errorf("%s imports %s: of that module only the TCP/IP stack is used", file, imported)
+		}
+	})
+}
+
 // Who knows of the parts that few may know of. Files are named where only one
 // place of a package is to know.
 var confidants = []struct {
@@ -158,7 +184,9 @@ var confidants = []struct {
 	who       []string
 }{
 	{"internal/sentry", "the user-space kernel is reached through its wall", []string{
-		"internal/sentry", "internal/isolation/kernel", "internal/cli", "internal/tools"}},
+		"internal/sentry", "internal/isolation/kernel", "internal/cli", "internal/tools",
+		// what a description says of a network
+		"internal/hostnet"}},
 	{"internal/isolation/kernel", "above isolation.Wall all walls are alike", []string{
 		"internal/isolation/kernel", "internal/container/walls.go", "internal/container/features.go", "internal/tools",
 		"internal/cli/root.go", "internal/cli/check.go",

@@ -98,8 +98,12 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 			return nil, err
 		}
 	}
+	net, err := box.network()
+	if err != nil {
+		return nil, err
+	}
 	s.kernel = kernel.New(kernel.Config{
-		Platform: s.platform, Syscalls: table, MaxTasks: tasks,
+		Platform: s.platform, Syscalls: table, MaxTasks: tasks, Network: net,
 		Hostname: box.Hostname, Domainname: cmp.Or(box.Domainname, "(none)"),
 		// A program behind a wall that others use must not notice which one.
 		ProtectInit: box.Server != nil,

@@ -1,5 +1,7 @@
 package boot
 
+import "coffer/internal/sentry/network"
+
 // Container describes one container of a sandbox: its files, its namespaces
 // and its first process. Descriptors are as in Sandbox; in a Request they are
 // places in the list of descriptors that come with it.
@@ -11,6 +13,10 @@ type Container struct {
 	Hostname string
 	// Join are the namespaces that are other containers'.
 	Join Join
+
+	// Network, if not nil, is what a network namespace of the container's own has
+	// beside a loopback interface. Descriptors are its interfaces' and their captures.
+	Network *network.Config
 
 	// Root is the directory that the guest sees as /. In a sandbox without a
 	// server it is read-only beneath a writable file system in memory.
@@ -95,6 +101,15 @@ func (c *Container) descriptors() []*int {
 	}
 	if c.Gate != 0 {
 		fds = append(fds, &c.Gate)
+	}
+	if c.Network != nil {
+		for i := range c.Network.Interfaces {
+			n := &c.Network.Interfaces[i]
+			fds = append(fds, &n.FD)
+			if n.Capture != 0 {
+				fds = append(fds, &n.Capture)
+			}
+		}
 	}
 	return append(fds, c.Process.descriptors()...)
 }

@@ -206,7 +206,7 @@ func (c *container) processes() []ProcessInfo {
 }
 
 // namespaces makes those of a container that is not the first.
-func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (*kernel.Namespaces, error) {
+func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (_ *kernel.Namespaces, err error) {
 	config := kernel.NamespaceConfig{Owner: owner, Time: kernel.TimeOffsets(c.TimeOffsets), Hostname: c.Hostname, Domainname: c.Domainname}
 	for _, j := range []struct {
 		kind, id string
@@ -233,9 +233,14 @@ func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (*kernel.Na
 		defer ns.Release()
 		*j.into = ns
 	}
-	ns, err := v.s.kernel.NewNamespaces(config)
+	if c.Join.Net == "" {
+		if config.Network, err = c.network(); err != nil {
+			return nil, err
+		}
+	}
+	made, err := v.s.kernel.NewNamespaces(config)
 	if errors.Is(err, unix.ENOSPC) {
 		return nil, fmt.Errorf("the sandbox has %d namespaces already: end what made them", kernel.MaxNamespaces)
 	}
-	return ns, err
+	return made, err
 }

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/platform"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	MaxTasks int
 	// Hostname and Domainname are what uname(2) starts with.
 	Hostname, Domainname string
+	// Network is what the first network namespace has; nil is a loopback interface.
+	Network *network.Namespace
 	// ProtectInit gives PID 1 the protection that pid_namespaces(7) tells of:
 	// signals from inside for which it has no handler, SIGKILL among them,
 	// do nothing.
@@ -113,6 +116,9 @@ type Kernel struct {
 func New(c Config) *Kernel {
 	if c.MaxTasks == 0 {
 		c.MaxTasks = DefaultMaxTasks
+	}
+	if c.Network == nil {
+		c.Network = network.Loopback()
 	}
 	k := &Kernel{
 		Platform: c.Platform,

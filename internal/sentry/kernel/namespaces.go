@@ -8,6 +8,7 @@ import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/mqueue"
 	"coffer/internal/sentry/ipc"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket/unixsock"
 
 	"golang.org/x/sys/unix"
@@ -102,11 +103,18 @@ type IPCNamespace struct {
 	refs atomic.Int64
 }
 
-// NetworkNamespace is a network with nothing in it. Abstract names of AF_UNIX
-// sockets are its own (network_namespaces(7)).
+// NetworkNamespace is a network, and the abstract names of AF_UNIX sockets
+// (network_namespaces(7)).
 type NetworkNamespace struct {
 	namespace
 	Unix *unixsock.Namespace
+	IP   *network.Namespace
+}
+
+// another returns the network namespace that a program makes: it has nothing but
+// a loopback interface, which is down.
+func (n *NetworkNamespace) another(made namespace) *NetworkNamespace {
+	return &NetworkNamespace{made, n.Unix.Another(), network.Empty()}
 }
 
 // CgroupNamespace shows the one control group that there is as the root
@@ -136,7 +144,7 @@ func (k *Kernel) initialNamespaces() *Namespaces {
 	n := &Namespaces{
 		UTS:             &UTSNamespace{namespace: initial(initialUTS), host: k.config.Hostname, domain: k.config.Domainname},
 		IPC:             &IPCNamespace{namespace: initial(initialIPC), Namespace: ipc.NewNamespace()},
-		Net:             &NetworkNamespace{initial(initialNet), unixsock.NewNamespace()},
+		Net:             &NetworkNamespace{initial(initialNet), unixsock.NewNamespace(), k.config.Network},
 		Cgroup:          &CgroupNamespace{initial(initialCgroup)},
 		Time:            &TimeNamespace{namespace: initial(initialTime), entered: true},
 		PIDForChildren:  newPIDNamespace(k, nil, initial(initialPID)),

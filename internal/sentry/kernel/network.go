@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/socket/unixsock"
 	"coffer/internal/sentry/vfs"
@@ -8,6 +9,9 @@ import (
 
 // UnixSockets are the AF_UNIX sockets of the task's network namespace.
 func (t *Task) UnixSockets() *unixsock.Namespace { return t.namespaces.Net.Unix }
+
+// Network is the network of the task's network namespace.
+func (t *Task) Network() *network.Namespace { return t.namespaces.Net.IP }
 
 // SocketCredentials, PathOrigin and Mounts make a Task a socket.Caller.
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/ipc"
+	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,8 @@ import (
 // named or, where that is nil, new ones. That of cgroups is the first process's.
 type NamespaceConfig struct {
 	PID, IPC, UTS, Net *Namespaces
+	// Network is what a new network namespace has; nil is a loopback interface that is down.
+	Network *network.Namespace
 	// Owner is the user namespace that new ones belong to; nil is the initial one.
 	Owner *auth.UserNamespace
 	// Time are the offsets of a new time namespace, if they are not zero.
@@ -60,7 +63,10 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 		if err != nil {
 			return nil, err
 		}
-		n.Net = &NetworkNamespace{made, n.Net.Unix.Another()}
+		n.Net = &NetworkNamespace{made, n.Net.Unix.Another(), c.Network}
+		if c.Network == nil {
+			n.Net = k.initial.Net.another(made)
+		}
 	}
 	if c.Time != (TimeOffsets{}) {
 		made, err := k.newNamespace(owner)

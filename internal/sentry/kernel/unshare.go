@@ -63,7 +63,7 @@ func (t *Task) copyNamespaces(flags uint64, c *auth.Credentials) (*Namespaces, e
 		i.refs.Store(1)
 		n.setIPC(i)
 	})
-	make(unix.CLONE_NEWNET, func(m namespace) { n.Net = &NetworkNamespace{m, n.Net.Unix.Another()} })
+	make(unix.CLONE_NEWNET, func(m namespace) { n.Net = n.Net.another(m) })
 	make(unix.CLONE_NEWCGROUP, func(m namespace) { n.Cgroup = &CgroupNamespace{m} })
 	make(unix.CLONE_NEWTIME, func(m namespace) {
 		n.TimeForChildren = &TimeNamespace{namespace: m, offsets: n.TimeForChildren.Offsets()}

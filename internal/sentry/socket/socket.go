@@ -76,6 +76,10 @@ type Message struct {
 	// checked against the sender's right to claim it.
 	Creds    Ucred
 	HasCreds bool
+	// Control are control messages of other kinds, in their order: going in those
+	// that the call has, which Send refuses with EINVAL if it does not know them, and
+	// after Recv those for the receiver.
+	Control []ControlMessage
 }
 
 // DropRights releases the descriptions that a message carries.

@@ -7,7 +7,6 @@ import (
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/socket"
-	"coffer/internal/sentry/socket/unixsock"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -131,16 +130,12 @@ func newSocketFlags(v uint32) (status uint32, cloexec bool, err error) {
 }
 
 // checkSocket checks the arguments that socket(2) and socketpair(2) share.
-func checkSocket(a kernel.Args) (typ int, status uint32, cloexec bool, err error) {
+func checkSocket(a kernel.Args) (typ int32, status uint32, cloexec bool, err error) {
 	status, cloexec, err = newSocketFlags(a.Uint(1) &^ 0xf)
 	if err != nil {
 		return 0, 0, false, err
 	}
-	if a.Int(0) != unix.AF_UNIX {
-		return 0, 0, false, unix.EAFNOSUPPORT
-	}
-	typ, err = unixsock.Check(a.Int(1)&0xf, a.Int(2))
-	return typ, status, cloexec, err
+	return a.Int(1) & 0xf, status, cloexec, nil
 }
 
 // sysSocket is socket(2).
@@ -149,7 +144,14 @@ func sysSocket(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	s := unixsock.New(t.UnixSockets(), t, typ)
+	family, ok := socketMakers[a.Int(0)]
+	if !ok {
+		return 0, unix.EAFNOSUPPORT
+	}
+	s, err := family.make(t, typ, a.Int(2))
+	if err != nil {
+		return 0, err
+	}
 	return installFile(t, socket.NewDescription(s, status), cloexec)
 }
 
@@ -159,7 +161,17 @@ func sysSocketpair(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	x, y := unixsock.NewPair(t.UnixSockets(), t, typ)
+	family, ok := socketMakers[a.Int(0)]
+	switch {
+	case !ok:
+		return 0, unix.EAFNOSUPPORT
+	case family.pair == nil:
+		return 0, unix.EOPNOTSUPP
+	}
+	x, y, err := family.pair(t, typ, a.Int(2))
+	if err != nil {
+		return 0, err
+	}
 	return 0, installPair(t, a[3], socket.NewDescription(x, status), socket.NewDescription(y, status), cloexec)
 }
 

@@ -24,6 +24,7 @@ func copyInControl(t *kernel.Task, addr, length uint64, m *socket.Message) error
 	}
 	for _, c := range list {
 		if c.Level != unix.SOL_SOCKET {
+			m.Control = append(m.Control, c)
 			continue
 		}
 		switch c.Type {
@@ -33,7 +34,7 @@ func copyInControl(t *kernel.Task, addr, length uint64, m *socket.Message) error
 			m.Creds, err = checkCredentials(t, c)
 			m.HasCreds = true
 		default:
-			err = unix.EINVAL
+			m.Control = append(m.Control, c)
 		}
 		if err != nil {
 			return err
@@ -94,6 +95,9 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 	b := socket.ControlBuilder{Room: int(min(room, socket.MaxControl))}
 	if x.m.HasCreds {
 		b.Add(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, t.ShownCredentials(x.m.Creds).Bytes())
+	}
+	for _, c := range x.m.Control {
+		b.Add(c.Level, c.Type, c.Data)
 	}
 	if len(x.m.Rights) > 0 {
 		fit := min(b.Space()/4, len(x.m.Rights))

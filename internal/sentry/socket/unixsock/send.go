@@ -14,6 +14,11 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 	if m.Flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
+	for _, control := range m.Control {
+		if control.Level == unix.SOL_SOCKET {
+			return 0, unix.EINVAL
+		}
+	}
 	return s.send(c, p, m)
 }
 

@@ -1,0 +1,6 @@
+// Package link has the link endpoints of the TCP/IP stack that carry Ethernet frames
+// over descriptors of the host: packet sockets of an interface, and the sockets
+// between a sandbox and its gateway. What comes from them is hostile.
+//
+// It must not know who uses the stack: the sentry and the gateway both do.
+package link

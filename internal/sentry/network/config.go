@@ -1,0 +1,95 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a network starts with.
+type Config struct {
+	// LoopbackUp starts lo with its addresses, as container runtimes do; a network
+	// namespace that a program makes has it down.
+	LoopbackUp bool
+	Interfaces []Interface
+	Routes     []Route
+	// Policy, if not nil, has a say in what leaves. It is no part of a description.
+	Policy Policy `json:"-"`
+}
+
+// Interface is one that leads out of the sandbox.
+type Interface struct {
+	Name         string
+	HardwareAddr HardwareAddr
+	// MTU is in bytes, without the Ethernet header.
+	MTU       uint32
+	Addresses []netip.Prefix
+	// Link says what FD is; both carry one Ethernet frame in each message.
+	Link Link
+	FD   int
+	// Offload says that frames have a virtio-net header before them, so that
+	// segmentation and checksums can be left to the host (PACKET_VNET_HDR).
+	Offload bool
+	// Rate limits what leaves and what comes in, in bytes a second each; 0 is no limit.
+	Rate uint64
+	// Capture takes what crosses the interface, as a pcap file, if it is not 0.
+	Capture int
+}
+
+// Link is a kind of host descriptor that carries frames.
+type Link string
+
+const (
+	// LinkPacket is an AF_PACKET socket, bound to an interface of the host's.
+	LinkPacket Link = "packet"
+	// LinkGateway is a SOCK_SEQPACKET Unix socket whose other end is a gateway.
+	LinkGateway Link = "gateway"
+)
+
+// Route is one route.
+type Route struct {
+	// Destination is a network; 0.0.0.0/0 and ::/0 are the default routes.
+	Destination netip.Prefix
+	// Gateway is invalid for a network on the link itself.
+	Gateway   netip.Addr
+	Interface string
+	// Source is the preferred source address, or invalid.
+	Source netip.Addr
+	Metric uint32
+}
+
+// check says what is wrong with a configuration, by name.
+func (c *Config) check() error {
+	names := map[string]bool{"lo": true}
+	for _, i := range c.Interfaces {
+		switch {
+		case i.Name == "" || len(i.Name) >= unix.IFNAMSIZ || strings.ContainsAny(i.Name, "/ \t\n:"):
+			return fmt.Errorf("network interface %q: a name has 1 to %d bytes, without spaces, colons and slashes", i.Name, unix.IFNAMSIZ-1)
+		case names[i.Name]:
+			return fmt.Errorf("network interface %s: there are two of that name", i.Name)
+		case i.MTU < 68 || i.MTU > 65535:
+			return fmt.Errorf("network interface %s: an MTU of %d bytes: 68 to 65535 are possible", i.Name, i.MTU)
+		case i.Link != LinkPacket && i.Link != LinkGateway:
+			return fmt.Errorf("network interface %s: %q is no kind of link", i.Name, i.Link)
+		}
+		if _, err := i.HardwareAddr.Parse(); err != nil {
+			return fmt.Errorf("network interface %s: %w", i.Name, err)
+		}
+		names[i.Name] = true
+	}
+	for _, r := range c.Routes {
+		switch {
+		case !r.Destination.IsValid():
+			return fmt.Errorf("a route without a destination: 0.0.0.0/0 is the default route's")
+		case r.Interface != "" && !names[r.Interface]:
+			return fmt.Errorf("the route to %s: there is no network interface %s", r.Destination, r.Interface)
+		case r.Interface == "" && !r.Gateway.IsValid():
+			return fmt.Errorf("the route to %s: neither an interface nor a gateway is given", r.Destination)
+		case r.Gateway.IsValid() && r.Gateway.Is4() != r.Destination.Addr().Is4():
+			return fmt.Errorf("the route to %s: gateway %s is of the other family", r.Destination, r.Gateway)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package syscalls
+
+import (
+	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/socket/unixsock"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketMaker makes sockets of one family.
+type socketMaker struct {
+	// make returns a new socket of the family. ESOCKTNOSUPPORT and EPROTONOSUPPORT are
+	// for types and protocols that it does not have.
+	make func(t *kernel.Task, typ, protocol int32) (socket.Socket, error)
+	// pair returns two connected sockets; nil is EOPNOTSUPP.
+	pair func(t *kernel.Task, typ, protocol int32) (a, b socket.Socket, err error)
+}
+
+// socketMakers are the socket families that there are; others are EAFNOSUPPORT.
+var socketMakers = map[int32]socketMaker{
+	unix.AF_UNIX: {makeUnixSocket, makeUnixPair},
+}
+
+func makeUnixSocket(t *kernel.Task, typ, protocol int32) (socket.Socket, error) {
+	known, err := unixsock.Check(typ, protocol)
+	if err != nil {
+		return nil, err
+	}
+	return unixsock.New(t.UnixSockets(), t, known), nil
+}
+
+func makeUnixPair(t *kernel.Task, typ, protocol int32) (a, b socket.Socket, err error) {
+	known, err := unixsock.Check(typ, protocol)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, b = unixsock.NewPair(t.UnixSockets(), t, known)
+	return a, b, nil
+}
