@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"coffer/internal/sentry/hostpoll"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -106,7 +107,7 @@ func (d *donor) release() {
 		return
 	}
 	if d.polled.Load() {
-		hostPoller.remove(d.fd)
+		hostpoll.Remove(d.fd)
 	}
 	unix.Close(d.fd)
 }
@@ -203,7 +204,7 @@ func (f *donated) Read(_ vfs.Caller, p []byte, off int64) (int, error) {
 	}
 	// Somebody else may take what poll saw, and then this read waits on the
 	// host for the next; the host offers nothing better for terminals.
-	if poll(d.fd, waiter.In) == 0 {
+	if hostpoll.Poll(d.fd, waiter.In) == 0 {
 		return 0, unix.EAGAIN
 	}
 	return transfer(unix.SYS_READ, d.fd, p)
@@ -234,7 +235,7 @@ func (f *donated) writeStream(p []byte) (int, error) {
 		d.blocking.Store(true)
 	}
 	// Err makes a write to a pipe without readers fail as it should.
-	if poll(d.fd, waiter.Out) == 0 {
+	if hostpoll.Poll(d.fd, waiter.Out) == 0 {
 		return 0, unix.EAGAIN
 	}
 	return transfer(unix.SYS_WRITE, d.fd, p[:min(len(p), guardedWrite)])
@@ -294,7 +295,7 @@ func (f *donated) Readiness(mask waiter.Mask) waiter.Mask {
 	if f.inode.donor.stored {
 		return f.NoFile.Readiness(mask)
 	}
-	return poll(f.inode.donor.fd, mask)
+	return hostpoll.Poll(f.inode.donor.fd, mask)
 }
 
 // Register implements waiter.Waitable.
@@ -307,7 +308,7 @@ func (f *donated) Register(e *waiter.Entry) {
 	if d.polled.Load() || !d.polled.CompareAndSwap(false, true) {
 		return
 	}
-	if hostPoller.add(d.fd, &d.queue) != nil {
+	if hostpoll.Add(d.fd, &d.queue) != nil {
 		// It cannot be polled, so it is always ready (/dev/null).
 		d.polled.Store(false)
 		d.queue.Notify(waiter.All)

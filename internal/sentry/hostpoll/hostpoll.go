@@ -1,4 +1,8 @@
-package hostfs
+// Package hostpoll tells who waits for a descriptor of the host's that it became
+// ready. One goroutine sleeps in epoll_wait(2) for all of them.
+//
+// It must not know whose descriptors they are.
+package hostpoll
 
 import (
 	"sync"
@@ -9,9 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller tells the users of donated descriptors when the host says that one
-// became ready. One goroutine sleeps in epoll_wait(2) for all of them; it is
-// started with the first.
+// poller is the goroutine and those who wait. It is started with the first.
 type poller struct {
 	mu   sync.Mutex
 	epfd int // 0 before the goroutine is started
@@ -20,14 +22,19 @@ type poller struct {
 	queues map[int32]*waiter.Queue
 }
 
-var hostPoller poller
+var all poller
 
 // watched are the events asked for. They are edge-triggered: a waiter
 // registers, then looks, then sleeps, so no edge is lost, and a level that
 // nobody takes costs nothing.
 const watched = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
 
-// add has q told of fd's events. EPERM if the host cannot poll it.
+// Add has q told of fd's events. EPERM if the host cannot poll it.
+func Add(fd int, q *waiter.Queue) error { return all.add(fd, q) }
+
+// Remove undoes Add, before fd is closed.
+func Remove(fd int) { all.remove(fd) }
+
 func (p *poller) add(fd int, q *waiter.Queue) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +54,6 @@ func (p *poller) add(fd int, q *waiter.Queue) error {
 	return nil
 }
 
-// remove undoes add, before fd is closed.
 func (p *poller) remove(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +69,7 @@ func (p *poller) run(epfd int) {
 			continue
 		}
 		if err != nil {
-			panic("hostfs: epoll_wait: " + err.Error())
+			panic("hostpoll: epoll_wait: " + err.Error())
 		}
 		for _, e := range events[:n] {
 			p.mu.Lock()
@@ -88,8 +94,8 @@ func maskOf(events uint32) waiter.Mask {
 	return m
 }
 
-// poll asks the host for the events of mask that hold now.
-func poll(fd int, mask waiter.Mask) waiter.Mask {
+// Poll asks the host for the events of mask that hold now.
+func Poll(fd int, mask waiter.Mask) waiter.Mask {
 	p := [1]unix.PollFd{{Fd: int32(fd), Events: int16(mask & 0x7fff)}}
 	for {
 		_, err := unix.Poll(p[:], 0)
