@@ -9,6 +9,7 @@ import (
 	"coffer/internal/sentry/fs/mqueue"
 	"coffer/internal/sentry/ipc"
 	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/socket/unixsock"
 
 	"golang.org/x/sys/unix"
@@ -109,12 +110,14 @@ type NetworkNamespace struct {
 	namespace
 	Unix *unixsock.Namespace
 	IP   *network.Namespace
+	// Sockets are those of other families than AF_UNIX.
+	Sockets socket.Registry
 }
 
 // another returns the network namespace that a program makes: it has nothing but
 // a loopback interface, which is down.
 func (n *NetworkNamespace) another(made namespace) *NetworkNamespace {
-	return &NetworkNamespace{made, n.Unix.Another(), network.Empty()}
+	return &NetworkNamespace{namespace: made, Unix: n.Unix.Another(), IP: network.Empty()}
 }
 
 // CgroupNamespace shows the one control group that there is as the root
@@ -144,7 +147,7 @@ func (k *Kernel) initialNamespaces() *Namespaces {
 	n := &Namespaces{
 		UTS:             &UTSNamespace{namespace: initial(initialUTS), host: k.config.Hostname, domain: k.config.Domainname},
 		IPC:             &IPCNamespace{namespace: initial(initialIPC), Namespace: ipc.NewNamespace()},
-		Net:             &NetworkNamespace{initial(initialNet), unixsock.NewNamespace(), k.config.Network},
+		Net:             &NetworkNamespace{namespace: initial(initialNet), Unix: unixsock.NewNamespace(), IP: k.config.Network},
 		Cgroup:          &CgroupNamespace{initial(initialCgroup)},
 		Time:            &TimeNamespace{namespace: initial(initialTime), entered: true},
 		PIDForChildren:  newPIDNamespace(k, nil, initial(initialPID)),

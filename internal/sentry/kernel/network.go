@@ -13,6 +13,9 @@ func (t *Task) UnixSockets() *unixsock.Namespace { return t.namespaces.Net.Unix 
 // Network is the network of the task's network namespace.
 func (t *Task) Network() *network.Namespace { return t.namespaces.Net.IP }
 
+// Sockets are the other sockets of the task's network namespace.
+func (t *Task) Sockets() *socket.Registry { return &t.namespaces.Net.Sockets }
+
 // SocketCredentials, PathOrigin and Mounts make a Task a socket.Caller.
 
 // SocketCredentials are what unix(7) tells a peer of the task, in the numbers

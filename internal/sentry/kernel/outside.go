@@ -63,7 +63,7 @@ func (k *Kernel) NewNamespaces(c NamespaceConfig) (_ *Namespaces, err error) {
 		if err != nil {
 			return nil, err
 		}
-		n.Net = &NetworkNamespace{made, n.Net.Unix.Another(), c.Network}
+		n.Net = &NetworkNamespace{namespace: made, Unix: n.Net.Unix.Another(), IP: c.Network}
 		if c.Network == nil {
 			n.Net = k.initial.Net.another(made)
 		}
