@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Policy decides what a sandbox may reach; a nil Policy permits all. The gateway
+// calls it from many goroutines. No method may wait: frames queue behind it.
+//
+// A flow is first put to Connect. What Connect wants to see the first bytes of is
+// put to Data until that has decided; until then nothing of it leaves.
+type Policy interface {
+	// Name says whether a name may be asked for. It has no trailing dot; kind is the
+	// number of a resource record's type (RFC 1035, section 3.2.2). Refuse answers
+	// REFUSED.
+	Name(name string, kind uint16) Decision
+	// Answer tells of addresses that the resolver is about to answer a name with, and
+	// for how long they hold. Names of a CNAME chain are reported as the name that
+	// was asked for. It says which of them the sandbox may be told; an answer with
+	// others is not passed on.
+	Answer(name string, addresses []netip.Addr, ttl time.Duration) Decision
+	// Connect says what becomes of a new flow.
+	Connect(Flow) Decision
+	// Data looks at the first bytes that the sandbox has sent on a TCP flow for which
+	// Connect has said Inspect. Inspect now asks for more of them; last says that
+	// there won't be any: the sandbox has ended its side, or has sent as much as is
+	// looked at (inspectMax), or has taken too long (inspectTime).
+	Data(f Flow, first []byte, last bool) Decision
+}
+
+// Decision is what a policy says.
+type Decision uint8
+
+const (
+	// Refuse is the zero value: what is not decided is refused.
+	Refuse Decision = iota
+	Permit
+	// Inspect permits a TCP flow if its first bytes are as they should be. For
+	// anything but TCP it is Refuse.
+	Inspect
+)
+
+// Flow is a connection, or an exchange of datagrams, that a sandbox begins.
+type Flow struct {
+	// Protocol is unix.IPPROTO_TCP, IPPROTO_UDP, or IPPROTO_ICMP and IPPROTO_ICMPV6
+	// for echo requests, whose ports are 0.
+	Protocol uint8
+	// From is the sandbox's address, To the one that it wants to reach. IPv4
+	// addresses are never mapped into IPv6.
+	From, To netip.AddrPort
+}
+
+const (
+	// inspectMax is how many bytes a policy gets to see: a ClientHello with
+	// post-quantum key shares and a long ticket has some 4 KiB, request headers 8.
+	inspectMax = 16 << 10
+	// inspectTime is how long a sandbox may take to send them.
+	inspectTime = 10 * time.Second
+)
