@@ -3,7 +3,6 @@ package unixsock
 import (
 	"encoding/binary"
 	"sync/atomic"
-	"time"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -22,12 +21,12 @@ const (
 // options are what setsockopt(2) sets. Those that have no effect on a local
 // socket are remembered so that getsockopt(2) gives them back.
 type options struct {
-	sndbuf, rcvbuf   atomic.Int32
-	passcred         atomic.Bool
-	rcvtimeo, sndtmo atomic.Int64 // nanoseconds; 0 is never
-	linger           atomic.Uint64
-	lowat            atomic.Int32
-	remembered       [len(rememberedNames)]atomic.Int32
+	socket.Timeouts
+	sndbuf, rcvbuf atomic.Int32
+	passcred       atomic.Bool
+	linger         atomic.Uint64
+	lowat          atomic.Int32
+	remembered     [len(rememberedNames)]atomic.Int32
 }
 
 // rememberedNames are options that are kept and otherwise ignored.
@@ -42,17 +41,14 @@ func (o *options) init() {
 	o.lowat.Store(1)
 }
 
-// ReadTimeout and WriteTimeout implement vfs.IOTimeouts.
-func (o *options) ReadTimeout() time.Duration { return time.Duration(o.rcvtimeo.Load()) }
-
-// WriteTimeout is SO_SNDTIMEO.
-func (o *options) WriteTimeout() time.Duration { return time.Duration(o.sndtmo.Load()) }
-
 // Option implements socket.Socket. EOPNOTSUPP for a level other than
 // SOL_SOCKET, ENOPROTOOPT for an unknown name.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if level != unix.SOL_SOCKET {
 		return nil, unix.EOPNOTSUPP
+	}
+	if value, ok := s.TimeoutOption(name); ok {
+		return value, nil
 	}
 	for i, n := range rememberedNames {
 		if n == name {
@@ -83,10 +79,6 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return number(1), nil
 	case unix.SO_PASSCRED:
 		return boolean(s.passcred.Load()), nil
-	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
-		return timeval(s.rcvtimeo.Load()), nil
-	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
-		return timeval(s.sndtmo.Load()), nil
 	case unix.SO_LINGER:
 		return binary.LittleEndian.AppendUint64(nil, s.linger.Load()), nil
 	case unix.SO_COOKIE:
@@ -136,12 +128,10 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if level != unix.SOL_SOCKET {
 		return unix.EOPNOTSUPP
 	}
-	switch name {
-	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
-		return setTimeval(&s.rcvtimeo, value)
-	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
-		return setTimeval(&s.sndtmo, value)
-	case unix.SO_LINGER:
+	if ok, err := s.SetTimeoutOption(name, value); ok {
+		return err
+	}
+	if name == unix.SO_LINGER {
 		if len(value) < 8 {
 			return unix.EINVAL
 		}
@@ -197,32 +187,6 @@ func boolean(v bool) []byte {
 		return number(1)
 	}
 	return number(0)
-}
-
-func timeval(ns int64) []byte {
-	b := binary.LittleEndian.AppendUint64(nil, uint64(ns/1e9))
-	return binary.LittleEndian.AppendUint64(b, uint64(ns%1e9/1e3))
-}
-
-// setTimeval reads a struct timeval. EDOM for microseconds out of range; a
-// negative time is one that has passed already.
-func setTimeval(to *atomic.Int64, value []byte) error {
-	if len(value) < 16 {
-		return unix.EINVAL
-	}
-	sec := int64(binary.LittleEndian.Uint64(value))
-	usec := int64(binary.LittleEndian.Uint64(value[8:]))
-	switch {
-	case usec < 0 || usec >= 1e6:
-		return unix.EDOM
-	case sec < 0:
-		to.Store(1)
-	case sec >= 1<<32:
-		to.Store(0)
-	default:
-		to.Store(sec*1e9 + usec*1e3)
-	}
-	return nil
 }
 
 // Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.
