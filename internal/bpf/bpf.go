@@ -1,6 +1,6 @@
-// Package bpf builds, checks and runs classic BPF programs as seccomp(2) filters
-// are written in: what Linux refuses is refused, and what it computes is
-// computed.
+// Package bpf builds, checks and runs classic BPF programs, in which the filters of
+// seccomp(2) and of sockets are written: what Linux refuses is refused, and what it
+// computes is computed.
 //
 // It knows nothing of tasks or of what a verdict leads to.
 package bpf
