@@ -22,11 +22,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"coffer/internal/scm"
 	"coffer/internal/sentry/boot"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/platform"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +53,8 @@ type Config struct {
 	// Stdio is not used.
 	Console *os.File
 	Trace   *os.File
+	// Network are the files of Sandbox.Network, whose descriptors are places among them.
+	Network []*os.File
 	// Log takes what the sentry has to say about itself.
 	Log *os.File
 }
@@ -106,6 +110,12 @@ func Start(c Config) (*Sandbox, error) {
 	if c.Trace != nil {
 		desc.Trace.FD = donate(c.Trace)
 	}
+	if desc.Network != nil {
+		var err error
+		if desc.Network, err = donateNetwork(desc.Network, c.Network, donate); err != nil {
+			return nil, err
+		}
+	}
 
 	var group *cgroup
 	if desc.Memory > 0 {
@@ -137,6 +147,26 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("the sentry ended before it was told to start: %w", err)
 	}
 	return s, s.awaitStart()
+}
+
+// donateNetwork donates the files of a network, whose descriptors are places among
+// them, and returns it with what they become.
+func donateNetwork(n *network.Config, files []*os.File, donate func(*os.File) int) (*network.Config, error) {
+	donated := *n
+	donated.Interfaces = slices.Clone(n.Interfaces)
+	for i := range donated.Interfaces {
+		places := []*int{&donated.Interfaces[i].FD}
+		if c := &donated.Interfaces[i].Capture; *c != 0 {
+			places = append(places, c)
+		}
+		for _, p := range places {
+			if *p < 0 || *p >= len(files) {
+				return nil, fmt.Errorf("the network interface %s has file %d of the %d that are given", n.Interfaces[i].Name, *p, len(files))
+			}
+			*p = donate(files[*p])
+		}
+	}
+	return &donated, nil
 }
 
 // newSandbox prepares the start of a sentry with a description and files, whose
@@ -173,7 +203,7 @@ func newSandbox(desc *boot.Sandbox, files []*os.File, log *os.File) (*Sandbox, e
 		Dir:         "/",
 		Stderr:      log,
 		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
-		SysProcAttr: boot.Namespaces(),
+		SysProcAttr: desc.Namespaces(),
 	}
 	return s, nil
 }

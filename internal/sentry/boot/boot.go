@@ -124,7 +124,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	if err := s.loadFirst(box); err != nil {
 		return nil, err
 	}
-	if err := installFilter(hostCalls(box.Intercept, box.Server != nil), refusal); err != nil {
+	if err := installFilter(hostCalls(box.needs()), refusal); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -7,6 +7,7 @@ import (
 
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/platform/stub"
+	"coffer/internal/sentry/socket/hostsock"
 	"coffer/internal/sentry/syscalls"
 )
 
@@ -26,6 +27,7 @@ func Document() []byte {
 	d.rules("The sentry: stubs", stubCalls)
 	d.rules("The sentry: on the ptrace platform only", ptraceCalls)
 	d.rules("The sentry: where it serves a container runtime's commands only", serverCalls)
+	d.rules("The sentry: with the host's network only", hostsock.HostCalls())
 	d.heading("Stubs, and only from the stub's own code")
 	for _, c := range stub.HostCalls() {
 		when := ""

@@ -6,6 +6,7 @@ import (
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/fs/hostfs"
 	"coffer/internal/sentry/platform/stub"
+	"coffer/internal/sentry/socket/hostsock"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,18 +136,34 @@ var serverCalls = []seccomp.Rule{
 	{Call: unix.SYS_RECVMSG, Reason: "requests, with the descriptors of what is to be run"},
 }
 
+// needs says which calls a sandbox takes beside those that all of them take.
+type needs struct {
+	// intercept names the platform.
+	intercept string
+	// serves: it has a server. hostNetwork: its sockets are the host's.
+	serves, hostNetwork bool
+}
+
+// needs is what the description asks for.
+func (b *Sandbox) needs() needs {
+	return needs{b.Intercept, b.Server != nil, b.Network != nil && b.Network.Host}
+}
+
 // hostCalls is everything that a sentry may ask of the host.
-func hostCalls(intercept string, serves bool) []seccomp.Rule {
+func hostCalls(n needs) []seccomp.Rule {
 	var rules []seccomp.Rule
 	rules = append(rules, runtimeCalls...)
 	rules = append(rules, fileCalls...)
 	rules = append(rules, terminalCalls()...)
 	rules = append(rules, stubCalls...)
-	if intercept == "ptrace" {
+	if n.intercept == "ptrace" {
 		rules = append(rules, ptraceCalls...)
 	}
-	if serves {
+	if n.serves {
 		rules = append(rules, serverCalls...)
+	}
+	if n.hostNetwork {
+		rules = append(rules, hostsock.HostCalls()...)
 	}
 	return rules
 }

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespaces is how a sentry must be started: in namespaces of its own, and in a
-// session of its own.
-func Namespaces() *syscall.SysProcAttr {
+// Namespaces is how the sentry of this sandbox must be started: in namespaces of its
+// own, and in a session of its own. Only a sandbox whose sockets are the host's is
+// left in the host's network.
+func (b *Sandbox) Namespaces() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 			unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
@@ -20,6 +21,9 @@ func Namespaces() *syscall.SysProcAttr {
 		// What the sentry needs to raise its own walls. A user other than
 		// root would lose it by executing the sentry.
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP},
+	}
+	if b.Network != nil && b.Network.Host {
+		a.Cloneflags &^= unix.CLONE_NEWNET
 	}
 	if mayMapAll() {
 		// Every ID maps to itself: the sentry may read what root may read,

@@ -374,7 +374,7 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{probeName}, Dir: "/",
 		Env:    append(env, fmt.Sprintf("HOST_PID=%d", os.Getpid())),
-		Stderr: &stderr, ExtraFiles: files, SysProcAttr: Namespaces(),
+		Stderr: &stderr, ExtraFiles: files, SysProcAttr: new(Sandbox).Namespaces(),
 	}
 	if err := cmd.Start(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		t.Skipf("this host does not let namespaces be made: %v", err)
@@ -455,7 +455,7 @@ func TestForbiddenRules(t *testing.T) {
 		unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_SOCKETPAIR, unix.SYS_PRCTL, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SETPRIORITY, unix.SYS_SCHED_SETAFFINITY,
 	} {
 		forbidden[nr] = false
-		for _, r := range hostCalls("trap", true) {
+		for _, r := range hostCalls(needs{intercept: "trap", serves: true}) {
 			if r.Call == nr && len(r.Args) == 0 {
 				t.Errorf("host call %d may be made with any arguments", nr)
 			}
@@ -466,7 +466,7 @@ func TestForbiddenRules(t *testing.T) {
 		forbidden[nr] = false
 	}
 	for _, intercept := range Platforms() {
-		for _, r := range hostCalls(intercept, false) {
+		for _, r := range hostCalls(needs{intercept: intercept}) {
 			if forbidden[r.Call] && !(r.Call == unix.SYS_PTRACE && intercept == "ptrace") {
 				t.Errorf("%s: host call %d has a rule: %s", intercept, r.Call, r.Reason)
 			}

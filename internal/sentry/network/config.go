@@ -15,6 +15,9 @@ type Config struct {
 	LoopbackUp bool
 	Interfaces []Interface
 	Routes     []Route
+	// Host makes sockets the host's own: then there are no interfaces and routes, and
+	// the sentry stays in its starter's network namespace.
+	Host bool
 	// Policy, if not nil, has a say in what leaves. It is no part of a description.
 	Policy Policy `json:"-"`
 }
@@ -62,6 +65,9 @@ type Route struct {
 
 // check says what is wrong with a configuration, by name.
 func (c *Config) check() error {
+	if c.Host && (len(c.Interfaces) > 0 || len(c.Routes) > 0) {
+		return fmt.Errorf("a network that is the host's has no interfaces and routes of its own")
+	}
 	names := map[string]bool{"lo": true}
 	for _, i := range c.Interfaces {
 		switch {

@@ -144,7 +144,7 @@ func sysSocket(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	family, ok := socketMakers[a.Int(0)]
+	family, ok := socketMakerFor(t, a.Int(0))
 	if !ok {
 		return 0, unix.EAFNOSUPPORT
 	}
@@ -161,7 +161,7 @@ func sysSocketpair(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	family, ok := socketMakers[a.Int(0)]
+	family, ok := socketMakerFor(t, a.Int(0))
 	switch {
 	case !ok:
 		return 0, unix.EAFNOSUPPORT

@@ -3,6 +3,7 @@ package syscalls
 import (
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/socket/hostsock"
 	"coffer/internal/sentry/socket/unixsock"
 
 	"golang.org/x/sys/unix"
@@ -37,4 +38,34 @@ func makeUnixPair(t *kernel.Task, typ, protocol int32) (a, b socket.Socket, err 
 	}
 	a, b = unixsock.NewPair(t.UnixSockets(), t, known)
 	return a, b, nil
+}
+
+// hostSocketMakers take the place of others where the network is the host's.
+var hostSocketMakers = map[int32]socketMaker{
+	unix.AF_INET: {make: makeHostSocket(unix.AF_INET)}, unix.AF_INET6: {make: makeHostSocket(unix.AF_INET6)},
+	unix.AF_NETLINK: {make: makeHostSocket(unix.AF_NETLINK)},
+}
+
+func makeHostSocket(family int32) func(*kernel.Task, int32, int32) (socket.Socket, error) {
+	return func(t *kernel.Task, typ, protocol int32) (socket.Socket, error) {
+		s, err := hostsock.New(t, family, typ, protocol)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+}
+
+// socketMakerFor returns who makes sockets of a family in the task's network.
+func socketMakerFor(t *kernel.Task, family int32) (socketMaker, bool) {
+	if t.Network().UsesHost() {
+		switch m, ok := hostSocketMakers[family]; {
+		case ok:
+			return m, true
+		case family != unix.AF_UNIX:
+			return socketMaker{}, false
+		}
+	}
+	m, ok := socketMakers[family]
+	return m, ok
 }
