@@ -3,4 +3,7 @@
 // between a sandbox and its gateway. What comes from them is hostile.
 //
 // It must not know who uses the stack: the sentry and the gateway both do.
+//
+// Lock order: the stack's locks, then Link.mu or sender.mu, which nobody holds
+// together, then capture.mu. No function of the stack's is called under these.
 package link

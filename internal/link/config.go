@@ -1,0 +1,47 @@
+package link
+
+import (
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Config describes a link.
+type Config struct {
+	// FD is a socket whose messages are Ethernet frames: an AF_PACKET socket of type
+	// SOCK_RAW, bound to an interface (packet(7)), or one of a pair of SOCK_SEQPACKET
+	// sockets as Pair makes them. The link owns it.
+	FD int
+	// Name is what messages call the link.
+	Name string
+	// Address is the interface's Ethernet address, 6 bytes.
+	Address tcpip.LinkAddress
+	// MTU is in bytes, without the Ethernet header.
+	MTU uint32
+	// Offload says that a virtio-net header stands before each frame, so that large
+	// segments and checksums can be left to the other end (PACKET_VNET_HDR).
+	Offload bool
+	// Rate limits each direction, in bytes a second; 0 is no limit.
+	Rate uint64
+	// Capture, if it is not 0, is a descriptor to which a pcap file is written of all
+	// that crosses. The link owns it.
+	Capture int
+	// Guard, if not nil, has frames dropped that leave with another Ethernet address
+	// than Address or another IP address than these and those of the link's own
+	// IPv6 prefix fe80::/10.
+	Guard []netip.Addr
+	// Changed, if not nil, is called when Running or MTU has changed by what happened
+	// outside. It must not call the link's Close or Wait.
+	Changed func()
+	// Log takes a line of text about what users should know: that a capture has ended.
+	Log func(string)
+}
+
+// Statistics count since the link was made. Frames count as the other end gave or
+// took them: a large segment is one.
+type Statistics struct {
+	ReceivedFrames, ReceivedBytes, ReceivedDropped uint64
+	SentFrames, SentBytes, SentDropped             uint64
+	// Spoofed are frames that Guard did not let leave; they are in SentDropped too.
+	Spoofed uint64
+}

@@ -1,0 +1,94 @@
+package link
+
+import (
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// guard knows which addresses frames may leave with.
+type guard struct {
+	address tcpip.LinkAddress
+	ip      map[netip.Addr]bool
+}
+
+func newGuard(c *Config) *guard {
+	if c.Guard == nil {
+		return nil
+	}
+	g := &guard{address: c.Address, ip: map[netip.Addr]bool{netip.IPv4Unspecified(): true, netip.IPv6Unspecified(): true}}
+	for _, a := range c.Guard {
+		g.ip[a] = true
+	}
+	return g
+}
+
+// guarded is as much of a frame as is looked at: up to the target of a neighbour
+// advertisement.
+const guarded = header.EthernetMinimumSize + header.IPv6MinimumSize + header.ICMPv6MinimumSize + header.IPv6AddressSize
+
+// permits reports whether a frame leaves with the interface's own addresses. What
+// is neither ARP nor IP does not leave.
+func (g *guard) permits(pkt *stack.PacketBuffer) bool {
+	var space [guarded]byte
+	views, offset := pkt.AsViewList()
+	b := space[:0]
+	for v := views.Front(); v != nil && len(b) < guarded; v = v.Next() {
+		s := v.AsSlice()
+		skip := min(offset, len(s))
+		offset -= skip
+		b = append(b, s[skip:skip+min(len(s)-skip, guarded-len(b))]...)
+	}
+	return g.permitsFrame(b)
+}
+
+// permitsFrame is permits of the frame's first bytes.
+func (g *guard) permitsFrame(b []byte) bool {
+	if len(b) < header.EthernetMinimumSize {
+		return false
+	}
+	e := header.Ethernet(b)
+	if e.SourceAddress() != g.address {
+		return false
+	}
+	b = b[header.EthernetMinimumSize:]
+	switch e.Type() {
+	case header.ARPProtocolNumber:
+		a := header.ARP(b)
+		return a.IsValid() && tcpip.LinkAddress(a.HardwareAddressSender()) == g.address && g.owns(a.ProtocolAddressSender())
+	case header.IPv4ProtocolNumber:
+		return len(b) >= header.IPv4MinimumSize && g.owns(header.IPv4(b).SourceAddressSlice())
+	case header.IPv6ProtocolNumber:
+		return len(b) >= header.IPv6MinimumSize && g.owns(header.IPv6(b).SourceAddressSlice()) && g.permitsNeighbour(header.IPv6(b))
+	}
+	return false
+}
+
+// owns reports whether an address is the interface's own, or none, or one that
+// means something on the link only (RFC 4291, 2.5.6).
+func (g *guard) owns(address []byte) bool {
+	a, _ := netip.AddrFromSlice(address)
+	return g.ip[a] || a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// permitsNeighbour reports whether a packet claims no neighbour's address and does
+// not pose as a router (RFC 4861, 4.2 and 4.4).
+func (g *guard) permitsNeighbour(h header.IPv6) bool {
+	if h.TransportProtocol() != header.ICMPv6ProtocolNumber {
+		return true
+	}
+	icmp := header.ICMPv6(h[header.IPv6MinimumSize:])
+	if len(icmp) < header.ICMPv6MinimumSize {
+		return true
+	}
+	switch icmp.Type() {
+	case header.ICMPv6RouterAdvert, header.ICMPv6RedirectMsg:
+		return false
+	case header.ICMPv6NeighborAdvert:
+		body := icmp.MessageBody()
+		return len(body) >= header.IPv6AddressSize && g.owns(body[:header.IPv6AddressSize])
+	}
+	return true
+}

@@ -1,0 +1,204 @@
+package link
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// A frame is read into pieces of growing sizes, so that a small one takes little
+// memory from then on, and a large one is not copied. They hold the largest IP packet.
+var pieceSizes = [...]int{2 << 10, 8 << 10, 16 << 10, 64 << 10}
+
+// slot is where a frame is read to.
+type slot struct {
+	vnet   vnet
+	pieces [len(pieceSizes)]*buffer.View
+	iovecs [1 + len(pieceSizes)]unix.Iovec
+}
+
+// prepare returns the buffers of a frame that is to be read.
+func (s *slot) prepare(offload bool) []unix.Iovec {
+	s.iovecs[0].Base = &s.vnet[0]
+	s.iovecs[0].SetLen(vnetSize)
+	for i, size := range pieceSizes {
+		if s.pieces[i] == nil {
+			s.pieces[i] = buffer.NewViewSize(size)
+			s.iovecs[1+i].Base = s.pieces[i].BasePtr()
+			s.iovecs[1+i].SetLen(size)
+		}
+	}
+	if offload {
+		return s.iovecs[:]
+	}
+	return s.iovecs[1:]
+}
+
+// take returns the n bytes that have been read.
+func (s *slot) take(n int) buffer.Buffer {
+	var b buffer.Buffer
+	for i := 0; n > 0; i++ {
+		p := s.pieces[i]
+		s.pieces[i] = nil
+		p.CapLength(min(n, pieceSizes[i]))
+		n -= p.Size()
+		b.Append(p)
+	}
+	return b
+}
+
+func (s *slot) release() {
+	for _, p := range s.pieces {
+		if p != nil {
+			p.Release()
+		}
+	}
+}
+
+// receiver reads frames.
+type receiver struct {
+	link     *Link
+	slots    [batchFrames]slot
+	messages [batchFrames]message
+	// n and err are what the last read came to.
+	n   int
+	err error
+}
+
+// receive reads frames until the link is closed, or nothing can come any more.
+func (l *Link) receive() {
+	defer close(l.ended)
+	r := &receiver{link: l}
+	defer func() {
+		for i := range r.slots {
+			r.slots[i].release()
+		}
+	}()
+	for {
+		err := l.raw.Read(r.read)
+		switch {
+		case err == nil && r.err == nil:
+			l.setRunning(true)
+			if !r.deliver() {
+				l.setRunning(false) // the other end is no more
+				return
+			}
+		case err == nil:
+			if !l.survives(r.err) {
+				l.setRunning(false) // the other end is no more
+				return
+			}
+		case errors.Is(err, os.ErrClosed):
+			return
+		default:
+			// The runtime's poller has seen an error and no readiness: what it
+			// is about, the next read tells.
+			if !r.poll() {
+				l.setRunning(false) // the other end is no more
+				return
+			}
+		}
+	}
+}
+
+// read is what raw.Read calls until it is true.
+func (r *receiver) read(fd uintptr) bool {
+	for i := range r.slots {
+		r.messages[i].set(r.slots[i].prepare(r.link.config.Offload))
+	}
+	r.n, r.err = recvBatch(fd, r.messages[:])
+	return r.err != unix.EAGAIN
+}
+
+// poll reads without the poller's help, after a while. It reports whether to go on.
+func (r *receiver) poll() bool {
+	time.Sleep(50 * time.Millisecond)
+	if err := r.link.raw.Control(func(fd uintptr) { r.read(fd) }); err != nil {
+		return true // closed: the next read tells
+	}
+	switch {
+	case r.err == unix.EAGAIN:
+		return true
+	case r.err != nil:
+		return r.link.survives(r.err)
+	}
+	return r.deliver()
+}
+
+// survives reports whether frames may come after an error of the socket's.
+func (l *Link) survives(err error) bool {
+	switch err {
+	case unix.ENOBUFS, unix.ENOMEM:
+		time.Sleep(time.Millisecond)
+		return true
+	case unix.ENETDOWN:
+		// The interface was set down, or it is no more.
+		l.setRunning(false)
+		return l.packet && !l.interfaceGone()
+	}
+	return false
+}
+
+// deliver hands the frames that were read to the stack. It reports whether more can
+// come: an empty message is the end of a pair's other socket.
+func (r *receiver) deliver() bool {
+	l := r.link
+	d := l.attached()
+	bytes := 0
+	for i := range r.messages[:r.n] {
+		m, s := &r.messages[i], &r.slots[i]
+		n := int(m.n)
+		if n == 0 {
+			return false
+		}
+		if l.config.Offload {
+			n -= vnetSize
+		}
+		if n < header.EthernetMinimumSize || m.Flags&unix.MSG_TRUNC != 0 {
+			l.receivedDropped.Add(1)
+			continue
+		}
+		bytes += n
+		l.receivedFrames.Add(1)
+		l.receivedBytes.Add(uint64(n))
+		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: s.take(n)})
+		l.capture.packet(pkt)
+		if d == nil || !l.accept(d, pkt, !l.config.Offload || s.vnet.verified()) {
+			l.receivedDropped.Add(1)
+		}
+		pkt.DecRef()
+	}
+	if l.received.rate != 0 {
+		l.received.wait(bytes, l.closing)
+	}
+	return true
+}
+
+// accept hands a frame over unless it is somebody else's or damaged.
+func (l *Link) accept(d stack.NetworkDispatcher, pkt *stack.PacketBuffer, verified bool) bool {
+	if !l.ParseHeader(pkt) {
+		return false
+	}
+	to := header.Ethernet(pkt.LinkHeader().Slice()).DestinationAddress()
+	switch {
+	case to == header.EthernetBroadcastAddress:
+		pkt.PktType = tcpip.PacketBroadcast
+	case header.IsMulticastEthernetAddress(to):
+		pkt.PktType = tcpip.PacketMulticast
+	case to == l.LinkAddress():
+		pkt.PktType = tcpip.PacketHost
+	default:
+		return false
+	}
+	if !verified && !intact(pkt) {
+		return false
+	}
+	d.DeliverNetworkPacket(pkt.NetworkProtocolNumber, pkt)
+	return true
+}

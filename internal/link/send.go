@@ -1,0 +1,229 @@
+package link
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// What waits to be sent is bounded; beyond it frames are dropped, as a network
+// interface's queue does it (txqueuelen).
+const (
+	queueFrames = 1000
+	queueBytes  = 4 << 20
+)
+
+// sender sends frames: at once while the socket takes them, or from a queue that a
+// goroutine empties as the socket and the rate allow.
+type sender struct {
+	mu    sync.Mutex
+	queue []*stack.PacketBuffer // each with a reference
+	bytes int                   // in the queue
+	busy  bool                  // the goroutine is there
+
+	// pace is used by the goroutine alone.
+	pace pace
+
+	// What a call is made of; under mu.
+	messages [batchFrames]message
+	vnets    [batchFrames]vnet
+	iovecs   []unix.Iovec
+}
+
+// iovecsMax is how many pieces a frame is sent in without being copied together.
+const iovecsMax = 64
+
+// WritePackets implements stack.LinkWriter. What is dropped is counted and no error,
+// as on Linux.
+func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
+	packets := list.AsSlice()
+	count := len(packets)
+	if l.guard != nil {
+		packets = l.permitted(packets)
+	}
+	s := &l.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 && s.pace.rate == 0 {
+		l.raw.Control(func(fd uintptr) {
+			for len(packets) > 0 {
+				n := l.transmit(fd, packets)
+				if n == 0 {
+					return
+				}
+				packets = packets[n:]
+			}
+		})
+	}
+	for _, pkt := range packets {
+		if !l.running.Load() || len(s.queue) >= queueFrames || s.bytes >= queueBytes {
+			l.sentDropped.Add(1)
+			continue
+		}
+		s.queue = append(s.queue, pkt.IncRef())
+		s.bytes += pkt.Size()
+	}
+	if len(s.queue) > 0 && !s.busy {
+		s.busy = true
+		go l.drain()
+	}
+	return count, nil
+}
+
+// permitted returns those packets that the guard lets leave.
+func (l *Link) permitted(packets []*stack.PacketBuffer) []*stack.PacketBuffer {
+	var kept []*stack.PacketBuffer
+	for _, pkt := range packets {
+		if l.guard.permits(pkt) {
+			kept = append(kept, pkt)
+			continue
+		}
+		l.spoofed.Add(1)
+		l.sentDropped.Add(1)
+	}
+	return kept
+}
+
+// transmit gives the socket what it takes of some packets, and returns how many are
+// done with: sent, or impossible to send. The caller holds sender.mu.
+func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
+	s := &l.sender
+	packets = packets[:min(len(packets), batchFrames)]
+	s.iovecs = s.iovecs[:0]
+	var starts [batchFrames + 1]int
+	for i, pkt := range packets {
+		starts[i] = len(s.iovecs)
+		if l.config.Offload {
+			s.vnets[i].encode(pkt)
+			s.piece(s.vnets[i][:])
+		}
+		s.frame(pkt)
+	}
+	starts[len(packets)] = len(s.iovecs)
+	for i := range packets {
+		s.messages[i].set(s.iovecs[starts[i]:starts[i+1]])
+	}
+	n, err := sendBatch(fd, s.messages[:len(packets)])
+	clear(s.iovecs) // they must not keep packets alive
+	if err != nil {
+		return l.unsent(fd, err)
+	}
+	for _, pkt := range packets[:n] {
+		l.sentFrames.Add(1)
+		l.sentBytes.Add(uint64(pkt.Size()))
+		l.capture.packet(pkt)
+	}
+	l.setRunning(true)
+	return n
+}
+
+// unsent does with the first of some packets what the error says, and returns how
+// many are done with.
+func (l *Link) unsent(fd uintptr, err error) int {
+	switch err {
+	case unix.EAGAIN:
+		return 0
+	case unix.EMSGSIZE:
+		l.readMTU(fd)
+	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
+		l.setRunning(false)
+	}
+	l.sentDropped.Add(1)
+	return 1
+}
+
+// frame adds a frame's pieces to what is sent.
+func (s *sender) frame(pkt *stack.PacketBuffer) {
+	views, offset := pkt.AsViewList()
+	if views.Len() > iovecsMax {
+		all := pkt.ToView()
+		s.piece(all.ToSlice())
+		all.Release()
+		return
+	}
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		skip := min(offset, len(b))
+		offset -= skip
+		s.piece(b[skip:])
+	}
+}
+
+func (s *sender) piece(b []byte) {
+	if len(b) > 0 {
+		v := unix.Iovec{Base: &b[0]}
+		v.SetLen(len(b))
+		s.iovecs = append(s.iovecs, v)
+	}
+}
+
+// drain empties the queue, and ends when it has.
+func (l *Link) drain() {
+	s := &l.sender
+	for {
+		bytes := s.next()
+		if bytes == 0 {
+			return
+		}
+		if s.pace.rate != 0 {
+			s.pace.wait(bytes, l.closing)
+		}
+		if err := l.raw.Write(l.flush); err != nil {
+			// Closed, or the socket has failed: the reader finds out which.
+			s.discard()
+		}
+	}
+}
+
+// next returns the bytes of the next frame; 0 ends the goroutine: there is none.
+func (s *sender) next() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		s.busy = false
+		s.queue = nil
+		return 0
+	}
+	return max(s.queue[0].Size(), 1)
+}
+
+// flush sends from the queue. It reports whether the socket takes more.
+func (l *Link) flush(fd uintptr) bool {
+	s := &l.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) > 0 {
+		batch := s.queue
+		if s.pace.rate != 0 {
+			batch = batch[:1] // that which has been waited for
+		}
+		n := l.transmit(fd, batch)
+		if n == 0 {
+			return false
+		}
+		s.drop(n)
+		if s.pace.rate != 0 {
+			break
+		}
+	}
+	return true
+}
+
+// drop takes n packets off the queue.
+func (s *sender) drop(n int) {
+	for i, pkt := range s.queue[:n] {
+		s.bytes -= pkt.Size()
+		pkt.DecRef()
+		s.queue[i] = nil
+	}
+	s.queue = s.queue[n:]
+}
+
+// discard empties the queue.
+func (s *sender) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(len(s.queue))
+}

@@ -1,0 +1,109 @@
+package link
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// pairBuffer is how much a socket of a pair holds, in bytes, where the host allows it
+// (sysctl net.core.wmem_max).
+const pairBuffer = 1 << 20
+
+// Pair returns two sockets of which each is the other's end of a link.
+func Pair() (a, b *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the sockets of a link: %w", err)
+	}
+	for _, fd := range fds {
+		// With less it works too.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, pairBuffer)
+	}
+	return os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link"), nil
+}
+
+// packetBuffer is how much a packet socket holds of what has come, in bytes.
+const packetBuffer = 4 << 20
+
+// OpenPacket opens an interface of the thread's network namespace, by its index, for a
+// link. offload reports whether frames have a virtio-net header. It takes CAP_NET_RAW
+// (packet(7)).
+func OpenPacket(index int) (f *os.File, offload bool, err error) {
+	// Without a protocol nothing comes before it is bound.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, false, fmt.Errorf("opening a packet socket: %w", err)
+	}
+	f = os.NewFile(uintptr(fd), "packet socket")
+	offload = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) == nil
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
+		f.Close()
+		return nil, false, fmt.Errorf("a packet socket that does not see what it sends (Linux 4.20 or later has it): %w", err)
+	}
+	for option, size := range map[int]int{unix.SO_RCVBUFFORCE: packetBuffer, unix.SO_SNDBUFFORCE: packetBuffer} {
+		// Without CAP_NET_ADMIN over the host it keeps the usual size.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, size)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: index}); err != nil {
+		f.Close()
+		return nil, false, fmt.Errorf("binding a packet socket to interface %d: %w", index, err)
+	}
+	return f, offload, nil
+}
+
+func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
+
+// interfaceGone reports whether a packet socket's interface is no more.
+func (l *Link) interfaceGone() bool {
+	gone := true
+	l.raw.Control(func(fd uintptr) {
+		sa, err := unix.Getsockname(int(fd))
+		if ll, ok := sa.(*unix.SockaddrLinklayer); err == nil && ok {
+			gone = ll.Ifindex <= 0
+		}
+	})
+	return gone
+}
+
+// readMTU learns the MTU of a packet socket's interface after it has refused a frame.
+func (l *Link) readMTU(fd uintptr) {
+	if !l.packet {
+		return
+	}
+	sa, err := unix.Getsockname(int(fd))
+	if err != nil {
+		return
+	}
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	if !ok {
+		return
+	}
+	mtu, ok := interfaceMTU(int(fd), ll.Ifindex)
+	if ok && mtu < l.mtu.Load() {
+		l.mtu.Store(mtu)
+		if l.config.Changed != nil {
+			l.config.Changed()
+		}
+	}
+}
+
+// interfaceMTU asks for an interface's MTU, by its index (netdevice(7)).
+func interfaceMTU(fd, index int) (uint32, bool) {
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return 0, false
+	}
+	r.SetUint32(uint32(index))
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, r); err != nil {
+		return 0, false
+	}
+	if r, err = unix.NewIfreq(r.Name()); err != nil {
+		return 0, false
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFMTU, r); err != nil {
+		return 0, false
+	}
+	return r.Uint32(), true
+}
