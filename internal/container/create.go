@@ -33,6 +33,9 @@ type CreateRequest struct {
 	NoNewKeyring bool
 	// PIDFile is where the first process's number is written, if not empty.
 	PIDFile string
+	// Network, if not nil, furnishes the container's network namespace, in which its
+	// first process is, before any hook runs.
+	Network func(isolation.PID) error
 }
 
 // Create makes a container up to its program, which waits for Start. If it
@@ -69,7 +72,7 @@ func (s *Store) Create(r *CreateRequest) (isolation.PID, error) {
 	}
 	defer c.release()
 	// From here on there is a record of all that is made.
-	making := &creation{c: c, wall: wall, request: request}
+	making := &creation{c: c, wall: wall, request: request, network: r.Network}
 	if err := making.run(group, r.PIDFile); err != nil {
 		return isolation.PID{}, making.undo(err)
 	}
@@ -127,6 +130,7 @@ type creation struct {
 	c       *Container
 	wall    isolation.Wall
 	request *isolation.Request
+	network func(isolation.PID) error
 	// hooks is set once the first hooks are due: from then on those of poststop
 	// are owed.
 	hooks bool
@@ -164,6 +168,11 @@ func (m *creation) created(init isolation.PID) error {
 	c.Init = init
 	if err := c.save(); err != nil {
 		return err
+	}
+	if m.network != nil {
+		if err := m.network(init); err != nil {
+			return err
+		}
 	}
 	m.hooks = true
 	for _, stage := range []string{oci.Prestart, oci.CreateRuntime} {

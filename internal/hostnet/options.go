@@ -72,6 +72,17 @@ func (o *Options) SetNetwork(value string) error {
 	return nil
 }
 
+// Network returns the value of --network.
+func (o *Options) Network() string {
+	switch {
+	case o.Mode == ModeCNI:
+		return "cni:" + o.Name
+	case o.Name != "":
+		return o.Name
+	}
+	return string(o.Mode)
+}
+
 // Check says which options do not go together.
 func (o *Options) Check() error {
 	closed := o.Mode == ModeNone

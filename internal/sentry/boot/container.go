@@ -24,6 +24,9 @@ type Container struct {
 	// Mounts are further host directories and files, in the order in which
 	// they are mounted.
 	Mounts []Mount
+	// Written are files that take the place of those that are there, once all is
+	// mounted.
+	Written []WrittenFile
 
 	// Files, if not nil, are described by an OCI spec: then Mounts is empty, and
 	// Root is used as Files says.
@@ -47,6 +50,14 @@ type Container struct {
 	Gate int
 
 	Process
+}
+
+// WrittenFile is a file that the description itself has the contents of.
+type WrittenFile struct {
+	// Path is absolute. Directories that lead there are made; a symbolic link at the
+	// path itself is replaced.
+	Path string
+	Data []byte
 }
 
 // Join names, kind by kind, the containers of the sandbox whose namespaces a

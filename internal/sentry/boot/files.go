@@ -82,6 +82,11 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 			return nil, fmt.Errorf("binding to %s: %w", m.Path, err)
 		}
 	}
+	for i := range c.Written {
+		if err := t.write(&c.Written[i]); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", c.Written[i].Path, err)
+		}
+	}
 	return t.ns, nil
 }
 
@@ -209,6 +214,26 @@ func (t *tree) mount(p string, fs vfs.FileSystem, flags uint64, source string) e
 	}
 	defer at.DecRef()
 	return t.ns.Mount(fs, at, flags, source)
+}
+
+// write makes a file, in place of one that is there.
+func (t *tree) write(f *WrittenFile) error {
+	p := path.Clean(f.Path)
+	if dir := path.Dir(p); dir != "/" {
+		if err := t.ensure(dir, false); err != nil {
+			return err
+		}
+	}
+	if err := t.ns.UnlinkAt(t, t.origin(), p); err != nil && err != unix.ENOENT {
+		return err
+	}
+	d, err := t.ns.OpenAt(t, t.origin(), p, vfs.OpenHow{Flags: unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY, Mode: 0o644})
+	if err != nil {
+		return err
+	}
+	defer d.DecRef()
+	_, err = d.Write(t, f.Data)
+	return err
 }
 
 // ensure makes a mount point, and the directories that lead to it.

@@ -11,6 +11,7 @@ import (
 // Bounds of a description. Arguments and environment are bounded by execve(2).
 const (
 	mountsMax   = 1024
+	writtenMax  = 16
 	hostnameMax = 64 // __NEW_UTS_LEN
 	groupsMax   = 65536
 	extraMax    = 1024
@@ -37,6 +38,8 @@ func (c *Container) check() error {
 		return fmt.Errorf("the host name %.80q is none", c.Hostname)
 	case len(c.Mounts) > mountsMax:
 		return fmt.Errorf("%d mounts are too many", len(c.Mounts))
+	case len(c.Written) > writtenMax:
+		return fmt.Errorf("%d files to write are too many", len(c.Written))
 	}
 	for _, m := range c.Mounts {
 		switch {
@@ -44,6 +47,11 @@ func (c *Container) check() error {
 			return fmt.Errorf("%q is no place for a mount", m.Path)
 		case strings.ContainsAny(m.Name, "/\x00") || m.Name == "." || m.Name == "..":
 			return fmt.Errorf("%q is no file's name", m.Name)
+		}
+	}
+	for _, f := range c.Written {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) == "/" || strings.ContainsRune(f.Path, 0) {
+			return fmt.Errorf("%q is no place for a file", f.Path)
 		}
 	}
 	if err := c.checkSpec(); err != nil {

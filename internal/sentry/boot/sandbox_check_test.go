@@ -38,6 +38,8 @@ func TestCheck(t *testing.T) {
 		{"NUL in an argument", "NUL", func(b *Sandbox) { b.Args = []string{"a", "b\x00c"} }},
 		{"NUL in a variable", "NUL", func(b *Sandbox) { b.Env = []string{"A=\x00"} }},
 		{"mount on the root", "mount", func(b *Sandbox) { b.Mounts[0].Path = "/.." }},
+		{"written file's path", "place for a file", func(b *Sandbox) { b.Written = []WrittenFile{{Path: "x"}} }},
+		{"written files", "files to write", func(b *Sandbox) { b.Written = make([]WrittenFile, 17) }},
 		{"relative mount", "mount", func(b *Sandbox) { b.Mounts[0].Path = "m" }},
 		{"file's name", "name", func(b *Sandbox) { b.Mounts[0].Name = "../x" }},
 		{"root's descriptor", "descriptor 3", func(b *Sandbox) { b.Root = 3 }},

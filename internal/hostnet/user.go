@@ -1,0 +1,69 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"coffer/internal/gateway"
+	"coffer/internal/sentry/network"
+)
+
+// user attaches to a gateway, whose helper starts with the sandbox's first frame.
+func (a *Attachment) user(o *Options, w Wall) error {
+	if w != Frames {
+		return errors.New("--network user is for isolation kernel: with isolation process choose --network bridge, or none")
+	}
+	return a.gateway(o, nil)
+}
+
+// gateway attaches to a gateway whose sockets live in a network namespace; nil is
+// the present one.
+func (a *Attachment) gateway(o *Options, ns *os.File) error {
+	c := gateway.Config{
+		Namespace: ns, DNS: o.DNS, Search: o.Search, Hostname: o.Container, Egress: o.Egress, Log: os.Stderr,
+	}
+	for _, p := range o.Publish {
+		c.Publish = append(c.Publish, gateway.Publish(p))
+	}
+	for _, h := range o.Hosts {
+		c.Hosts = append(c.Hosts, gateway.Host(h))
+	}
+	g, err := gateway.Start(c)
+	if err != nil {
+		return fmt.Errorf("--network %s: %w; --network none does without", o.Mode, err)
+	}
+	a.onClose(g.Close)
+	a.Files = append(a.Files, g.Link)
+	i := network.Interface{
+		Name: "eth0", HardwareAddr: gateway.GuestHardware, MTU: gateway.MTU,
+		Addresses: []netip.Prefix{gateway.Guest4, gateway.Guest6},
+		Link:      network.LinkGateway, Offload: gateway.Offload, Rate: o.Rate,
+	}
+	routes := []network.Route{{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: gateway.Router4, Interface: i.Name}}
+	if g.IPv6 {
+		routes = append(routes, network.Route{Destination: netip.MustParsePrefix("::/0"), Gateway: gateway.Router6, Interface: i.Name})
+	}
+	if err := a.capture(o, &i); err != nil {
+		return err
+	}
+	a.Network = &network.Config{Interfaces: []network.Interface{i}, Routes: routes}
+	a.Resolv, a.Hosts = g.Resolv, g.Hosts
+	return nil
+}
+
+// capture opens the file that takes what crosses an interface.
+func (a *Attachment) capture(o *Options, i *network.Interface) error {
+	if o.Capture == "" {
+		return nil
+	}
+	f, err := os.OpenFile(o.Capture, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("--pcap: %w", err)
+	}
+	a.onClose(f.Close)
+	i.Capture = len(a.Files)
+	a.Files = append(a.Files, f)
+	return nil
+}
