@@ -41,6 +41,7 @@ func newWorld(t testing.TB) *world {
 	fs := tmpfs.New(tmpfs.Options{Mode: 0o755})
 	ns := vfs.NewMountNamespace(fs, 0)
 	r := ns.Root()
+	t.Cleanup(ns.DecRef) // there can only be so many mounts at once
 	return &world{t, fs, ns, vfs.Origin{Root: r, Start: r}}
 }
 

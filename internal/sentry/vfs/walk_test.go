@@ -215,6 +215,10 @@ func FuzzWalk(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, target string, flags uint8) {
 		w := tree(t)
 		jail := w.resolve("/jail")
+		defer func() { // the mounts go with their last users
+			jail.DecRef()
+			w.at.Root.DecRef()
+		}()
 		o := vfs.Origin{Root: jail, Start: jail}
 		_ = w.ns.SymlinkAt(root, target, o, "l")
 		for _, p := range []string{path, "l/" + path, path + "/l"} {
