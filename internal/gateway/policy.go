@@ -13,7 +13,7 @@ import (
 type Policy interface {
 	// Name says whether a name may be asked for. It has no trailing dot; kind is the
 	// number of a resource record's type (RFC 1035, section 3.2.2). Refuse answers
-	// REFUSED.
+	// REFUSED, NoData success without records; neither asks anybody else.
 	Name(name string, kind uint16) Decision
 	// Answer tells of addresses that the resolver is about to answer a name with, and
 	// for how long they hold. Names of a CNAME chain are reported as the name that
@@ -25,7 +25,8 @@ type Policy interface {
 	// Data looks at the first bytes that the sandbox has sent on a TCP flow for which
 	// Connect has said Inspect. Inspect now asks for more of them; last says that
 	// there won't be any: the sandbox has ended its side, or has sent as much as is
-	// looked at (inspectMax), or has taken too long (inspectTime).
+	// looked at (inspectMax), or has taken too long (inspectTime). Meanwhile what the
+	// other side sends is passed on: in some protocols it speaks first.
 	Data(f Flow, first []byte, last bool) Decision
 }
 
@@ -39,6 +40,8 @@ const (
 	// Inspect permits a TCP flow if its first bytes are as they should be. For
 	// anything but TCP it is Refuse.
 	Inspect
+	// NoData is for Name.
+	NoData
 )
 
 // Flow is a connection, or an exchange of datagrams, that a sandbox begins.

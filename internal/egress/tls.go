@@ -1,0 +1,151 @@
+package egress
+
+import "errors"
+
+const (
+	recordHandshake   = 22
+	maxRecord         = 1 << 14
+	maxHello          = 1 << 14
+	handshakeHello    = 1
+	extensionName     = 0
+	nameTypeHost      = 0
+	recordHeaderLen   = 5
+	handshakeHeadLen  = 4
+	helloRandomLen    = 32
+	helloMaxSessionID = 32
+)
+
+// looksLikeTLS reports whether bytes, at least one, begin with a handshake record.
+func looksLikeTLS(b []byte) bool {
+	return b[0] == recordHandshake && (len(b) < 2 || b[1] == 3)
+}
+
+// serverName returns the server's name in a TLS ClientHello (RFC 8446, 4.1.2; RFC 6066, 3), which
+// may be spread over several records; none if it has no such extension. With
+// Encrypted ClientHello it is the outer one: that of whoever can decrypt the inner one. It takes
+// nothing that servers could take differently: the extension twice, several
+// names, lengths that do not add up.
+func serverName(b []byte) (string, error) {
+	hello, err := helloMessage(b)
+	if err != nil {
+		return "", err
+	}
+	r := reader{b: hello}
+	r.take(2 + helloRandomLen)
+	if id := r.vector(1); len(id) > helloMaxSessionID {
+		return "", errors.New("the session ID is too long")
+	}
+	if suites := r.vector(2); len(suites) == 0 || len(suites)%2 != 0 {
+		return "", errors.New("the cipher suites are not pairs of bytes")
+	}
+	if methods := r.vector(1); len(methods) == 0 {
+		return "", errors.New("there is no compression method")
+	}
+	if !r.bad && len(r.b) == 0 {
+		return "", nil // without extensions, as before TLS 1.2
+	}
+	extensions := reader{b: r.vector(2)}
+	if r.bad || len(r.b) != 0 {
+		return "", errors.New("its lengths do not add up")
+	}
+	var name string
+	seen := false
+	for len(extensions.b) > 0 && !extensions.bad {
+		kind := extensions.number(2)
+		body := extensions.vector(2)
+		if kind != extensionName {
+			continue
+		}
+		if seen {
+			return "", errors.New("there are two server name extensions")
+		}
+		seen = true
+		if name, err = hostIn(body); err != nil {
+			return "", err
+		}
+	}
+	if extensions.bad {
+		return "", errors.New("the lengths of its extensions do not add up")
+	}
+	return name, nil
+}
+
+// helloMessage joins the records of a ClientHello, and returns it without its header.
+func helloMessage(b []byte) ([]byte, error) {
+	var message []byte
+	for {
+		if len(b) < recordHeaderLen {
+			return nil, errMore
+		}
+		length := int(b[3])<<8 | int(b[4])
+		switch {
+		case b[0] != recordHandshake || b[1] != 3:
+			return nil, errors.New("another record comes before its end")
+		case length == 0 || length > maxRecord:
+			return nil, errors.New("a record has an impossible length")
+		}
+		b = b[recordHeaderLen:]
+		part := b[:min(length, len(b))]
+		message = append(message, part...)
+		if len(message) > 0 && message[0] != handshakeHello {
+			return nil, errors.New("the handshake begins with something else")
+		}
+		if len(message) >= handshakeHeadLen {
+			total := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
+			if total > maxHello {
+				return nil, errors.New("it is too long")
+			}
+			if len(message) > handshakeHeadLen+total {
+				return nil, errors.New("something follows it in its record")
+			}
+			// The record must be whole: what follows in it is not seen yet.
+			if len(message) == handshakeHeadLen+total && len(part) == length {
+				return message[handshakeHeadLen:], nil
+			}
+		}
+		if len(part) < length {
+			return nil, errMore
+		}
+		b = b[length:]
+	}
+}
+
+// hostIn returns the one name of a server name extension.
+func hostIn(body []byte) (string, error) {
+	r := reader{b: body}
+	names := reader{b: r.vector(2)}
+	kind := names.number(1)
+	name := names.vector(2)
+	if r.bad || names.bad || len(r.b) != 0 || len(names.b) != 0 || kind != nameTypeHost || len(name) == 0 {
+		return "", errors.New("the server name extension has not one host name")
+	}
+	return string(name), nil
+}
+
+// reader takes fields off bytes. What is too short makes it bad, and all further ones empty.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) take(n int) []byte {
+	if r.bad || n > len(r.b) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+// number takes a big-endian number of n bytes.
+func (r *reader) number(n int) int {
+	v := 0
+	for _, c := range r.take(n) {
+		v = v<<8 | int(c)
+	}
+	return v
+}
+
+// vector takes what has its length before it, in n bytes.
+func (r *reader) vector(n int) []byte { return r.take(r.number(n)) }
