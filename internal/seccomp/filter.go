@@ -62,10 +62,11 @@ func Build(rules []Rule, action uint32) ([]unix.SockFilter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("seccomp rule for host call %d: %w", c, err)
 		}
-		if len(body) > 255 {
-			return nil, fmt.Errorf("seccomp rules for host call %d are too long for one jump", c)
+		if len(body) <= 255 {
+			prog = append(prog, bpf.Jump(unix.BPF_JEQ, c, 0, uint8(len(body))))
+		} else { // too far for a condition
+			prog = append(prog, bpf.Jump(unix.BPF_JEQ, c, 1, 0), bpf.Skip(uint32(len(body))))
 		}
-		prog = append(prog, bpf.Jump(unix.BPF_JEQ, c, 0, uint8(len(body))))
 		prog = append(prog, body...)
 	}
 	prog = append(prog, bpf.Return(action))
