@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/socket/unixsock"
@@ -12,6 +13,13 @@ func (t *Task) UnixSockets() *unixsock.Namespace { return t.namespaces.Net.Unix 
 
 // Network is the network of the task's network namespace.
 func (t *Task) Network() *network.Namespace { return t.namespaces.Net.IP }
+
+// NetworkOwner is the user namespace whose privileges count over that network.
+func (t *Task) NetworkOwner() *auth.UserNamespace { return t.namespaces.Net.Owner() }
+
+// FlowProcess says whom a network's policy is asked for: the number of the task's
+// process in the sandbox's first namespace, and its program's name.
+func (t *Task) FlowProcess() (pid int32, command string) { return t.FirstPID(), t.Comm() }
 
 // Sockets are the other sockets of the task's network namespace.
 func (t *Task) Sockets() *socket.Registry { return &t.namespaces.Net.Sockets }

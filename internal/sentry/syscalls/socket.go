@@ -210,9 +210,18 @@ func sysConnect(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, waitSocket(t, s, d.Nonblocking(), waiter.Writable, s.WriteTimeout(), func() error {
-		return s.Connect(t, addr)
+	pending := false
+	err = waitSocket(t, s, d.Nonblocking(), waiter.Writable, s.WriteTimeout(), func() error {
+		err := s.Connect(t, addr)
+		if pending = err == unix.EINPROGRESS || err == unix.EALREADY; pending && !d.Nonblocking() {
+			return unix.EAGAIN
+		}
+		return err
 	})
+	if err == unix.EAGAIN && pending {
+		err = unix.EINPROGRESS // it goes on beyond the socket's time-out
+	}
+	return 0, err
 }
 
 // sysAccept is accept(2).
@@ -243,17 +252,21 @@ func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
 	if err != nil || a[1] == 0 {
 		return fd, err
 	}
-	peer, err := conn.PeerName()
-	if err != nil {
-		err = unix.ECONNABORTED
-	} else {
-		err = copyOutSockaddr(t, peer, a[1], a[2])
-	}
-	if err != nil {
+	if err := copyOutSockaddr(t, acceptedFrom(conn), a[1], a[2]); err != nil {
 		uninstall(t, int32(fd))
 		return 0, err
 	}
 	return fd, nil
+}
+
+// acceptedFrom is the address of a new connection's peer, also of one that has ended
+// meanwhile.
+func acceptedFrom(conn socket.Socket) []byte {
+	if a, ok := conn.(interface{ AcceptedFrom() []byte }); ok {
+		return a.AcceptedFrom()
+	}
+	peer, _ := conn.PeerName()
+	return peer
 }
 
 // sysGetsockname is getsockname(2).

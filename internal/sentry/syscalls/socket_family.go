@@ -4,6 +4,7 @@ import (
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/socket/hostsock"
+	"coffer/internal/sentry/socket/inet"
 	"coffer/internal/sentry/socket/unixsock"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ type socketMaker struct {
 // socketMakers are the socket families that there are; others are EAFNOSUPPORT.
 var socketMakers = map[int32]socketMaker{
 	unix.AF_UNIX: {makeUnixSocket, makeUnixPair},
+	unix.AF_INET: {make: makeInetSocket(unix.AF_INET)}, unix.AF_INET6: {make: makeInetSocket(unix.AF_INET6)},
 }
 
 func makeUnixSocket(t *kernel.Task, typ, protocol int32) (socket.Socket, error) {
@@ -38,6 +40,16 @@ func makeUnixPair(t *kernel.Task, typ, protocol int32) (a, b socket.Socket, err 
 	}
 	a, b = unixsock.NewPair(t.UnixSockets(), t, known)
 	return a, b, nil
+}
+
+func makeInetSocket(family int32) func(*kernel.Task, int32, int32) (socket.Socket, error) {
+	return func(t *kernel.Task, typ, protocol int32) (socket.Socket, error) {
+		s, err := inet.New(t.Network(), t.Sockets(), t, family, typ, protocol)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 }
 
 // hostSocketMakers take the place of others where the network is the host's.

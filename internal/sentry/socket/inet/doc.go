@@ -3,5 +3,12 @@
 // TCP/IP stack of a network.Namespace. Both families are one package because an IPv6
 // socket serves IPv4 too.
 //
+// There is one type of socket, whatever its protocol. What protocols have of their
+// own is chosen in kind.go, and their options are rows in option_*.go.
+//
 // It must not know tasks, nor configure the stack.
+//
+// Lock order: Socket.mu, then Socket.sendMu or Socket.recvMu, then the locks of the
+// stack. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent,
+// takes only that of the socket's waiter.Queue.
 package inet

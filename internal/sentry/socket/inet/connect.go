@@ -1,0 +1,321 @@
+package inet
+
+import (
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+const (
+	// maxBacklog is how many connections can wait to be accepted
+	// (/proc/sys/net/core/somaxconn).
+	maxBacklog = 4096
+	// unprivilegedPorts is the first port that needs no privilege
+	// (/proc/sys/net/ipv4/ip_unprivileged_port_start).
+	unprivilegedPorts = 1024
+)
+
+// netAdmin is implemented by callers who know whose network namespace theirs is.
+type netAdmin interface {
+	// NetworkOwner is the user namespace that the network namespace belongs to.
+	NetworkOwner() *auth.UserNamespace
+}
+
+// can reports whether the caller has a capability over its network namespace.
+func can(c vfs.Caller, capability int) bool {
+	if a, ok := c.(netAdmin); ok {
+		return c.Credentials().CanIn(a.NetworkOwner(), capability)
+	}
+	return c.Credentials().Can(capability)
+}
+
+// process is implemented by callers who are processes, for a policy's sake.
+type process interface {
+	// FlowProcess is the number of the process in the sandbox's first PID namespace,
+	// and the name of its program.
+	FlowProcess() (pid int32, command string)
+}
+
+// permit asks the network's policy whether the caller may send to an address.
+func (s *Socket) permit(c vfs.Caller, to tcpip.FullAddress) error {
+	if !s.net.Restricted() {
+		return nil
+	}
+	flow := network.Flow{Protocol: uint8(s.protocol), To: unmapped(s.family, to)}
+	if p, ok := c.(process); ok {
+		flow.PID, flow.Command = p.FlowProcess()
+	}
+	if local, err := s.ep.Load().GetLocalAddress(); err == nil {
+		flow.From = unmapped(s.family, local)
+	}
+	return s.net.Permit(flow)
+}
+
+// Bind implements socket.Socket.
+func (s *Socket) Bind(c socket.Caller, addr []byte) error {
+	full, err := s.bindAddress(addr)
+	if err != nil {
+		return err
+	}
+	if full.Port != 0 && full.Port < unprivilegedPorts && !can(c, unix.CAP_NET_BIND_SERVICE) {
+		return unix.EACCES
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.ep.Load()
+	if s.bound != nil {
+		return unix.EINVAL
+	}
+	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
+		return unix.EINVAL
+	}
+	if err := e.Bind(full); err != nil {
+		if _, ok := err.(*tcpip.ErrNoPortAvailable); ok {
+			return unix.EADDRINUSE
+		}
+		return errno(err)
+	}
+	if local, err := e.GetLocalAddress(); err == nil {
+		full.Port = local.Port
+	}
+	s.bound = &full
+	return nil
+}
+
+// bindAddress reads the address of a bind(2). An IPv4 one may have AF_UNSPEC, if it is
+// 0.0.0.0.
+func (s *Socket) bindAddress(addr []byte) (tcpip.FullAddress, error) {
+	least := sizeofSockaddr4
+	if s.family == unix.AF_INET6 {
+		least = sizeofSockaddr6Old
+	}
+	if len(addr) < least {
+		return tcpip.FullAddress{}, unix.EINVAL
+	}
+	if s.family == unix.AF_INET && family(addr) == unix.AF_UNSPEC && [4]byte(addr[4:8]) == [4]byte{} {
+		addr = append([]byte{unix.AF_INET, 0}, addr[2:]...)
+	}
+	full, err := s.address(addr)
+	if err != nil {
+		return full, err
+	}
+	if wildcard(full.Addr) {
+		full.Addr = tcpip.Address{}
+	}
+	return full, nil
+}
+
+// Listen implements socket.Socket. Without a name the socket gets a port.
+func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
+	if !s.stream() {
+		return unix.EOPNOTSUPP
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.ep.Load()
+	switch e.state() {
+	case tcp.StateInitial:
+		if err := e.Bind(tcpip.FullAddress{}); err != nil {
+			return errno(err)
+		}
+	case tcp.StateError, tcp.StateClose:
+		if err := s.renew(); err != nil {
+			return err
+		}
+		e = s.ep.Load()
+		if s.bound == nil {
+			if err := e.Bind(tcpip.FullAddress{}); err != nil {
+				return errno(err)
+			}
+		}
+	case tcp.StateBound, tcp.StateListen:
+	default:
+		return unix.EINVAL
+	}
+	s.backlog = int(min(uint32(backlog), maxBacklog))
+	// Linux lets one more wait than it was asked for.
+	if err := e.Listen(s.backlog + 1); err != nil {
+		return errno(err)
+	}
+	s.listening = true
+	return nil
+}
+
+// Accept implements socket.Socket.
+func (s *Socket) Accept() (socket.Socket, error) {
+	if !s.stream() {
+		return nil, unix.EOPNOTSUPP
+	}
+	var peer tcpip.FullAddress
+	ep, q, terr := s.ep.Load().Accept(&peer)
+	if terr != nil {
+		return nil, errno(terr)
+	}
+	a := newSocket(s.net, s.registry, s.family, s.kind)
+	a.setOwner(s.cred)
+	a.accepted = sockaddr(s.family, peer)
+	a.adopt(ep, q)
+	a.inherit(s, ep)
+	s.registry.Add(a)
+	return a, nil
+}
+
+// AcceptedFrom is the peer's address as accept(2) gives it, whatever has become of
+// the connection since.
+func (s *Socket) AcceptedFrom() []byte { return s.accepted }
+
+// Connect implements socket.Socket. For a stream the first call is EINPROGRESS and,
+// until that is decided, the following are EALREADY; the call after that tells how it
+// went.
+func (s *Socket) Connect(c socket.Caller, addr []byte) error {
+	if len(addr) < 2 {
+		return unix.EINVAL
+	}
+	if family(addr) == unix.AF_UNSPEC {
+		return s.disconnect()
+	}
+	if !s.stream() {
+		return s.connectDatagram(c, addr)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.ep.Load()
+	switch e.state() {
+	case tcp.StateInitial, tcp.StateBound:
+		return s.start(c, e, addr)
+	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
+		return unix.EALREADY
+	case tcp.StateListen:
+		return unix.EISCONN
+	case tcp.StateError, tcp.StateClose, tcp.StateTimeWait:
+		if s.connecting {
+			err := s.takeError(e)
+			if err == nil {
+				err = unix.ECONNABORTED
+			}
+			if rerr := s.renew(); rerr != nil {
+				return rerr
+			}
+			return err
+		}
+		s.takeError(e)
+		if err := s.renew(); err != nil {
+			return err
+		}
+		return s.start(c, s.ep.Load(), addr)
+	default:
+		if s.connecting {
+			s.connecting = false
+			return nil
+		}
+		return unix.EISCONN
+	}
+}
+
+// start begins to connect. s.mu is held.
+func (s *Socket) start(c socket.Caller, e *endpoint, addr []byte) error {
+	full, err := s.address(addr)
+	if err != nil {
+		return err
+	}
+	if header.IsV4MulticastAddress(full.Addr) || header.IsV6MulticastAddress(full.Addr) || full.Addr == header.IPv4Broadcast {
+		return unix.ENETUNREACH
+	}
+	if err := s.permit(c, full); err != nil {
+		return err
+	}
+	terr := e.Connect(full)
+	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
+		s.connecting = true
+	}
+	if terr == nil {
+		return nil
+	}
+	return errno(terr)
+}
+
+func (s *Socket) connectDatagram(c socket.Caller, addr []byte) error {
+	full, err := s.destination(addr)
+	if err != nil {
+		return err
+	}
+	if err := s.permit(c, full); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errno(s.ep.Load().Connect(full))
+}
+
+// disconnect is connect(2) with AF_UNSPEC.
+func (s *Socket) disconnect() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stream() {
+		return s.renew()
+	}
+	return errno(s.ep.Load().Disconnect())
+}
+
+// Shutdown implements socket.Socket.
+func (s *Socket) Shutdown(how int32) error {
+	if how < unix.SHUT_RD || how > unix.SHUT_RDWR {
+		return unix.EINVAL
+	}
+	dirs := uint32(how + 1) // SHUT_RD, SHUT_WR, SHUT_RDWR are the bits less one
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.ep.Load()
+	if s.stream() {
+		switch e.state() {
+		case tcp.StateListen:
+			if dirs&recvShut == 0 {
+				return nil
+			}
+			return s.renew()
+		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
+			return s.renew()
+		}
+	}
+	s.shut.Store(s.shut.Load() | dirs)
+	var flags tcpip.ShutdownFlags
+	if dirs&recvShut != 0 {
+		flags |= tcpip.ShutdownRead
+	}
+	if dirs&sendShut != 0 {
+		flags |= tcpip.ShutdownWrite
+	}
+	err := e.Shutdown(flags)
+	// Whoever waits for the end learns of it also without a connection.
+	s.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup)
+	return errno(err)
+}
+
+// Name implements socket.Socket.
+func (s *Socket) Name() []byte {
+	full, err := s.ep.Load().GetLocalAddress()
+	if err != nil {
+		full = tcpip.FullAddress{}
+	}
+	return sockaddr(s.family, full)
+}
+
+// PeerName implements socket.Socket.
+func (s *Socket) PeerName() ([]byte, error) {
+	e := s.ep.Load()
+	if s.stream() && e.state() == tcp.StateTimeWait {
+		return nil, unix.ENOTCONN
+	}
+	full, err := e.GetRemoteAddress()
+	if err != nil {
+		return nil, unix.ENOTCONN
+	}
+	return sockaddr(s.family, full), nil
+}

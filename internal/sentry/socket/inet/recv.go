@@ -1,0 +1,164 @@
+package inet
+
+import (
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
+)
+
+// Recv implements socket.Socket.
+func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
+	flags := m.Flags
+	m.Flags = 0
+	if flags&unix.MSG_ERRQUEUE != 0 {
+		return 0, unix.EAGAIN
+	}
+	if s.stream() {
+		return s.recvStream(p, flags)
+	}
+	return s.recvDatagram(p, flags, m)
+}
+
+// Read implements vfs.File.
+func (s *Socket) Read(_ vfs.Caller, p []byte, _ int64) (int, error) {
+	if s.stream() {
+		return s.recvStream(p, 0)
+	}
+	n, err := s.recvDatagram(p, 0, nil)
+	return min(n, len(p)), err
+}
+
+// recvStream takes bytes off the stream; 0 is its end.
+func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
+	if flags&unix.MSG_OOB != 0 {
+		return 0, unix.EINVAL // no urgent data is there
+	}
+	e := s.ep.Load()
+	peek := flags&unix.MSG_PEEK != 0
+	s.recvMu.Lock()
+	var one [1]byte
+	if s.sink = p; len(p) == 0 {
+		// Nothing is wanted; only whether there is anything, or an error.
+		s.sink, peek = one[:], true
+	}
+	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek})
+	s.sink = nil
+	s.recvMu.Unlock()
+	switch terr.(type) {
+	case nil:
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if !peek {
+			e.ModerateRecvBuf(res.Count)
+		}
+		return res.Count, nil
+	case *tcpip.ErrWouldBlock:
+		return 0, unix.EAGAIN
+	case *tcpip.ErrClosedForReceive:
+		return 0, s.takeError(e)
+	case *tcpip.ErrNotConnected:
+		if err := s.takeError(e); err != nil {
+			return 0, err
+		}
+		if s.shut.Load()&recvShut != 0 && e.state() != tcp.StateListen {
+			return 0, nil
+		}
+		return 0, unix.ENOTCONN
+	}
+	s.err.Store(0)
+	return 0, errno(terr)
+}
+
+// recvDatagram takes the oldest datagram. m is nil for read(2), which learns nothing
+// of it but its bytes. The result is the length of the datagram.
+func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, error) {
+	if flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	e := s.ep.Load()
+	if err := s.takeError(e); err != nil {
+		return 0, err
+	}
+	s.recvMu.Lock()
+	defer s.recvMu.Unlock()
+	s.sink = p
+	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0, NeedRemoteAddr: m != nil})
+	s.sink = nil
+	switch terr.(type) {
+	case nil:
+	case *tcpip.ErrBadBuffer:
+		// There is no room at all in p for what the datagram has.
+	case *tcpip.ErrClosedForReceive:
+		return 0, nil
+	case *tcpip.ErrWouldBlock:
+		if s.shut.Load()&recvShut != 0 {
+			return 0, nil
+		}
+		return 0, unix.EAGAIN
+	default:
+		return 0, errno(terr)
+	}
+	s.received.Store(res.ControlMessages.Timestamp.UnixNano())
+	if m != nil {
+		m.Addr = sockaddr(s.family, res.RemoteAddr)
+		m.Control = s.receivedControl(&res.ControlMessages)
+		if res.Total > len(p) {
+			m.Flags |= unix.MSG_TRUNC
+		}
+	}
+	return res.Total, nil
+}
+
+// Ioctl implements vfs.File: FIONREAD (SIOCINQ), SIOCOUTQ, SIOCATMARK and the times
+// of the last datagram. EINVAL for the first of a listening socket.
+func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
+	e := s.ep.Load()
+	var n int
+	switch cmd {
+	case unix.TIOCINQ:
+		if s.stream() && e.state() == tcp.StateListen {
+			return 0, unix.EINVAL
+		}
+		n = s.queued(e)
+	case unix.TIOCOUTQ:
+		if s.stream() && e.state() == tcp.StateListen {
+			return 0, unix.EINVAL
+		}
+		n = s.unsent(e)
+	case unix.SIOCATMARK:
+		if !s.stream() {
+			return 0, unix.ENOTTY
+		}
+	default:
+		return 0, unix.ENOTTY
+	}
+	_, err := c.CopyOut(arg, int32Bytes(int32(n)))
+	return 0, err
+}
+
+// queued is how many bytes can be received: those of the first datagram, or of the
+// stream.
+func (s *Socket) queued(e *endpoint) int {
+	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// unsent is how many bytes wait to be sent. The stack tells only whether all room is
+// taken.
+func (s *Socket) unsent(e *endpoint) int {
+	if n, err := e.GetSockOptInt(tcpip.SendQueueSizeOption); err == nil {
+		return n
+	}
+	if s.stream() && e.Readiness(stackwaiter.WritableEvents)&stackwaiter.EventOut == 0 && e.state() == tcp.StateEstablished {
+		return int(e.SocketOptions().GetSendBufferSize())
+	}
+	return 0
+}

@@ -1,0 +1,191 @@
+package inet
+
+import (
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// Send implements socket.Socket.
+func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
+	if len(m.Rights) > 0 || m.HasCreds {
+		m.DropRights() // AF_INET takes no notice of them
+	}
+	if s.stream() {
+		return s.sendStream(p, m.Flags)
+	}
+	return s.sendDatagram(c, p, m)
+}
+
+// Write implements vfs.File.
+func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64, error) {
+	var n int
+	var err error
+	if s.stream() {
+		n, err = s.sendStream(p, 0)
+	} else {
+		var m socket.Message
+		n, err = s.sendDatagram(c, p, &m)
+	}
+	return n, off, err
+}
+
+// sendStream queues as much of p as there is room for.
+func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
+	if flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	e := s.ep.Load()
+	s.sendMu.Lock()
+	more := flags&unix.MSG_MORE != 0
+	if more {
+		e.SocketOptions().SetCorkOption(true)
+	}
+	s.source.Reset(p)
+	// The bytes are in memory already: reading them with the endpoint's lock held takes
+	// less time than giving it back for that.
+	n, terr := e.Write(&s.source, tcpip.WriteOptions{Atomic: true})
+	s.source.Reset(nil)
+	if !more && s.moreStream.Swap(more) || more {
+		s.moreStream.Store(more)
+		if !more && !s.cork.Load() {
+			e.SocketOptions().SetCorkOption(false)
+		}
+	}
+	s.sendMu.Unlock()
+	switch terr.(type) {
+	case nil:
+		return int(n), nil
+	case *tcpip.ErrClosedForSend:
+		if err := s.takeError(e); err != nil {
+			return 0, err
+		}
+		return 0, unix.EPIPE
+	case *tcpip.ErrWouldBlock:
+		if len(p) == 0 && e.state() != tcp.StateSynSent {
+			return 0, nil
+		}
+		return 0, unix.EAGAIN
+	}
+	// The endpoint has told the error that ended the connection.
+	s.err.Store(0)
+	return 0, errno(terr)
+}
+
+// maxDatagram is how much a UDP datagram of IPv4 holds.
+const maxDatagram = 65507
+
+func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
+	if m.Flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	e := s.ep.Load()
+	if err := s.takeError(e); err != nil {
+		return 0, err
+	}
+	if s.shut.Load()&sendShut != 0 {
+		return 0, unix.EPIPE
+	}
+	var opts tcpip.WriteOptions
+	var to tcpip.FullAddress
+	if m.Addr != nil && !(s.family == unix.AF_INET6 && len(m.Addr) >= 2 && family(m.Addr) == unix.AF_UNSPEC) {
+		var err error
+		if to, err = s.destination(m.Addr); err != nil {
+			return 0, err
+		}
+		if to.Port == 0 && s.protocol == unix.IPPROTO_UDP {
+			return 0, unix.EINVAL
+		}
+		if err := s.permit(c, to); err != nil {
+			return 0, err
+		}
+	}
+	segment, err := s.sendControl(&opts, m.Control)
+	if err != nil {
+		return 0, err
+	}
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	if to.Addr.BitLen() != 0 {
+		s.to = to
+		opts.To = &s.to
+	}
+	if m.Flags&unix.MSG_MORE != 0 || s.cork.Load() {
+		return s.grow(p)
+	}
+	if s.corked != nil {
+		return s.flush(e, p, opts)
+	}
+	if segment > 0 && len(p) > segment {
+		return s.sendSegments(e, p, segment, opts)
+	}
+	return s.sendOne(e, p, opts)
+}
+
+// sendOne sends a datagram. s.sendMu is held.
+func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+	s.source.Reset(p)
+	_, terr := e.Write(&s.source, opts)
+	s.source.Reset(nil)
+	switch terr.(type) {
+	case nil:
+		return len(p), nil
+	case *tcpip.ErrNoPortAvailable:
+		return 0, unix.EAGAIN
+	}
+	return 0, errno(terr)
+}
+
+// maxSegments is how many datagrams UDP_SEGMENT makes of one send (UDP_MAX_SEGMENTS).
+const maxSegments = 128
+
+// sendSegments sends p as datagrams of a size (UDP_SEGMENT). s.sendMu is held.
+func (s *Socket) sendSegments(e *endpoint, p []byte, size int, opts tcpip.WriteOptions) (int, error) {
+	if len(p) > maxDatagram {
+		return 0, unix.EMSGSIZE
+	}
+	if len(p) > size*maxSegments {
+		return 0, unix.EINVAL
+	}
+	for done := 0; done < len(p); done += size {
+		if _, err := s.sendOne(e, p[done:min(done+size, len(p))], opts); err != nil && done == 0 {
+			return 0, err
+		}
+		// What the rest meets is what happens to datagrams on their way.
+	}
+	return len(p), nil
+}
+
+// grow adds p to the datagram that is not complete yet. s.sendMu is held.
+func (s *Socket) grow(p []byte) (int, error) {
+	if len(s.corked)+len(p) > maxDatagram {
+		return 0, unix.EMSGSIZE
+	}
+	if s.corked == nil {
+		s.corked = []byte{}
+		s.corkedTo = s.to
+	}
+	s.corked = append(s.corked, p...)
+	return len(p), nil
+}
+
+// flush sends the datagram that has grown, with p for its end. s.sendMu is held.
+func (s *Socket) flush(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+	whole := append(s.corked, p...)
+	s.corked = nil
+	if len(whole) > maxDatagram {
+		return 0, unix.EMSGSIZE
+	}
+	if s.corkedTo.Addr.BitLen() != 0 {
+		s.to = s.corkedTo
+		opts.To = &s.to
+	}
+	s.corkedTo = tcpip.FullAddress{}
+	if _, err := s.sendOne(e, whole, opts); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,280 @@
+package inet
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
+)
+
+// The directions that shutdown(2) closes.
+const (
+	recvShut = 1 << iota
+	sendShut
+	bothShut = recvShut | sendShut
+)
+
+// Socket is a socket of AF_INET or AF_INET6. Make one with New.
+type Socket struct {
+	vfs.NoFile
+	options
+	kind
+	family   int32
+	net      *network.Namespace
+	registry *socket.Registry
+	ino      *anon.Inode
+	cred     *auth.Credentials // of whoever made the socket
+	// wait is for all who wait for this socket.
+	wait waiter.Queue
+	// ep is replaced when a connection has failed or is given up: unlike the stack's
+	// endpoints, sockets can be connected again.
+	ep atomic.Pointer[endpoint]
+	// shut is written with mu held.
+	shut atomic.Uint32
+	// err is the error that the next call reports, SO_ERROR; 0 for none.
+	err atomic.Uint32
+
+	mu sync.Mutex
+	// bound is what bind(2) was given, nil if it was not called: the name that is
+	// kept when ep is replaced.
+	bound *tcpip.FullAddress
+	// connecting is true from the first connect(2) until one tells how it went.
+	connecting bool
+	listening  bool
+	backlog    int
+	// accepted is the peer that accept(2) reports.
+	accepted []byte
+
+	// recvMu and sendMu let what the endpoint's Read and Write are given be part of
+	// the socket instead of new for each call.
+	recvMu sync.Mutex
+	sink   tcpip.SliceWriter
+	sendMu sync.Mutex
+	source bytes.Reader
+	to     tcpip.FullAddress
+	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
+	corked []byte
+}
+
+// endpoint is the stack's side of a socket.
+type endpoint struct {
+	tcpip.Endpoint
+	queue *stackwaiter.Queue
+	entry stackwaiter.Entry
+	owner *Socket
+	// reported says that the error which ended a connection has been taken.
+	reported atomic.Bool
+}
+
+// New returns a socket of AF_INET or AF_INET6. EINVAL, ESOCKTNOSUPPORT or
+// EPROTONOSUPPORT for types and protocols that there are none of.
+func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, protocol int32) (*Socket, error) {
+	k, err := kindOf(typ, protocol)
+	if err != nil {
+		return nil, err
+	}
+	s := newSocket(net, r, family, k)
+	s.setOwner(c.Credentials())
+	q := new(stackwaiter.Queue)
+	ep, terr := k.make(net.Stack(), networkProtocol(family), q)
+	if terr != nil {
+		return nil, errno(terr)
+	}
+	s.adopt(ep, q)
+	r.Add(s)
+	return s, nil
+}
+
+func newSocket(net *network.Namespace, r *socket.Registry, family int32, k kind) *Socket {
+	s := &Socket{kind: k, family: family, net: net, registry: r}
+	s.options.init()
+	return s
+}
+
+func (s *Socket) setOwner(cred *auth.Credentials) {
+	s.ino, s.cred = anon.New("socket:", unix.S_IFSOCK|0777, anon.SocketDev, cred), cred
+}
+
+// adopt makes an endpoint the socket's.
+func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
+	e := &endpoint{Endpoint: ep, queue: q, owner: s}
+	e.entry.Init(e, stackwaiter.AllEvents)
+	q.EventRegister(&e.entry)
+	s.ep.Store(e)
+}
+
+// renew replaces the endpoint, whose connection is over, by a new one with the same
+// options and the name that bind(2) gave. s.mu is held.
+func (s *Socket) renew() error {
+	old := s.ep.Load()
+	old.queue.EventUnregister(&old.entry)
+	old.Abort()
+	q := new(stackwaiter.Queue)
+	ep, terr := s.make(s.net.Stack(), networkProtocol(s.family), q)
+	if terr != nil {
+		return errno(terr)
+	}
+	s.adopt(ep, q)
+	s.connecting, s.listening = false, false
+	s.shut.Store(0)
+	s.applyAll(ep)
+	if s.bound != nil {
+		// Another socket may have taken the name meanwhile. The next call will tell.
+		if ep.Bind(*s.bound) != nil {
+			s.bound = nil
+		}
+	}
+	s.wait.Notify(waiter.Writable | waiter.Readable | waiter.Hup | waiter.RdHup)
+	return nil
+}
+
+// NotifyEvent tells those who wait for the socket. The end of what the peer sends is
+// to the stack but a reason to read.
+func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
+	if m&stackwaiter.EventIn != 0 {
+		m |= stackwaiter.EventRdHUp
+	}
+	e.owner.wait.Notify(waiter.Mask(m))
+}
+
+// stream reports whether the socket is one of TCP.
+func (s *Socket) stream() bool { return s.typ == unix.SOCK_STREAM }
+
+// state is the state of a stream's connection.
+func (e *endpoint) state() tcp.EndpointState { return tcp.EndpointState(e.State()) }
+
+// pendingError is the error that the next call is to report, left where it is.
+func (s *Socket) pendingError(e *endpoint) unix.Errno {
+	if s.stream() {
+		if e.state() != tcp.StateError || e.reported.Swap(true) {
+			return unix.Errno(s.err.Load())
+		}
+	}
+	if err := e.LastError(); err != nil {
+		s.err.CompareAndSwap(0, uint32(number(err)))
+	}
+	return unix.Errno(s.err.Load())
+}
+
+// takeError is the error that is to be reported, or nil: it is reported once.
+func (s *Socket) takeError(e *endpoint) error {
+	if s.pendingError(e) == 0 {
+		return nil
+	}
+	if n := unix.Errno(s.err.Swap(0)); n != 0 {
+		return n
+	}
+	return nil
+}
+
+// Inode implements socket.Socket.
+func (s *Socket) Inode() vfs.Inode { return s.ino }
+
+// Fsync implements vfs.File.
+func (s *Socket) Fsync(bool) error { return unix.EINVAL }
+
+// Register implements waiter.Waitable.
+func (s *Socket) Register(e *waiter.Entry) { s.wait.Register(e) }
+
+// Unregister implements waiter.Waitable.
+func (s *Socket) Unregister(e *waiter.Entry) { s.wait.Unregister(e) }
+
+// Readiness implements waiter.Waitable, as Linux's tcp_poll and datagram_poll do.
+func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
+	e := s.ep.Load()
+	var m waiter.Mask
+	if s.stream() {
+		m = s.streamReadiness(e)
+	} else {
+		m = s.datagramReadiness(e)
+	}
+	if s.pendingError(e) != 0 {
+		m |= waiter.Err
+	}
+	return m & mask
+}
+
+func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
+	m := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents|stackwaiter.WritableEvents)) & (waiter.Readable | waiter.Writable)
+	shut := s.shut.Load()
+	if shut&recvShut != 0 {
+		m |= waiter.Readable | waiter.RdHup
+	}
+	if shut == bothShut {
+		m |= waiter.Hup
+	}
+	return m
+}
+
+func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
+	shut := s.shut.Load()
+	var m waiter.Mask
+	switch state := e.state(); state {
+	case tcp.StateListen:
+		return waiter.Mask(e.Readiness(stackwaiter.ReadableEvents)) & waiter.Readable
+	case tcp.StateInitial, tcp.StateBound:
+		m = waiter.Writable | waiter.Hup
+	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
+		return 0
+	case tcp.StateError, tcp.StateClose, tcp.StateTimeWait:
+		return waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup
+	default:
+		ready := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents | stackwaiter.WritableEvents))
+		if ready&waiter.Readable != 0 && (ready&waiter.RdHup != 0 || s.enough(e)) {
+			m |= waiter.Readable
+		}
+		m |= ready & waiter.Writable
+		switch state {
+		case tcp.StateCloseWait:
+			shut |= recvShut
+		case tcp.StateLastAck, tcp.StateClosing:
+			shut |= bothShut
+		case tcp.StateFinWait1, tcp.StateFinWait2:
+			shut |= sendShut
+		}
+		if ready&waiter.RdHup != 0 {
+			shut |= recvShut
+		}
+	}
+	if shut&recvShut != 0 {
+		m |= waiter.Readable | waiter.RdHup
+	}
+	if shut&sendShut != 0 {
+		m |= waiter.Writable
+	}
+	if shut == bothShut {
+		m |= waiter.Hup
+	}
+	return m
+}
+
+// enough reports whether as many bytes have come as SO_RCVLOWAT asks for.
+func (s *Socket) enough(e *endpoint) bool {
+	least := s.lowat.Load()
+	if least <= 1 {
+		return true
+	}
+	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
+	return err != nil || n >= int(least)
+}
+
+// Release implements vfs.File. What has been sent still goes out, in the background,
+// unless SO_LINGER says that it must not; bytes that nobody has read reset the
+// connection.
+func (s *Socket) Release() {
+	s.registry.Remove(s)
+	e := s.ep.Load()
+	e.queue.EventUnregister(&e.entry)
+	e.Close()
+}
