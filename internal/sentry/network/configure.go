@@ -1,0 +1,154 @@
+package network
+
+import (
+	"fmt"
+	"log"
+	"net/netip"
+	"weak"
+
+	hostlink "coffer/internal/link"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+)
+
+// outside is the device of a link that leads out of the sandbox.
+type outside struct {
+	*hostlink.Link
+	port port
+}
+
+// statisticsOf are a device's counters.
+func statisticsOf(d device) Statistics {
+	o, ok := d.(*outside)
+	if !ok {
+		return d.base().stats.get()
+	}
+	s := o.Statistics()
+	return Statistics{
+		RxPackets: s.ReceivedFrames, RxBytes: s.ReceivedBytes, RxDropped: s.ReceivedDropped,
+		TxPackets: s.SentFrames, TxBytes: s.SentBytes, TxDropped: s.SentDropped,
+	}
+}
+
+func (o *outside) base() *port { return &o.port }
+func (o *outside) end()        { o.Link.Close() }
+
+// Close and SetOnCloseAction implement stack.LinkEndpoint: see device.
+func (o *outside) Close()                  {}
+func (o *outside) SetOnCloseAction(func()) {}
+
+// configure makes what the configuration says: the interfaces, up, with their addresses, then
+// the routes, those to networks on a link before those that take a gateway.
+func (n *Namespace) configure() error {
+	for i := range n.config.Interfaces {
+		if err := n.attach(&n.config.Interfaces[i]); err != nil {
+			return err
+		}
+	}
+	rtnl.Lock()
+	defer rtnl.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, viaGateway := range []bool{false, true} {
+		for _, r := range n.config.Routes {
+			if r.Gateway.IsValid() != viaGateway {
+				continue
+			}
+			info := RouteInfo{
+				Destination: r.Destination.Masked(), Gateway: r.Gateway, Source: r.Source, Metric: r.Metric, Link: n.names[r.Interface],
+				Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT, Type: unix.RTN_UNICAST,
+			}
+			if !viaGateway && r.Destination.Addr().Is4() {
+				info.Scope = unix.RT_SCOPE_LINK
+			}
+			if viaGateway && info.Link != 0 && n.onLink(r.Gateway) == 0 {
+				info.Flags |= unix.RTNH_F_ONLINK
+			}
+			// A route to an interface's own network is there already.
+			if err := n.addRoute(info, RouteCreate); err != nil && !n.connected(&info) {
+				return fmt.Errorf("the route to %s: %w", r.Destination, err)
+			}
+		}
+	}
+	return nil
+}
+
+// connected reports whether there is a route to the same network on the same link.
+func (n *Namespace) connected(r *RouteInfo) bool {
+	for _, o := range n.routes {
+		if o.Link == r.Link && o.Destination == r.Destination && !o.Gateway.IsValid() && !r.Gateway.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// attach makes an interface that leads out, and takes it up.
+func (n *Namespace) attach(i *Interface) error {
+	address, err := i.HardwareAddr.Parse()
+	if err != nil {
+		return err
+	}
+	o := new(outside)
+	var guard []netip.Addr
+	for _, p := range i.Addresses {
+		guard = append(guard, p.Addr())
+	}
+	home := weak.Make(n)
+	o.Link, err = hostlink.New(hostlink.Config{
+		FD: i.FD, Name: i.Name, Address: address, MTU: i.MTU, Offload: i.Offload, Rate: i.Rate, Capture: i.Capture, Guard: guard,
+		Changed: func() {
+			// The link calls from its reader, which must not wait for who changes links.
+			go func() {
+				if n := home.Value(); n != nil {
+					n.carrierChanged(o)
+				}
+			}()
+		},
+		Log: func(s string) { log.Print(s) },
+	})
+	if err != nil {
+		return err
+	}
+	n.Stack() // neighbours ask for addresses before anything listens
+	rtnl.Lock()
+	defer rtnl.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := &link{name: i.Name, mtu: i.MTU, device: o, queueLen: 1000, given: true}
+	if err := n.insert(l, 0); err != nil {
+		o.end()
+		return fmt.Errorf("network interface %s: %w", i.Name, err)
+	}
+	n.setUp(l, true)
+	for _, p := range i.Addresses {
+		if err := n.addAddress(l, AddressInfo{Prefix: p, Broadcast: broadcast(p), Scope: scopeOf(p.Addr())}); err != nil {
+			return fmt.Errorf("network interface %s: the address %s: %w", i.Name, p, err)
+		}
+	}
+	return nil
+}
+
+// broadcast is the last address of an IPv4 network, or invalid if it has none.
+func broadcast(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() || p.Bits() >= 31 {
+		return netip.Addr{}
+	}
+	b := p.Addr().As4()
+	for i := range b {
+		b[i] |= byte(0xff >> min(max(p.Bits()-8*i, 0), 8))
+	}
+	return netip.AddrFrom4(b)
+}
+
+// scopeOf is the scope that an address has by itself.
+func scopeOf(a netip.Addr) uint8 {
+	switch {
+	case a.IsLoopback():
+		return unix.RT_SCOPE_HOST
+	case a.Is6() && header.IsV6LinkLocalUnicastAddress(toStack(a)):
+		return unix.RT_SCOPE_LINK
+	}
+	return unix.RT_SCOPE_UNIVERSE
+}

@@ -1,0 +1,330 @@
+package network
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// RouteInfo is a route (rtnetlink(7)).
+type RouteInfo struct {
+	// Destination is a network; 0.0.0.0/0 and ::/0 are the default routes.
+	Destination netip.Prefix
+	// Gateway and Source are invalid if there are none.
+	Gateway, Source netip.Addr
+	// Link is the interface's index.
+	Link int32
+	// Metric is RTA_PRIORITY: the lowest wins.
+	Metric uint32
+	// Table is RT_TABLE_*, Protocol RTPROT_*, Scope RT_SCOPE_*, Type RTN_*, Flags RTNH_F_*.
+	Table                 uint32
+	Protocol, Scope, Type uint8
+	Flags                 uint32
+	TOS                   uint8
+	// MTU is RTAX_MTU, or 0.
+	MTU uint32
+}
+
+// counts reports whether the stack is told of a route: the rules lead to the main table alone, and
+// its own local one.
+func (r *RouteInfo) counts() bool { return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST }
+
+// same reports whether two routes cannot both be in a table.
+func (r *RouteInfo) same(o *RouteInfo) bool {
+	return r.Table == o.Table && r.Destination == o.Destination && r.Metric == o.Metric && r.TOS == o.TOS
+}
+
+// sortedByMetric returns routes with the least metric first, and otherwise in their order.
+func sortedByMetric(list []*RouteInfo) []*RouteInfo {
+	return slices.SortedStableFunc(slices.Values(list), func(a, b *RouteInfo) int { return cmp.Compare(a.Metric, b.Metric) })
+}
+
+// Routes returns all routes: those of the main table and others, as ip(8) orders them, then
+// those of the local table, which follow from the addresses.
+func (n *Namespace) Routes() []RouteInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]RouteInfo, 0, len(n.routes))
+	for _, r := range n.routes {
+		out = append(out, *r)
+	}
+	slices.SortStableFunc(out, func(a, b RouteInfo) int {
+		va, vb := a.Destination.Addr().Is6(), b.Destination.Addr().Is6()
+		switch {
+		case va != vb:
+			if vb {
+				return -1
+			}
+			return 1
+		case va && a.Destination.Bits() == 0 != (b.Destination.Bits() == 0):
+			return cmp.Compare(b.Destination.Bits(), a.Destination.Bits())
+		}
+		return cmp.Or(a.Destination.Addr().Compare(b.Destination.Addr()), cmp.Compare(b.Destination.Bits(), a.Destination.Bits()), cmp.Compare(a.Metric, b.Metric))
+	})
+	for _, l := range n.sorted() {
+		out = append(out, l.localRoutes()...)
+	}
+	return out
+}
+
+// localRoutes are the routes of table local that a link's addresses bring.
+func (l *link) localRoutes() []RouteInfo {
+	if !l.up {
+		return nil
+	}
+	var out []RouteInfo
+	add := func(p netip.Prefix, a *AddressInfo, typ uint8, scope uint8, metric uint32) {
+		r := RouteInfo{Destination: p, Link: l.index, Table: unix.RT_TABLE_LOCAL, Protocol: unix.RTPROT_KERNEL, Type: typ, Scope: scope, Metric: metric}
+		if p.Addr().Is4() {
+			r.Source = a.Prefix.Addr()
+		}
+		out = append(out, r)
+	}
+	six := false
+	for _, a := range l.addresses {
+		addr := a.Prefix.Addr()
+		one := netip.PrefixFrom(addr, addr.BitLen())
+		if addr.Is6() {
+			add(one, a, unix.RTN_LOCAL, 0, 0)
+			six = true
+			continue
+		}
+		if addr.IsLoopback() && a.Prefix.Bits() < 32 {
+			add(a.network(), a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
+		}
+		add(one, a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
+		if b := broadcast(a.Prefix); b.IsValid() && a.Flags&unix.IFA_F_SECONDARY == 0 {
+			add(netip.PrefixFrom(b, 32), a, unix.RTN_BROADCAST, unix.RT_SCOPE_LINK, 0)
+		}
+	}
+	if six && l.device != nil {
+		add(netip.MustParsePrefix("ff00::/8"), nil, unix.RTN_MULTICAST, 0, 256)
+	}
+	return out
+}
+
+// connect adds the routes to an address's network. n.mu is held, here and below.
+func (n *Namespace) connect(l *link, a *AddressInfo) {
+	addr, p := a.Prefix.Addr(), a.network()
+	r := RouteInfo{
+		Destination: p, Link: l.index, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL, Type: unix.RTN_UNICAST, Metric: a.Metric,
+	}
+	if l.device == nil && addr.Is4() && addr.IsLoopback() {
+		// In Linux it is the local table's.
+		if n.stack != nil {
+			n.stack.AddRoute(r.toStack())
+		}
+		return
+	}
+	switch {
+	case a.Flags&unix.IFA_F_NOPREFIXROUTE != 0, addr.Is4() && p.Bits() == 32 && p.Addr() == addr, a.Flags&unix.IFA_F_SECONDARY != 0:
+		return
+	case addr.Is4():
+		r.Scope, r.Source = unix.RT_SCOPE_LINK, addr
+	case r.Metric == 0:
+		r.Metric = 256
+	}
+	if !slices.ContainsFunc(n.routes, func(o *RouteInfo) bool { return o.same(&r) && o.Link == r.Link }) {
+		n.enter(r)
+	}
+}
+
+// What AddRoute does where there is such a route already: NLM_F_EXCL and its kin.
+type RouteMode int
+
+const (
+	// RouteCreate is for a route that must not be there: EEXIST.
+	RouteCreate RouteMode = iota
+	// RouteReplace takes the place of the one that is there.
+	RouteReplace
+	// RouteAppend comes after it.
+	RouteAppend
+	// RouteChange must be there: ENOENT.
+	RouteChange
+)
+
+// AddRoute adds a route. ENETUNREACH for a gateway that is on no link, ENETDOWN for an interface
+// that is down, EOPNOTSUPP for what the stack cannot do.
+func (n *Namespace) AddRoute(r RouteInfo, mode RouteMode) error {
+	rtnl.Lock()
+	defer rtnl.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.addRoute(r, mode)
+}
+
+func (n *Namespace) addRoute(r RouteInfo, mode RouteMode) error {
+	if err := n.checkRoute(&r); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(n.routes, func(o *RouteInfo) bool {
+		// Beside others of IPv6, only the same way is the same route.
+		return o.same(&r) && (r.Destination.Addr().Is4() || mode != RouteCreate || o.Gateway == r.Gateway && o.Link == r.Link)
+	})
+	switch {
+	case i < 0 && mode == RouteChange:
+		return refuse(unix.ENOENT, "There is no route to %s", r.Destination)
+	case i >= 0 && mode == RouteCreate:
+		return refuse(unix.EEXIST, "There is a route to %s already", r.Destination)
+	case i >= 0 && mode != RouteAppend:
+		*n.routes[i] = r
+		if n.stack != nil {
+			n.mirrorRoutes()
+			n.mirrorLoopback()
+		}
+		n.tell(Event{Route: &r})
+		return nil
+	case len(n.routes) >= maxRoutes:
+		return refuse(unix.ENOSPC, "There are %d routes already", maxRoutes)
+	}
+	n.enter(r)
+	return nil
+}
+
+// checkRoute completes a route and says what is wrong with it.
+func (n *Namespace) checkRoute(r *RouteInfo) error {
+	v6 := r.Destination.Addr().Is6()
+	if !r.Destination.IsValid() || r.Destination != r.Destination.Masked() {
+		return refuse(unix.EINVAL, "Invalid prefix for given prefix length")
+	}
+	if r.Table == 0 {
+		r.Table = unix.RT_TABLE_MAIN
+	}
+	if r.Table == unix.RT_TABLE_LOCAL || r.Table == unix.RT_TABLE_DEFAULT {
+		return refuse(unix.EOPNOTSUPP, "Routes can be added to the main table and to those of one's own only")
+	}
+	if r.Metric == 0 && v6 {
+		r.Metric = 1024
+	}
+	switch r.Type {
+	case unix.RTN_UNICAST:
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
+		if r.Table == unix.RT_TABLE_MAIN {
+			return refuse(unix.EOPNOTSUPP, "Routes that refuse are not supported")
+		}
+		return nil
+	default:
+		return refuse(unix.EINVAL, "Invalid route type")
+	}
+	if r.Source.IsValid() && !n.hasAddress(r.Source) {
+		return refuse(unix.EINVAL, "Invalid preferred source address")
+	}
+	if r.Gateway.IsValid() {
+		if r.Gateway.Is6() != v6 {
+			return refuse(unix.EOPNOTSUPP, "A gateway of the other family is not supported")
+		}
+		if r.Flags&unix.RTNH_F_ONLINK == 0 {
+			on := n.onLink(r.Gateway)
+			if r.Link == 0 {
+				r.Link = on
+			}
+			if v6 && r.Gateway.IsLinkLocalUnicast() {
+				on = r.Link
+			}
+			if on == 0 || n.hasAddress(r.Gateway) {
+				return refuse(unix.ENETUNREACH, "Nexthop has invalid gateway")
+			}
+		}
+	}
+	l := n.links[r.Link]
+	switch {
+	case r.Link == 0:
+		return refuse(unix.ENODEV, "A route needs an interface or a gateway")
+	case l == nil:
+		return refuse(unix.ENODEV, "There is no such interface")
+	case !l.up:
+		return refuse(unix.ENETDOWN, "Device for nexthop is not up")
+	}
+	return nil
+}
+
+// onLink returns the link whose network an address is in, or 0.
+func (n *Namespace) onLink(a netip.Addr) int32 {
+	best, bits := int32(0), -1
+	for _, r := range n.routes {
+		if r.counts() && !r.Gateway.IsValid() && r.Destination.Contains(a) && r.Destination.Bits() > bits {
+			best, bits = r.Link, r.Destination.Bits()
+		}
+	}
+	return best
+}
+
+// enter puts a route in the table.
+func (n *Namespace) enter(r RouteInfo) {
+	n.routes = append(n.routes, &r)
+	if n.stack != nil && r.counts() {
+		later := slices.ContainsFunc(n.routes, func(o *RouteInfo) bool { return o.Destination == r.Destination && o.Metric > r.Metric })
+		if later {
+			n.mirrorRoutes()
+			n.mirrorLoopback()
+		} else {
+			n.stack.AddRoute(r.toStack())
+		}
+	}
+	n.tell(Event{Route: &r})
+}
+
+// DeleteRoute takes away the first route that matches: what is not given (0, invalid) matches
+// everything, but the table is the main one. ESRCH if there is none.
+func (n *Namespace) DeleteRoute(r RouteInfo) error {
+	rtnl.Lock()
+	defer rtnl.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r.Table == 0 {
+		r.Table = unix.RT_TABLE_MAIN
+	}
+	var best *RouteInfo
+	for _, o := range n.routes {
+		if o.Table == r.Table && o.Destination == r.Destination && (r.Metric == 0 || o.Metric == r.Metric) &&
+			(!r.Gateway.IsValid() || o.Gateway == r.Gateway) && (!r.Source.IsValid() || o.Source == r.Source) &&
+			(r.Link == 0 || o.Link == r.Link) && (r.Protocol == 0 || o.Protocol == r.Protocol) && (r.Type == 0 || o.Type == r.Type) &&
+			(r.Scope == unix.RT_SCOPE_NOWHERE || r.Destination.Addr().Is6() || o.Scope == r.Scope) && (best == nil || o.Metric < best.Metric) {
+			best = o
+		}
+	}
+	if best == nil {
+		return refuse(unix.ESRCH, "There is no such route to %s", r.Destination)
+	}
+	n.deleteRoutes(func(o *RouteInfo) bool { return o == best })
+	return nil
+}
+
+// deleteRoutes takes away the routes that match.
+func (n *Namespace) deleteRoutes(match func(*RouteInfo) bool) {
+	var gone []*RouteInfo
+	n.routes = slices.DeleteFunc(n.routes, func(r *RouteInfo) bool {
+		if !match(r) {
+			return false
+		}
+		gone = append(gone, r)
+		return true
+	})
+	for _, r := range gone {
+		if n.stack != nil && r.counts() {
+			was, first := r.toStack(), true
+			n.stack.RemoveRoutes(func(o tcpip.Route) bool {
+				hit := first && o.Destination.Equal(was.Destination) && o.NIC == was.NIC && o.Gateway == was.Gateway && o.SourceHint == was.SourceHint && o.MTU == was.MTU
+				first = first && !hit
+				return hit
+			})
+		}
+		n.tell(Event{Deleted: true, Route: r})
+	}
+}
+
+// mirrorLoopback gives the stack the routes of lo that Linux has in its local table.
+func (n *Namespace) mirrorLoopback() {
+	lo := n.links[loopbackIndex]
+	if lo == nil || !lo.up {
+		return
+	}
+	for _, a := range lo.addresses {
+		if a.Prefix.Addr().Is4() && a.Prefix.Addr().IsLoopback() {
+			n.connect(lo, a)
+		}
+	}
+}

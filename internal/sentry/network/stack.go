@@ -1,0 +1,105 @@
+package network
+
+import (
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/loopback"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+func newStack() *stack.Stack {
+	return stack.New(stack.Options{
+		NetworkProtocols: []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{
+			tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
+		},
+		HandleLocal:              true,
+		RawFactory:               raw.EndpointFactory{},
+		AllowPacketEndpointWrite: true,
+	})
+}
+
+// mirror tells a new stack all that is configured. n.mu is held, here and below.
+func (n *Namespace) mirror() {
+	for _, l := range n.sorted() {
+		n.mirrorLink(l)
+	}
+	n.mirrorRoutes()
+	n.mirrorLoopback()
+}
+
+// mirrorLink makes the stack's interface for a link, with its addresses.
+func (n *Namespace) mirrorLink(l *link) {
+	var ep stack.LinkEndpoint = l.device
+	if l.device == nil {
+		ep = loopback.New()
+	}
+	must(n.stack.CreateNICWithOptions(l.nic(), ep, stack.NICOptions{Name: l.name, Kind: l.kind, DeliverLinkPackets: true, Disabled: !l.up}))
+	for i, a := range l.addresses {
+		if !holds(l.addresses[:i], a.Prefix.Addr()) {
+			n.mirrorAddress(l, a)
+		}
+	}
+}
+
+func (n *Namespace) mirrorAddress(l *link, a *AddressInfo) {
+	must(n.stack.AddProtocolAddress(l.nic(), ProtocolAddress(a.Prefix), stack.AddressProperties{}))
+}
+
+// mirrorRoutes gives the stack the whole table, which it searches in order: the longest
+// prefix first, which is its doing, and among equals the least metric, which is ours.
+func (n *Namespace) mirrorRoutes() {
+	var table []tcpip.Route
+	for _, r := range sortedByMetric(n.routes) {
+		if r.counts() {
+			table = append(table, r.toStack())
+		}
+	}
+	n.stack.SetRouteTable(table)
+}
+
+// toStack is a route as the stack has it.
+func (r *RouteInfo) toStack() tcpip.Route {
+	out := tcpip.Route{
+		Destination: tcpip.AddressWithPrefix{Address: toStack(r.Destination.Addr()), PrefixLen: r.Destination.Bits()}.Subnet(),
+		NIC:         tcpip.NICID(r.Link), MTU: r.MTU,
+	}
+	if r.Gateway.IsValid() {
+		out.Gateway = toStack(r.Gateway)
+	}
+	if r.Source.IsValid() {
+		out.SourceHint = toStack(r.Source)
+	}
+	return out
+}
+
+// ProtocolAddress is an address with its prefix as the stack wants it.
+func ProtocolAddress(p netip.Prefix) tcpip.ProtocolAddress {
+	return tcpip.ProtocolAddress{
+		Protocol:          protocolOf(p.Addr()),
+		AddressWithPrefix: tcpip.AddressWithPrefix{Address: toStack(p.Addr()), PrefixLen: p.Bits()},
+	}
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return header.IPv4ProtocolNumber
+	}
+	return header.IPv6ProtocolNumber
+}
+
+func toStack(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
+
+func fromStack(a tcpip.Address) netip.Addr {
+	addr, _ := netip.AddrFromSlice(a.AsSlice())
+	return addr
+}
