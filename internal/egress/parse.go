@@ -244,6 +244,9 @@ func parseDestination(s string) (Rule, string, error) {
 		}
 		return parsePrefix(a, s, end+1)
 	}
+	if scheme, _, is := strings.Cut(s, "://"); is {
+		return Rule{}, "", wrong(0, "a destination is not a URL; leave %s:// and the path out", shorten(scheme))
+	}
 	end := strings.IndexAny(s, ":/")
 	if end < 0 {
 		end = len(s)

@@ -1,0 +1,273 @@
+package egress
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// clock is one that tests move.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+var (
+	resolver = netip.MustParseAddr("10.0.2.3")
+	host     = netip.MustParsePrefix("192.168.7.5/24")
+)
+
+func newEngine(t *testing.T, rules string, hosts ...Host) (*Engine, *clock) {
+	t.Helper()
+	p, err := Parse(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &clock{time.Unix(1000, 0)}
+	e := New(Config{Policy: p, Resolvers: []netip.Addr{resolver}, Hosts: hosts, Now: c.Now})
+	e.SetHost([]netip.Prefix{host, netip.MustParsePrefix("2001:db8:7::5/64")})
+	return e, c
+}
+
+func resolve(t *testing.T, e *Engine, name string, ttl time.Duration, addrs ...string) {
+	t.Helper()
+	var as []netip.Addr
+	for _, a := range addrs {
+		as = append(as, netip.MustParseAddr(a))
+	}
+	if v := e.Answer(name, as, ttl); v.Decision != Permit {
+		t.Fatalf("an answer for %s is refused: %s", name, v.Reason)
+	}
+}
+
+func TestFlow(t *testing.T) {
+	const rules = "pypi.org:443, *.debian.org:80,443, ssh.example:22, dns.example:53/udp, ping.example/icmp, all.example, " +
+		"10.0.0.0/8:5432, [2001:db8::]/32:443, 169.254.0.0/16, 192.168.7.5:8000, [64:ff9b::a00:0]/104:5432"
+	e, _ := newEngine(t, rules)
+	resolve(t, e, "pypi.org", time.Minute, "198.51.100.1", "2001:db9::1", "169.254.169.254", "127.0.0.1", "192.168.7.5", "10.0.0.9", "::ffff:198.51.100.77")
+	resolve(t, e, "ftp.debian.org", time.Minute, "198.51.100.2")
+	resolve(t, e, "ssh.example", time.Minute, "198.51.100.3")
+	resolve(t, e, "dns.example", time.Minute, "198.51.100.4")
+	resolve(t, e, "ping.example", time.Minute, "198.51.100.5")
+	resolve(t, e, "all.example", time.Minute, "198.51.100.6")
+	for _, test := range []struct {
+		proto Protocol
+		to    string
+		want  Decision
+		says  string // of the rule or the reason
+	}{
+		{TCP, "198.51.100.1:443", Inspect, "pypi.org:443"},
+		{TCP, "[2001:db9::1]:443", Inspect, "pypi.org:443"},
+		{TCP, "198.51.100.77:443", Inspect, "pypi.org:443"},
+		{TCP, "[::ffff:198.51.100.1]:443", Inspect, "pypi.org:443"},
+		{TCP, "198.51.100.1:80", Refuse, "no rule permits tcp port 80 of pypi.org"},
+		{UDP, "198.51.100.1:443", Refuse, "no rule permits udp port 443"},
+		{ICMP, "198.51.100.1:0", Refuse, "no rule permits icmp of pypi.org"},
+		{TCP, "198.51.100.2:80", Inspect, "*.debian.org:80,443"},
+		{TCP, "198.51.100.3:22", Inspect, "ssh.example:22"},
+		{UDP, "198.51.100.4:53", Permit, "dns.example:53/udp"},
+		{TCP, "198.51.100.4:53", Refuse, "no rule permits tcp port 53"},
+		{ICMP, "198.51.100.5:0", Permit, "ping.example/icmp"},
+		{UDP, "198.51.100.6:443", Refuse, "QUIC"},
+		{UDP, "198.51.100.6:444", Permit, "all.example"},
+		{ICMP, "198.51.100.6:0", Permit, "all.example"},
+		{TCP, "198.51.100.99:443", Refuse, "no permitted name has resolved to it"},
+		{TCP, "10.1.2.3:5432", Permit, "10.0.0.0/8:5432"},
+		{TCP, "10.1.2.3:5433", Refuse, "no rule permits this address"},
+		{TCP, "10.0.0.9:443", Inspect, "pypi.org:443"},
+		{TCP, "[2001:db8::1]:443", Permit, "[2001:db8::]/32:443"},
+		// Guarded addresses, whatever resolves there and whatever prefix is around them.
+		{TCP, "169.254.1.1:80", Permit, "169.254.0.0/16"},
+		{TCP, "169.254.169.254:443", Refuse, "metadata"},
+		{TCP, "127.0.0.1:443", Refuse, "loopback"},
+		{TCP, "192.168.7.5:443", Refuse, "the host's own"},
+		{TCP, "192.168.7.5:8000", Permit, "192.168.7.5:8000"},
+		{UDP, "192.168.7.255:9", Refuse, "broadcast"},
+		{TCP, "[2001:db8:7::5]:443", Refuse, "the host's own"},
+		{TCP, "[64:ff9b::a9fe:a9fe]:443", Refuse, "metadata service (translated"},
+		{TCP, "[64:ff9b::a01:203]:5432", Permit, "[64:ff9b::a00:0]/104"},
+		{TCP, "[2002:7f00:1::]:443", Refuse, "loopback address (translated"},
+		{TCP, "[fe80::1%eth0]:443", Refuse, "link-local"},
+		{UDP, "224.0.0.251:5353", Refuse, "multicast"},
+		{TCP, "0.0.0.0:443", Refuse, "the host itself"},
+		{TCP, "[::]:443", Refuse, "the host itself"},
+		// Our resolver, and another.
+		{UDP, "10.0.2.3:53", Permit, ""},
+		{TCP, "10.0.2.3:53", Permit, ""},
+		{TCP, "10.0.2.3:54", Refuse, "no rule"},
+		{ICMP, "10.0.2.3:53", Refuse, "no rule"},
+		{UDP, "198.51.100.53:53", Refuse, "no rule"},
+		{0, "10.1.2.3:5432", Refuse, "only TCP, UDP and ping"},
+	} {
+		v := e.Flow(test.proto, netip.MustParseAddrPort(test.to))
+		text := v.Rule
+		if v.Decision == Refuse {
+			text = v.Reason
+		}
+		if v.Decision != test.want || !strings.Contains(text, test.says) {
+			t.Errorf("%s %s: %d, %q; want %d, %q", test.proto, test.to, v.Decision, text, test.want, test.says)
+		}
+	}
+}
+
+func TestFlowWithoutAddress(t *testing.T) {
+	e, _ := newEngine(t, "*")
+	if v := e.Flow(TCP, netip.AddrPort{}); v.Decision != Refuse {
+		t.Errorf("a flow to nowhere is permitted by %q", v.Rule)
+	}
+}
+
+// "*" and the default routes' prefixes are everything but what is guarded.
+func TestEverything(t *testing.T) {
+	for _, rules := range []string{"*", "0.0.0.0/0, [::]/0", "*:443", "* /tcp"} {
+		if rules == "* /tcp" {
+			if _, err := Parse(rules); err == nil {
+				t.Error("white space within a rule is taken")
+			}
+			continue
+		}
+		e, _ := newEngine(t, rules)
+		for to, want := range map[string]Decision{
+			"198.51.100.1:443": Permit, "[2001:db9::1]:443": Permit, "10.0.0.1:443": Permit,
+			"169.254.169.254:443": Refuse, "127.0.0.1:443": Refuse, "192.168.7.5:443": Refuse, "[::1]:443": Refuse,
+		} {
+			if v := e.Flow(TCP, netip.MustParseAddrPort(to)); v.Decision != want {
+				t.Errorf("%s: %s is %d: %s", rules, to, v.Decision, v.Reason)
+			}
+		}
+	}
+}
+
+func TestNone(t *testing.T) {
+	e, _ := newEngine(t, "none", Host{"db", netip.MustParseAddr("10.0.0.1")})
+	if v := e.Name("pypi.org", typeA); v.Decision != Refuse {
+		t.Error("a name is permitted")
+	}
+	if v := e.Flow(TCP, netip.MustParseAddrPort("10.0.0.1:5432")); v.Decision != Refuse {
+		t.Error("a configured name's address is permitted")
+	}
+}
+
+func TestName(t *testing.T) {
+	e, _ := newEngine(t, "pypi.org:443, *.debian.org:80, 10.0.0.0/8", Host{"DB.corp", netip.MustParseAddr("10.0.0.1")})
+	any, _ := newEngine(t, "*:443")
+	for _, test := range []struct {
+		e    *Engine
+		name string
+		kind uint16
+		want Decision
+	}{
+		{e, "pypi.org", typeA, Permit},
+		{e, "PYPI.org.", typeAAAA, Permit},
+		{e, "pypi.org", typeCNAME, Permit},
+		{e, "pypi.org", typeHTTPS, NoData},
+		{e, "pypi.org", typeSVCB, NoData},
+		{e, "pypi.org", 16, Refuse},  // TXT
+		{e, "pypi.org", 255, Refuse}, // ANY
+		{e, "x.pypi.org", typeA, Refuse},
+		{e, "debian.org", typeA, Refuse},
+		{e, "ftp.debian.org", typeA, Permit},
+		{e, "a.b.c.debian.org", typeA, Permit},
+		{e, "xdebian.org", typeA, Refuse},
+		{e, ".debian.org", typeA, Refuse},
+		{e, "a\nb.debian.org", typeA, Refuse},
+		{e, "a b.debian.org", typeA, Refuse},
+		{e, "", typeA, Refuse},
+		{e, "1.0.0.10.in-addr.arpa", 12, Refuse},
+		{e, "db.corp", typeA, Permit}, // by configuration: nobody is asked
+		{e, "db.corp", 16, Refuse},
+		{any, "anything.example", typeA, Permit},
+		{any, "anything.example", 16, Permit},
+		{any, "anything.example", typeHTTPS, Permit},
+	} {
+		if v := test.e.Name(test.name, test.kind); v.Decision != test.want {
+			t.Errorf("%q type %d: %d, not %d: %s", test.name, test.kind, v.Decision, test.want, v.Reason)
+		}
+	}
+}
+
+func TestConfiguredNames(t *testing.T) {
+	e, c := newEngine(t, "db.corp:5432", Host{"db.corp", netip.MustParseAddr("10.0.0.1")}, Host{"meta", netip.MustParseAddr("169.254.169.254")}, Host{"bad name", netip.MustParseAddr("10.0.0.2")})
+	c.now = c.now.Add(1000 * time.Hour)
+	e.names.sweep(c.now)
+	if v := e.Flow(TCP, netip.MustParseAddrPort("10.0.0.1:5432")); v.Decision != Inspect || v.Name != "db.corp" {
+		t.Errorf("db.corp: %+v", v)
+	}
+	if v := e.Flow(TCP, netip.MustParseAddrPort("169.254.169.254:5432")); v.Decision != Refuse || v.Name != "meta" {
+		t.Errorf("meta: %+v", v)
+	}
+}
+
+func TestAnswersHoldForTheirTTL(t *testing.T) {
+	e, c := newEngine(t, "pypi.org:443, a.example:443")
+	to := netip.MustParseAddrPort("198.51.100.1:443")
+	check := func(want Decision, says string) {
+		t.Helper()
+		if v := e.Flow(TCP, to); v.Decision != want || !strings.Contains(v.Reason, says) {
+			t.Errorf("after %s: %+v", c.now.Sub(time.Unix(1000, 0)), v)
+		}
+	}
+	check(Refuse, "no permitted name")
+	resolve(t, e, "pypi.org", 0, "198.51.100.1")
+	check(Inspect, "")
+	c.now = c.now.Add(minTTL - 1)
+	check(Inspect, "")
+	hello := clientHello("pypi.org")
+	c.now = c.now.Add(1)
+	check(Refuse, "must be looked up again")
+	if v := e.First(to, hello, false); v.Decision != Permit {
+		t.Errorf("the first bytes of a flow that was permitted before the answer's end: %+v", v)
+	}
+	c.now = c.now.Add(lateData)
+	if v := e.First(to, hello, false); v.Decision != Refuse {
+		t.Errorf("first bytes long after: %+v", v)
+	}
+	// A shorter answer does not shorten what an earlier one has promised.
+	resolve(t, e, "pypi.org", time.Minute, "198.51.100.1")
+	resolve(t, e, "pypi.org", time.Second, "198.51.100.1")
+	c.now = c.now.Add(59 * time.Second)
+	check(Inspect, "")
+	resolve(t, e, "pypi.org", 1000*time.Hour, "198.51.100.1")
+	c.now = c.now.Add(maxTTL)
+	check(Refuse, "looked up again")
+	// Another name for the address is not affected.
+	resolve(t, e, "a.example", time.Minute, "198.51.100.1")
+	check(Inspect, "")
+	if v := e.Answer("evil.example", []netip.Addr{netip.MustParseAddr("198.51.100.9")}, time.Minute); v.Decision != Refuse {
+		t.Errorf("an answer for a name that no rule permits: %+v", v)
+	}
+}
+
+func TestTableIsBounded(t *testing.T) {
+	e, c := newEngine(t, "*.example:443")
+	addr := func(i int) []netip.Addr {
+		return []netip.Addr{netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), byte(i)})}
+	}
+	for i := range maxAnswers {
+		if v := e.Answer("a.example", addr(i), time.Minute); v.Decision != Permit {
+			t.Fatalf("answer %d: %s", i, v.Reason)
+		}
+	}
+	if v := e.Answer("a.example", addr(maxAnswers), time.Minute); v.Decision != Refuse || !strings.Contains(v.Reason, "too many names") {
+		t.Fatalf("beyond the bound: %+v", v)
+	}
+	if v := e.Flow(TCP, netip.AddrPortFrom(addr(maxAnswers)[0], 443)); v.Decision != Refuse {
+		t.Fatalf("what was not noted is permitted: %+v", v)
+	}
+	if v := e.Answer("a.example", addr(0), time.Minute); v.Decision != Permit {
+		t.Fatalf("a known answer again: %+v", v)
+	}
+	c.now = c.now.Add(time.Minute + lateData)
+	for i := range maxNames {
+		if v := e.Answer(fmt.Sprintf("n%d.example", i), addr(7), time.Minute); v.Decision != Permit {
+			t.Fatalf("name %d after all have passed: %s", i, v.Reason)
+		}
+	}
+	if v := e.Answer("one-more.example", addr(7), time.Minute); v.Decision != Refuse {
+		t.Fatalf("names of one address: %+v", v)
+	}
+	if e.names.answers > maxAnswers || e.names.answers < maxNames {
+		t.Errorf("%d answers are counted", e.names.answers)
+	}
+}
