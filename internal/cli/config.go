@@ -20,11 +20,13 @@ import (
 // configPath is the file with what the host's administrator decided.
 const configPath = "/etc/coffer/config.toml"
 
-// config is what can be set there, for those commands that runc has too.
+// config is what can be set there.
 type config struct {
 	Isolation string `toml:"isolation"`
 	Root      string `toml:"root"`
 	Intercept string `toml:"intercept"`
+	// Network is for `coffer do` and `coffer network`.
+	Network networkConfig `toml:"network"`
 }
 
 // readConfig reads the configuration file, which need not be there.
@@ -41,7 +43,7 @@ func readConfig(path string) (c config, err error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return config{}, fmt.Errorf("%s: the key %q is not known: there are isolation, root and intercept", path, unknown[0])
+		return config{}, fmt.Errorf("%s: the key %q is not known: there are isolation, root and intercept, and in [network] default, deny, directory, cni_configs and cni_plugins", path, unknown[0])
 	}
 	if c.Isolation != "" {
 		if _, err := parseLevel(c.Isolation); err != nil {
@@ -53,6 +55,9 @@ func readConfig(path string) (c config, err error) {
 	}
 	if err := checkIntercept(c.Intercept); err != nil {
 		return config{}, fmt.Errorf("%s: intercept %w", path, err)
+	}
+	if err := c.Network.check(); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }

@@ -3,11 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"coffer/internal/hostnet"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/sentry/boot"
@@ -32,6 +34,7 @@ type doFlags struct {
 	trace       string
 	traceFilter string
 	stats       bool
+	net         networkFlags
 }
 
 func newDo(g *globals, room bool) *cobra.Command {
@@ -41,7 +44,7 @@ func newDo(g *globals, room bool) *cobra.Command {
 		Short: "Run a command in a sandbox on this host's files",
 		Long: `Run CMD on a kernel of its own. It sees this host's root file system, read-only
 beneath a writable layer in memory: what it changes is gone when it ends. Its
-process tree, /proc, /dev, /sys and /tmp are its own, and it has no network.
+process tree, /proc, /dev, /sys and /tmp are its own, and so is its network.
 The working directory, the environment, standard input and output, the terminal
 and the exit status pass through; 128+n says that signal n ended CMD. With
 --isolation process the host's own kernel runs it, in namespaces.`,
@@ -49,6 +52,7 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
   coffer do --bind .:/src:rw --cwd /src -- make
   coffer do --memory 512M -- python3 untrusted.py
   coffer do --trace --trace-filter @file -- ls
+  coffer do --network user --publish 8080:80 -- ./server
   coffer do --rootfs ./alpine --user nobody -- sh
   coffer do --isolation process -- make test`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -63,7 +67,7 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 		RunE: func(c *cobra.Command, args []string) error {
 			// An empty value is an unset shell variable as a rule. It must not
 			// quietly stand for a weaker default.
-			for _, name := range []string{"rootfs", "cwd", "user", "memory", "trace", "trace-filter"} {
+			for _, name := range append([]string{"rootfs", "cwd", "user", "memory", "trace", "trace-filter"}, networkNames...) {
 				if fl := c.Flags().Lookup(name); fl.Changed && fl.Value.String() == "" {
 					return &exitError{exitUsage, fmt.Sprintf("--%s has an empty value: give one, or leave the flag out", name)}
 				}
@@ -77,7 +81,7 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 				return &exitError{exitUsage, err.Error()}
 			}
 			if level != isolation.LevelProcess {
-				return runDo(f, args)
+				return runDo(f, g, args)
 			}
 			for _, name := range []string{"intercept", "trace", "trace-filter", "stats"} {
 				if c.Flags().Changed(name) {
@@ -105,13 +109,15 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 	fl.Lookup("trace").NoOptDefVal = "-"
 	fl.StringVar(&f.traceFilter, "trace-filter", "", "trace only these: calls and groups such as openat,@file,!read,error")
 	fl.BoolVar(&f.stats, "stats", false, "tell at the end on standard error how many system calls there were, and how many of them took the slow way, a signal")
+	f.net.flags(fl)
+	f.net.complete(c)
 	c.RegisterFlagCompletionFunc("intercept", cobra.FixedCompletions([]string{"trap", "ptrace"}, cobra.ShellCompDirectiveNoFileComp))
 	c.MarkFlagDirname("rootfs")
 	return c
 }
 
 // runDo runs one command and returns its exit code as an exitError.
-func runDo(f doFlags, args []string) error {
+func runDo(f doFlags, g *globals, args []string) error {
 	if err := boot.CheckHost(); err != nil {
 		return &exitError{exitUsage, err.Error()}
 	}
@@ -120,6 +126,15 @@ func runDo(f doFlags, args []string) error {
 		return refused(err)
 	}
 	defer closeAll(cfg)
+	attached, err := f.attach(g, hostnet.ModeNone, hostnet.Frames)
+	if err != nil {
+		return refused(err)
+	}
+	defer detach(attached)
+	cfg.Sandbox.Network, cfg.Network = attached.Network, attached.Files
+	for path, data := range namesOf(attached) {
+		cfg.Sandbox.Written = append(cfg.Sandbox.Written, boot.WrittenFile{Path: path, Data: data})
+	}
 	var tty *terminal
 	if onTerminal() {
 		if tty, err = newTerminal(); err != nil {
@@ -170,6 +185,30 @@ func runDo(f doFlags, args []string) error {
 		return &exitError{status.ExitStatus(), ""}
 	}
 	return nil
+}
+
+// attach makes the sandbox's network. mode is the one if nobody has chosen.
+func (f *doFlags) attach(g *globals, mode hostnet.Mode, wall hostnet.Wall) (*hostnet.Attachment, error) {
+	o, err := f.net.options(&g.config.Network, mode)
+	if err != nil {
+		return nil, err
+	}
+	o.Container = f.hostname
+	return g.config.Network.networks().Attach(o, wall)
+}
+
+// detach removes a network, and tells of what is left.
+func detach(a *hostnet.Attachment) {
+	if err := a.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "coffer: removing the sandbox's network:", legible(err.Error()))
+	}
+}
+
+// namesOf are the files by which a sandbox's programs find names.
+func namesOf(a *hostnet.Attachment) map[string][]byte {
+	files := map[string][]byte{"/etc/resolv.conf": a.Resolv, "/etc/hosts": a.Hosts}
+	maps.DeleteFunc(files, func(_ string, data []byte) bool { return data == nil })
+	return files
 }
 
 // describeCounts says how many system calls there were.

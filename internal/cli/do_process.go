@@ -18,6 +18,7 @@ import (
 
 	"coffer/internal/container"
 	"coffer/internal/hostcgroup"
+	"coffer/internal/hostnet"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process/rootfs"
@@ -142,6 +143,33 @@ func (r *room) show(dir, at string) error {
 	return nil
 }
 
+// write makes a file of the container's below its root, in place of one that is
+// there.
+func (r *room) write(root, path string, data []byte) error {
+	below, err := os.OpenRoot(root) // the files may be those of others than the host's root
+	if err != nil {
+		return err
+	}
+	defer below.Close()
+	path = strings.TrimPrefix(path, "/")
+	if err := below.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := below.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := below.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		id := int(r.ids[0].HostID)
+		err = errors.Join(f.Chown(id, id), f.Chmod(0o644))
+	}
+	return errors.Join(err, f.Close())
+}
+
 // givePipes makes the container's user the owner of those standard streams that
 // are pipes, so that it can open /dev/stdout again. Files and devices stay whose
 // they are.
@@ -234,9 +262,22 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	if err != nil {
 		return refused(err)
 	}
+	attached, err := f.attach(g, hostnet.ModeNone, hostnet.Namespace)
+	if err != nil {
+		return refused(err)
+	}
+	defer detach(attached)
 	spec, err := f.spec(r, &cfg)
 	if err != nil {
 		return refused(err)
+	}
+	if attached.Host {
+		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	}
+	for path, data := range namesOf(attached) {
+		if err := r.write(spec.Root.Path, path, data); err != nil {
+			return refused(fmt.Errorf("writing the sandbox's %s: %w", path, err))
+		}
 	}
 	spec.Process.Terminal = onTerminal()
 	data, err := json.Marshal(spec)
@@ -259,6 +300,12 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	return programFailed(runForeground(store, &container.CreateRequest{
 		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess,
 		Cgroup: hostcgroup.Options{Systemd: g.systemdCgroup},
+		Network: func(init isolation.PID) error {
+			if attached.Furnish == nil {
+				return nil
+			}
+			return attached.Furnish(init.PID)
+		},
 	}, &runFlags{}))
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestChooseIsolation(t *testing.T) {
 
 func TestConfigFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
-	if c, err := readConfig(path); err != nil || c != (config{}) {
+	if c, err := readConfig(path); err != nil || !reflect.DeepEqual(c, config{}) {
 		t.Errorf("no file: %+v, %v", c, err)
 	}
 	for _, c := range []struct {
@@ -70,12 +71,16 @@ func TestConfigFile(t *testing.T) {
 		{text: "root = \"run\"", err: `root "run" is not an absolute path`},
 		{text: "intercept = \"magic\"", err: `intercept "magic" is not known`},
 		{text: "isolation = ", err: path},
+		{text: "[network]\ndefault = \"none\"\ndeny = [\"host\", \"cni\"]", want: config{Network: networkConfig{Default: "none", Deny: []string{"host", "cni"}}}},
+		{text: "[network]\ndefault = \"a b\"", err: "network.default"},
+		{text: "[network]\ndeny = [\"-\"]", err: "network.deny"},
+		{text: "[network]\ndeni = []", err: `the key "network.deni" is not known`},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		got, err := readConfig(path)
-		if c.err == "" && (err != nil || got != c.want) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if c.err == "" && (err != nil || !reflect.DeepEqual(got, c.want)) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%q: %+v, %v", c.text, got, err)
 		}
 	}
