@@ -154,6 +154,12 @@ func Start(c Config) (*Sandbox, error) {
 func donateNetwork(n *network.Config, files []*os.File, donate func(*os.File) int) (*network.Config, error) {
 	donated := *n
 	donated.Interfaces = slices.Clone(n.Interfaces)
+	if q := &donated.Questions; *q != 0 {
+		if *q < 0 || *q >= len(files) {
+			return nil, fmt.Errorf("the network has file %d of the %d that are given for its questions", *q, len(files))
+		}
+		*q = donate(files[*q])
+	}
 	for i := range donated.Interfaces {
 		places := []*int{&donated.Interfaces[i].FD}
 		if c := &donated.Interfaces[i].Capture; *c != 0 {

@@ -114,6 +114,9 @@ func (c *Container) descriptors() []*int {
 		fds = append(fds, &c.Gate)
 	}
 	if c.Network != nil {
+		if c.Network.Questions != 0 {
+			fds = append(fds, &c.Network.Questions)
+		}
 		for i := range c.Network.Interfaces {
 			n := &c.Network.Interfaces[i]
 			fds = append(fds, &n.FD)

@@ -15,6 +15,12 @@ func (c *Container) network() (*network.Namespace, error) {
 	config := *c.Network
 	config.Interfaces = slices.Clone(config.Interfaces)
 	config.LoopbackUp = true
+	if c.Network.Questions != 0 {
+		var err error
+		if config.Policy, err = network.NewAsker(take(&c.Network.Questions)); err != nil {
+			return nil, err
+		}
+	}
 	for i := range c.Network.Interfaces {
 		from, to := &c.Network.Interfaces[i], &config.Interfaces[i]
 		to.FD = take(&from.FD)

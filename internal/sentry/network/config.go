@@ -18,8 +18,11 @@ type Config struct {
 	// Host makes sockets the host's own: then there are no interfaces and routes, and
 	// the sentry stays in its starter's network namespace.
 	Host bool
-	// Policy, if not nil, has a say in what leaves. It is no part of a description.
-	Policy Policy `json:"-"`
+	// Policy, if not nil, has a say in what leaves. It is no part of a description:
+	// it is made of Questions (NewAsker), if that is not 0: a SOCK_SEQPACKET socket to
+	// whoever carries the frames.
+	Policy    Policy `json:"-"`
+	Questions int
 }
 
 // Interface is one that leads out of the sandbox.

@@ -3,10 +3,18 @@ package network
 import "net/netip"
 
 // Permit asks the policy whether a process may send to an address. EACCES if not.
-// A network without a policy permits everything.
+// A network without a policy permits everything, and each what stays inside.
 func (n *Namespace) Permit(f Flow) error {
-	if n.config.Policy == nil {
+	to := f.To.Addr()
+	if n.config.Policy == nil || to.IsLoopback() || to.IsUnspecified() {
 		return nil
+	}
+	for i := range n.config.Interfaces {
+		for _, own := range n.config.Interfaces[i].Addresses {
+			if own.Addr() == to {
+				return nil
+			}
+		}
 	}
 	return n.config.Policy.Permit(f)
 }
