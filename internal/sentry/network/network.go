@@ -49,8 +49,6 @@ type Namespace struct {
 	watchers  map[Watcher]struct{}
 	// devices are those of links, which end with the namespace.
 	devices *devices
-
-	registry
 }
 
 // New returns a network with lo and what the configuration has. Interfaces whose
