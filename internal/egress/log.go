@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,7 @@ type Log struct {
 	mu         sync.Mutex
 	refill     time.Time
 	tokens     int
-	suppressed int
+	suppressed atomic.Int64
 }
 
 // NewLog returns a log of text, or of a JSON object in each line.
@@ -63,13 +64,16 @@ func (l *Log) Refused(r Refusal) {
 		l.refill = l.refill.Add(time.Duration(n) * logEvery)
 	}
 	if l.tokens == 0 {
-		l.suppressed++
+		l.Skip()
 		return
 	}
 	l.tokens--
 	l.flushSuppressed(now)
 	l.write(now, r)
 }
+
+// Skip counts a refusal without a line. It never waits.
+func (l *Log) Skip() { l.suppressed.Add(1) }
 
 // Close writes how many refusals were not written last.
 func (l *Log) Close() {
@@ -79,15 +83,14 @@ func (l *Log) Close() {
 }
 
 func (l *Log) flushSuppressed(now time.Time) {
-	if l.suppressed == 0 {
+	n := l.suppressed.Swap(0)
+	if n == 0 {
 		return
 	}
-	n := l.suppressed
-	l.suppressed = 0
 	if l.json {
 		l.writeJSON(struct {
 			Time       time.Time `json:"time"`
-			Suppressed int       `json:"suppressed"`
+			Suppressed int64     `json:"suppressed"`
 		}{now.UTC(), n})
 		return
 	}

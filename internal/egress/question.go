@@ -28,9 +28,11 @@ type Reply struct {
 	Permitted bool
 }
 
+// QuestionLen is the length of an encoded question.
+const QuestionLen = 8 + 1 + 2*18 + 4 + maxCommand
+
 const (
-	questionLen = 8 + 1 + 2*18 + 4 + maxCommand
-	replyLen    = 9
+	replyLen = 9
 	// maxCommand is TASK_COMM_LEN (prctl(2), PR_SET_NAME).
 	maxCommand = 16
 )
@@ -57,7 +59,7 @@ func (q *Question) Append(b []byte) []byte {
 
 // ParseQuestion decodes a message. Its command is as hostile as any guest's.
 func ParseQuestion(b []byte) (Question, error) {
-	if len(b) != questionLen {
+	if len(b) != QuestionLen {
 		return Question{}, errors.New("a question of another length")
 	}
 	q := Question{ID: binary.LittleEndian.Uint64(b), Protocol: b[8]}

@@ -42,11 +42,11 @@ type permission struct {
 	to       netip.AddrPort
 }
 
-// NewAsker returns a policy that asks over a SOCK_SEQPACKET socket, which it takes over
-// (egress.Question).
+// NewAsker returns a policy that asks over a non-blocking SOCK_SEQPACKET socket, which it
+// takes over (egress.Question).
 func NewAsker(fd int) (Policy, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, fmt.Errorf("preparing the socket to ask about flows: %w", err)
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+		return nil, fmt.Errorf("the socket to ask about flows is not a non-blocking one (flags %#x, %v)", flags, err)
 	}
 	return &asker{
 		f:       os.NewFile(uintptr(fd), "questions about flows"),

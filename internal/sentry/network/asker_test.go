@@ -19,6 +19,10 @@ func askedBy(t *testing.T, answer func(fd int, q egress.Question) bool) *asker {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := NewAsker(fds[0]); err == nil {
+		t.Fatal("a socket that blocks is taken")
+	}
+	unix.SetNonblock(fds[0], true)
 	policy, err := NewAsker(fds[0])
 	if err != nil {
 		t.Fatal(err)
