@@ -39,7 +39,7 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 	i := network.Interface{
 		Name: "eth0", HardwareAddr: gateway.GuestHardware, MTU: gateway.MTU,
 		Addresses: []netip.Prefix{gateway.Guest4, gateway.Guest6},
-		Link:      network.LinkGateway, Offload: gateway.Offload, Rate: o.Rate,
+		Link:      network.LinkGateway, Offload: gateway.Offload, Rate: o.Rate, Guard: true,
 	}
 	routes := []network.Route{{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: gateway.Router4, Interface: i.Name}}
 	if g.IPv6 {

@@ -30,8 +30,8 @@ type Config struct {
 	// than Address or another IP address than these and those of the link's own
 	// IPv6 prefix fe80::/10.
 	Guard []netip.Addr
-	// Changed, if not nil, is called when Running or MTU has changed by what happened
-	// outside. It must not call the link's Close or Wait.
+	// Changed, if not nil, is called on a goroutine of its own when Running or MTU has
+	// changed by what happened outside.
 	Changed func()
 	// Log takes a line of text about what users should know: that a capture has ended.
 	Log func(string)

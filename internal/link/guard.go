@@ -27,7 +27,7 @@ func newGuard(c *Config) *guard {
 
 // guarded is as much of a frame as is looked at: up to the target of a neighbour
 // advertisement.
-const guarded = header.EthernetMinimumSize + header.IPv6MinimumSize + header.ICMPv6MinimumSize + header.IPv6AddressSize
+const guarded = header.EthernetMinimumSize + header.IPv6MinimumSize + header.ICMPv6NeighborAdvertMinimumSize
 
 // permits reports whether a frame leaves with the interface's own addresses. What
 // is neither ARP nor IP does not leave.
@@ -87,8 +87,12 @@ func (g *guard) permitsNeighbour(h header.IPv6) bool {
 	case header.ICMPv6RouterAdvert, header.ICMPv6RedirectMsg:
 		return false
 	case header.ICMPv6NeighborAdvert:
-		body := icmp.MessageBody()
-		return len(body) >= header.IPv6AddressSize && g.owns(body[:header.IPv6AddressSize])
+		advert := header.NDPNeighborAdvert(icmp.MessageBody())
+		if len(advert) < header.NDPNAMinimumSize {
+			return false
+		}
+		target := advert.TargetAddress()
+		return g.owns(target.AsSlice())
 	}
 	return true
 }

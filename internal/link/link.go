@@ -101,7 +101,7 @@ func (l *Link) Statistics() Statistics {
 // setRunning notes whether the other end is there.
 func (l *Link) setRunning(is bool) {
 	if l.running.Load() != is && l.running.Swap(is) != is && l.config.Changed != nil {
-		l.config.Changed()
+		go l.config.Changed()
 	}
 }
 
@@ -160,6 +160,12 @@ func (l *Link) Close() {
 	close(l.closing)
 	l.closeFiles()
 	l.sender.discard()
+}
+
+func (l *Link) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 func (l *Link) closeFiles() {

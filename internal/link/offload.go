@@ -108,5 +108,7 @@ func intact(pkt *stack.PacketBuffer) bool {
 		part := pkt.Data().AsRange().Capped(end).ToSlice()
 		return checksum.Checksum(part[start:], sum) == 0xffff
 	}
-	return checksum.Combine(sum, pkt.Data().ChecksumAtOffset(start)) == 0xffff
+	// The stack counts this offset from the frame's first byte.
+	at := len(pkt.LinkHeader().Slice()) + start
+	return checksum.Combine(sum, pkt.Data().ChecksumAtOffset(at)) == 0xffff
 }

@@ -1,8 +1,6 @@
 package link
 
 import (
-	"errors"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,7 +92,7 @@ func (l *Link) receive() {
 				l.setRunning(false) // the other end is no more
 				return
 			}
-		case errors.Is(err, os.ErrClosed):
+		case l.isClosed():
 			return
 		default:
 			// The runtime's poller has seen an error and no readiness: what it

@@ -84,7 +84,7 @@ func (l *Link) readMTU(fd uintptr) {
 	if ok && mtu < l.mtu.Load() {
 		l.mtu.Store(mtu)
 		if l.config.Changed != nil {
-			l.config.Changed()
+			go l.config.Changed()
 		}
 	}
 }

@@ -40,6 +40,9 @@ type Interface struct {
 	Offload bool
 	// Rate limits what leaves and what comes in, in bytes a second each; 0 is no limit.
 	Rate uint64
+	// Guard has frames dropped that leave with an Ethernet or IP address that is not the
+	// interface's: of a container that is not to pose as another one on its network.
+	Guard bool
 	// Capture takes what crosses the interface, as a pcap file, if it is not 0.
 	Capture int
 }

@@ -92,19 +92,19 @@ func (n *Namespace) attach(i *Interface) error {
 	}
 	o := new(outside)
 	var guard []netip.Addr
-	for _, p := range i.Addresses {
-		guard = append(guard, p.Addr())
+	if i.Guard {
+		guard = []netip.Addr{}
+		for _, p := range i.Addresses {
+			guard = append(guard, p.Addr())
+		}
 	}
 	home := weak.Make(n)
 	o.Link, err = hostlink.New(hostlink.Config{
 		FD: i.FD, Name: i.Name, Address: address, MTU: i.MTU, Offload: i.Offload, Rate: i.Rate, Capture: i.Capture, Guard: guard,
 		Changed: func() {
-			// The link calls from its reader, which must not wait for who changes links.
-			go func() {
-				if n := home.Value(); n != nil {
-					n.carrierChanged(o)
-				}
-			}()
+			if n := home.Value(); n != nil {
+				n.carrierChanged(o)
+			}
 		},
 		Log: func(s string) { log.Print(s) },
 	})
