@@ -133,7 +133,7 @@ func (p *port) deliver(pkt *stack.PacketBuffer) {
 		}
 		return
 	}
-	(*d).DeliverNetworkPacket(eth.Type(), pkt)
+	everyProtocol{*d}.DeliverNetworkPacket(eth.Type(), pkt)
 }
 
 // copyFrame returns a frame of its own with what pkt has: stacks write into headers.

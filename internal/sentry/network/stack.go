@@ -5,7 +5,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/link/loopback"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
@@ -41,7 +40,7 @@ func (n *Namespace) mirror() {
 func (n *Namespace) mirrorLink(l *link) {
 	var ep stack.LinkEndpoint = l.device
 	if l.device == nil {
-		ep = loopback.New()
+		ep = newLoopback()
 	}
 	must(n.stack.CreateNICWithOptions(l.nic(), ep, stack.NICOptions{Name: l.name, Kind: l.kind, DeliverLinkPackets: true, Disabled: !l.up}))
 	for i, a := range l.addresses {

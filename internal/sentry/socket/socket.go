@@ -63,6 +63,14 @@ type Socket interface {
 	Inode() vfs.Inode
 }
 
+// Asker is implemented by sockets of which getsockopt(2) has options whose value is a
+// question before it is the answer.
+type Asker interface {
+	// Asks reports whether an option is one of those; Answer then replaces Option.
+	Asks(level, name int32) bool
+	Answer(level, name int32, value []byte) ([]byte, error)
+}
+
 // Message is what a send or receive moves beside the bytes.
 type Message struct {
 	// Flags are MSG_*: those asked for going in, and after Recv those that

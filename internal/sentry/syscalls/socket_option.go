@@ -2,6 +2,7 @@ package syscalls
 
 import (
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,7 +77,16 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, unix.EINVAL
 	}
 	level, name := a.Int(1), a.Int(2)
-	value, err := s.Option(t, level, name)
+	var value []byte
+	if asker, ok := s.(socket.Asker); ok && asker.Asks(level, name) {
+		question := make([]byte, min(room, maxOption))
+		if _, err := t.CopyIn(a[3], question); err != nil {
+			return 0, err
+		}
+		value, err = asker.Answer(level, name, question)
+	} else {
+		value, err = s.Option(t, level, name)
+	}
 	if err != nil {
 		return 0, err
 	}

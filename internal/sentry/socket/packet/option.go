@@ -1,0 +1,256 @@
+package packet
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// defaultBuffer is net.core.rmem_default, which is also the maximum that
+	// setsockopt(2) doubles.
+	defaultBuffer = 212992
+	minSendBuffer = 4608
+	minRecvBuffer = 2304
+)
+
+// options are what setsockopt(2) sets.
+type options struct {
+	sndbuf, rcvbuf          atomic.Int32
+	auxdata, ignoreOutgoing atomic.Bool
+	// stampOption is SO_TIMESTAMP or SO_TIMESTAMPNS if that is set, in one of the two
+	// numbers that each has; 0 if not.
+	stampOption atomic.Int32
+	// version is PACKET_VERSION, reserve PACKET_RESERVE in bytes.
+	version, reserve atomic.Int32
+	// locked is SO_LOCK_FILTER.
+	locked     atomic.Bool
+	remembered [len(rememberedNames)]atomic.Int32
+}
+
+// rememberedNames are options of SOL_SOCKET that are kept and have no effect here.
+var rememberedNames = [...]int32{
+	unix.SO_REUSEADDR, unix.SO_KEEPALIVE, unix.SO_BROADCAST, unix.SO_OOBINLINE, unix.SO_DONTROUTE, unix.SO_PRIORITY,
+	unix.SO_DEBUG, unix.SO_RXQ_OVFL, unix.SO_NO_CHECK,
+}
+
+func (o *options) init() {
+	o.sndbuf.Store(defaultBuffer)
+	o.rcvbuf.Store(defaultBuffer)
+}
+
+// timestamp is the control message that tells when a frame came, if it is wanted.
+func (o *options) timestamp(at time.Time) (socket.ControlMessage, bool) {
+	name := o.stampOption.Load()
+	if name == 0 {
+		return socket.ControlMessage{}, false
+	}
+	frac := int64(at.Nanosecond())
+	if name == unix.SO_TIMESTAMP || name == unix.SO_TIMESTAMP_NEW {
+		frac /= 1e3
+	}
+	b := binary.LittleEndian.AppendUint64(nil, uint64(at.Unix()))
+	return socket.ControlMessage{Level: unix.SOL_SOCKET, Type: name, Data: binary.LittleEndian.AppendUint64(b, uint64(frac))}, true
+}
+
+// Option implements socket.Socket.
+func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
+	switch level {
+	case unix.SOL_SOCKET:
+		return s.socketOption(name)
+	case unix.SOL_PACKET:
+		return s.packetOption(name)
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+func (s *Socket) socketOption(name int32) ([]byte, error) {
+	if v, ok := s.TimeoutOption(name); ok {
+		return v, nil
+	}
+	for i, n := range rememberedNames {
+		if n == name {
+			return number(s.remembered[i].Load()), nil
+		}
+	}
+	switch name {
+	case unix.SO_TYPE:
+		return number(s.typ), nil
+	case unix.SO_DOMAIN:
+		return number(unix.AF_PACKET), nil
+	case unix.SO_PROTOCOL, unix.SO_ACCEPTCONN, unix.SO_MARK:
+		return number(0), nil
+	case unix.SO_ERROR:
+		return number(int32(s.takeError())), nil
+	case unix.SO_SNDBUF:
+		return number(s.sndbuf.Load()), nil
+	case unix.SO_RCVBUF:
+		return number(s.rcvbuf.Load()), nil
+	case unix.SO_RCVLOWAT, unix.SO_SNDLOWAT:
+		return number(1), nil
+	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
+		return boolean(s.stampOption.Load() == name), nil
+	case unix.SO_LINGER:
+		return make([]byte, 8), nil
+	case unix.SO_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	case unix.SO_BPF_EXTENSIONS:
+		const lastPlusOne = 64 // SKF_AD_MAX
+		return number(lastPlusOne), nil
+	case unix.SO_LOCK_FILTER:
+		return boolean(s.locked.Load()), nil
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+func (s *Socket) packetOption(name int32) ([]byte, error) {
+	switch name {
+	case unix.PACKET_STATISTICS:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		b := binary.LittleEndian.AppendUint32(nil, s.packets)
+		b = binary.LittleEndian.AppendUint32(b, s.drops)
+		s.packets, s.drops = 0, 0
+		return b, nil
+	case unix.PACKET_AUXDATA:
+		return boolean(s.auxdata.Load()), nil
+	case unix.PACKET_IGNORE_OUTGOING:
+		return boolean(s.ignoreOutgoing.Load()), nil
+	case unix.PACKET_VERSION:
+		return number(s.version.Load()), nil
+	case unix.PACKET_RESERVE:
+		return number(s.reserve.Load()), nil
+	case unix.PACKET_ORIGDEV, unix.PACKET_LOSS, unix.PACKET_TIMESTAMP, unix.PACKET_FANOUT, unix.PACKET_QDISC_BYPASS,
+		unix.PACKET_VNET_HDR, unix.PACKET_TX_HAS_OFF:
+		return number(0), nil
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+// SetOption implements socket.Socket.
+func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
+	switch level {
+	case unix.SOL_SOCKET:
+		return s.setSocketOption(c, name, value)
+	case unix.SOL_PACKET:
+		return s.setPacketOption(name, value)
+	}
+	return unix.ENOPROTOOPT
+}
+
+func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
+	if ok, err := s.SetTimeoutOption(name, value); ok {
+		return err
+	}
+	if name == unix.SO_ATTACH_FILTER {
+		return s.attach(c, value)
+	}
+	if len(value) < 4 {
+		return unix.EINVAL
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	for i, n := range rememberedNames {
+		if n == name {
+			if name != unix.SO_PRIORITY && v != 0 {
+				v = 1
+			}
+			s.remembered[i].Store(v)
+			return nil
+		}
+	}
+	switch name {
+	case unix.SO_DETACH_FILTER:
+		switch {
+		case s.locked.Load():
+			return unix.EPERM
+		case s.filter.Swap(nil) == nil:
+			return unix.ENOENT
+		}
+	case unix.SO_LOCK_FILTER:
+		if v == 0 && s.locked.Load() {
+			return unix.EPERM
+		}
+		s.locked.Store(v != 0)
+	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
+		// No privilege goes beyond the maximum here: it bounds the sentry.
+		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().Can(unix.CAP_NET_ADMIN) {
+			return unix.EPERM
+		}
+		v = 2 * min(max(v, 0), defaultBuffer)
+		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
+			s.sndbuf.Store(max(v, minSendBuffer))
+		} else {
+			s.rcvbuf.Store(max(v, minRecvBuffer))
+		}
+	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
+		if v == 0 {
+			name = 0
+		}
+		s.stampOption.Store(name)
+	case unix.SO_RCVLOWAT:
+	default:
+		return unix.ENOPROTOOPT
+	}
+	return nil
+}
+
+// attach is SO_ATTACH_FILTER.
+func (s *Socket) attach(c vfs.Caller, value []byte) error {
+	if s.locked.Load() {
+		return unix.EPERM
+	}
+	f, err := socket.CopyInFilter(c, value)
+	if err != nil {
+		return err
+	}
+	s.filter.Store(f)
+	return nil
+}
+
+func (s *Socket) setPacketOption(name int32, value []byte) error {
+	switch name {
+	case unix.PACKET_ADD_MEMBERSHIP, unix.PACKET_DROP_MEMBERSHIP:
+		return s.changeMembership(name == unix.PACKET_ADD_MEMBERSHIP, value)
+	case unix.PACKET_RX_RING:
+		return s.setRing(value)
+	}
+	if len(value) < 4 {
+		return unix.EINVAL
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	switch name {
+	case unix.PACKET_AUXDATA:
+		s.auxdata.Store(v != 0)
+	case unix.PACKET_IGNORE_OUTGOING:
+		if v < 0 || v > 1 {
+			return unix.EINVAL
+		}
+		s.ignoreOutgoing.Store(v != 0)
+	case unix.PACKET_VERSION, unix.PACKET_RESERVE:
+		return s.setRingOption(name, v)
+	case unix.PACKET_COPY_THRESH, unix.PACKET_ORIGDEV, unix.PACKET_QDISC_BYPASS:
+		// Frames never come by way of another interface, nor is there a queue to pass by.
+	case unix.PACKET_TIMESTAMP:
+		if v != 0 {
+			return unix.EINVAL // no clock of a network card
+		}
+	default:
+		// PACKET_TX_RING, PACKET_FANOUT, PACKET_VNET_HDR and others are not there.
+		return unix.ENOPROTOOPT
+	}
+	return nil
+}
+
+func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
+
+func boolean(v bool) []byte {
+	if v {
+		return number(1)
+	}
+	return number(0)
+}

@@ -1,0 +1,243 @@
+package packet
+
+import (
+	"encoding/binary"
+	"os"
+	"sync/atomic"
+
+	"coffer/internal/sentry/shmem"
+
+	"golang.org/x/sys/unix"
+)
+
+// PACKET_VERSION: the layouts of a ring's frames. TPACKET_V3 is not there: libpcap
+// and others ask PACKET_HDRLEN for it, and go on with TPACKET_V2.
+const (
+	tpacketV1 = 0
+	tpacketV2 = 1
+
+	// headerSize is that of struct tpacket_hdr and of tpacket2_hdr, aligned to
+	// TPACKET_ALIGNMENT; sizeofSockaddr follows.
+	headerSize = 32
+	alignment  = 16
+)
+
+const (
+	// maxRing is the largest ring in bytes, and maxRings how many there are at once:
+	// each has a descriptor of the host's.
+	maxRing  = 64 << 20
+	maxRings = 256
+)
+
+var rings atomic.Int32
+
+// ring is memory that the guest maps, of frames that each begin with a status: who
+// may write them, the socket (0) or the guest.
+type ring struct {
+	fd      int // a memory file of the host's
+	size    int64
+	version int32
+	reserve int
+	cooked  bool // of SOCK_DGRAM: frames come without the link's header
+	// frames are frameSize bytes each, perBlock in each block of blockSize.
+	frameSize, frames, blockSize, perBlock int
+	next                                   int
+	// mapped says that the guest has mapped it, for as long as the socket lives.
+	mapped bool
+	buf    []byte
+}
+
+// hdrlen is the answer of PACKET_HDRLEN for a version.
+func hdrlen(version int32) (int32, error) {
+	switch version {
+	case tpacketV1, tpacketV2:
+		return headerSize, nil
+	}
+	return 0, unix.EINVAL
+}
+
+// Asks and Answer implement socket.Asker: PACKET_HDRLEN's value is a version.
+func (s *Socket) Asks(level, name int32) bool {
+	return level == unix.SOL_PACKET && name == unix.PACKET_HDRLEN
+}
+
+// Answer is the length of a version's header.
+func (s *Socket) Answer(_, _ int32, value []byte) ([]byte, error) {
+	if len(value) < 4 {
+		return nil, unix.EINVAL
+	}
+	n, err := hdrlen(int32(binary.LittleEndian.Uint32(value)))
+	if err != nil {
+		return nil, err
+	}
+	return number(n), nil
+}
+
+// setRingOption sets PACKET_VERSION and PACKET_RESERVE. EBUSY while there is a ring.
+func (s *Socket) setRingOption(name, v int32) error {
+	if name == unix.PACKET_VERSION {
+		if _, err := hdrlen(v); err != nil {
+			return err
+		}
+	} else if v < 0 || v > maxRing {
+		return unix.EINVAL
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ring != nil {
+		return unix.EBUSY
+	}
+	if name == unix.PACKET_VERSION {
+		s.version.Store(v)
+	} else {
+		s.reserve.Store(v)
+	}
+	return nil
+}
+
+// setRing is PACKET_RX_RING: a struct tpacket_req makes a ring, one of zeros removes it.
+func (s *Socket) setRing(value []byte) error {
+	if len(value) < 16 {
+		return unix.EINVAL
+	}
+	word := func(i int) int64 { return int64(binary.LittleEndian.Uint32(value[4*i:])) }
+	blockSize, blocks, frameSize, frames := word(0), word(1), word(2), word(3)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ring != nil && (s.ring.mapped || blocks != 0) {
+		return unix.EBUSY
+	}
+	if blocks == 0 {
+		if frames != 0 {
+			return unix.EINVAL
+		}
+		if s.ring != nil {
+			s.ring.close()
+			s.ring = nil
+		}
+		return nil
+	}
+	r := &ring{version: s.version.Load(), reserve: int(s.reserve.Load()), cooked: s.typ == unix.SOCK_DGRAM}
+	switch {
+	case blockSize <= 0 || blockSize%int64(os.Getpagesize()) != 0,
+		frameSize < headerSize+sizeofSockaddr+int64(r.reserve) || frameSize%alignment != 0 || frameSize > blockSize,
+		blockSize/frameSize*blocks != frames:
+		return unix.EINVAL
+	case blocks > maxRing/blockSize:
+		return unix.ENOMEM
+	}
+	r.size, r.frameSize, r.frames = blockSize*blocks, int(frameSize), int(frames)
+	r.blockSize, r.perBlock = int(blockSize), int(blockSize/frameSize)
+	if err := r.open(); err != nil {
+		return err
+	}
+	s.ring = r
+	return nil
+}
+
+func (r *ring) open() error {
+	if rings.Add(1) > maxRings {
+		rings.Add(-1)
+		return unix.ENOMEM
+	}
+	if !shmem.Buffers.Charge(r.size) {
+		rings.Add(-1)
+		return unix.ENOMEM
+	}
+	fd, err := unix.MemfdCreate("coffer-ring", unix.MFD_CLOEXEC)
+	if err == nil {
+		if err = unix.Ftruncate(fd, r.size); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		rings.Add(-1)
+		shmem.Buffers.Uncharge(r.size)
+		return unix.ENOMEM
+	}
+	r.fd = fd
+	return nil
+}
+
+func (r *ring) close() {
+	unix.Close(r.fd)
+	rings.Add(-1)
+	shmem.Buffers.Uncharge(r.size)
+}
+
+// place is the offset of a frame.
+func (r *ring) place(i int) int64 {
+	return int64(i/r.perBlock)*int64(r.blockSize) + int64(i%r.perBlock)*int64(r.frameSize)
+}
+
+// status is a frame's status as the guest last left it.
+func (r *ring) status(i int) (uint32, bool) {
+	var b [4]byte
+	n, err := unix.Pread(r.fd, b[:], r.place(i))
+	return binary.LittleEndian.Uint32(b[:]), err == nil && n == len(b)
+}
+
+// waiting reports whether there is something for the guest to read: the frame before
+// the next is not ours.
+func (r *ring) waiting() bool {
+	v, ok := r.status((r.next + r.frames - 1) % r.frames)
+	return ok && v != unix.TP_STATUS_KERNEL
+}
+
+// put writes a frame into the ring; false if the guest has not yet given back the place
+// for it. losing says that some were lost since the guest last asked.
+func (r *ring) put(f *frame, losing bool) bool {
+	at := r.place(r.next)
+	if v, ok := r.status(r.next); !ok || v != unix.TP_STATUS_KERNEL {
+		return false
+	}
+	const fixed = headerSize + sizeofSockaddr
+	mac := align(fixed) + 16 + r.reserve
+	net := mac
+	if !r.cooked {
+		net = align(fixed+max(f.net, 16)) + r.reserve
+		mac = net - f.net
+	}
+	data := f.data
+	if mac+len(data) > r.frameSize {
+		data = data[:max(r.frameSize-mac, 0)]
+	}
+	status := uint32(unix.TP_STATUS_USER)
+	if losing {
+		status |= unix.TP_STATUS_LOSING
+	}
+	if len(r.buf) < r.frameSize {
+		r.buf = make([]byte, r.frameSize)
+	}
+	end := min(mac, r.frameSize)
+	clear(r.buf[:end])
+	b := r.buf
+	h := 4 // where the fields after the status begin
+	if r.version == tpacketV1 {
+		h = 8
+	}
+	binary.LittleEndian.PutUint32(b[h:], uint32(f.size))
+	binary.LittleEndian.PutUint32(b[h+4:], uint32(len(data)))
+	binary.LittleEndian.PutUint16(b[h+8:], uint16(mac))
+	binary.LittleEndian.PutUint16(b[h+10:], uint16(net))
+	binary.LittleEndian.PutUint32(b[h+12:], uint32(f.at.Unix()))
+	frac := uint32(f.at.Nanosecond())
+	if r.version == tpacketV1 {
+		frac /= 1e3
+	}
+	binary.LittleEndian.PutUint32(b[h+16:], frac)
+	copy(b[headerSize:fixed], f.from.bytes())
+	end += copy(b[end:], data)
+	// The status comes last: with it the guest may read the rest.
+	if n, err := unix.Pwrite(r.fd, b[4:end], at+4); err != nil || n != end-4 {
+		return false
+	}
+	binary.LittleEndian.PutUint32(b, status)
+	if n, err := unix.Pwrite(r.fd, b[:4], at); err != nil || n != 4 {
+		return false
+	}
+	r.next = (r.next + 1) % r.frames
+	return true
+}
+
+func align(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
