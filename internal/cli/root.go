@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"coffer/internal/gateway"
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process"
 	"coffer/internal/sentry/boot"
@@ -41,6 +42,8 @@ func Main(args []string) int {
 		switch args[0] {
 		case "sentry":
 			return boot.Main()
+		case gateway.Role:
+			return gateway.Main()
 		case kernel.AttendantRole:
 			return kernel.Attend(args[1:])
 		case process.Role:

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"coffer/internal/egress"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
 // The network between a sandbox and its gateway. The addresses are those of QEMU's
@@ -22,10 +24,11 @@ var (
 )
 
 const (
-	// GuestHardware and routerHardware are the Ethernet addresses of both ends, which
-	// are locally administered ones.
-	GuestHardware  = "02:c0:ff:e2:00:15"
-	routerHardware = "02:c0:ff:e2:00:02"
+	// GuestHardware is the sandbox's Ethernet address, a locally administered one;
+	// guestAddress is the same as bytes, and routerAddress the gateway's.
+	GuestHardware = "02:c0:ff:e2:00:15"
+	guestAddress  = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x15")
+	routerAddress = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x02")
 	// MTU is that of Ethernet. With Offload, large segments cross in one piece.
 	MTU = 1500
 	// Offload says that frames have a virtio-net header before them.
@@ -40,12 +43,9 @@ type Config struct {
 	// Publish are ports that Start listens on. With any the helper runs from the
 	// start on, not from the sandbox's first frame.
 	Publish []Publish
-	// DNS are the name servers to ask; none are those of /etc/resolv.conf.
+	// DNS are the name servers to ask, in this order. Zones of link-local addresses
+	// are names or numbers of interfaces of the caller's network namespace.
 	DNS []netip.Addr
-	// Search are the domains for the sandbox's resolv.conf; none are the host's.
-	Search []string
-	// Hostname is the sandbox's own name.
-	Hostname string
 	// Hosts are names that the gateway's resolver answers by itself.
 	Hosts []Host
 	// Egress is what the sandbox may reach; nil is everything that is not the host's

@@ -40,8 +40,6 @@ const (
 	// Inspect permits a TCP flow if its first bytes are as they should be. For
 	// anything but TCP it is Refuse.
 	Inspect
-	// NoData is for Name.
-	NoData
 )
 
 // Flow is a connection, or an exchange of datagrams, that a sandbox begins.

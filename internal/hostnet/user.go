@@ -21,9 +21,11 @@ func (a *Attachment) user(o *Options, w Wall) error {
 // gateway attaches to a gateway whose sockets live in a network namespace; nil is
 // the present one.
 func (a *Attachment) gateway(o *Options, ns *os.File) error {
-	c := gateway.Config{
-		Namespace: ns, DNS: o.DNS, Search: o.Search, Hostname: o.Container, Egress: o.Egress, Log: os.Stderr,
+	servers, search, err := hostResolvers()
+	if err != nil {
+		return err
 	}
+	c := gateway.Config{Namespace: ns, DNS: orElse(o.DNS, servers), Egress: o.Egress, Log: os.Stderr}
 	for _, p := range o.Publish {
 		c.Publish = append(c.Publish, gateway.Publish(p))
 	}
@@ -49,7 +51,12 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 		return err
 	}
 	a.Network = &network.Config{Interfaces: []network.Interface{i}, Routes: routes}
-	a.Resolv, a.Hosts = g.Resolv, g.Hosts
+	a.Resolv = resolvConf([]netip.Addr{gateway.Resolver4}, orElse(o.Search, search))
+	var own []Host
+	if o.Container != "" {
+		own = append(own, Host{Name: o.Container, Address: gateway.Guest4.Addr()})
+	}
+	a.Hosts = hostsFile(own, o.Hosts)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/fs/hostfs"
@@ -15,45 +16,10 @@ import (
 // AT_FDCWD: what is opened lies beneath a donated directory.
 func notNegative(i int) seccomp.Arg { return seccomp.Arg{Index: i, Mask: 1 << 31, Value: 0} }
 
-// noCode holds for a protection argument without PROT_EXEC.
-var noCode = seccomp.Arg{Index: 2, Mask: unix.PROT_EXEC, Value: 0}
-
-// threadFlags are clone(2)'s for a thread of this process, as Go's runtime
-// makes them. No other process can be made.
-const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
-
-// runtimeCalls are what Go's runtime needs.
-var runtimeCalls = []seccomp.Rule{
-	{Call: unix.SYS_FUTEX, Reason: "threads and stubs wake each other"},
-	{Call: unix.SYS_MMAP, Args: []seccomp.Arg{noCode}, Reason: "the heap, stacks, and the pages shared with stubs; never code"},
-	{Call: unix.SYS_MUNMAP, Reason: "gives memory back"},
-	{Call: unix.SYS_MADVISE, Reason: "gives memory back"},
-	{Call: unix.SYS_MPROTECT, Args: []seccomp.Arg{noCode}, Reason: "guard pages; never code"},
-	{Call: unix.SYS_CLONE, Args: []seccomp.Arg{{Index: 0, Mask: ^uint64(unix.CLONE_SETTLS), Value: threadFlags}}, Reason: "a thread of this process"},
-	{Call: unix.SYS_EXIT, Reason: "ends a thread"},
-	{Call: unix.SYS_EXIT_GROUP, Reason: "ends the sentry"},
-	{Call: unix.SYS_SCHED_YIELD, Reason: "the scheduler's spinning"},
-	{Call: unix.SYS_SCHED_SETAFFINITY, Args: []seccomp.Arg{seccomp.Equal(0, 0)}, Reason: "a thread goes to its stub's processor, or away from it"},
-	{Call: unix.SYS_SCHED_GETAFFINITY, Reason: "counts processors"},
-	{Call: unix.SYS_NANOSLEEP, Reason: "the runtime's monitor sleeps"},
-	{Call: unix.SYS_CLOCK_GETTIME, Reason: "clocks that the vDSO doesn't have"},
-	{Call: unix.SYS_CLOCK_GETRES, Reason: "the resolution of coarse clocks"},
-	{Call: unix.SYS_RT_SIGACTION, Reason: "the runtime's signal handlers"},
-	{Call: unix.SYS_RT_SIGPROCMASK, Reason: "the runtime's signal masks"},
-	{Call: unix.SYS_RT_SIGRETURN, Reason: "returns from its handlers"},
-	{Call: unix.SYS_SIGALTSTACK, Reason: "its signal stacks"},
-	{Call: unix.SYS_RESTART_SYSCALL, Reason: "a sleep that was interrupted"},
-	{Call: unix.SYS_TGKILL, Reason: "preempts goroutines and interrupts stubs; other processes are out of sight in the PID namespace"},
-	{Call: unix.SYS_GETPID, Reason: "for tgkill"},
-	{Call: unix.SYS_GETTID, Reason: "for tgkill"},
-	{Call: unix.SYS_PRCTL, Args: []seccomp.Arg{seccomp.Equal(0, unix.PR_SET_VMA)}, Reason: "names the heap's mappings"},
-	{Call: unix.SYS_GETRANDOM, Reason: "seeds, AT_RANDOM, /dev/random"},
-	{Call: unix.SYS_EPOLL_CREATE1, Reason: "the network poller"},
-	{Call: unix.SYS_EPOLL_CTL, Reason: "the network poller, and readiness of donated descriptors"},
-	{Call: unix.SYS_EPOLL_PWAIT, Reason: "likewise"},
-	{Call: unix.SYS_EPOLL_WAIT, Reason: "likewise"},
-	{Call: unix.SYS_EVENTFD2, Reason: "wakes the network poller"},
-}
+// runtimeCalls are what Go's runtime needs, and what goes with it.
+var runtimeCalls = append(slices.Clone(seccomp.GoRuntime),
+	seccomp.Rule{Call: unix.SYS_SCHED_SETAFFINITY, Args: []seccomp.Arg{seccomp.Equal(0, 0)}, Reason: "a thread goes to its stub's processor, or away from it"},
+)
 
 // fileCalls are what hostfs, tmpfs and the control socket need. They reach
 // what was donated and memfds, nothing else: the root directory is empty.

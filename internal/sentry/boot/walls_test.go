@@ -12,6 +12,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"coffer/internal/seccomp"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -107,7 +109,7 @@ func attempts(hostPID int) []attempt {
 		no("vfork", unix.SYS_VFORK),
 		no("clone a process", unix.SYS_CLONE, int(unix.SIGCHLD), 0),
 		no("clone with shared memory", unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK, 0),
-		no("clone into a user namespace", unix.SYS_CLONE, threadFlags|unix.CLONE_NEWUSER, 0),
+		no("clone into a user namespace", unix.SYS_CLONE, seccomp.ThreadFlags|unix.CLONE_NEWUSER, 0),
 		no("clone3", unix.SYS_CLONE3, 0, 0),
 		no("ptrace", unix.SYS_PTRACE, unix.PTRACE_SEIZE, hostPID, 0, 0),
 		no("pidfd_open", unix.SYS_PIDFD_OPEN, 1, 0),

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"coffer/internal/link"
+)
+
+// Main is the helper's process. It returns the process's exit code.
+func Main() int {
+	control := os.NewFile(fdControl, "control")
+	if err := run(control); err != nil {
+		if _, e := fmt.Fprintln(control, err); e != nil {
+			fmt.Fprintln(os.Stderr, "coffer gateway is for coffer itself to start:", err)
+		}
+		return 1
+	}
+	return 0
+}
+
+// run serves until the sandbox or, unless the helper is detached, its starter ends.
+func run(control *os.File) error {
+	// Most of the heap are buffers of the stack's, which uses them again.
+	debug.SetGCPercent(200)
+	d, err := readDescription()
+	if err != nil {
+		return err
+	}
+	files, err := raiseWalls()
+	if err != nil {
+		return err
+	}
+	policy, err := newPolicy(d)
+	if err != nil {
+		return err
+	}
+	gone := make(chan struct{}, 2)
+	var l *link.Link
+	ready := make(chan struct{})
+	l, err = link.New(link.Config{
+		FD: d.Link, Name: "to the sandbox", Address: routerAddress, MTU: MTU, Offload: Offload,
+		Changed: func() {
+			<-ready
+			if !l.Running() {
+				gone <- struct{}{}
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	close(ready)
+	s, err := newStack(l)
+	if err != nil {
+		return err
+	}
+	r := newResolver(d.DNS, d.Hosts, policy)
+	if err := r.serve(s); err != nil {
+		return fmt.Errorf("listening for names: %w", err)
+	}
+	g := newGateway(s, r, policy, newLimits(files))
+	for _, p := range d.Listeners {
+		outer, err := newSocket(p.FD)
+		if err != nil {
+			return err
+		}
+		if p.UDP {
+			go (&publishedPort{gateway: g, socket: outer, port: p.Port}).serve()
+		} else {
+			go g.acceptConnections(outer, p.Port)
+		}
+	}
+	if _, err := io.WriteString(control, serving); err != nil {
+		return err
+	}
+	if d.Detached {
+		control.Close()
+	} else {
+		go func() {
+			control.Read(make([]byte, 1)) // nothing comes but its end
+			gone <- struct{}{}
+		}()
+	}
+	<-gone
+	return nil
+}

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// resolver answers names: some by itself, all others as the host's name servers do.
+// It passes their answers on as they are, but for what the policy forbids.
+type resolver struct {
+	// servers are asked in this order.
+	servers []netip.AddrPort
+	// hosts are names in lower case without a trailing dot.
+	hosts  map[string][]netip.Addr
+	policy Policy
+	// slots bounds the questions that are being asked at once.
+	slots chan struct{}
+}
+
+const (
+	// questionsMax bounds the questions under way; a further one is told to fail.
+	questionsMax = 256
+	// hostTTL is how long an answer of our own holds, in seconds.
+	hostTTL = 60
+	// dnsMax is the largest DNS message (RFC 1035, section 4.2.2).
+	dnsMax = 65535
+)
+
+func newResolver(servers []netip.AddrPort, hosts []Host, p Policy) *resolver {
+	r := &resolver{servers: servers, policy: p, hosts: map[string][]netip.Addr{}, slots: make(chan struct{}, questionsMax)}
+	for _, h := range hosts {
+		name := canonicalName(h.Name)
+		r.hosts[name] = append(r.hosts[name], h.Address)
+	}
+	return r
+}
+
+// canonicalName is how names are compared: in lower case, without the last dot.
+func canonicalName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// answer returns the answer to a question, or nil if there is none to be given: what
+// came is no question, or the host's resolver said nothing that could be passed on
+// and is asked again soon enough. stream says that it came over TCP.
+func (r *resolver) answer(query []byte, stream bool) []byte {
+	var p dnsmessage.Parser
+	h, err := p.Start(query)
+	if err != nil || h.Response {
+		return nil
+	}
+	if h.OpCode != 0 {
+		return reply(h, nil, dnsmessage.RCodeNotImplemented)
+	}
+	q, err := p.Question()
+	if err != nil {
+		return reply(h, nil, dnsmessage.RCodeFormatError)
+	}
+	if _, err := p.Question(); err != dnsmessage.ErrSectionDone {
+		return reply(h, nil, dnsmessage.RCodeFormatError)
+	}
+	name := canonicalName(q.Name.String())
+	if r.policy != nil {
+		switch r.policy.Name(name, uint16(q.Type)) {
+		case Permit:
+		case NoData:
+			return reply(h, &q, dnsmessage.RCodeSuccess)
+		default:
+			return reply(h, &q, dnsmessage.RCodeRefused)
+		}
+	}
+	if addresses, known := r.hosts[name]; known && q.Class == dnsmessage.ClassINET {
+		if r.policy != nil && r.policy.Answer(name, addresses, hostTTL*time.Second) != Permit {
+			return reply(h, &q, dnsmessage.RCodeRefused)
+		}
+		return hostReply(h, q, addresses)
+	}
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	default:
+		return reply(h, &q, dnsmessage.RCodeServerFailure)
+	}
+	found := r.ask(query, q, stream)
+	if found == nil {
+		return reply(h, &q, dnsmessage.RCodeServerFailure)
+	}
+	if r.policy != nil && !r.told(name, found) {
+		return reply(h, &q, dnsmessage.RCodeRefused)
+	}
+	found[0], found[1] = query[0], query[1]
+	return found
+}
+
+// told puts the addresses of an answer to the policy, and reports whether the sandbox
+// may be told them.
+func (r *resolver) told(name string, answer []byte) bool {
+	addresses, ttl, err := addressesIn(answer)
+	if err != nil {
+		return false
+	}
+	return len(addresses) == 0 || r.policy.Answer(name, addresses, ttl) == Permit
+}
+
+// addressesIn returns the addresses that an answer tells, and for how long they all
+// hold.
+func addressesIn(answer []byte) (addresses []netip.Addr, ttl time.Duration, err error) {
+	var p dnsmessage.Parser
+	if _, err := p.Start(answer); err != nil {
+		return nil, 0, err
+	}
+	if err := p.SkipAllQuestions(); err != nil {
+		return nil, 0, err
+	}
+	least := uint32(1<<31 - 1)
+	for {
+		h, err := p.AnswerHeader()
+		if err == dnsmessage.ErrSectionDone {
+			return addresses, time.Duration(least) * time.Second, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		least = min(least, h.TTL)
+		switch h.Type {
+		case dnsmessage.TypeA:
+			a, err := p.AResource()
+			if err != nil {
+				return nil, 0, err
+			}
+			addresses = append(addresses, netip.AddrFrom4(a.A))
+		case dnsmessage.TypeAAAA:
+			a, err := p.AAAAResource()
+			if err != nil {
+				return nil, 0, err
+			}
+			addresses = append(addresses, netip.AddrFrom16(a.AAAA))
+		default:
+			if err := p.SkipAnswer(); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+}
+
+// reply is an answer without addresses.
+func reply(h dnsmessage.Header, q *dnsmessage.Question, code dnsmessage.RCode) []byte {
+	m := dnsmessage.Message{Header: replyTo(h)}
+	m.RCode = code
+	if q != nil {
+		m.Questions = []dnsmessage.Question{*q}
+	}
+	b, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func replyTo(h dnsmessage.Header) dnsmessage.Header {
+	return dnsmessage.Header{ID: h.ID, Response: true, OpCode: h.OpCode, RecursionDesired: h.RecursionDesired, RecursionAvailable: true}
+}
+
+// hostReply answers with those of the addresses that are asked for. There may be
+// none: the name is there all the same.
+func hostReply(h dnsmessage.Header, q dnsmessage.Question, addresses []netip.Addr) []byte {
+	m := dnsmessage.Message{Header: replyTo(h), Questions: []dnsmessage.Question{q}}
+	// As many as fit into a datagram of the size that every client takes.
+	const most = 12
+	for _, a := range addresses {
+		head := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: hostTTL}
+		var body dnsmessage.ResourceBody
+		switch {
+		case len(m.Answers) == most:
+		case a.Is4() && q.Type == dnsmessage.TypeA:
+			body = &dnsmessage.AResource{A: a.As4()}
+		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
+			body = &dnsmessage.AAAAResource{AAAA: a.As16()}
+		}
+		if body != nil {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: body})
+		}
+	}
+	b, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return b
+}

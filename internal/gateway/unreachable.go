@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+)
+
+// unreachable is a reason why something cannot be reached, as ICMP tells it.
+type unreachable struct {
+	code4 header.ICMPv4Code
+	code6 header.ICMPv6Code
+}
+
+// The codes for IPv4 are those of RFC 1812, section 5.2.7.1, for IPv6 of RFC 4443,
+// section 3.1.
+var (
+	unreachableNetwork   = unreachable{header.ICMPv4NetUnreachable, header.ICMPv6NetworkUnreachable}
+	unreachableHost      = unreachable{header.ICMPv4HostUnreachable, header.ICMPv6AddressUnreachable}
+	unreachablePort      = unreachable{header.ICMPv4PortUnreachable, header.ICMPv6PortUnreachable}
+	unreachableForbidden = unreachable{header.ICMPv4AdminProhibited, header.ICMPv6Prohibited}
+)
+
+// tellUnreachable sends the sandbox the ICMP error that a router would have sent
+// about a packet of this flow. transport is the packet's transport header, of which
+// 8 bytes at least are given.
+func (g *gateway) tellUnreachable(f Flow, transport []byte, why unreachable) {
+	if f.From.Addr().Is4() {
+		g.tellUnreachable4(f, transport, why.code4)
+	} else {
+		g.tellUnreachable6(f, transport, why.code6)
+	}
+}
+
+func (g *gateway) tellUnreachable4(f Flow, transport []byte, code header.ICMPv4Code) {
+	message := make([]byte, header.ICMPv4MinimumSize+header.IPv4MinimumSize+len(transport))
+	icmp := header.ICMPv4(message)
+	icmp.SetType(header.ICMPv4DstUnreachable)
+	icmp.SetCode(code)
+	ip := header.IPv4(icmp.Payload())
+	ip.Encode(&header.IPv4Fields{
+		TotalLength: uint16(header.IPv4MinimumSize + len(transport)), TTL: 64, Protocol: f.Protocol,
+		SrcAddr: tcpip.AddrFromSlice(f.From.Addr().AsSlice()), DstAddr: tcpip.AddrFromSlice(f.To.Addr().AsSlice()),
+	})
+	ip.SetChecksum(^ip.CalculateChecksum())
+	copy(ip[header.IPv4MinimumSize:], transport)
+	icmp.SetChecksum(^checksum.Checksum(message, 0))
+	// It comes from the router, as an address of this network and of no other.
+	g.sendPacket(Router4.AsSlice(), f.From.Addr().AsSlice(), header.IPv4ProtocolNumber, header.ICMPv4ProtocolNumber, message)
+}
+
+func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6Code) {
+	message := make([]byte, header.ICMPv6MinimumSize+header.IPv6MinimumSize+len(transport))
+	icmp := header.ICMPv6(message)
+	icmp.SetType(header.ICMPv6DstUnreachable)
+	icmp.SetCode(code)
+	ip := header.IPv6(message[header.ICMPv6MinimumSize:])
+	ip.Encode(&header.IPv6Fields{
+		PayloadLength: uint16(len(transport)), HopLimit: 64, TransportProtocol: tcpip.TransportProtocolNumber(f.Protocol),
+		SrcAddr: tcpip.AddrFromSlice(f.From.Addr().AsSlice()), DstAddr: tcpip.AddrFromSlice(f.To.Addr().AsSlice()),
+	})
+	copy(ip[header.IPv6MinimumSize:], transport)
+	g.sendICMPv6(Router6.AsSlice(), f.From.Addr().AsSlice(), icmp)
+}
+
+// sendICMPv6 completes a message's checksum and sends it.
+func (g *gateway) sendICMPv6(from, to []byte, icmp header.ICMPv6) {
+	icmp.SetChecksum(0)
+	icmp.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: icmp, Src: tcpip.AddrFromSlice(from), Dst: tcpip.AddrFromSlice(to)}))
+	g.sendPacket(from, to, header.IPv6ProtocolNumber, header.ICMPv6ProtocolNumber, icmp)
+}
+
+// sendPacket sends the sandbox a packet in the name of any address. What the link
+// does not take is lost, as packets are.
+func (g *gateway) sendPacket(from, to []byte, network tcpip.NetworkProtocolNumber, transport tcpip.TransportProtocolNumber, message []byte) {
+	route, err := g.stack.FindRoute(nic, tcpip.AddrFromSlice(from), tcpip.AddrFromSlice(to), network, false)
+	if err != nil {
+		return
+	}
+	defer route.Release()
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
+		ReserveHeaderBytes: int(route.MaxHeaderLength()), Payload: buffer.MakeWithData(message),
+	})
+	defer pkt.DecRef()
+	route.WritePacket(stack.NetworkHeaderParams{Protocol: transport, TTL: 64}, pkt)
+}
