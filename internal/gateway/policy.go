@@ -40,6 +40,8 @@ const (
 	// Inspect permits a TCP flow if its first bytes are as they should be. For
 	// anything but TCP it is Refuse.
 	Inspect
+	// NoData answers a question without records. For a flow it is Refuse.
+	NoData
 )
 
 // Flow is a connection, or an exchange of datagrams, that a sandbox begins.

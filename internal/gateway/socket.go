@@ -42,7 +42,9 @@ func (s *socket) reset() {
 }
 
 // endSending sends a FIN. It fails only if there is no connection any more.
-func (s *socket) endSending() { s.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }) }
+func (s *socket) endSending() {
+	s.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+}
 
 func (s *socket) control(f func(fd int) error) error {
 	var err error
@@ -73,7 +75,10 @@ func (s *socket) writing(f func(fd int) error) error {
 
 // receive reads once, at most len(b) bytes; of a datagram the rest is lost.
 func (s *socket) receive(b []byte) (n int, err error) {
-	err = s.reading(func(fd int) (err error) { n, err = ignoringInterrupts(func() (int, error) { return unix.Read(fd, b) }); return err })
+	err = s.reading(func(fd int) (err error) {
+		n, err = ignoringInterrupts(func() (int, error) { return unix.Read(fd, b) })
+		return err
+	})
 	return max(n, 0), err
 }
 

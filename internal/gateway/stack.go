@@ -97,6 +97,8 @@ func newFlow(protocol uint8, id stack.TransportEndpointID) Flow {
 	return Flow{Protocol: protocol, From: fromTCPIP(id.RemoteAddress, id.RemotePort), To: fromTCPIP(id.LocalAddress, id.LocalPort)}
 }
 
-func withPort(a netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), port) }
+func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr(), port)
+}
 
 func portless(a netip.AddrPort) netip.AddrPort { return withPort(a, 0) }

@@ -6,7 +6,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-
 )
 
 // unreachable is a reason why something cannot be reached, as ICMP tells it.

@@ -25,7 +25,8 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 	if err != nil {
 		return err
 	}
-	c := gateway.Config{Namespace: ns, DNS: orElse(o.DNS, servers), Egress: o.Egress, Log: os.Stderr}
+	servers, search = orElse(o.DNS, servers), orElse(o.Search, search)
+	c := gateway.Config{Namespace: ns, DNS: servers, Egress: o.Egress, Log: os.Stderr}
 	for _, p := range o.Publish {
 		c.Publish = append(c.Publish, gateway.Publish(p))
 	}
