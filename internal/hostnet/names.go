@@ -66,6 +66,14 @@ func resolvConf(servers []netip.Addr, search []string) []byte {
 	return []byte(b.String())
 }
 
+// own are the lines for what the sandbox itself is called.
+func own(name string, addresses ...netip.Prefix) (list []Host) {
+	for _, p := range addresses {
+		list = append(list, Host{name, p.Addr()})
+	}
+	return list
+}
+
 // hostsFile is a hosts(5): the loopback names, what the sandbox itself is called, and
 // more.
 func hostsFile(own []Host, more []Host) []byte {

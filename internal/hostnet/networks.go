@@ -54,6 +54,8 @@ func (n *Networks) Attach(o *Options, w Wall) (a *Attachment, err error) {
 		return a, a.host(o, w)
 	case ModeUser:
 		return a, a.user(o, w)
+	case ModeBridge:
+		return a, a.bridge(n, o, w)
 	}
 	return a, fmt.Errorf("--network %s is not built yet", o.Network())
 }

@@ -1,0 +1,57 @@
+package hostnet
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// choose gives a record addresses of a network that nobody else has. The IPv6 one ends
+// in the IPv4 one's number within its network.
+func (s *state) choose(net *Network, r *record) error {
+	taken := map[netip.Addr]bool{net.Gateway: true}
+	highest := net.Subnet.Addr()
+	for _, other := range s.live {
+		if other.Network != net.Name {
+			continue
+		}
+		a := other.address(true)
+		taken[a] = true
+		if a.IsValid() && highest.Less(a) {
+			highest = a
+		}
+	}
+	// Addresses after the highest come first, so that one that has just become free is
+	// not soon another sandbox's.
+	end := last(net.Subnet)
+	for _, from := range []netip.Addr{highest, net.Subnet.Addr()} {
+		for a := from.Next(); a.Less(end); a = a.Next() {
+			if !taken[a] {
+				r.Addresses = []netip.Prefix{netip.PrefixFrom(a, net.Subnet.Bits()), netip.PrefixFrom(net.sibling(a), net.Subnet6.Bits())}
+				r.Gateways = []netip.Addr{net.Gateway, net.Gateway6}
+				r.Hardware = hardware(a)
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("all addresses of network %s, %s, are in use: end a sandbox, or make a larger network with 'coffer network create --subnet'", net.Name, net.Subnet)
+}
+
+// sibling is the IPv6 address that goes with an IPv4 one.
+func (n *Network) sibling(a netip.Addr) netip.Addr {
+	number := binary.BigEndian.Uint32(a.AsSlice()) - binary.BigEndian.Uint32(n.Subnet.Addr().AsSlice())
+	b := n.Subnet6.Addr().As16()
+	binary.BigEndian.PutUint32(b[12:], number)
+	if sibling := netip.AddrFrom16(b); sibling != n.Gateway6 {
+		return sibling
+	}
+	b[11] = 1 // the gateway's number is another one in IPv4
+	return netip.AddrFrom16(b)
+}
+
+// hardware is the Ethernet address that goes with an IPv4 one: a neighbour that
+// remembers it is right, whoever has the address next.
+func hardware(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("02:c0:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+}

@@ -1,0 +1,188 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// bridge attaches to a network that has a bridge on the host.
+func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
+	net, err := n.Find(o.Name)
+	if err != nil {
+		return fmt.Errorf("--network %w", err)
+	}
+	if net.Driver == DriverCNI {
+		changed := *o
+		changed.Mode, changed.Name = ModeCNI, net.CNI
+		return a.cni(n, &changed, w)
+	}
+	if !mayConfigure() {
+		return fmt.Errorf("--network %s makes interfaces on the host, which only root may: run coffer as root, or choose --network user", o.Network())
+	}
+	if w == Namespace {
+		if err := checkEgress(o.Egress); err != nil {
+			return fmt.Errorf("--egress: %w", err)
+		}
+	}
+	b := &bridgeAttachment{networks: n, network: net, options: o}
+	if err := b.claim(w); err != nil {
+		return fmt.Errorf("--network %s: %w", o.Network(), err)
+	}
+	a.onClose(b.close)
+	a.names(b)
+	if w == Namespace {
+		a.Furnish = b.furnish
+		return nil
+	}
+	if err := a.takeOver(b); err != nil {
+		return fmt.Errorf("--network %s: %w", o.Network(), err)
+	}
+	return nil
+}
+
+// mayConfigure reports whether this process may change the network namespace that it
+// is in.
+func mayConfigure() bool {
+	if os.Geteuid() != 0 {
+		return false
+	}
+	link, err := netlink.LinkByName("lo")
+	if err != nil {
+		return false
+	}
+	// lo stays as it is; only who may change it is told so.
+	return !errors.Is(netlink.LinkSetMTU(link, link.Attrs().MTU), unix.EPERM)
+}
+
+// bridgeAttachment is an attachment to a bridge, by its living owner.
+type bridgeAttachment struct {
+	networks *Networks
+	network  *Network
+	options  *Options
+	record   *record
+	file     *os.File // holds the claim
+	ports    *ports
+	resolver *resolver
+}
+
+// claim puts the attachment on record, with addresses, ports and who answers names.
+func (b *bridgeAttachment) claim(w Wall) (err error) {
+	s, err := b.networks.lockState()
+	if err != nil {
+		return err
+	}
+	defer s.unlock()
+	for _, r := range s.live {
+		if r.Network == b.network.Name && r.Container == b.options.Container {
+			return fmt.Errorf("there is a sandbox called %s on the network: give another name with --hostname", r.Container)
+		}
+	}
+	r := &record{
+		Network: b.network.Name, Container: b.options.Container, Bridge: b.network.bridge(), Publish: b.options.Publish,
+	}
+	if w == Namespace {
+		r.Filter = filter{Rate: b.options.Rate, Egress: b.options.Egress}
+	}
+	if err := s.choose(b.network, r); err != nil {
+		return err
+	}
+	if b.ports, err = reserve(r); err != nil {
+		return err
+	}
+	if b.file, err = s.claim(r); err != nil {
+		b.ports.close()
+		return err
+	}
+	b.record = r
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release(b.networks, r), b.stop())
+		}
+	}()
+	// The bridge is there before anything is led over it or listens on it.
+	if _, err := ensureBridge(b.network); err != nil {
+		return err
+	}
+	if r.Filter.names() {
+		if b.resolver, err = newResolver(b); err != nil {
+			return err
+		}
+		r.Resolver = b.resolver.port()
+	}
+	if err := s.save(r, b.file); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+// furnish joins a process's network namespace to the bridge.
+func (b *bridgeAttachment) furnish(pid int) error {
+	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return fmt.Errorf("opening the sandbox's network namespace: %w", err)
+	}
+	defer ns.Close()
+	return b.join(ns)
+}
+
+func (b *bridgeAttachment) join(ns *os.File) error {
+	s, err := b.networks.lockState()
+	if err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := b.record.join(b.network, ns); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+// close removes the attachment from the host.
+func (b *bridgeAttachment) close() error {
+	s, err := b.networks.lockState()
+	if err == nil {
+		err = s.release(b.networks, b.record)
+		s.unlock()
+	}
+	return errors.Join(err, b.stop())
+}
+
+// stop ends what the owner does for the attachment.
+func (b *bridgeAttachment) stop() error {
+	b.ports.close()
+	if b.resolver != nil {
+		b.resolver.close()
+	}
+	return b.file.Close()
+}
+
+// names are the files by which the sandbox's programs find names.
+func (a *Attachment) names(b *bridgeAttachment) {
+	o := b.options
+	_, search, err := hostResolvers()
+	if err != nil {
+		search = nil // a sandbox needs no search list
+	}
+	var servers []netip.Addr
+	if b.resolver != nil {
+		servers = append(servers, b.network.Gateway)
+	}
+	a.Resolv = resolvConf(servers, orElse(o.Search, search))
+	a.Hosts = hostsFile(own(o.Container, b.record.Addresses...), o.Hosts)
+}
+
+// takeOver makes a network namespace on the bridge, and takes its interface over for a
+// sentry's own TCP/IP stack.
+func (a *Attachment) takeOver(b *bridgeAttachment) error {
+	return errors.New("isolation kernel cannot join a bridge yet")
+}
+
+func (a *Attachment) cni(n *Networks, o *Options, w Wall) error {
+	return errors.New("CNI is not built yet")
+}
