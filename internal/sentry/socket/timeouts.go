@@ -68,3 +68,9 @@ func (t *Timeouts) SetTimeoutOption(name int32, value []byte) (ok bool, err erro
 	}
 	return true, nil
 }
+
+// CopyFrom takes over the times of another socket.
+func (t *Timeouts) CopyFrom(from *Timeouts) {
+	t.recv.Store(from.recv.Load())
+	t.send.Store(from.send.Load())
+}

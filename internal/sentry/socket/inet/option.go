@@ -2,8 +2,11 @@ package inet
 
 import (
 	"encoding/binary"
+	"math"
+	"sync"
 	"sync/atomic"
 
+	"coffer/internal/bpf"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
@@ -17,64 +20,289 @@ type options struct {
 	lowat atomic.Int32
 	// cork is TCP_CORK or UDP_CORK; moreStream says that the last send had MSG_MORE.
 	cork, moreStream atomic.Bool
-	corkedTo         tcpip.FullAddress
+	// segment is UDP_SEGMENT.
+	segment atomic.Int32
+	// report are the control messages that a receiver wants.
+	report atomic.Uint32
+	// filter is what SO_ATTACH_FILTER gave, filterLocked SO_LOCK_FILTER.
+	filter       atomic.Pointer[bpf.SocketFilter]
+	filterLocked atomic.Bool
+	// corkedTo is where the datagram goes that is not complete yet.
+	corkedTo tcpip.FullAddress
 	// received is when the last datagram that was read had come, in nanoseconds since
 	// 1970; 0 for never.
 	received atomic.Int64
+
+	optionMu sync.Mutex
+	// values are the options that have been set, by their rows.
+	values map[*option]int32
+	// linger is struct linger, pacing SO_MAX_PACING_RATE, congestion TCP_CONGESTION.
+	linger     [2]int32
+	pacing     uint64
+	congestion string
 }
 
-func (o *options) init() { o.lowat.Store(1) }
-
-func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {}
-
-func (s *Socket) applyAll(ep tcpip.Endpoint) {}
-
-func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage) (int, error) {
-	return 0, nil
+func (o *options) init() {
+	o.lowat.Store(1)
+	o.pacing = math.MaxUint64
 }
-func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.ControlMessage {
+
+// sockets are the sockets that have an option.
+type sockets uint8
+
+const (
+	ofTCP sockets = 1 << iota
+	ofUDP
+	ofOthers // raw and ping sockets
+	ofAll    = ofTCP | ofUDP | ofOthers
+	ofUDPish = ofUDP | ofOthers
+)
+
+// option is one whose value is a number.
+type option struct {
+	level, name int32
+	of          sockets
+	// initial is its value before it is set.
+	initial int32
+	// check makes of the value that is set the one that is kept, or refuses it.
+	check func(s *Socket, c vfs.Caller, v int32) (int32, error)
+	// apply hands the value to the stack, or where it is looked at often; nil for what has no
+	// effect here beyond being remembered.
+	apply func(s *Socket, e tcpip.Endpoint, v int32)
+	// shown makes of the value what getsockopt(2) says; nil for the value itself.
+	shown func(s *Socket, v int32) int32
+}
+
+// tables are all options whose values are numbers.
+var tables = [...][]option{socketOptions, ipOptions, ip6Options, tcpOptions, udpOptions}
+
+// row finds an option that the socket has, or returns nil.
+func (s *Socket) row(level, name int32) *option {
+	for _, t := range tables {
+		if t[0].level != level {
+			continue
+		}
+		for i := range t {
+			if o := &t[i]; o.name == name && o.of&s.sort() != 0 {
+				return o
+			}
+		}
+	}
 	return nil
+}
+
+func (s *Socket) sort() sockets {
+	switch s.protocol {
+	case unix.IPPROTO_TCP:
+		return ofTCP
+	case unix.IPPROTO_UDP:
+		return ofUDP
+	}
+	return ofOthers
+}
+
+// value is what an option has been set to.
+func (s *Socket) value(o *option) int32 {
+	s.optionMu.Lock()
+	defer s.optionMu.Unlock()
+	if v, ok := s.values[o]; ok {
+		return v
+	}
+	return o.initial
+}
+
+// isSet reports whether an option has been set.
+func (s *Socket) isSet(o *option) bool {
+	s.optionMu.Lock()
+	defer s.optionMu.Unlock()
+	_, ok := s.values[o]
+	return ok
+}
+
+func (s *Socket) setValue(o *option, v int32) {
+	s.optionMu.Lock()
+	if s.values == nil {
+		s.values = map[*option]int32{}
+	}
+	s.values[o] = v
+	s.optionMu.Unlock()
+}
+
+// inherit gives a connection that was accepted the listener's options.
+func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {
+	s.Timeouts.CopyFrom(&from.Timeouts)
+	s.lowat.Store(from.lowat.Load())
+	s.cork.Store(from.cork.Load())
+	s.report.Store(from.report.Load())
+	from.optionMu.Lock()
+	s.linger, s.pacing, s.congestion = from.linger, from.pacing, from.congestion
+	for o, v := range from.values {
+		if s.values == nil {
+			s.values = make(map[*option]int32, len(from.values))
+		}
+		s.values[o] = v
+	}
+	from.optionMu.Unlock()
+	s.applyAll(ep)
+}
+
+// applyAll hands the options that have been set to an endpoint.
+func (s *Socket) applyAll(ep tcpip.Endpoint) {
+	s.optionMu.Lock()
+	defer s.optionMu.Unlock()
+	for o, v := range s.values {
+		if o.apply != nil {
+			o.apply(s, ep, v)
+		}
+	}
+	if s.linger[0] != 0 {
+		applyLinger(ep, s.linger)
+	}
+	if s.congestion != "" {
+		v := tcpip.CongestionControlOption(s.congestion)
+		ep.SetSockOpt(&v)
+	}
+}
+
+// hasLevel reports whether the socket has options of a level.
+func (s *Socket) hasLevel(level int32) bool {
+	switch level {
+	case unix.SOL_SOCKET, unix.IPPROTO_IP:
+		return true
+	case unix.IPPROTO_IPV6:
+		return s.family == unix.AF_INET6
+	}
+	return level == s.protocol
 }
 
 // Option implements socket.Socket.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
-	if level == unix.SOL_SOCKET {
-		if v, ok := s.TimeoutOption(name); ok {
-			return v, nil
+	if !s.hasLevel(level) {
+		return nil, unix.EOPNOTSUPP
+	}
+	if o := s.row(level, name); o != nil {
+		v := s.value(o)
+		if o.shown != nil {
+			v = o.shown(s, v)
 		}
-		switch name {
-		case unix.SO_TYPE:
-			return int32Bytes(s.typ), nil
-		case unix.SO_ERROR:
-			n, _ := s.takeError(s.ep.Load()).(unix.Errno)
-			return int32Bytes(int32(n)), nil
-		}
+		return int32Bytes(v), nil
+	}
+	switch level {
+	case unix.SOL_SOCKET:
+		return s.socketOption(c, name)
+	case unix.IPPROTO_IP:
+		return s.ipOption(name)
+	case unix.IPPROTO_IPV6:
+		return s.ip6Option(name)
+	case unix.IPPROTO_TCP:
+		return s.tcpOption(name)
 	}
 	return nil, unix.ENOPROTOOPT
 }
 
 // SetOption implements socket.Socket.
 func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
-	if level == unix.SOL_SOCKET {
-		if ok, err := s.SetTimeoutOption(name, value); ok {
-			return err
-		}
-		if name == unix.SO_REUSEADDR {
-			s.ep.Load().SocketOptions().SetReuseAddress(true)
-			return nil
-		}
+	if !s.hasLevel(level) {
+		return unix.ENOPROTOOPT
 	}
-	return unix.ENOPROTOOPT
+	if special, err := s.setSpecial(c, level, name, value); special {
+		return err
+	}
+	v, ok := number32(level, value)
+	if !ok {
+		return unix.EINVAL
+	}
+	o := s.row(level, name)
+	if o == nil {
+		return unix.ENOPROTOOPT
+	}
+	v, err := o.check(s, c, v)
+	if err != nil {
+		return err
+	}
+	s.setValue(o, v)
+	if o.apply != nil {
+		o.apply(s, s.ep.Load().Endpoint, v)
+	}
+	return nil
+}
+
+// setSpecial sets options whose values are not numbers.
+func (s *Socket) setSpecial(c vfs.Caller, level, name int32, value []byte) (bool, error) {
+	switch level {
+	case unix.SOL_SOCKET:
+		return s.setSocketOption(c, name, value)
+	case unix.IPPROTO_IP, unix.IPPROTO_IPV6:
+		return s.setIPOption(c, level, name, value)
+	case unix.IPPROTO_TCP:
+		return s.setTCPOption(c, name, value)
+	}
+	return false, nil
+}
+
+// number32 reads an int. The options of IPv4 may be a single byte.
+func number32(level int32, value []byte) (int32, bool) {
+	switch {
+	case len(value) >= 4:
+		return int32(binary.LittleEndian.Uint32(value)), true
+	case level == unix.IPPROTO_IP && len(value) > 0:
+		return int32(value[0]), true
+	}
+	return 0, level == unix.IPPROTO_IP
 }
 
 func int32Bytes(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
 
-// Info implements socket.Listed.
-func (s *Socket) Info() socket.Info {
-	e := s.ep.Load()
-	i := socket.Info{Family: s.family, Type: s.typ, Protocol: s.protocol, Inode: s.ino.Ino(), UID: s.cred.FSUID}
-	if local, err := e.GetLocalAddress(); err == nil {
-		i.Local = addrPort(s.family, local)
+// The checks that many options share.
+
+func boolean(_ *Socket, _ vfs.Caller, v int32) (int32, error) { return truth(v != 0), nil }
+
+func truth(b bool) int32 {
+	if b {
+		return 1
 	}
-	return i
+	return 0
 }
+
+// strict takes 0 and 1 only.
+func strict(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v != 0 && v != 1 {
+		return 0, unix.EINVAL
+	}
+	return v, nil
+}
+
+// anything takes every number.
+func anything(_ *Socket, _ vfs.Caller, v int32) (int32, error) { return v, nil }
+
+// natural takes 0 and all above.
+func natural(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v < 0 {
+		return 0, unix.EINVAL
+	}
+	return v, nil
+}
+
+// between takes numbers of a range.
+func between(low, high int32) func(*Socket, vfs.Caller, int32) (int32, error) {
+	return func(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+		if v < low || v > high {
+			return 0, unix.EINVAL
+		}
+		return v, nil
+	}
+}
+
+// readOnly refuses to be set.
+func readOnly(*Socket, vfs.Caller, int32) (int32, error) { return 0, unix.ENOPROTOOPT }
+
+// privileged takes a truth from those who may administer the network or use raw sockets.
+func privileged(s *Socket, c vfs.Caller, v int32) (int32, error) {
+	if v != 0 && !can(c, unix.CAP_NET_ADMIN) && !can(c, unix.CAP_NET_RAW) {
+		return 0, unix.EPERM
+	}
+	return truth(v != 0), nil
+}
+
+// invalid is for options that other sockets have.
+func invalid(*Socket, vfs.Caller, int32) (int32, error) { return 0, unix.EINVAL }

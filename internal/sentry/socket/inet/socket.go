@@ -91,6 +91,10 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	if terr != nil {
 		return nil, errno(terr)
 	}
+	if !s.stream() {
+		ep.SocketOptions().SetSendBufferSize(datagramBuffer, false)
+		ep.SocketOptions().SetReceiveBufferSize(datagramBuffer, false)
+	}
 	s.adopt(ep, q)
 	r.Add(s)
 	return s, nil

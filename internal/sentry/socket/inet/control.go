@@ -1,0 +1,256 @@
+package inet
+
+import (
+	"encoding/binary"
+	"time"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// What a receiver wants to be told beside what the stack keeps an option for.
+const (
+	reportTimestamp = 1 << iota
+	reportTimestampNS
+	reportTimestampNew
+	reportTimestampNSNew
+	reportTimestamping
+	report2292PktInfo
+	report2292HopLimit
+	reportInq
+)
+
+// reports makes an option's apply that wants, or no longer wants, a report.
+func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
+	return func(s *Socket, e tcpip.Endpoint, v int32) {
+		if v != 0 {
+			s.report.Or(bit)
+		} else {
+			s.report.And(^bit)
+		}
+		if e == nil {
+			return
+		}
+		switch bit {
+		case report2292PktInfo:
+			e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0)
+		case report2292HopLimit:
+			e.SocketOptions().SetReceiveHopLimit(v != 0)
+		}
+	}
+}
+
+// receivedControl lays out what came with a datagram, as far as the receiver wants
+// to know it.
+func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.ControlMessage {
+	var out []socket.ControlMessage
+	add := func(level, typ int32, data []byte) {
+		out = append(out, socket.ControlMessage{Level: level, Type: typ, Data: data})
+	}
+	report := s.report.Load()
+	if m.HasTimestamp && report&(reportTimestamp|reportTimestampNS|reportTimestampNew|reportTimestampNSNew|reportTimestamping) != 0 {
+		timestamps(m.Timestamp, report, add)
+	}
+	if m.HasIPPacketInfo {
+		b := int32Bytes(int32(m.PacketInfo.NIC))
+		b = append(b, ip4(m.PacketInfo.LocalAddr)...)
+		b = append(b, ip4(m.PacketInfo.DestinationAddr)...)
+		add(unix.IPPROTO_IP, unix.IP_PKTINFO, b)
+	}
+	if m.HasTTL {
+		add(unix.IPPROTO_IP, unix.IP_TTL, int32Bytes(int32(m.TTL)))
+	}
+	if m.HasTOS {
+		add(unix.IPPROTO_IP, unix.IP_TOS, []byte{m.TOS})
+	}
+	if m.HasIPv6PacketInfo {
+		typ := int32(unix.IPV6_PKTINFO)
+		if report&report2292PktInfo != 0 {
+			typ = ipv62292PktInfo
+		}
+		ip := addrPort(unix.AF_INET6, tcpip.FullAddress{Addr: m.IPv6PacketInfo.Addr}).Addr().As16()
+		add(unix.IPPROTO_IPV6, typ, append(ip[:], int32Bytes(int32(m.IPv6PacketInfo.NIC))...))
+	}
+	if m.HasHopLimit {
+		typ := int32(unix.IPV6_HOPLIMIT)
+		if report&report2292HopLimit != 0 {
+			typ = ipv62292HopLimit
+		}
+		add(unix.IPPROTO_IPV6, typ, int32Bytes(int32(m.HopLimit)))
+	}
+	if m.HasTClass {
+		add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32Bytes(int32(m.TClass)))
+	}
+	if m.HasOriginalDstAddress {
+		if s.family == unix.AF_INET {
+			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(s.family, m.OriginalDstAddress))
+		} else {
+			add(unix.IPPROTO_IPV6, ipv6OrigDstAddr, sockaddr(s.family, m.OriginalDstAddress))
+		}
+	}
+	return out
+}
+
+// timestamps lays out when a datagram came, in the way that was asked for.
+func timestamps(at time.Time, report uint32, add func(level, typ int32, data []byte)) {
+	sec, ns := uint64(at.Unix()), uint64(at.Nanosecond())
+	pair := func(a, b uint64) []byte {
+		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, a), b)
+	}
+	switch {
+	case report&reportTimestampNS != 0:
+		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, pair(sec, ns))
+	case report&reportTimestampNSNew != 0:
+		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, pair(sec, ns))
+	case report&reportTimestamp != 0:
+		add(unix.SOL_SOCKET, unix.SO_TIMESTAMP, pair(sec, ns/1000))
+	case report&reportTimestampNew != 0:
+		add(unix.SOL_SOCKET, unix.SO_TIMESTAMP_NEW, pair(sec, ns/1000))
+	}
+	if report&reportTimestamping != 0 {
+		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPING, append(pair(sec, ns), make([]byte, 32)...))
+	}
+}
+
+// ip4 is an IPv4 address's four bytes.
+func ip4(a tcpip.Address) []byte {
+	b := [4]byte{}
+	copy(b[:], a.AsSlice())
+	return b[:]
+}
+
+// sendControl reads the control messages of a send. It returns the size of the
+// datagrams that the bytes are to be cut into, 0 for one. EINVAL for messages that
+// it does not know.
+func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage) (segment int, err error) {
+	segment = int(s.segment.Load())
+	for _, m := range list {
+		switch {
+		case m.Level == unix.IPPROTO_IP:
+			err = sendControl4(o, m)
+		case m.Level == unix.IPPROTO_IPV6 && s.family == unix.AF_INET6:
+			err = sendControl6(o, m)
+		case m.Level == unix.IPPROTO_UDP && m.Type == unix.UDP_SEGMENT:
+			if len(m.Data) < 2 {
+				return 0, unix.EINVAL
+			}
+			segment = int(binary.LittleEndian.Uint16(m.Data))
+		case m.Level == unix.SOL_SOCKET && (m.Type == unix.SO_MARK || m.Type == unix.SO_TXTIME || m.Type == unix.SO_TIMESTAMPING):
+			return 0, unix.EPERM // the stack has these for all datagrams of a socket
+		case m.Level == unix.SOL_SOCKET:
+			return 0, unix.EINVAL
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return segment, nil
+}
+
+// sendControl4 reads a control message of IPv4: IP_TTL, IP_TOS, IP_PKTINFO.
+func sendControl4(o *tcpip.WriteOptions, m socket.ControlMessage) error {
+	switch m.Type {
+	case unix.IP_TTL:
+		if len(m.Data) != 4 {
+			return unix.EINVAL
+		}
+		v := int32(binary.LittleEndian.Uint32(m.Data))
+		if v < 1 || v > 255 {
+			return unix.EINVAL
+		}
+		o.ControlMessages.HasTTL, o.ControlMessages.TTL = true, uint8(v)
+		return nil
+	case unix.IP_TOS:
+		if len(m.Data) != 1 && len(m.Data) != 4 {
+			return unix.EINVAL
+		}
+		return nil // the stack has one for the socket only
+	case unix.IP_PKTINFO:
+		if len(m.Data) != 12 {
+			return unix.EINVAL
+		}
+		return nil // the way a datagram takes is the route's to choose
+	}
+	return unix.EINVAL
+}
+
+// sendControl6 reads a control message of IPv6: IPV6_HOPLIMIT, IPV6_PKTINFO,
+// IPV6_TCLASS, IPV6_DONTFRAG.
+func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
+	switch m.Type {
+	case unix.IPV6_HOPLIMIT, ipv62292HopLimit:
+		if len(m.Data) != 4 {
+			return unix.EINVAL
+		}
+		v := int32(binary.LittleEndian.Uint32(m.Data))
+		if v < -1 || v > 255 {
+			return unix.EINVAL
+		}
+		if v >= 0 {
+			o.ControlMessages.HasHopLimit, o.ControlMessages.HopLimit = true, uint8(v)
+		}
+		return nil
+	case unix.IPV6_PKTINFO, ipv62292PktInfo:
+		if len(m.Data) < 20 {
+			return unix.EINVAL
+		}
+		o.ControlMessages.HasIPv6PacketInfo = true
+		o.ControlMessages.IPv6PacketInfo.NIC = tcpip.NICID(binary.LittleEndian.Uint32(m.Data[16:]))
+		if ip := [16]byte(m.Data[:16]); ip != [16]byte{} {
+			o.ControlMessages.IPv6PacketInfo.Addr = tcpip.AddrFrom16(ip)
+		}
+		return nil
+	case unix.IPV6_TCLASS, unix.IPV6_DONTFRAG:
+		if len(m.Data) != 4 {
+			return unix.EINVAL
+		}
+		return nil
+	}
+	return unix.EINVAL
+}
+
+// attach is SO_ATTACH_FILTER. Datagrams only: the stack's streams have no place for a
+// filter.
+func (s *Socket) attach(c vfs.Caller, value []byte) error {
+	if s.filterLocked.Load() {
+		return unix.EPERM
+	}
+	f, err := socket.CopyInFilter(c, value)
+	if err != nil {
+		return err
+	}
+	if s.stream() {
+		return unix.EOPNOTSUPP
+	}
+	s.filter.Store(f)
+	return nil
+}
+
+// detach is SO_DETACH_FILTER.
+func (s *Socket) detach() error {
+	if s.filterLocked.Load() {
+		return unix.EPERM
+	}
+	if s.filter.Swap(nil) == nil {
+		return unix.ENOENT
+	}
+	return nil
+}
+
+// filterOption is SO_GET_FILTER: the instructions.
+func (s *Socket) filterOption() ([]byte, error) {
+	f := s.filter.Load()
+	if f == nil {
+		return nil, nil
+	}
+	var b []byte
+	for _, i := range f.Instructions() {
+		b = binary.LittleEndian.AppendUint16(b, i.Code)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.LittleEndian.AppendUint32(b, i.K)
+	}
+	return b, nil
+}

@@ -1,0 +1,315 @@
+package inet
+
+import (
+	"encoding/binary"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Options of IPv4 and IPv6 that x/sys does not have.
+const (
+	ipLocalPortRange    = 51
+	ipRecverrRFC4884    = 26
+	ipv6MulticastAll    = 29
+	ipv6RecverrRFC4884  = 31
+	ipv6OrigDstAddr     = 74
+	ipv6Transparent     = 75
+	ipv6FreeBind        = 78
+	ipv6MinHopCount     = 73
+	ipv6RecvFragSize    = 77
+	ipv6RouterIsolate   = 30
+	ipv6FlowInfo        = 11
+	ipv6FlowInfoSend    = 33
+	lowestIPv6MTU       = 1280
+	ipv62292PktInfo     = 2
+	ipv62292HopOpts     = 3
+	ipv62292DstOpts     = 4
+	ipv62292RtHdr       = 5
+	ipv62292HopLimit    = 8
+	defaultHops         = 64
+	ecnMask             = 3
+	maxIPOptions        = 40
+	sizeofIPv6MTUReport = 32
+)
+
+var ipOptions = []option{
+	{level: unix.IPPROTO_IP, name: unix.IP_TOS, of: ofAll, check: checkTOS, apply: applyTOS},
+	{level: unix.IPPROTO_IP, name: unix.IP_TTL, of: ofAll, initial: -1, check: checkTTL, apply: applyTTL, shown: shownHops},
+	{level: unix.IPPROTO_IP, name: unix.IP_HDRINCL, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofTCP | ofUDP, check: invalid},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_PKTINFO, of: ofAll, check: boolean, apply: applyPktInfo},
+	{level: unix.IPPROTO_IP, name: unix.IP_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVTTL, of: ofAll, check: boolean, apply: applyRecvTTL},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVTOS, of: ofAll, check: boolean, apply: applyRecvTOS},
+	{level: unix.IPPROTO_IP, name: unix.IP_FREEBIND, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_PASSSEC, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_TRANSPARENT, of: ofAll, check: privileged},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
+	{level: unix.IPPROTO_IP, name: unix.IP_MINTTL, of: ofAll, check: between(0, 255)},
+	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IP, name: unix.IP_CHECKSUM, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofTCP, check: invalid},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofUDPish, check: boolean},
+	{level: unix.IPPROTO_IP, name: ipRecverrRFC4884, of: ofAll, check: strict},
+	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofTCP, initial: 1, check: invalid},
+	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofUDPish, initial: 1, check: checkMulticastTTL, apply: applyMulticastTTL},
+	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_LOOP, of: ofAll, initial: 1, check: boolean, apply: applyMulticastLoop},
+	{level: unix.IPPROTO_IP, name: ipLocalPortRange, of: ofAll, check: checkPortRange},
+	{level: unix.IPPROTO_IP, name: unix.IP_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
+}
+
+var ip6Options = []option{
+	{level: unix.IPPROTO_IPV6, name: ipv62292PktInfo, of: ofAll, check: boolean, apply: reports(report2292PktInfo)},
+	{level: unix.IPPROTO_IPV6, name: ipv62292HopOpts, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv62292DstOpts, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv62292RtHdr, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv62292HopLimit, of: ofAll, check: boolean, apply: reports(report2292HopLimit)},
+	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfo, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_HOPS, of: ofAll, initial: -1, check: between(-1, 255), apply: applyHops, shown: shownHops},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofTCP, initial: 1, check: readOnly},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofUDPish, initial: 1, check: checkMulticastHops, apply: applyMulticastTTL},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_LOOP, of: ofAll, initial: 1, check: strict, apply: applyMulticastLoop},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only},
+	{level: unix.IPPROTO_IPV6, name: ipv6MulticastAll, of: ofAll, initial: 1, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv6RouterIsolate, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv6RecverrRFC4884, of: ofAll, check: strict},
+	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPKTINFO, of: ofAll, check: boolean, apply: applyPktInfo6},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPLIMIT, of: ofAll, check: boolean, apply: applyRecvHops},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVRTHDR, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVDSTOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPATHMTU, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_DONTFRAG, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TCLASS, of: ofAll, check: checkTClass, apply: applyTClass},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv6MinHopCount, of: ofAll, check: between(0, 255)},
+	{level: unix.IPPROTO_IPV6, name: ipv6OrigDstAddr, of: ofAll, check: boolean, apply: applyOrigDst},
+	{level: unix.IPPROTO_IPV6, name: ipv6Transparent, of: ofAll, check: privileged},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
+	{level: unix.IPPROTO_IPV6, name: ipv6RecvFragSize, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: ipv6FreeBind, of: ofAll, check: boolean},
+}
+
+// checkTOS takes a type of service. Of TCP the two bits of congestion notification are
+// the protocol's own.
+func checkTOS(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v &= 0xff; s.stream() {
+		v &^= ecnMask
+	}
+	return v, nil
+}
+
+func applyTOS(_ *Socket, e tcpip.Endpoint, v int32) { e.SetSockOptInt(tcpip.IPv4TOSOption, int(v)) }
+
+func checkTClass(s *Socket, c vfs.Caller, v int32) (int32, error) {
+	if v < -1 || v > 255 {
+		return 0, unix.EINVAL
+	}
+	return checkTOS(s, c, max(v, 0))
+}
+
+func applyTClass(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SetSockOptInt(tcpip.IPv6TrafficClassOption, int(v))
+}
+
+func checkTTL(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v != -1 && (v < 1 || v > 255) {
+		return 0, unix.EINVAL
+	}
+	return v, nil
+}
+
+func applyTTL(_ *Socket, e tcpip.Endpoint, v int32) {
+	if v < 0 {
+		v = tcpip.UseDefaultIPv4TTL
+	}
+	e.SetSockOptInt(tcpip.IPv4TTLOption, int(v))
+}
+
+func applyHops(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SetSockOptInt(tcpip.IPv6HopLimitOption, int(v)) // -1 is tcpip.UseDefaultIPv6HopLimit
+}
+
+func shownHops(_ *Socket, v int32) int32 {
+	if v < 0 {
+		return defaultHops
+	}
+	return v
+}
+
+func checkMulticastTTL(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v < -1 || v > 255 {
+		return 0, unix.EINVAL
+	}
+	if v < 0 {
+		v = 1
+	}
+	return v, nil
+}
+
+var checkMulticastHops = checkMulticastTTL
+
+func applyMulticastTTL(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SetSockOptInt(tcpip.MulticastTTLOption, int(v))
+}
+
+func applyMulticastLoop(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetMulticastLoop(v != 0)
+}
+
+var checkMTUDiscover = between(unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT)
+
+func applyMTUDiscover(_ *Socket, e tcpip.Endpoint, v int32) {
+	strategy := tcpip.PMTUDiscoveryDont // also of IP_PMTUDISC_INTERFACE and _OMIT
+	switch v {
+	case unix.IP_PMTUDISC_WANT:
+		strategy = tcpip.PMTUDiscoveryWant
+	case unix.IP_PMTUDISC_DO:
+		strategy = tcpip.PMTUDiscoveryDo
+	case unix.IP_PMTUDISC_PROBE:
+		strategy = tcpip.PMTUDiscoveryProbe
+	}
+	e.SetSockOptInt(tcpip.MTUDiscoverOption, int(strategy))
+}
+
+func applyPktInfo(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetReceivePacketInfo(v != 0)
+}
+
+func applyPktInfo6(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0)
+}
+func applyRecvErr(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetIPv4RecvError(v != 0) }
+func applyRecvErr6(_ *Socket, e tcpip.Endpoint, v int32) { e.SocketOptions().SetIPv6RecvError(v != 0) }
+func applyRecvTTL(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTTL(v != 0) }
+func applyRecvTOS(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTOS(v != 0) }
+
+func applyRecvHops(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetReceiveHopLimit(v != 0)
+}
+
+func applyRecvTClass(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetReceiveTClass(v != 0)
+}
+
+func applyOrigDst(_ *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetReceiveOriginalDstAddress(v != 0)
+}
+
+// checkV6Only refuses a socket that has a name already.
+func checkV6Only(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if local, err := s.ep.Load().GetLocalAddress(); err == nil && local.Port != 0 {
+		return 0, unix.EINVAL
+	}
+	return truth(v != 0), nil
+}
+
+func applyV6Only(_ *Socket, e tcpip.Endpoint, v int32) { e.SocketOptions().SetV6Only(v != 0) }
+
+// checkPortRange takes a range of ports: the first in the low half, the last in the
+// high, 0 for what the namespace has.
+func checkPortRange(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	low, high := uint16(v), uint16(uint32(v)>>16)
+	if low != 0 && high != 0 && low > high {
+		return 0, unix.EINVAL
+	}
+	return v, nil
+}
+
+// checkUnicastInterface takes the index of an interface, in network byte order.
+func checkUnicastInterface(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	index := int32(binary.BigEndian.Uint32(int32Bytes(v)))
+	if v != 0 && !s.net.Stack().HasNIC(tcpip.NICID(index)) {
+		return 0, unix.EADDRNOTAVAIL
+	}
+	return v, nil
+}
+
+// ipOption is an option of IPv4 that is not a number, or is only asked for.
+func (s *Socket) ipOption(name int32) ([]byte, error) {
+	switch name {
+	case unix.IP_OPTIONS:
+		return nil, nil
+	case unix.IP_PKTOPTIONS:
+		if s.stream() {
+			return nil, nil
+		}
+	case unix.IP_MTU:
+		return s.pathMTU()
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+// ip6Option is the same of IPv6.
+func (s *Socket) ip6Option(name int32) ([]byte, error) {
+	if name == unix.IPV6_MTU {
+		return s.pathMTU()
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+// pathMTU is IP_MTU: that of the way to the peer. ENOTCONN without one.
+func (s *Socket) pathMTU() ([]byte, error) {
+	mtu := s.mtu()
+	if mtu == 0 {
+		return nil, unix.ENOTCONN
+	}
+	return int32Bytes(mtu), nil
+}
+
+// mtu is that of the interface that leads to the peer, 0 without a peer.
+func (s *Socket) mtu() int32 {
+	e := s.ep.Load()
+	peer, err := e.GetRemoteAddress()
+	if err != nil {
+		return 0
+	}
+	local, err := e.GetLocalAddress()
+	if err != nil {
+		return 0
+	}
+	network := networkProtocol(unix.AF_INET6)
+	if peer.Addr.Len() == 4 {
+		network = networkProtocol(unix.AF_INET)
+	}
+	r, err := s.net.Stack().FindRoute(tcpip.NICID(e.SocketOptions().GetBindToDevice()), local.Addr, peer.Addr, network, false)
+	if err != nil {
+		return 0
+	}
+	defer r.Release()
+	if info, ok := s.net.Stack().NICInfo()[r.NICID()]; ok {
+		return int32(info.MTU)
+	}
+	return 0
+}
+
+// setIPOption sets an option of IPv4 or IPv6 that is not a number.
+func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (bool, error) {
+	switch {
+	case level == unix.IPPROTO_IP && name == unix.IP_OPTIONS:
+		// None may be given; others are not sent by the stack.
+		if len(value) > 0 {
+			return true, unix.EINVAL
+		}
+		return true, nil
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MTU:
+		v, ok := number32(level, value)
+		if !ok || v != 0 && v < lowestIPv6MTU {
+			return true, unix.EINVAL
+		}
+		return true, nil
+	}
+	return false, nil
+}
