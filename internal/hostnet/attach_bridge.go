@@ -178,9 +178,68 @@ func (a *Attachment) names(b *bridgeAttachment) {
 }
 
 // takeOver makes a network namespace on the bridge, and takes its interface over for a
-// sentry's own TCP/IP stack.
+// sentry's own TCP/IP stack. With egress rules a gateway in the namespace ends the
+// sandbox's flows instead, and enforces them.
 func (a *Attachment) takeOver(b *bridgeAttachment) error {
-	return errors.New("isolation kernel cannot join a bridge yet")
+	ns, err := newNamespace()
+	if err != nil {
+		return err
+	}
+	defer ns.Close() // sockets keep it
+	if err := b.join(ns); err != nil {
+		return err
+	}
+	if b.options.Egress != nil {
+		return a.gatewayOn(b, ns)
+	}
+	return a.take(ns, b.options)
+}
+
+// take takes the interfaces of a namespace over that goes with the sandbox.
+func (a *Attachment) take(ns *os.File, o *Options) error {
+	t, err := TakeOver(ns, "", nil)
+	if err != nil {
+		return err
+	}
+	a.onClose(func() error {
+		t.Close()
+		return nil
+	})
+	if t.Network == nil {
+		return errors.New("the namespace has no interface to take over")
+	}
+	a.Network, a.Files = t.Network, t.Files
+	for i := range a.Network.Interfaces {
+		a.Network.Interfaces[i].Rate = o.Rate
+		if err := a.capture(o, &a.Network.Interfaces[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gatewayOn attaches to a gateway whose sockets live in a namespace on the bridge. It
+// asks for names as the namespace would, and serves ports that the host leads there.
+func (a *Attachment) gatewayOn(b *bridgeAttachment, ns *os.File) error {
+	h, err := handle(ns)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err == nil {
+		err = h.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("bringing the namespace's lo up: %w", err)
+	}
+	o := *b.options
+	o.DNS = []netip.Addr{b.network.Gateway}
+	o.Publish = nil
+	for _, p := range b.options.Publish {
+		o.Publish = append(o.Publish, Publish{Protocol: p.Protocol, Address: netip.IPv6Unspecified(), HostPort: p.Port, Port: p.Port})
+	}
+	return a.gateway(&o, ns)
 }
 
 func (a *Attachment) cni(n *Networks, o *Options, w Wall) error {

@@ -37,7 +37,7 @@ func ensureBridge(net4 *Network) (netlink.Link, error) {
 		return nil, fmt.Errorf("the host has an interface %s that Coffer has not made: rename or remove it ('ip link'), or use another network", name)
 	}
 	for _, p := range []netip.Prefix{netip.PrefixFrom(net4.Gateway, net4.Subnet.Bits()), netip.PrefixFrom(net4.Gateway6, net4.Subnet6.Bits())} {
-		if err := addAddress(nil, link, p); err != nil {
+		if err := setAddress(nil, link, p); err != nil {
 			return nil, fmt.Errorf("giving the bridge %s the address %s: %w", name, p, err)
 		}
 	}
@@ -74,9 +74,9 @@ func makeBridge(n *Network) (netlink.Link, error) {
 	return link, nil
 }
 
-// addAddress gives an interface an address that is good at once, without asking
+// setAddress gives an interface an address that is good at once, without asking
 // whether others have it. A nil handle is the caller's network namespace.
-func addAddress(h *netlink.Handle, link netlink.Link, p netip.Prefix) error {
+func setAddress(h *netlink.Handle, link netlink.Link, p netip.Prefix) error {
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 	if p.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
@@ -128,7 +128,7 @@ func (r *record) configure(n *Network, ns *os.File) error {
 		return fmt.Errorf("looking at the sandbox's %s: %w", guestInterface, err)
 	}
 	for _, p := range r.Addresses {
-		if err := addAddress(h, link, p); err != nil {
+		if err := setAddress(h, link, p); err != nil {
 			return fmt.Errorf("giving the sandbox the address %s: %w", p, err)
 		}
 	}

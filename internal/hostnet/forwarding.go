@@ -37,7 +37,7 @@ func (s *state) forwarding() (onlyOurs bool, err error) {
 		if err := writeJSON(s.path(forwardingFile), s.host); err != nil {
 			return false, err
 		}
-		slog.Info("net.ipv4.ip_forward is switched on while sandboxes are attached to bridges, for their packets only")
+		slog.Debug("net.ipv4.ip_forward is switched on while sandboxes are attached to bridges, for their packets only")
 		return true, writeSysctl(forward4, "1")
 	case ours == s.host:
 		if err := writeSysctl(forward4, "0"); err != nil {

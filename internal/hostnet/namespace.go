@@ -3,7 +3,6 @@ package hostnet
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -13,7 +12,12 @@ import (
 // newNamespace makes a network namespace, which lives as long as it is open or has
 // sockets.
 func newNamespace() (ns *os.File, err error) {
-	err = onThread(func() error {
+	host, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	err = within(host, func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace: %w", err)
 		}
@@ -21,25 +25,6 @@ func newNamespace() (ns *os.File, err error) {
 		return err
 	})
 	return ns, err
-}
-
-// onThread calls f on a thread that is the caller's alone, and takes it back to the
-// network namespace that it was in.
-func onThread(f func() error) error {
-	runtime.LockOSThread()
-	host, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	defer host.Close()
-	err = f()
-	if back := unix.Setns(int(host.Fd()), unix.CLONE_NEWNET); back != nil {
-		// The thread stays locked, and nobody else gets to use it.
-		return fmt.Errorf("going back to the host's network namespace: %w", back)
-	}
-	runtime.UnlockOSThread()
-	return err
 }
 
 // handle talks to the kernel about a network namespace.

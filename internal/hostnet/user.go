@@ -48,16 +48,17 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 	if g.IPv6 {
 		routes = append(routes, network.Route{Destination: netip.MustParsePrefix("::/0"), Gateway: gateway.Router6, Interface: i.Name})
 	}
+	a.Network = &network.Config{Routes: routes}
+	if g.Questions != nil {
+		a.Network.Questions = len(a.Files)
+		a.Files = append(a.Files, g.Questions)
+	}
 	if err := a.capture(o, &i); err != nil {
 		return err
 	}
-	a.Network = &network.Config{Interfaces: []network.Interface{i}, Routes: routes}
-	a.Resolv = resolvConf([]netip.Addr{gateway.Resolver4}, orElse(o.Search, search))
-	var own []Host
-	if o.Container != "" {
-		own = append(own, Host{Name: o.Container, Address: gateway.Guest4.Addr()})
-	}
-	a.Hosts = hostsFile(own, o.Hosts)
+	a.Network.Interfaces = []network.Interface{i}
+	a.Resolv = resolvConf([]netip.Addr{gateway.Resolver4}, search)
+	a.Hosts = hostsFile(own(o.Container, gateway.Guest4, gateway.Guest6), o.Hosts)
 	return nil
 }
 
