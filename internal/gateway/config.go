@@ -51,6 +51,8 @@ type Config struct {
 	// Egress is what the sandbox may reach; nil is everything that is not the host's
 	// loopback or the gateway's own network.
 	Egress *egress.Policy
+	// EgressLog takes what Egress refuses as JSON lines; nil is Log, as text.
+	EgressLog *os.File
 	// Log takes what the helper has to say, as lines of text; nil is nowhere.
 	Log *os.File
 	// Detached has the helper end with the sandbox's end of the link alone. Otherwise

@@ -26,6 +26,8 @@ type description struct {
 	DNS       []netip.AddrPort
 	Hosts     []Host
 	Egress    *egress.Policy
+	// EgressLog takes refusals as JSON lines; 0 is text on standard error.
+	EgressLog int
 	// Detached says not to end with who has started the helper.
 	Detached bool
 }

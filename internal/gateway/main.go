@@ -29,13 +29,19 @@ func run(control *os.File) error {
 	if err != nil {
 		return err
 	}
+	rules, err := newPolicy(d)
+	if err != nil {
+		return err
+	}
 	files, err := raiseWalls()
 	if err != nil {
 		return err
 	}
-	policy, err := newPolicy(d)
-	if err != nil {
-		return err
+	var policy Policy
+	if rules != nil {
+		policy = rules
+		defer rules.close()
+		go rules.answerQuestions(os.NewFile(uintptr(d.Questions), "questions"))
 	}
 	gone := make(chan struct{}, 2)
 	var l *link.Link

@@ -82,7 +82,13 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 	default:
 		return reply(h, &q, dnsmessage.RCodeServerFailure)
 	}
-	found := r.ask(query, q, stream)
+	outward := query
+	if r.policy != nil {
+		if outward, err = plainQuery(query); err != nil {
+			return reply(h, nil, dnsmessage.RCodeFormatError)
+		}
+	}
+	found := r.ask(outward, q, stream)
 	if found == nil {
 		return reply(h, &q, dnsmessage.RCodeServerFailure)
 	}
@@ -96,52 +102,11 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 // told puts the addresses of an answer to the policy, and reports whether the sandbox
 // may be told them.
 func (r *resolver) told(name string, answer []byte) bool {
-	addresses, ttl, err := addressesIn(answer)
+	addresses, ttl, err := answeredAddresses(name, answer)
 	if err != nil {
 		return false
 	}
 	return len(addresses) == 0 || r.policy.Answer(name, addresses, ttl) == Permit
-}
-
-// addressesIn returns the addresses that an answer tells, and for how long they all
-// hold.
-func addressesIn(answer []byte) (addresses []netip.Addr, ttl time.Duration, err error) {
-	var p dnsmessage.Parser
-	if _, err := p.Start(answer); err != nil {
-		return nil, 0, err
-	}
-	if err := p.SkipAllQuestions(); err != nil {
-		return nil, 0, err
-	}
-	least := uint32(1<<31 - 1)
-	for {
-		h, err := p.AnswerHeader()
-		if err == dnsmessage.ErrSectionDone {
-			return addresses, time.Duration(least) * time.Second, nil
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		least = min(least, h.TTL)
-		switch h.Type {
-		case dnsmessage.TypeA:
-			a, err := p.AResource()
-			if err != nil {
-				return nil, 0, err
-			}
-			addresses = append(addresses, netip.AddrFrom4(a.A))
-		case dnsmessage.TypeAAAA:
-			a, err := p.AAAAResource()
-			if err != nil {
-				return nil, 0, err
-			}
-			addresses = append(addresses, netip.AddrFrom16(a.AAAA))
-		default:
-			if err := p.SkipAnswer(); err != nil {
-				return nil, 0, err
-			}
-		}
-	}
 }
 
 // reply is an answer without addresses.

@@ -65,12 +65,21 @@ func Start(c Config) (g *Gateway, err error) {
 		return nil, err
 	}
 	d.Link = g.give(ours)
+	ends := []*os.File{ours}
 	if c.Egress != nil {
 		var theirs *os.File
 		if g.Questions, theirs, err = link.Pair(); err != nil {
 			return nil, err
 		}
 		d.Questions = g.give(theirs)
+		if c.EgressLog != nil {
+			fd, err := unix.FcntlInt(c.EgressLog.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return nil, fmt.Errorf("giving the gateway its egress log: %w", err)
+			}
+			d.EgressLog = g.give(os.NewFile(uintptr(fd), "egress log"))
+		}
+		ends = append(ends, theirs)
 	}
 	err = g.inNamespace(func() error {
 		g.IPv6 = hasIPv6()
@@ -82,7 +91,7 @@ func Start(c Config) (g *Gateway, err error) {
 	if len(c.Publish) > 0 || c.Detached {
 		return g, g.launch()
 	}
-	go g.launchLater(ours)
+	go g.launchLater(ends)
 	return g, nil
 }
 
@@ -122,26 +131,38 @@ func hasIPv6() bool {
 	return unix.Connect(fd, &unix.SockaddrInet6{Addr: [16]byte{0: 0x20, 15: 1}, Port: 9}) == nil
 }
 
-// launchLater launches the helper when there is a first frame.
-func (g *Gateway) launchLater(end *os.File) {
-	raw, err := end.SyscallConn()
-	if err == nil {
-		err = raw.Read(func(fd uintptr) bool {
-			var one [1]byte
-			n, _, e := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-			if e == nil && n == 0 {
-				e = io.EOF // the sandbox has ended, and has not used its network
-			}
-			err = e
-			return e != unix.EAGAIN
-		})
+// launchLater launches the helper when there is a first frame, or a question before it.
+func (g *Gateway) launchLater(ends []*os.File) {
+	first := make(chan error, len(ends))
+	for _, end := range ends {
+		go func() { first <- awaitMessage(end) }()
 	}
+	err := <-first
 	if err == nil {
 		if err = g.launch(); err != nil && g.config.Log != nil && !g.isClosed() {
 			fmt.Fprintln(g.config.Log, "coffer: the sandbox has no network:", err)
 		}
 	}
 	g.closeFiles()
+}
+
+// awaitMessage waits for a message, which it leaves where it is.
+func awaitMessage(end *os.File) error {
+	raw, err := end.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		var n int
+		n, _, failed = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if failed == nil && n == 0 {
+			failed = io.EOF // the sandbox has ended, and has not used its network
+		}
+		return failed != unix.EAGAIN
+	})
+	return errors.Join(err, failed)
 }
 
 // closeFiles closes what only the helper needs.

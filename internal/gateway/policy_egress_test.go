@@ -1,0 +1,230 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"coffer/internal/egress"
+	"coffer/internal/link"
+
+	"golang.org/x/sys/unix"
+)
+
+// logBuffer takes lines from another goroutine.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func egressFor(t *testing.T, rules string, hosts ...Host) (*egressPolicy, *logBuffer) {
+	t.Helper()
+	parsed, err := egress.Parse(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := new(logBuffer)
+	p := newEgressPolicy(parsed, hosts, egress.NewLog(log, false, time.Now))
+	p.hostAddresses = func() ([]netip.Prefix, error) { return []netip.Prefix{netip.MustParsePrefix("192.168.7.5/24")}, nil }
+	t.Cleanup(p.close)
+	return p, log
+}
+
+func flowOf(protocol uint8, to string) Flow {
+	return Flow{Protocol: protocol, From: netip.MustParseAddrPort("10.0.2.15:4000"), To: netip.MustParseAddrPort(to)}
+}
+
+func TestEgressPolicy(t *testing.T) {
+	p, log := egressFor(t, "pypi.org:443, 198.51.100.0/24/icmp, 10.9.0.0/16", Host{"db", netip.MustParseAddr("10.0.0.1")})
+	if d := p.Name("pypi.org", 1); d != Permit {
+		t.Errorf("the name is %d", d)
+	}
+	if d := p.Name("pypi.org", 65); d != NoData {
+		t.Errorf("its HTTPS record is %d", d)
+	}
+	if d := p.Name("evil.example", 1); d != Refuse {
+		t.Errorf("another name is %d", d)
+	}
+	if d := p.Answer("pypi.org", []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("192.168.7.5")}, time.Minute); d != Permit {
+		t.Errorf("its answer is %d", d)
+	}
+	for _, test := range []struct {
+		flow Flow
+		want Decision
+	}{
+		{flowOf(unix.IPPROTO_TCP, "203.0.113.1:443"), Inspect},
+		{flowOf(unix.IPPROTO_TCP, "203.0.113.1:80"), Refuse},
+		{flowOf(unix.IPPROTO_TCP, "192.168.7.5:443"), Refuse},
+		{flowOf(unix.IPPROTO_ICMP, "198.51.100.7:0"), Permit},
+		{flowOf(unix.IPPROTO_UDP, "198.51.100.7:53"), Refuse},
+		{flowOf(unix.IPPROTO_UDP, "10.9.1.1:53"), Permit},
+		{flowOf(unix.IPPROTO_SCTP, "10.9.1.1:53"), Refuse},
+	} {
+		if d := p.Connect(test.flow); d != test.want {
+			t.Errorf("%+v is %d", test.flow, d)
+		}
+	}
+	web := flowOf(unix.IPPROTO_TCP, "203.0.113.1:443")
+	if d := p.Data(web, []byte("GET / HTTP/1.1\r\nHost: pypi.org\r\n\r\n"), false); d != Permit {
+		t.Errorf("its host is %d", d)
+	}
+	if d := p.Data(web, []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), false); d != Refuse {
+		t.Errorf("another host is %d", d)
+	}
+	p.close()
+	want := `coffer: egress refused: dns (evil.example): no rule permits this name
+coffer: egress refused: tcp 203.0.113.1:80 (pypi.org): no rule permits tcp port 80 of pypi.org
+coffer: egress refused: tcp 192.168.7.5:443 (pypi.org): 192.168.7.5 is an address of the host's own, which only a rule for that address permits
+coffer: egress refused: udp 198.51.100.7:53: no rule permits this address, and no permitted name has resolved to it
+coffer: egress refused: protocol 132 10.9.1.1:53: only TCP, UDP and ping can be permitted
+coffer: egress refused: tcp 203.0.113.1:443 (evil.example): the HTTP request names "evil.example", but the address is permitted as pypi.org
+`
+	if log.String() != want {
+		t.Errorf("the log is\n%swant\n%s", log, want)
+	}
+}
+
+// Whoever does not know the host's addresses cannot guard them.
+func TestEgressWithoutHostAddresses(t *testing.T) {
+	p, log := egressFor(t, "*")
+	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, errors.New("no memory") }
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Refuse {
+		t.Errorf("it is %d", d)
+	}
+	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, nil }
+	now = now.Add(hostRefresh)
+	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Permit {
+		t.Errorf("afterwards it is %d", d)
+	}
+	p.hostAddresses = func() ([]netip.Prefix, error) {
+		return []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}, nil
+	}
+	now = now.Add(hostRefresh)
+	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Refuse {
+		t.Errorf("an address that the host has got is %d", d)
+	}
+	p.close()
+	if !strings.Contains(log.String(), "cannot be read: no memory") {
+		t.Errorf("the log is %s", log)
+	}
+}
+
+func TestQuestionsAreAnswered(t *testing.T) {
+	p, log := egressFor(t, "10.9.0.0/16:443, pypi.org:443")
+	ours, theirs, err := link.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { p.answerQuestions(theirs); close(done) }()
+	ask := func(to string, pid int32, command string) bool {
+		t.Helper()
+		q := egress.Question{ID: 77, Protocol: unix.IPPROTO_TCP, To: netip.MustParseAddrPort(to), PID: pid, Command: command}
+		ours.Write([]byte("hello"))
+		ours.Write(append(q.Append(nil), 0))
+		if _, err := ours.Write(q.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 64)
+		ours.SetReadDeadline(time.Now().Add(time.Minute))
+		n, err := ours.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := egress.ParseReply(b[:n])
+		if err != nil || r.ID != 77 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return r.Permitted
+	}
+	p.Answer("pypi.org", []netip.Addr{netip.MustParseAddr("203.0.113.1")}, time.Minute)
+	if !ask("10.9.0.1:443", 5, "curl") || !ask("203.0.113.1:443", 6, "wget") || !ask("10.0.2.3:53", 8, "dig") {
+		t.Error("what is permitted is refused")
+	}
+	if ask("10.9.0.1:80", 7, "nc\x1b[2J") {
+		t.Error("what is refused is permitted")
+	}
+	// What is refused only later is still laid to who asked.
+	p.Data(flowOf(unix.IPPROTO_TCP, "203.0.113.1:443"), []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), false)
+	p.Name("evil.example", 1)
+	ours.Close()
+	<-done
+	p.close()
+	for _, want := range []string{`nc\x1b[2J (pid 7) tcp 10.9.0.1:80: `, "wget (pid 6) tcp 203.0.113.1:443 (evil.example)", "dig (pid 8) dns (evil.example)"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
+// A log that nobody reads holds up nothing.
+func TestLogThatIsNotRead(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096)
+	rules, _ := egress.Parse("none")
+	p := newEgressPolicy(rules, nil, egress.NewLog(w, true, time.Now))
+	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, nil }
+	for range 10 * logQueue {
+		p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443"))
+	}
+	p.close()
+	w.Close()
+	// What has been written is whole lines.
+	b := make([]byte, 8192)
+	n, _ := r.Read(b)
+	for line := range bytes.Lines(b[:n]) {
+		if !json.Valid(line) && bytes.HasSuffix(line, []byte("\n")) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+func TestOwnAddresses(t *testing.T) {
+	l, err := newAddressLister()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(l.fd)
+	for range 2 {
+		got, err := l.list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses, err := net.InterfaceAddrs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addresses {
+			want := netip.MustParsePrefix(a.String())
+			if !slices.Contains(got, want) {
+				t.Errorf("%v lacks %v", got, want)
+			}
+		}
+	}
+}
