@@ -132,6 +132,11 @@ func (m *making) newSandbox() error {
 		desc.Intercept = boot.Platforms()[0]
 	}
 	desc.Server = &boot.Server{Listener: m.give(listener)}
+	furnish, err := m.furnishing(desc.Server)
+	if err != nil {
+		return err
+	}
+	defer furnish.Close()
 	desc.Donated(fdDonated)
 	log := m.r.Stdio[2]
 	if m.terminal != nil {
@@ -161,6 +166,9 @@ func (m *making) newSandbox() error {
 		}
 	}()
 	if err := m.settle(s.cmd.Process.Pid); err != nil {
+		return err
+	}
+	if err := m.furnish(furnish); err != nil {
 		return err
 	}
 	if err := s.send(boot.Message{Op: "start"}); err != nil {

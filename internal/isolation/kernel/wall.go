@@ -167,6 +167,9 @@ func (wall) Destroy(c *isolation.Container) error {
 	if err := end(r.Init); err != nil {
 		return err
 	}
+	if err := r.giveBack(); err != nil {
+		return err
+	}
 	return forget(c)
 }
 

@@ -8,8 +8,8 @@ import (
 	"runtime"
 	"strconv"
 
+	"coffer/internal/hostnet/netdev"
 	"coffer/internal/isolation"
-	"coffer/internal/isolation/process/netdev"
 	"coffer/internal/isolation/process/rootfs"
 	"coffer/internal/seccomp/profile"
 

@@ -136,11 +136,19 @@ func (b *Sandbox) Donated(first int) {
 		places = append(places, &b.Trace.FD)
 	}
 	if b.Server != nil {
-		places = append(places, &b.Server.Listener)
+		places = append(places, b.Server.descriptors()...)
 	}
 	for _, p := range places {
 		*p += first
 	}
+}
+
+func (s *Server) descriptors() []*int {
+	fds := []*int{&s.Listener}
+	if s.Furnished != 0 {
+		fds = append(fds, &s.Furnished)
+	}
+	return fds
 }
 
 // take takes over a donated descriptor.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"coffer/internal/link"
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/platform/stub"
 	"coffer/internal/sentry/socket/hostsock"
@@ -28,6 +29,7 @@ func Document() []byte {
 	d.rules("The sentry: on the ptrace platform only", ptraceCalls)
 	d.rules("The sentry: where it serves a container runtime's commands only", serverCalls)
 	d.rules("The sentry: with the host's network only", hostsock.HostCalls())
+	d.rules("The sentry: with network interfaces only", link.HostCalls())
 	d.heading("Stubs, and only from the stub's own code")
 	for _, c := range stub.HostCalls() {
 		when := ""

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"coffer/internal/link"
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/fs/hostfs"
 	"coffer/internal/sentry/platform/stub"
@@ -106,13 +107,18 @@ var serverCalls = []seccomp.Rule{
 type needs struct {
 	// intercept names the platform.
 	intercept string
-	// serves: it has a server. hostNetwork: its sockets are the host's.
-	serves, hostNetwork bool
+	// serves: it has a server. hostNetwork: its sockets are the host's. links: it has
+	// interfaces that lead out.
+	serves, hostNetwork, links bool
 }
 
 // needs is what the description asks for.
 func (b *Sandbox) needs() needs {
-	return needs{b.Intercept, b.Server != nil, b.Network != nil && b.Network.Host}
+	n := needs{intercept: b.Intercept, serves: b.Server != nil}
+	if b.Network != nil {
+		n.hostNetwork, n.links = b.Network.Host, len(b.Network.Interfaces) > 0
+	}
+	return n
 }
 
 // hostCalls is everything that a sentry may ask of the host.
@@ -130,6 +136,9 @@ func hostCalls(n needs) []seccomp.Rule {
 	}
 	if n.hostNetwork {
 		rules = append(rules, hostsock.HostCalls()...)
+	}
+	if n.links {
+		rules = append(rules, link.HostCalls()...)
 	}
 	return rules
 }

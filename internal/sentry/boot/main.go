@@ -88,6 +88,9 @@ func run(ctl *control) (code int, err error) {
 	if m, err := ctl.receive(); err != nil || m.Op != "start" {
 		return 0, fmt.Errorf("the sentry got %q (%v) where it expected to be told to start", m.Op, err)
 	}
+	if err := box.receiveNetwork(); err != nil {
+		return 0, err
+	}
 	s, err := boot(box, endsSentry)
 	if err != nil {
 		return 0, Advise(err)

@@ -34,3 +34,45 @@ func (c *Container) network() (*network.Namespace, error) {
 	}
 	return n, nil
 }
+
+// furnished is what a sentry is told of its network.
+type furnished struct {
+	Network *network.Config
+}
+
+// SendNetwork tells a sentry that is about to start what its network is; nil is one
+// with a loopback interface alone. Descriptors in it are places in fds, which the
+// caller keeps.
+func SendNetwork(c *Conn, n *network.Config, fds []int) error {
+	return c.Send(furnished{n}, fds...)
+}
+
+// receiveNetwork has the description say what the network is, of which the sentry
+// is told late.
+func (b *Sandbox) receiveNetwork() (err error) {
+	if b.Server == nil || b.Server.Furnished == 0 {
+		return nil
+	}
+	c, err := NewConn(take(&b.Server.Furnished))
+	if err != nil {
+		return fmt.Errorf("learning what the network is: %w", err)
+	}
+	defer c.Close()
+	var f furnished
+	fds, err := c.receiveWith(&f, RequestMax)
+	if err != nil {
+		return fmt.Errorf("learning what the network is: %w", err)
+	}
+	b.Network = f.Network
+	if b.Network == nil {
+		return nil
+	}
+	for i := range b.Network.Interfaces {
+		fd := &b.Network.Interfaces[i].FD
+		if *fd < 0 || *fd >= len(fds) {
+			return fmt.Errorf("of the network interface %s no descriptor came", b.Network.Interfaces[i].Name)
+		}
+		*fd = fds[*fd]
+	}
+	return b.checkDescriptors()
+}

@@ -30,6 +30,10 @@ type Sandbox struct {
 type Server struct {
 	// Listener is a listening stream socket.
 	Listener int
+	// Furnished, if it is not 0, is a stream socket that does not block. Over it the
+	// sentry is told what its network is, once that is known, before it is told to
+	// start (SendNetwork).
+	Furnished int
 }
 
 // Mount is one host directory or file in the sandbox.

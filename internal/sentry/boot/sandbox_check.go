@@ -96,7 +96,9 @@ func (b *Sandbox) checkDescriptors() error {
 		fds = append(fds, b.Trace.FD)
 	}
 	if b.Server != nil {
-		fds = append(fds, b.Server.Listener)
+		for _, p := range b.Server.descriptors() {
+			fds = append(fds, *p)
+		}
 	}
 	slices.Sort(fds)
 	for i, fd := range fds {

@@ -15,6 +15,7 @@ type Config struct {
 	LoopbackUp bool
 	Interfaces []Interface
 	Routes     []Route
+	Neighbours []Neighbour
 	// Host makes sockets the host's own: then there are no interfaces and routes, and
 	// the sentry stays in its starter's network namespace.
 	Host bool
@@ -69,6 +70,13 @@ type Route struct {
 	Metric uint32
 }
 
+// Neighbour is a permanent entry of the tables of ARP and neighbour discovery.
+type Neighbour struct {
+	Address      netip.Addr
+	HardwareAddr HardwareAddr
+	Interface    string
+}
+
 // check says what is wrong with a configuration, by name.
 func (c *Config) check() error {
 	if c.Host && (len(c.Interfaces) > 0 || len(c.Routes) > 0) {
@@ -90,6 +98,14 @@ func (c *Config) check() error {
 			return fmt.Errorf("network interface %s: %w", i.Name, err)
 		}
 		names[i.Name] = true
+	}
+	for _, n := range c.Neighbours {
+		if !n.Address.IsValid() || !names[n.Interface] || n.Interface == "lo" {
+			return fmt.Errorf("the neighbour %s: there is no network interface %s that has neighbours", n.Address, n.Interface)
+		}
+		if _, err := n.HardwareAddr.Parse(); err != nil {
+			return fmt.Errorf("the neighbour %s: %w", n.Address, err)
+		}
 	}
 	for _, r := range c.Routes {
 		switch {

@@ -46,6 +46,31 @@ func (n *Namespace) configure() error {
 			return err
 		}
 	}
+	if err := n.configureRoutes(); err != nil {
+		return err
+	}
+	for _, k := range n.config.Neighbours {
+		address, err := k.HardwareAddr.Parse()
+		if err != nil {
+			return err
+		}
+		info := NeighbourInfo{Link: n.indexOf(k.Interface), Address: k.Address}
+		copy(info.HardwareAddr[:], address)
+		if err := n.AddNeighbour(info); err != nil {
+			return fmt.Errorf("the neighbour %s: %w", k.Address, err)
+		}
+	}
+	return nil
+}
+
+// indexOf is an interface's index, by its name.
+func (n *Namespace) indexOf(name string) int32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.names[name]
+}
+
+func (n *Namespace) configureRoutes() error {
 	rtnl.Lock()
 	defer rtnl.Unlock()
 	n.mu.Lock()
