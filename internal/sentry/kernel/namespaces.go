@@ -10,6 +10,7 @@ import (
 	"coffer/internal/sentry/ipc"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/socket/netlink"
 	"coffer/internal/sentry/socket/unixsock"
 
 	"golang.org/x/sys/unix"
@@ -112,6 +113,8 @@ type NetworkNamespace struct {
 	IP   *network.Namespace
 	// Sockets are those of other families than AF_UNIX.
 	Sockets socket.Registry
+	// NetlinkPorts are the port IDs of those of AF_NETLINK.
+	NetlinkPorts netlink.Ports
 }
 
 // another returns the network namespace that a program makes: it has nothing but

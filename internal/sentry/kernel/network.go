@@ -4,8 +4,11 @@ import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/socket/netlink"
 	"coffer/internal/sentry/socket/unixsock"
 	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // UnixSockets are the AF_UNIX sockets of the task's network namespace.
@@ -23,6 +26,42 @@ func (t *Task) FlowProcess() (pid int32, command string) { return t.FirstPID(), 
 
 // Sockets are the other sockets of the task's network namespace.
 func (t *Task) Sockets() *socket.Registry { return &t.namespaces.Net.Sockets }
+
+// NetlinkNamespace is the task's network namespace for a socket of AF_NETLINK.
+func (t *Task) NetlinkNamespace() netlink.Namespace {
+	n := t.namespaces.Net
+	return netlink.Namespace{IP: n.IP, Owner: n.Owner(), Ports: &n.NetlinkPorts, Sockets: &n.Sockets, Unix: n.Unix}
+}
+
+// NetworkByFD returns the network that a descriptor of nsfs's stands for, and whose privileges
+// count over it. EBADF, or EINVAL for another file.
+func (t *Task) NetworkByFD(fd int32) (*network.Namespace, *auth.UserNamespace, error) {
+	d, err := t.File(fd)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.DecRef()
+	if f, ok := d.File.(interface{ Namespace() Namespace }); ok {
+		if n, ok := f.Namespace().(*NetworkNamespace); ok {
+			return n.IP, n.Owner(), nil
+		}
+	}
+	return nil, nil, unix.EINVAL
+}
+
+// NetworkByPID returns the network of a process. ESRCH if there is none of that number.
+func (t *Task) NetworkByPID(pid int32) (*network.Namespace, *auth.UserNamespace, error) {
+	o := t.PIDs().Task(pid)
+	if o == nil {
+		return nil, nil, unix.ESRCH
+	}
+	ns, err := o.InNamespace("net")
+	if err != nil {
+		return nil, nil, unix.ESRCH
+	}
+	n := ns.(*NetworkNamespace)
+	return n.IP, n.Owner(), nil
+}
 
 // SocketCredentials, PathOrigin and Mounts make a Task a socket.Caller.
 

@@ -112,6 +112,8 @@ func (n *Namespace) addAddress(l *link, a AddressInfo) error {
 		return unix.EINVAL
 	case addr.Is4() && (addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})), addr.Is6() && (addr.IsUnspecified() || addr.IsMulticast()):
 		return refuse(unix.EADDRNOTAVAIL, "%s is no address of an interface", addr)
+	case addr.Is6() && l.noIPv6:
+		return refuse(unix.EACCES, "IPv6 is disabled on this device")
 	case len(l.addresses) >= maxAddresses:
 		return refuse(unix.ENOBUFS, "%s has %d addresses already", l.name, maxAddresses)
 	case l.find(a.Prefix) != nil, addr.Is6() && holds(l.addresses, addr):

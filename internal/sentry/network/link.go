@@ -85,6 +85,7 @@ type link struct {
 	// given is for what leads out of the sandbox, as it was configured.
 	given     bool
 	addresses []*AddressInfo
+	linkSettings
 }
 
 // Links returns all interfaces in the order of their indices.
@@ -222,7 +223,7 @@ func (n *Namespace) insert(l *link, index int32) error {
 		}
 		index = n.lastIndex
 	}
-	l.index = index
+	l.index, l.linkSettings = index, n.linkDefault
 	n.links[index], n.names[l.name] = l, index
 	l.device.base().settle(n, index)
 	n.hold(l.device)

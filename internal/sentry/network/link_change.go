@@ -73,6 +73,12 @@ func (n *Namespace) setUp(l *link, up bool) {
 	for _, a := range l.addresses {
 		n.connect(l, a)
 	}
+	n.addOwnAddresses(l)
+}
+
+// addOwnAddresses gives a link the addresses that it gets of itself when it comes up, as
+// far as it does not have them.
+func (n *Namespace) addOwnAddresses(l *link) {
 	switch {
 	case l.device == nil:
 		for _, p := range []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")} {

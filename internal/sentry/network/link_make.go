@@ -59,8 +59,13 @@ func (d *devices) end() {
 }
 
 // AddBridge makes a bridge, AddDummy a link that loses all. They are down.
-func (n *Namespace) AddBridge(o NewLink) error { return n.make(o, kindBridge, newBridge(mtuOf(o))) }
-func (n *Namespace) AddDummy(o NewLink) error  { return n.make(o, kindDummy, newDummy(mtuOf(o))) }
+func (n *Namespace) AddBridge(o NewLink) (LinkInfo, error) {
+	return n.make(o, kindBridge, newBridge(mtuOf(o)))
+}
+
+func (n *Namespace) AddDummy(o NewLink) (LinkInfo, error) {
+	return n.make(o, kindDummy, newDummy(mtuOf(o)))
+}
 
 func mtuOf(o NewLink) uint32 {
 	if o.MTU == 0 {
@@ -69,9 +74,9 @@ func mtuOf(o NewLink) uint32 {
 	return o.MTU
 }
 
-func (n *Namespace) make(o NewLink, kind string, d device) error {
+func (n *Namespace) make(o NewLink, kind string, d device) (LinkInfo, error) {
 	if err := o.check(); err != nil {
-		return err
+		return LinkInfo{}, err
 	}
 	n.Stack()
 	rtnl.Lock()
@@ -79,20 +84,21 @@ func (n *Namespace) make(o NewLink, kind string, d device) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	l, err := n.place(o, kind, d)
-	if err == nil {
-		n.tellLink(l, false)
+	if err != nil {
+		return LinkInfo{}, err
 	}
-	return err
+	n.tellLink(l, false)
+	return n.info(l), nil
 }
 
 // AddPair makes a pair of links: what is sent into one comes out at the other, which may be
 // in another namespace.
-func (n *Namespace) AddPair(o NewLink, peer *Namespace, p NewLink) error {
+func (n *Namespace) AddPair(o NewLink, peer *Namespace, p NewLink) (one, other LinkInfo, err error) {
 	if err := o.check(); err != nil {
-		return err
+		return one, other, err
 	}
 	if err := p.check(); err != nil {
-		return err
+		return one, other, err
 	}
 	n.Stack()
 	peer.Stack()
@@ -104,22 +110,23 @@ func (n *Namespace) AddPair(o NewLink, peer *Namespace, p NewLink) error {
 	l, err := n.place(o, kindVeth, a)
 	n.mu.Unlock()
 	if err != nil {
-		return err
+		return one, other, err
 	}
 	peer.mu.Lock()
 	m, err := peer.place(p, kindVeth, b)
 	if err == nil {
 		peer.tellLink(m, false)
+		other = peer.info(m)
 	}
 	peer.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
 		n.removeLink(l)
-		return err
+		return one, other, err
 	}
 	n.tellLink(l, false)
-	return nil
+	return n.info(l), other, nil
 }
 
 func (o *NewLink) check() error {
@@ -226,9 +233,9 @@ func (n *Namespace) removeLink(l *link) {
 }
 
 // Move takes a link to another namespace, where it is down and without addresses. It keeps its
-// name, or gets the one given, or one that is free if pattern is the name of a kind with "%d". EINVAL
-// for lo, EEXIST if the other has one of the name.
-func (n *Namespace) Move(index int32, to *Namespace, name string) error {
+// name, or gets the one given, and its index, if that is free: the result is the index there.
+// EINVAL for lo, EEXIST if the other has one of the name.
+func (n *Namespace) Move(index int32, to *Namespace, name string) (int32, error) {
 	to.Stack()
 	rtnl.Lock()
 	defer rtnl.Unlock()
@@ -237,13 +244,13 @@ func (n *Namespace) Move(index int32, to *Namespace, name string) error {
 	switch {
 	case l == nil:
 		n.mu.Unlock()
-		return unix.ENODEV
+		return 0, unix.ENODEV
 	case n == to:
 		n.mu.Unlock()
-		return nil
+		return index, nil
 	case l.device == nil || l.kind == kindBridge:
 		n.mu.Unlock()
-		return refuse(unix.EINVAL, "The interface netns is immutable")
+		return 0, refuse(unix.EINVAL, "The interface netns is immutable")
 	}
 	if name == "" {
 		name = l.name
@@ -255,11 +262,11 @@ func (n *Namespace) Move(index int32, to *Namespace, name string) error {
 	to.mu.Unlock()
 	switch {
 	case !validName(name):
-		return unix.EINVAL
+		return 0, unix.EINVAL
 	case taken:
-		return refuse(unix.EEXIST, "An interface with the same name exists in the target netns")
+		return 0, refuse(unix.EEXIST, "An interface with the same name exists in the target netns")
 	case full:
-		return unix.ENOSPC
+		return 0, unix.ENOSPC
 	}
 	n.mu.Lock()
 	n.removeLink(l)
@@ -272,8 +279,8 @@ func (n *Namespace) Move(index int32, to *Namespace, name string) error {
 		want = 0
 	}
 	if err := to.insert(moved, want); err != nil {
-		return err // rtnl is held since it was looked up
+		return 0, err // rtnl is held since it was looked up
 	}
 	to.tellLink(moved, false)
-	return nil
+	return moved.index, nil
 }

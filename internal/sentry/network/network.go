@@ -47,8 +47,15 @@ type Namespace struct {
 	lastIndex int32
 	routes    []*RouteInfo
 	watchers  map[Watcher]struct{}
+	// changed are the settings of sysctls that are not as at first, congestion which of
+	// congestionControls is the default; linkAll and linkDefault are those of
+	// interfaces that conf/all and conf/default have.
+	changed              map[string][]int64
+	congestion           int
+	linkAll, linkDefault linkSettings
 	// devices are those of links, which end with the namespace.
 	devices *devices
+	nsids   nsids
 }
 
 // New returns a network with lo and what the configuration has. Interfaces whose

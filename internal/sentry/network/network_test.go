@@ -67,6 +67,13 @@ func ok(t *testing.T, err error) {
 	}
 }
 
+func pair(t *testing.T, a *Namespace, o NewLink, b *Namespace, p NewLink) {
+	t.Helper()
+	if _, _, err := a.AddPair(o, b, p); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // up takes a link up with an address.
 func up(t *testing.T, n *Namespace, name, prefix string) {
 	t.Helper()
@@ -110,7 +117,7 @@ func TestEmptyUp(t *testing.T) {
 
 func TestPair(t *testing.T) {
 	a, b := Empty(), Empty()
-	ok(t, a.AddPair(NewLink{Name: "x"}, b, NewLink{Name: "y", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 9}}))
+	pair(t, a, NewLink{Name: "x"}, b, NewLink{Name: "y", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 9}})
 	up(t, a, "x", "10.1.0.1/24")
 	if l := named(t, a, "x"); l.Flags&unix.IFF_RUNNING != 0 || l.State != operLowerLayerDown || l.PeerNetwork != b || l.Peer != named(t, b, "y").Index {
 		t.Errorf("%+v", l)
@@ -143,12 +150,12 @@ func TestPair(t *testing.T) {
 
 func TestBridge(t *testing.T) {
 	n := Empty()
-	ok(t, n.AddBridge(NewLink{Name: "br0"}))
-	br := named(t, n, "br0")
+	br, err := n.AddBridge(NewLink{Name: "br0"})
+	ok(t, err)
 	var in []*Namespace
 	for i := range 3 {
 		m := Empty()
-		ok(t, n.AddPair(NewLink{Name: fmt.Sprint("p", i)}, m, NewLink{Name: "eth0"}))
+		pair(t, n, NewLink{Name: fmt.Sprint("p", i)}, m, NewLink{Name: "eth0"})
 		p := named(t, n, fmt.Sprint("p", i)).Index
 		ok(t, n.SetMaster(p, br.Index))
 		ok(t, n.SetUp(p, true))
@@ -174,19 +181,20 @@ func TestBridge(t *testing.T) {
 
 func TestMove(t *testing.T) {
 	a, b := Empty(), Empty()
-	ok(t, a.AddPair(NewLink{Name: "x"}, a, NewLink{Name: "y"}))
+	pair(t, a, NewLink{Name: "x"}, a, NewLink{Name: "y"})
 	up(t, a, "x", "10.1.0.1/24")
-	ok(t, a.Move(named(t, a, "y").Index, b, "z"))
+	_, err := a.Move(named(t, a, "y").Index, b, "z")
+	ok(t, err)
 	up(t, b, "z", "10.1.0.2/24")
 	talks(t, a, b, "10.1.0.2:80")
-	if err := a.Move(1, b, ""); !errors.Is(err, unix.EINVAL) {
+	if _, err := a.Move(1, b, ""); !errors.Is(err, unix.EINVAL) {
 		t.Error(err)
 	}
 }
 
 func TestRoutes(t *testing.T) {
 	a, b := Empty(), Empty()
-	ok(t, a.AddPair(NewLink{Name: "x"}, b, NewLink{Name: "y"}))
+	pair(t, a, NewLink{Name: "x"}, b, NewLink{Name: "y"})
 	up(t, a, "x", "10.1.0.1/24")
 	up(t, b, "y", "10.1.0.2/24")
 	ok(t, b.AddAddress(AddressInfo{Link: named(t, b, "y").Index, Prefix: netip.MustParsePrefix("192.0.2.1/32")}))
@@ -215,7 +223,7 @@ func TestNamespaceEnds(t *testing.T) {
 	a := Empty()
 	func() {
 		b := Empty()
-		ok(t, a.AddPair(NewLink{Name: "x"}, b, NewLink{Name: "y"}))
+		pair(t, a, NewLink{Name: "x"}, b, NewLink{Name: "y"})
 		up(t, b, "y", "10.1.0.2/24")
 	}()
 	for i := 0; len(a.Links()) > 1; i++ {

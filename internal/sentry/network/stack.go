@@ -16,7 +16,7 @@ import (
 )
 
 func newStack() *stack.Stack {
-	return stack.New(stack.Options{
+	s := stack.New(stack.Options{
 		NetworkProtocols: []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{
 			tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
@@ -25,10 +25,13 @@ func newStack() *stack.Stack {
 		RawFactory:               raw.EndpointFactory{},
 		AllowPacketEndpointWrite: true,
 	})
+	tuneTCP(s)
+	return s
 }
 
 // mirror tells a new stack all that is configured. n.mu is held, here and below.
 func (n *Namespace) mirror() {
+	n.applySysctls()
 	for _, l := range n.sorted() {
 		n.mirrorLink(l)
 	}
@@ -43,6 +46,7 @@ func (n *Namespace) mirrorLink(l *link) {
 		ep = newLoopback()
 	}
 	must(n.stack.CreateNICWithOptions(l.nic(), ep, stack.NICOptions{Name: l.name, Kind: l.kind, DeliverLinkPackets: true, Disabled: !l.up}))
+	n.mirrorForwarding(l)
 	for i, a := range l.addresses {
 		if !holds(l.addresses[:i], a.Prefix.Addr()) {
 			n.mirrorAddress(l, a)

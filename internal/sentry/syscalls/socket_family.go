@@ -23,7 +23,7 @@ type socketMaker struct {
 var socketMakers = map[int32]socketMaker{
 	unix.AF_UNIX: {makeUnixSocket, makeUnixPair},
 	unix.AF_INET: {make: makeInetSocket(unix.AF_INET)}, unix.AF_INET6: {make: makeInetSocket(unix.AF_INET6)},
-	unix.AF_PACKET: {make: makePacketSocket},
+	unix.AF_PACKET: {make: makePacketSocket}, unix.AF_NETLINK: {make: makeNetlinkSocket},
 }
 
 func makeUnixSocket(t *kernel.Task, typ, protocol int32) (socket.Socket, error) {

@@ -112,6 +112,9 @@ type file struct {
 	ns kernel.Namespace
 }
 
+// Namespace is the namespace that the file stands for.
+func (f *file) Namespace() kernel.Namespace { return f.ns }
+
 // Release implements vfs.File.
 func (f *file) Release() { kernel.DropNamespace(f.ns) }
 

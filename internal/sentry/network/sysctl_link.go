@@ -1,0 +1,210 @@
+package network
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// linkSettings are what each interface has of its own, by protocol as in protocols.
+type linkSettings struct {
+	// forward is whether packets that come in may go on to other interfaces.
+	forward [2]bool
+	// noIPv6 keeps IPv6 addresses away.
+	noIPv6 bool
+}
+
+// families are the directories of protocols below /proc/sys/net.
+var families = [...]string{"ipv4", "ipv6"}
+
+// linkSysctls are the settings in conf/NAME and neigh/NAME of each family. Those
+// with a number only say how things are.
+var linkSysctls = map[string]map[string]int64{
+	"ipv4/conf": {
+		"accept_local": 0, "accept_redirects": 0, "accept_source_route": 0, "arp_accept": 0, "arp_announce": 0, "arp_filter": 0,
+		"arp_ignore": 0, "arp_notify": 0, "bootp_relay": 0, "disable_policy": 0, "disable_xfrm": 0, "force_igmp_version": 0,
+		"forwarding": acts, "log_martians": 0, "mc_forwarding": 0, "promote_secondaries": 0, "proxy_arp": 0, "route_localnet": 0,
+		"rp_filter": 0, "secure_redirects": 1, "send_redirects": 0, "shared_media": 1, "src_valid_mark": 0,
+	},
+	"ipv6/conf": {
+		"accept_dad": 0, "accept_ra": 0, "accept_redirects": 0, "accept_source_route": 0, "addr_gen_mode": 0, "autoconf": 0,
+		"dad_transmits": 0, "disable_ipv6": acts, "forwarding": acts, "hop_limit": 64, "proxy_ndp": 0, "use_tempaddr": 0,
+	},
+	"ipv4/neigh": neighbourSettings,
+	"ipv6/neigh": neighbourSettings,
+}
+
+// acts marks the settings that do something.
+const acts = -1
+
+// neighbourSettings are those of the stack's discovery of neighbours.
+var neighbourSettings = map[string]int64{
+	"base_reachable_time_ms": 30000, "delay_first_probe_time": 5, "mcast_solicit": 3, "retrans_time_ms": 1000, "ucast_solicit": 3,
+}
+
+// LinkSysctlNames are the names of the settings of each interface, by the directory in
+// which the interfaces are: "ipv4/conf", "ipv4/neigh" and those of IPv6.
+func LinkSysctlNames(dir string) []string {
+	var names []string
+	for name := range linkSysctls[dir] {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// LinkSysctlDirs are the directories that have one of each interface.
+func LinkSysctlDirs() []string { return []string{"ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh"} }
+
+// linkName is a name of a setting of an interface, taken apart.
+type linkName struct {
+	family    int // index into families
+	of, name  string
+	dir       string
+	all, base bool // "all", "default"
+}
+
+func (n *Namespace) parseLinkName(path string) (p linkName, l *link, err error) {
+	parts := strings.Split(path, "/")
+	if len(parts) != 4 {
+		return p, nil, unix.ENOENT
+	}
+	p = linkName{family: slices.Index(families[:], parts[0]), dir: parts[0] + "/" + parts[1], of: parts[2], name: parts[3]}
+	if _, ok := linkSysctls[p.dir][p.name]; !ok {
+		return p, nil, unix.ENOENT
+	}
+	switch p.of {
+	case "all":
+		p.all = true
+	case "default":
+		p.base = true
+	default:
+		l = n.named(p.of)
+		if l == nil {
+			return p, nil, unix.ENOENT
+		}
+	}
+	return p, l, nil
+}
+
+// linkSysctl is Sysctl for the settings of interfaces.
+func (n *Namespace) linkSysctl(path string) (string, error) {
+	p, l, err := n.parseLinkName(path)
+	if err != nil {
+		return "", err
+	}
+	if v := linkSysctls[p.dir][p.name]; v != acts {
+		return joinNumbers([]int64{v}), nil
+	}
+	settings := &n.linkDefault
+	switch {
+	case p.all:
+		settings = &n.linkAll
+	case l != nil:
+		settings = &l.linkSettings
+	}
+	on := settings.noIPv6
+	if p.name == "forwarding" {
+		on = settings.forward[p.family]
+	}
+	if on {
+		return "1", nil
+	}
+	return "0", nil
+}
+
+// setLinkSysctl is SetSysctl for the settings of interfaces.
+func (n *Namespace) setLinkSysctl(path, value string) error {
+	p, l, err := n.parseLinkName(path)
+	if err != nil {
+		return err
+	}
+	v, err := splitNumbers(value, 1)
+	if err != nil {
+		return err
+	}
+	if fixed := linkSysctls[p.dir][p.name]; fixed != acts {
+		if v[0] != fixed {
+			return unix.EINVAL
+		}
+		return nil
+	}
+	on := v[0] != 0
+	switch {
+	case p.name == "forwarding" && p.all:
+		n.forwardAll(p.family, on)
+	case p.name == "forwarding" && p.base:
+		n.linkDefault.forward[p.family] = on
+	case p.name == "forwarding":
+		n.forward(l, p.family, on)
+	case p.all:
+		n.linkAll.noIPv6, n.linkDefault.noIPv6 = on, on
+		for _, l := range n.sorted() {
+			n.disableIPv6(l, on)
+		}
+	case p.base:
+		n.linkDefault.noIPv6 = on
+	default:
+		n.disableIPv6(l, on)
+	}
+	return nil
+}
+
+// forwardAll sets forwarding of a family for all interfaces and those to come:
+// conf/all/forwarding, and for IPv4 ip_forward.
+func (n *Namespace) forwardAll(family int, on bool) {
+	n.linkAll.forward[family], n.linkDefault.forward[family] = on, on
+	if family == 0 {
+		v := int64(0)
+		if on {
+			v = 1
+		}
+		if n.changed == nil {
+			n.changed = map[string][]int64{}
+		}
+		n.changed[ipForward] = []int64{v}
+	}
+	for _, l := range n.links {
+		n.forward(l, family, on)
+	}
+}
+
+func (n *Namespace) forward(l *link, family int, on bool) {
+	l.forward[family] = on
+	if n.stack != nil {
+		n.mirrorForwarding(l)
+	}
+}
+
+// mirrorForwarding tells the stack of a link's forwarding.
+func (n *Namespace) mirrorForwarding(l *link) {
+	for i, p := range protocols {
+		_, err := n.stack.SetNICForwarding(l.nic(), p, l.forward[i])
+		if _, unknown := err.(*tcpip.ErrNotSupported); !unknown {
+			must(err)
+		}
+	}
+}
+
+// disableIPv6 takes a link's IPv6 addresses away and keeps others away, or gives it
+// back those that it has of itself.
+func (n *Namespace) disableIPv6(l *link, on bool) {
+	if l.noIPv6 == on {
+		return
+	}
+	l.noIPv6 = on
+	if !on {
+		if l.up {
+			n.addOwnAddresses(l)
+		}
+		return
+	}
+	for _, a := range slices.Clone(l.addresses) {
+		if a.Prefix.Addr().Is6() {
+			n.deleteAddress(l, a)
+		}
+	}
+	n.deleteRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is6() })
+}

@@ -1,0 +1,183 @@
+package netlink
+
+import (
+	"encoding/binary"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// defaultBuffer is net.core.rmem_default, which is also the maximum that
+	// setsockopt(2) doubles.
+	defaultBuffer = 212992
+	minSendBuffer = 4608
+	minRecvBuffer = 2304
+)
+
+// flag reports whether an option of SOL_NETLINK is on.
+func (s *Socket) flag(name int32) bool { return s.flags.Load()&(1<<name) != 0 }
+
+// isFlag reports whether an option of SOL_NETLINK is one that is on or off.
+func isFlag(name int32) bool {
+	switch name {
+	case unix.NETLINK_PKTINFO, unix.NETLINK_BROADCAST_ERROR, unix.NETLINK_NO_ENOBUFS, unix.NETLINK_LISTEN_ALL_NSID,
+		unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK, unix.NETLINK_GET_STRICT_CHK:
+		return true
+	}
+	return false
+}
+
+// Option implements socket.Socket.
+func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
+	if level == unix.SOL_NETLINK {
+		switch {
+		case isFlag(name):
+			return boolean(s.flag(name)), nil
+		case name == unix.NETLINK_LIST_MEMBERSHIPS:
+			g := s.groups.Load()
+			b := binary.LittleEndian.AppendUint32(nil, uint32(g))
+			if s.groupMask() > 1<<32-1 {
+				b = binary.LittleEndian.AppendUint32(b, uint32(g>>32))
+			}
+			return b, nil
+		}
+		return nil, unix.ENOPROTOOPT
+	}
+	if level != unix.SOL_SOCKET {
+		return nil, unix.ENOPROTOOPT
+	}
+	if v, ok := s.TimeoutOption(name); ok {
+		return v, nil
+	}
+	switch name {
+	case unix.SO_TYPE:
+		return number(s.typ), nil
+	case unix.SO_DOMAIN:
+		return number(unix.AF_NETLINK), nil
+	case unix.SO_PROTOCOL:
+		return number(s.protocol), nil
+	case unix.SO_ACCEPTCONN, unix.SO_REUSEADDR, unix.SO_PRIORITY, unix.SO_MARK:
+		return number(0), nil
+	case unix.SO_ERROR:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		err := s.err
+		s.err = 0
+		return number(int32(err)), nil
+	case unix.SO_SNDBUF:
+		return number(s.sndbuf.Load()), nil
+	case unix.SO_RCVBUF:
+		return number(s.rcvbuf.Load()), nil
+	case unix.SO_RCVLOWAT, unix.SO_SNDLOWAT:
+		return number(1), nil
+	case unix.SO_PASSCRED:
+		return boolean(s.passcred.Load()), nil
+	case unix.SO_LINGER:
+		return make([]byte, 8), nil
+	case unix.SO_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	}
+	return nil, unix.ENOPROTOOPT
+}
+
+// SetOption implements socket.Socket.
+func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
+	if level == unix.SOL_SOCKET {
+		return s.setSocketOption(c, name, value)
+	}
+	if level != unix.SOL_NETLINK {
+		return unix.ENOPROTOOPT
+	}
+	v := uint32(0)
+	if len(value) >= 4 {
+		v = binary.LittleEndian.Uint32(value)
+	}
+	switch {
+	case name == unix.NETLINK_ADD_MEMBERSHIP || name == unix.NETLINK_DROP_MEMBERSHIP:
+		if err := s.mayJoin(c); err != nil {
+			return err
+		}
+		if v == 0 || v > maxGroups || 1<<(v-1)&s.groupMask() == 0 {
+			return unix.EINVAL
+		}
+		s.portID()
+		if name == unix.NETLINK_ADD_MEMBERSHIP {
+			s.setGroups(s.groups.Load() | 1<<(v-1))
+		} else {
+			s.setGroups(s.groups.Load() &^ (1 << (v - 1)))
+		}
+	case name == unix.NETLINK_LISTEN_ALL_NSID && !c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_BROADCAST):
+		return unix.EPERM
+	case isFlag(name):
+		if v != 0 {
+			s.flags.Or(1 << name)
+		} else {
+			s.flags.And(^uint32(1 << name))
+		}
+	default:
+		return unix.ENOPROTOOPT
+	}
+	return nil
+}
+
+func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
+	if ok, err := s.SetTimeoutOption(name, value); ok {
+		return err
+	}
+	if name == unix.SO_ATTACH_FILTER {
+		f, err := socket.CopyInFilter(c, value)
+		if err == nil {
+			s.filter.Store(f)
+		}
+		return err
+	}
+	if len(value) < 4 {
+		return unix.EINVAL
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	switch name {
+	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
+		// No privilege goes beyond the maximum here: it bounds the sentry.
+		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN) {
+			return unix.EPERM
+		}
+		v = 2 * min(max(v, 0), defaultBuffer)
+		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
+			s.sndbuf.Store(max(v, minSendBuffer))
+		} else {
+			s.rcvbuf.Store(max(v, minRecvBuffer))
+		}
+	case unix.SO_PASSCRED:
+		s.passcred.Store(v != 0)
+	case unix.SO_DETACH_FILTER:
+		if s.filter.Swap(nil) == nil {
+			return unix.ENOENT
+		}
+	case unix.SO_REUSEADDR, unix.SO_PRIORITY, unix.SO_RCVLOWAT, unix.SO_TIMESTAMP:
+		// They mean nothing here.
+	default:
+		return unix.ENOPROTOOPT
+	}
+	return nil
+}
+
+func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
+
+func boolean(v bool) []byte {
+	if v {
+		return number(1)
+	}
+	return number(0)
+}
+
+// Ioctl implements vfs.File.
+func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
+	switch cmd {
+	case unix.TIOCINQ, unix.TIOCOUTQ:
+		return 0, unix.EOPNOTSUPP
+	}
+	return 0, unix.ENOTTY
+}
