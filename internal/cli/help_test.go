@@ -10,7 +10,7 @@ import (
 
 // TestCommands tells what becomes of words that are no commands.
 func TestCommands(t *testing.T) {
-	const top, shells = "one of check, completion, create, delete, do, events, exec, features, help, kill, list, pause, ps, resume, run, spec, start, state, update, version", "one of bash, fish, powershell, zsh"
+	const top, shells = "one of check, completion, create, delete, do, events, exec, features, help, kill, list, network, pause, ps, resume, run, spec, start, state, update, version", "one of bash, fish, powershell, zsh"
 	for _, c := range []struct {
 		args  []string
 		error string // works if it is empty
@@ -68,6 +68,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{[]string{"--isolation", ""}, "process"}, {[]string{"kill", "id", ""}, "TERM"}, {[]string{"kill", "id", "SIGT"}, "SIGTERM"},
 		{[]string{"list", "--format", ""}, "json"}, {[]string{"help", ""}, "run"}, {[]string{"exec", "id", ""}, ":4"},
+		{[]string{"do", "--network", ""}, "bridge"}, {[]string{"network", "create", "--driver", ""}, "cni:"}, {[]string{"network", ""}, "inspect"},
 	} {
 		var out strings.Builder
 		cmd := newRoot(false)

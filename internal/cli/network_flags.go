@@ -20,12 +20,13 @@ type networkFlags struct {
 	search  []string
 	hosts   []string
 	egress  string
+	refused string
 	rate    string
 	capture string
 }
 
 // networkNames are the flags whose empty value is a mistake.
-var networkNames = []string{"network", "egress", "net-rate", "pcap"}
+var networkNames = []string{"network", "egress", "egress-log", "net-rate", "pcap"}
 
 func (f *networkFlags) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.network, "network", "", "what the sandbox reaches: none, user, bridge, host, cni:NAME, or the name of a network of 'coffer network' (default user with isolation kernel and none with isolation process, see docs/networking.md)")
@@ -34,6 +35,7 @@ func (f *networkFlags) flags(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.search, "dns-search", nil, "a domain to look names up in, instead of the host's (repeatable)")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "a name for an address, NAME:ADDRESS (repeatable)")
 	fl.StringVar(&f.egress, "egress", "", "permit only these destinations: none, or rules such as 'pypi.org:443, 10.0.0.0/8:5432'")
+	fl.StringVar(&f.refused, "egress-log", "", "add what --egress refuses to this file, as JSON lines (default: as text to standard error)")
 	fl.StringVar(&f.rate, "net-rate", "", "limit the network's rate in each direction, in bytes a second such as 10M, or bits such as 80Mbit")
 	fl.StringVar(&f.capture, "pcap", "", "write what crosses the sandbox's edge to this file, for Wireshark and tcpdump")
 }
@@ -45,11 +47,8 @@ func (f *networkFlags) complete(c *cobra.Command) {
 		for _, m := range hostnet.Modes {
 			words = append(words, string(m))
 		}
-		if config, err := readConfig(configPath); err == nil {
-			names, _ := config.Network.networks().Names()
-			words = append(words, names...)
-		}
-		return words, cobra.ShellCompDirectiveNoFileComp
+		names, directive := completeNetwork(nil, nil, "")
+		return append(words, names...), directive
 	})
 	for _, name := range []string{"publish", "dns", "dns-search", "add-host", "egress", "net-rate"} {
 		c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -113,6 +112,7 @@ func (f *networkFlags) options(config *networkConfig, mode hostnet.Mode) (*hostn
 			return nil, fmt.Errorf("--net-rate %w", err)
 		}
 	}
+	o.EgressLog = f.refused
 	o.Capture = f.capture
 	return o, o.Check()
 }

@@ -106,7 +106,7 @@ makes containers behind that wall or behind the host's own kernel.`,
 	usageOfGlobals(root)
 	completeGlobals(root)
 	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: containers, Title: "Containers of the OCI runtime specification:"})
-	for _, c := range []*cobra.Command{newDo(g, room), newCheck()} {
+	for _, c := range []*cobra.Command{newDo(g, room), newNetwork(), newCheck()} {
 		c.GroupID = "sandboxes"
 		root.AddCommand(c)
 	}

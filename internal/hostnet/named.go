@@ -247,6 +247,19 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
+// Collect removes what dead owners have left on the host.
+func (n *Networks) Collect() error {
+	if _, err := os.Stat(n.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was ever attached
+	}
+	s, err := n.lockState()
+	if err != nil {
+		return err
+	}
+	s.unlock()
+	return nil
+}
+
 // Attached is a sandbox on a network.
 type Attached struct {
 	Name      string         `json:"name"`
