@@ -28,6 +28,8 @@ type description struct {
 	Egress    *egress.Policy
 	// EgressLog takes refusals as JSON lines; 0 is text on standard error.
 	EgressLog int
+	// Addresses are sockets of addressListers, if there is a policy.
+	Addresses []int
 	// Detached says not to end with who has started the helper.
 	Detached bool
 }

@@ -1,18 +1,21 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
 
 	"coffer/internal/link"
+
+	"golang.org/x/sys/unix"
 )
 
 // Main is the helper's process. It returns the process's exit code.
 func Main() int {
 	control := os.NewFile(fdControl, "control")
-	if err := run(control); err != nil {
+	if err := run(control); err != nil && !errors.Is(err, unix.EPIPE) {
 		if _, e := fmt.Fprintln(control, err); e != nil {
 			fmt.Fprintln(os.Stderr, "coffer gateway is for coffer itself to start:", err)
 		}
@@ -29,10 +32,7 @@ func run(control *os.File) error {
 	if err != nil {
 		return err
 	}
-	rules, err := newPolicy(d)
-	if err != nil {
-		return err
-	}
+	rules := newPolicy(d)
 	files, err := raiseWalls()
 	if err != nil {
 		return err

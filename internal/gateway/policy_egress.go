@@ -29,7 +29,7 @@ const (
 type egressPolicy struct {
 	engine *egress.Engine
 	log    *egress.Log
-	// hostAddresses lists the addresses of the network namespace in which the sockets live.
+	// hostAddresses lists the host's own addresses.
 	hostAddresses func() ([]netip.Prefix, error)
 	now           func() time.Time
 

@@ -206,13 +206,14 @@ func TestLogThatIsNotRead(t *testing.T) {
 }
 
 func TestOwnAddresses(t *testing.T) {
-	l, err := newAddressLister()
+	f, err := openAddresses()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(l.fd)
+	defer f.Close()
+	l := &addressLister{fd: int(f.Fd())}
 	for range 2 {
-		got, err := l.list()
+		got, err := listAll([]*addressLister{l})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,26 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // addressLister asks the host for the addresses of all interfaces of a network namespace
-// (rtnetlink(7), RTM_GETADDR). Its socket is opened before the helper's walls go up, behind which
-// it can only be read and written.
+// (rtnetlink(7), RTM_GETADDR): that in which its socket was opened.
 type addressLister struct {
 	fd  int
 	seq uint32
 }
 
-// newAddressLister is for the network namespace of the thread.
-func newAddressLister() (*addressLister, error) {
+// openAddresses opens a socket for an addressLister of the thread's network namespace.
+func openAddresses() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket to ask for the host's addresses: %w", err)
 	}
-	return &addressLister{fd: fd}, nil
+	return os.NewFile(uintptr(fd), "addresses"), nil
+}
+
+// listAll returns the addresses of several namespaces.
+func listAll(of []*addressLister) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, l := range of {
+		some, err := l.list()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
 }
 
 // list returns the addresses with the lengths of their networks. It must not be called

@@ -1,24 +1,23 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
 	"coffer/internal/egress"
+	"coffer/internal/link"
 
 	"golang.org/x/sys/unix"
 )
 
 // newPolicy makes the policy that a description asks for; nil permits all. It must be
-// called before the helper's walls are raised.
-func newPolicy(d *description) (*egressPolicy, error) {
+// called before the helper's walls are raised: it asks what standard error is.
+func newPolicy(d *description) *egressPolicy {
 	if d.Egress == nil {
-		return nil, nil
-	}
-	addresses, err := newAddressLister()
-	if err != nil {
-		return nil, err
+		return nil
 	}
 	var log *egress.Log
 	if d.EgressLog != 0 {
@@ -27,8 +26,47 @@ func newPolicy(d *description) (*egressPolicy, error) {
 		log = egress.NewLog(terminalLines(os.Stderr), false, time.Now)
 	}
 	p := newEgressPolicy(d.Egress, d.Hosts, log)
-	p.hostAddresses = addresses.list
-	return p, nil
+	var listers []*addressLister
+	for _, fd := range d.Addresses {
+		listers = append(listers, &addressLister{fd: fd})
+	}
+	p.hostAddresses = func() ([]netip.Prefix, error) { return listAll(listers) }
+	return p
+}
+
+// givePolicy has the helper get what a policy needs, and returns the helper's end of
+// Questions.
+func (g *Gateway) givePolicy() (theirs *os.File, err error) {
+	d := &g.description
+	if g.Questions, theirs, err = link.Pair(); err != nil {
+		return nil, err
+	}
+	d.Questions = g.give(theirs)
+	if log := g.config.EgressLog; log != nil {
+		fd, err := unix.FcntlInt(log.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("giving the gateway its egress log: %w", err)
+		}
+		d.EgressLog = g.give(os.NewFile(uintptr(fd), "egress log"))
+	}
+	// The host's own addresses are those where coffer runs, and those where the
+	// gateway's sockets live.
+	open := func() error {
+		f, err := openAddresses()
+		if err == nil {
+			d.Addresses = append(d.Addresses, g.give(f))
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		return nil, err
+	}
+	if g.config.Namespace != nil {
+		if err := g.inNamespace(open); err != nil {
+			return nil, err
+		}
+	}
+	return theirs, nil
 }
 
 // terminalLines returns a writer whose lines begin at the left where the file is a

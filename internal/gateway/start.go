@@ -67,17 +67,9 @@ func Start(c Config) (g *Gateway, err error) {
 	d.Link = g.give(ours)
 	ends := []*os.File{ours}
 	if c.Egress != nil {
-		var theirs *os.File
-		if g.Questions, theirs, err = link.Pair(); err != nil {
+		theirs, err := g.givePolicy()
+		if err != nil {
 			return nil, err
-		}
-		d.Questions = g.give(theirs)
-		if c.EgressLog != nil {
-			fd, err := unix.FcntlInt(c.EgressLog.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-			if err != nil {
-				return nil, fmt.Errorf("giving the gateway its egress log: %w", err)
-			}
-			d.EgressLog = g.give(os.NewFile(uintptr(fd), "egress log"))
 		}
 		ends = append(ends, theirs)
 	}

@@ -29,6 +29,9 @@ func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
 		if err := checkEgress(o.Egress); err != nil {
 			return fmt.Errorf("--egress: %w", err)
 		}
+		if o.EgressLog != "" {
+			return errors.New("--egress-log: with isolation process the host's nftables refuse, and log nothing: leave it out, or use isolation kernel")
+		}
 	}
 	b := &bridgeAttachment{networks: n, network: net, options: o}
 	if err := b.claim(w); err != nil {

@@ -46,6 +46,8 @@ type Options struct {
 	Hosts []Host
 	// Egress, if not nil, is what may be reached.
 	Egress *egress.Policy
+	// EgressLog is the file for what is refused, as JSON lines; empty is standard error, as text.
+	EgressLog string
 	// Rate limits each direction, in bytes a second; 0 is no limit.
 	Rate uint64
 	// Capture is the file for what crosses the sandbox's edge, as pcap; empty is none.
@@ -96,6 +98,7 @@ func (o *Options) Check() error {
 		{closed && o.Capture != "", "--pcap captures what crosses the sandbox's edge, and with --network none nothing does"},
 		{o.Mode == ModeHost && len(o.Publish) > 0, "--publish has no use with --network host, where programs listen on the host's ports themselves"},
 		{o.Mode == ModeHost && o.Egress != nil, "--egress cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},
+		{o.EgressLog != "" && o.Egress == nil, "--egress-log takes what --egress refuses: give --egress as well"},
 		{o.Mode == ModeHost && o.Rate > 0, "--net-rate cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},
 		{o.Mode == ModeHost && o.Capture != "", "--pcap cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},
 	} {

@@ -27,6 +27,14 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 	}
 	servers, search = orElse(o.DNS, servers), orElse(o.Search, search)
 	c := gateway.Config{Namespace: ns, DNS: servers, Egress: o.Egress, Log: os.Stderr}
+	if o.EgressLog != "" {
+		f, err := os.OpenFile(o.EgressLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("--egress-log: %w", err)
+		}
+		defer f.Close()
+		c.EgressLog = f
+	}
 	for _, p := range o.Publish {
 		c.Publish = append(c.Publish, gateway.Publish(p))
 	}
