@@ -323,21 +323,34 @@ func (k *HeldInterface) restore(h *netlink.Handle, l netlink.Link) error {
 			if r.Gateway.IsValid() != viaGateway || r.Destination.Addr().Is6() && !k.IPv6 {
 				continue
 			}
-			route := &netlink.Route{LinkIndex: k.Index, Dst: ipNet(r.Destination), Priority: int(r.Metric), Table: unix.RT_TABLE_MAIN}
-			if viaGateway {
-				route.Gw, route.Flags = r.Gateway.AsSlice(), int(netlink.FLAG_ONLINK)
-			} else if r.Destination.Addr().Is4() {
-				route.Scope = netlink.SCOPE_LINK
-			}
-			if r.Source.IsValid() {
-				route.Src = r.Source.AsSlice()
-			}
-			if err := h.RouteReplace(route); err != nil {
+			if err := addRoute(h, k.Index, &r); err != nil {
 				return fmt.Errorf("the route to %s: %w", r.Destination, err)
 			}
 		}
 	}
 	return h.LinkSetAlias(l, "")
+}
+
+// addRoute adds a route, unless an address has brought it along.
+func addRoute(h *netlink.Handle, index int, r *network.Route) error {
+	route := &netlink.Route{LinkIndex: index, Dst: ipNet(r.Destination), Priority: int(r.Metric), Table: unix.RT_TABLE_MAIN}
+	if r.Gateway.IsValid() {
+		route.Gw = r.Gateway.AsSlice()
+	} else if r.Destination.Addr().Is4() {
+		route.Scope = netlink.SCOPE_LINK
+	}
+	if r.Source.IsValid() {
+		route.Src = r.Source.AsSlice()
+	}
+	err := h.RouteAdd(route)
+	if route.Gw != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)) {
+		route.Flags = int(netlink.FLAG_ONLINK) // as it must have been
+		err = h.RouteAdd(route)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -53,7 +53,8 @@ func (b *Sandbox) receiveNetwork() (err error) {
 	if b.Server == nil || b.Server.Furnished == 0 {
 		return nil
 	}
-	c, err := NewConn(take(&b.Server.Furnished))
+	c, err := NewConn(b.Server.Furnished)
+	b.Server.Furnished = 0
 	if err != nil {
 		return fmt.Errorf("learning what the network is: %w", err)
 	}
