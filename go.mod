@@ -21,6 +21,12 @@ require (
 )
 
 require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	go.opentelemetry.io/otel v1.43.0 // indirect
+	go.opentelemetry.io/otel/trace v1.43.0 // indirect
+)
+
+require (
 	github.com/cilium/ebpf v0.17.3 // indirect
 	github.com/containernetworking/cni v1.3.1 // indirect
 	github.com/google/btree v1.1.2 // indirect

@@ -274,11 +274,6 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	if attached.Host {
 		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 	}
-	for path, data := range namesOf(attached) {
-		if err := r.write(spec.Root.Path, path, data); err != nil {
-			return refused(fmt.Errorf("writing the sandbox's %s: %w", path, err))
-		}
-	}
 	spec.Process.Terminal = onTerminal()
 	data, err := json.Marshal(spec)
 	if err != nil {
@@ -301,10 +296,17 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess,
 		Cgroup: hostcgroup.Options{Systemd: g.systemdCgroup},
 		Network: func(init isolation.PID) error {
-			if attached.Furnish == nil {
-				return nil
+			if attached.Furnish != nil {
+				if err := attached.Furnish(init.PID); err != nil {
+					return err
+				}
 			}
-			return attached.Furnish(init.PID)
+			for path, data := range namesOf(attached) {
+				if err := r.write(spec.Root.Path, path, data); err != nil {
+					return fmt.Errorf("writing the sandbox's %s: %w", path, err)
+				}
+			}
+			return nil
 		},
 	}, &runFlags{}))
 }

@@ -81,11 +81,6 @@ func (b *bridgeAttachment) claim(w Wall) (err error) {
 		return err
 	}
 	defer s.unlock()
-	for _, r := range s.live {
-		if r.Network == b.network.Name && r.Container == b.options.Container {
-			return fmt.Errorf("there is a sandbox called %s on the network: give another name with --hostname", r.Container)
-		}
-	}
 	r := &record{
 		Network: b.network.Name, Container: b.options.Container, Bridge: b.network.bridge(), Publish: b.options.Publish,
 	}
@@ -193,7 +188,7 @@ func (a *Attachment) takeOver(b *bridgeAttachment) error {
 		return err
 	}
 	if b.options.Egress != nil {
-		return a.gatewayOn(b, ns)
+		return a.gatewayOn(b.options, ns, []netip.Addr{b.network.Gateway})
 	}
 	return a.take(ns, b.options)
 }
@@ -221,9 +216,10 @@ func (a *Attachment) take(ns *os.File, o *Options) error {
 	return nil
 }
 
-// gatewayOn attaches to a gateway whose sockets live in a namespace on the bridge. It
-// asks for names as the namespace would, and serves ports that the host leads there.
-func (a *Attachment) gatewayOn(b *bridgeAttachment, ns *os.File) error {
+// gatewayOn attaches to a gateway whose sockets live in a namespace that has its
+// interfaces. The host leads published ports there, and each goes on to the same one
+// of the sandbox's.
+func (a *Attachment) gatewayOn(o *Options, ns *os.File, servers []netip.Addr) error {
 	h, err := handle(ns)
 	if err != nil {
 		return err
@@ -236,15 +232,10 @@ func (a *Attachment) gatewayOn(b *bridgeAttachment, ns *os.File) error {
 	if err != nil {
 		return fmt.Errorf("bringing the namespace's lo up: %w", err)
 	}
-	o := *b.options
-	o.DNS = []netip.Addr{b.network.Gateway}
-	o.Publish = nil
-	for _, p := range b.options.Publish {
-		o.Publish = append(o.Publish, Publish{Protocol: p.Protocol, Address: netip.IPv6Unspecified(), HostPort: p.Port, Port: p.Port})
+	inside := *o
+	inside.DNS, inside.Publish = servers, nil
+	for _, p := range o.Publish {
+		inside.Publish = append(inside.Publish, Publish{Protocol: p.Protocol, Address: netip.IPv6Unspecified(), HostPort: p.Port, Port: p.Port})
 	}
-	return a.gateway(&o, ns)
-}
-
-func (a *Attachment) cni(n *Networks, o *Options, w Wall) error {
-	return errors.New("CNI is not built yet")
+	return a.gateway(&inside, ns)
 }

@@ -22,7 +22,7 @@ type Attachment struct {
 	// to have. It is called once, with a process in that namespace.
 	Furnish func(pid int) error
 	// Resolv and Hosts are the contents of the sandbox's /etc/resolv.conf and
-	// /etc/hosts; nil leaves the file as it is.
+	// /etc/hosts, once Furnish has been called; nil leaves the file as it is.
 	Resolv, Hosts []byte
 
 	// undo has what Close does, in the order in which it was made.

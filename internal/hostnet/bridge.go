@@ -149,8 +149,10 @@ func (r *record) configure(n *Network, ns *os.File) error {
 
 // remove removes what an attachment is made of, and its record last.
 func (s *state) remove(n *Networks, r *record) error {
-	if r.CNI != nil {
-		if err := n.cniDelete(r); err != nil {
+	if r.CNI != nil && !r.CNI.done {
+		// The number of its process may be another one's by now, so the path of its
+		// namespace is not named: it goes, or has gone, with the sandbox.
+		if err := n.detachCNI(r, ""); err != nil {
 			return err
 		}
 	}

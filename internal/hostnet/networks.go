@@ -56,8 +56,10 @@ func (n *Networks) Attach(o *Options, w Wall) (a *Attachment, err error) {
 		return a, a.user(o, w)
 	case ModeBridge:
 		return a, a.bridge(n, o, w)
+	case ModeCNI:
+		return a, a.cni(n, o, w)
 	}
-	return a, fmt.Errorf("--network %s is not built yet", o.Network())
+	return a, fmt.Errorf("there is no network mode %q", o.Mode)
 }
 
 // host attaches to the host's own network.

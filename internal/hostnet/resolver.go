@@ -134,17 +134,16 @@ func (r *resolver) serveStream(c net.Conn) {
 	}
 }
 
-// addresses are those of the sandbox of a name on the network.
-func (b *bridgeAttachment) addresses(name string) ([]netip.Addr, bool) {
+// addresses are those of the sandboxes of a name on the network.
+func (b *bridgeAttachment) addresses(name string) (list []netip.Addr, known bool) {
 	for _, r := range liveRecords(b.networks.Dir) {
 		if r.Network != b.network.Name || !strings.EqualFold(r.Container, name) {
 			continue
 		}
-		var list []netip.Addr
 		for _, p := range r.Addresses {
 			list = append(list, p.Addr())
 		}
-		return list, true
+		known = true
 	}
-	return nil, false
+	return list, known
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -152,11 +153,11 @@ func (s *state) read(n *Networks) error {
 			s.live = append(s.live, r)
 			continue
 		}
-		err = s.remove(n, r)
-		dead.Close()
-		if err != nil {
-			return fmt.Errorf("removing what is left of %s on network %s: %w", r.Container, r.Network, err)
+		if err := s.remove(n, r); err != nil {
+			// The next command tries again; this one's sandbox can do without.
+			slog.Warn(fmt.Sprintf("what is left of the sandbox %s on network %s cannot be removed: %v", r.Container, r.Network, err))
 		}
+		dead.Close()
 		removed = true
 	}
 	if !removed {
