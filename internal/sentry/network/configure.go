@@ -148,15 +148,15 @@ func (n *Namespace) attach(i *Interface) error {
 	}
 	n.setUp(l, true)
 	for _, p := range i.Addresses {
-		if err := n.addAddress(l, AddressInfo{Prefix: p, Broadcast: broadcast(p), Scope: scopeOf(p.Addr())}); err != nil {
+		if err := n.addAddress(l, AddressInfo{Prefix: p, Broadcast: BroadcastOf(p), Scope: scopeOf(p.Addr())}); err != nil {
 			return fmt.Errorf("network interface %s: the address %s: %w", i.Name, p, err)
 		}
 	}
 	return nil
 }
 
-// broadcast is the last address of an IPv4 network, or invalid if it has none.
-func broadcast(p netip.Prefix) netip.Addr {
+// BroadcastOf is the last address of an IPv4 network, or invalid if it has none.
+func BroadcastOf(p netip.Prefix) netip.Addr {
 	if !p.Addr().Is4() || p.Bits() >= 31 {
 		return netip.Addr{}
 	}

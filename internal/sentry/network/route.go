@@ -96,7 +96,7 @@ func (l *link) localRoutes() []RouteInfo {
 			add(a.network(), a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
 		}
 		add(one, a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
-		if b := broadcast(a.Prefix); b.IsValid() && a.Flags&unix.IFA_F_SECONDARY == 0 {
+		if b := BroadcastOf(a.Prefix); b.IsValid() && a.Flags&unix.IFA_F_SECONDARY == 0 {
 			add(netip.PrefixFrom(b, 32), a, unix.RTN_BROADCAST, unix.RT_SCOPE_LINK, 0)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ const (
 	fibmap    = 0x1
 	fiClone   = 0x40049409
 	fiCloneRg = 0x4020940d
+
+	siocType = 0x89 // those of sockets (linux/sockios.h)
 )
 
 var ioctlNames = &FlagSet{Names: []FlagName{
@@ -47,6 +50,11 @@ var ioctlNames = &FlagSet{Names: []FlagName{
 	{unix.SECCOMP_IOCTL_NOTIF_RECV, "SECCOMP_IOCTL_NOTIF_RECV"}, {unix.SECCOMP_IOCTL_NOTIF_SEND, "SECCOMP_IOCTL_NOTIF_SEND"},
 	{0x40082102, "SECCOMP_IOCTL_NOTIF_ID_VALID"}, {0x40182103, "SECCOMP_IOCTL_NOTIF_ADDFD"},
 	{unix.SIOCGIFCONF, "SIOCGIFCONF"}, {unix.SIOCGIFFLAGS, "SIOCGIFFLAGS"}, {unix.SIOCGIFINDEX, "SIOCGIFINDEX"},
+	{unix.SIOCGIFNAME, "SIOCGIFNAME"}, {unix.SIOCGIFADDR, "SIOCGIFADDR"}, {unix.SIOCGIFNETMASK, "SIOCGIFNETMASK"},
+	{unix.SIOCGIFBRDADDR, "SIOCGIFBRDADDR"}, {unix.SIOCGIFHWADDR, "SIOCGIFHWADDR"}, {unix.SIOCGIFMTU, "SIOCGIFMTU"},
+	{unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}, {unix.SIOCSIFADDR, "SIOCSIFADDR"}, {unix.SIOCSIFNETMASK, "SIOCSIFNETMASK"},
+	{unix.SIOCSIFMTU, "SIOCSIFMTU"}, {unix.SIOCSIFNAME, "SIOCSIFNAME"}, {unix.SIOCADDRT, "SIOCADDRT"}, {unix.SIOCDELRT, "SIOCDELRT"},
+	{unix.SIOCETHTOOL, "SIOCETHTOOL"},
 }}
 
 func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -71,6 +79,9 @@ func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	n, err := d.File.Ioctl(t, cmd, arg)
 	if err == unix.EAGAIN {
 		n, err = waitIoctl(t, d.File, cmd, arg)
+	}
+	if _, ok := d.File.(socket.Socket); ok && err == unix.ENOTTY && cmd>>8 == siocType {
+		return 0, networkIoctl(t, d.File, cmd, arg)
 	}
 	if err == unix.ENOTTY {
 		return fileIoctl(t, d, cmd, arg)

@@ -29,7 +29,8 @@ func (s *Socket) newLink(c Caller, r *request) error {
 	case err == nil:
 		return s.changeLink(c, r, at, l)
 	case r.flags&unix.NLM_F_CREATE == 0:
-		return err
+		// Also if none is named: programs try that to learn whether there is RTM_NEWLINK.
+		return unix.ENODEV
 	}
 	return s.makeLink(c, r, at)
 }
