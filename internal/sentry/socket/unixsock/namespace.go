@@ -41,13 +41,25 @@ func (d *domain) namespace() *Namespace {
 	return &Namespace{domain: d, abstract: map[string]*Socket{}, all: map[*Socket]struct{}{}}
 }
 
-// Info is what /proc/net/unix shows of a socket.
+// Info is what /proc/net/unix and sock_diag(7) show of a socket.
 type Info struct {
 	Type, State int
 	Listening   bool
 	Ino         uint64
 	// Name is the path, or an abstract name with "@" for its first byte.
 	Name string
+	// FileIno and FileDev are those of the inode that the name leads to, or 0. The
+	// device has its minor number in the lower 20 bits.
+	FileIno uint64
+	FileDev uint32
+	// Peer is the inode of the socket that this one is connected to, or 0.
+	Peer uint64
+	// ReceiveQueue and SendQueue are in bytes; of a listening socket, connections that
+	// wait and how many may.
+	ReceiveQueue, SendQueue uint32
+	// Shutdown has bit 0 for receiving, bit 1 for sending.
+	Shutdown uint8
+	UID      uint32
 }
 
 // Sockets returns all sockets of the namespace, in no particular order.
@@ -61,10 +73,29 @@ func (ns *Namespace) Sockets() []Info {
 	out := make([]Info, 0, len(list))
 	for _, s := range list {
 		s.mu.Lock()
-		i := Info{Type: s.typ, Ino: s.ino.Ino(), Listening: s.listening, State: 1, Name: string(s.name)}
+		i := Info{
+			Type: s.typ, Ino: s.ino.Ino(), Listening: s.listening, State: 1, Name: string(s.name), UID: s.uid,
+			ReceiveQueue: uint32(s.in.data.Len()), Shutdown: uint8(s.shut.Load()),
+		}
+		path := s.path
+		if path.Valid() {
+			path.IncRef()
+		}
+		if i.Listening {
+			i.ReceiveQueue, i.SendQueue = uint32(len(s.pending)), uint32(s.backlog)
+		}
 		s.mu.Unlock()
-		if s.peer.Load() != nil {
-			i.State = 3
+		if path.Valid() {
+			if a, err := path.Inode().Attr(); err == nil {
+				i.FileIno, i.FileDev = a.Ino, a.DevMajor<<20|a.DevMinor
+			}
+			path.DecRef()
+		}
+		if p := s.peer.Load(); p != nil {
+			i.State, i.Peer = 3, p.ino.Ino()
+			p.mu.Lock()
+			i.SendQueue = uint32(p.in.data.Len())
+			p.mu.Unlock()
 		}
 		if len(i.Name) > 0 && i.Name[0] == 0 {
 			i.Name = "@" + i.Name[1:]

@@ -11,8 +11,11 @@ import (
 
 // Recv implements socket.Socket. The caller drops the references in m.Rights.
 func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
-	if m.Flags&unix.MSG_OOB != 0 {
+	switch {
+	case m.Flags&unix.MSG_OOB != 0:
 		return 0, unix.EOPNOTSUPP
+	case m.Flags&unix.MSG_ERRQUEUE != 0:
+		return 0, unix.EAGAIN // nothing is ever in it
 	}
 	return s.recv(p, m, false)
 }

@@ -34,6 +34,7 @@ type Socket struct {
 	options
 	ns  *Namespace
 	typ int
+	uid uint32
 	ino *anon.Inode
 	// wait is for all who wait for this socket.
 	wait waiter.Queue
@@ -91,9 +92,17 @@ func New(ns *Namespace, c vfs.Caller, typ int) *Socket {
 }
 
 func newSocket(ns *Namespace, typ int, cred *auth.Credentials) *Socket {
-	s := &Socket{ns: ns, typ: typ, ino: anon.New("socket:", unix.S_IFSOCK|0777, anon.SocketDev, cred)}
+	s := &Socket{ns: ns, typ: typ, uid: userOf(cred), ino: anon.New("socket:", unix.S_IFSOCK|0777, anon.SocketDev, cred)}
 	s.options.init()
 	return s
+}
+
+// userOf is who sockets made with cred belong to: the sandbox's root without any.
+func userOf(cred *auth.Credentials) uint32 {
+	if cred == nil {
+		return 0
+	}
+	return cred.FSUID
 }
 
 // NewPair returns two sockets connected to each other, as socketpair(2).
