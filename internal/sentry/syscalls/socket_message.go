@@ -25,7 +25,7 @@ func socketMessageRows() []Row {
 	}
 }
 
-const msgCaveat = "of control messages SCM_RIGHTS and SCM_CREDENTIALS; no out-of-band data"
+const msgCaveat = "no out-of-band data, MSG_FASTOPEN and MSG_ZEROCOPY"
 
 var msgFlags = &FlagSet{Names: []FlagName{
 	{unix.MSG_OOB, "MSG_OOB"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_DONTROUTE, "MSG_DONTROUTE"},
@@ -33,6 +33,7 @@ var msgFlags = &FlagSet{Names: []FlagName{
 	{unix.MSG_EOR, "MSG_EOR"}, {unix.MSG_WAITALL, "MSG_WAITALL"}, {unix.MSG_CONFIRM, "MSG_CONFIRM"},
 	{unix.MSG_ERRQUEUE, "MSG_ERRQUEUE"}, {unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}, {unix.MSG_MORE, "MSG_MORE"},
 	{unix.MSG_WAITFORONE, "MSG_WAITFORONE"}, {unix.MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"},
+	{unix.MSG_ZEROCOPY, "MSG_ZEROCOPY"}, {unix.MSG_FASTOPEN, "MSG_FASTOPEN"},
 }}
 
 // exchange is one send or receive: the socket, its description and type, and
@@ -43,6 +44,7 @@ type exchange struct {
 	stream   bool
 	flags    int32
 	nonblock bool
+	discard  bool // the bytes are not wanted: TCP's MSG_TRUNC
 	m        socket.Message
 }
 
@@ -54,6 +56,11 @@ func (x *exchange) begin(t *kernel.Task, fd, flags int32) error {
 	}
 	x.s, x.d, x.flags = s, d, flags
 	x.nonblock = d.Nonblocking() || flags&unix.MSG_DONTWAIT != 0
+	if k, ok := s.(interface{ Stream() bool }); ok {
+		x.stream = k.Stream()
+		x.discard = x.stream && flags&unix.MSG_TRUNC != 0
+		return nil
+	}
 	typ, err := s.Option(t, unix.SOL_SOCKET, unix.SO_TYPE)
 	x.stream = err == nil && le.Uint32(typ) == unix.SOCK_STREAM
 	return nil
@@ -80,12 +87,15 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		}
 		w, err := x.sendAll(t, step[:n])
 		done += uintptr(w)
-		if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
-			t.Signal(kernel.KernelSignal(unix.SIGPIPE))
-		}
 		switch {
 		case err != nil && done == 0:
+			if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
+				t.Signal(kernel.KernelSignal(unix.SIGPIPE))
+			}
 			return 0, err
+		case err != nil:
+			x.keepError(err)
+			return done, nil
 		case err != nil || w < n || fault != nil || g.total == 0:
 			return done, nil
 		}
@@ -110,11 +120,13 @@ func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
 // recv fills g and x.m. The result is how much was received, which with
 // MSG_TRUNC may be more than g holds.
 func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
-	if err := g.clampWritable(t); err != nil {
-		return 0, err
+	if !x.discard {
+		if err := g.clampWritable(t); err != nil {
+			return 0, err
+		}
 	}
 	if x.flags&unix.MSG_ERRQUEUE != 0 {
-		return 0, unix.EAGAIN
+		x.nonblock = true
 	}
 	buf := getBuffer(g.total)
 	defer buf.put()
@@ -130,11 +142,15 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		})
 		if err != nil {
 			if done > 0 {
+				x.keepError(err)
 				return done, nil
 			}
 			return 0, err
 		}
-		got, fault := g.copyOut(t, step[:min(n, len(step))])
+		if x.discard {
+			return uintptr(n), nil
+		}
+		got, fault := g.copyOutLate(t, step[:min(n, len(step))])
 		if fault != nil && got == 0 && done == 0 {
 			return 0, fault
 		}
@@ -151,6 +167,14 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		if fault != nil || n == 0 || g.total == 0 || !more || x.m.Rights != nil || x.flags&unix.MSG_PEEK != 0 {
 			return done, nil
 		}
+	}
+}
+
+// keepError gives a socket back the error that ended a call which had moved some bytes
+// already: the next call tells it.
+func (x *exchange) keepError(err error) {
+	if k, ok := x.s.(interface{ KeepError(error) }); ok && err != unix.EAGAIN {
+		k.KeepError(err)
 	}
 }
 
@@ -288,7 +312,7 @@ func (x *exchange) recvmsg(t *kernel.Task, addr uint64) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	flags := x.m.Flags&(unix.MSG_TRUNC|unix.MSG_EOR) | x.flags&unix.MSG_CMSG_CLOEXEC
+	flags := x.m.Flags&(unix.MSG_TRUNC|unix.MSG_EOR|unix.MSG_CTRUNC|unix.MSG_ERRQUEUE) | x.flags&unix.MSG_CMSG_CLOEXEC
 	if x.stream {
 		flags &^= unix.MSG_TRUNC
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // The sizes of struct sockaddr_in and sockaddr_in6, and of the latter without the
@@ -116,4 +117,10 @@ func (s *Socket) destination(addr []byte) (tcpip.FullAddress, error) {
 		return parse(addr), nil
 	}
 	return s.address(addr)
+}
+
+// v6Only reports whether IPV6_V6ONLY rules an address out: a mapped one, or IPv4's.
+func (s *Socket) v6Only(full tcpip.FullAddress) bool {
+	return s.family == unix.AF_INET6 && s.ep.Load().SocketOptions().GetV6Only() &&
+		(full.Addr.Len() == header.IPv4AddressSize || header.IsV4MappedAddress(full.Addr))
 }

@@ -106,6 +106,9 @@ func (s *Socket) bindAddress(addr []byte) (tcpip.FullAddress, error) {
 	if err != nil {
 		return full, err
 	}
+	if s.v6Only(full) {
+		return full, unix.EINVAL
+	}
 	if wildcard(full.Addr) {
 		full.Addr = tcpip.Address{}
 	}
@@ -225,6 +228,9 @@ func (s *Socket) start(c socket.Caller, e *endpoint, addr []byte) error {
 	if err != nil {
 		return err
 	}
+	if s.v6Only(full) {
+		return unix.ENETUNREACH
+	}
 	if header.IsV4MulticastAddress(full.Addr) || header.IsV6MulticastAddress(full.Addr) || full.Addr == header.IPv4Broadcast {
 		return unix.ENETUNREACH
 	}
@@ -245,6 +251,9 @@ func (s *Socket) connectDatagram(c socket.Caller, addr []byte) error {
 	full, err := s.destination(addr)
 	if err != nil {
 		return err
+	}
+	if s.v6Only(full) {
+		return unix.ENETUNREACH
 	}
 	if err := s.permit(c, full); err != nil {
 		return err

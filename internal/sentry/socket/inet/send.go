@@ -35,7 +35,7 @@ func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64,
 
 // sendStream queues as much of p as there is room for.
 func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
-	if flags&unix.MSG_OOB != 0 {
+	if flags&(unix.MSG_OOB|unix.MSG_FASTOPEN) != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
 	e := s.ep.Load()
@@ -98,6 +98,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		}
 		if to.Port == 0 && s.protocol == unix.IPPROTO_UDP {
 			return 0, unix.EINVAL
+		}
+		if s.v6Only(to) {
+			return 0, unix.ENETUNREACH
 		}
 		if err := s.permit(c, to); err != nil {
 			return 0, err

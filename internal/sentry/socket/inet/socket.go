@@ -155,13 +155,28 @@ func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
 // stream reports whether the socket is one of TCP.
 func (s *Socket) stream() bool { return s.typ == unix.SOCK_STREAM }
 
+// Stream is the same for the system calls, who ask for each message.
+func (s *Socket) Stream() bool { return s.stream() }
+
+// KeepError leaves an error for the next call.
+func (s *Socket) KeepError(err error) {
+	if n, ok := err.(unix.Errno); ok && n != unix.EPIPE && n != unix.EINTR && n < firstRestart {
+		s.err.CompareAndSwap(0, uint32(n))
+	}
+}
+
+// firstRestart is the first of the numbers that are no errors of a guest's but say how
+// an interrupted call goes on.
+const firstRestart = 512
+
 // state is the state of a stream's connection.
 func (e *endpoint) state() tcp.EndpointState { return tcp.EndpointState(e.State()) }
 
 // pendingError is the error that the next call is to report, left where it is.
 func (s *Socket) pendingError(e *endpoint) unix.Errno {
 	if s.stream() {
-		if e.state() != tcp.StateError || e.reported.Swap(true) {
+		// A connection that the peer resets after its last byte is closed, with an error.
+		if state := e.state(); state != tcp.StateError && state != tcp.StateClose || e.reported.Swap(true) {
 			return unix.Errno(s.err.Load())
 		}
 	}
