@@ -3,6 +3,7 @@ package network
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -85,6 +86,7 @@ type link struct {
 	// given is for what leads out of the sandbox, as it was configured.
 	given     bool
 	addresses []*AddressInfo
+	groups    map[netip.Addr]int // that sockets joined, and how often
 	linkSettings
 }
 

@@ -45,8 +45,8 @@ func (v *values) set(ino uint64, s string) {
 }
 
 // addSysctl fills /proc/sys. Values that can be written are kept and shown
-// again, which is what programs check; only the names and the pattern of core
-// dumps act.
+// again, which is what programs check; only the names, the pattern of core
+// dumps and those of the network act.
 func (fs *FS) addSysctl(sys *genfs.Dir) {
 	k := sys.AddDir("kernel")
 	k.AddText("ostype", abi.OSType+"\n")
@@ -134,15 +134,7 @@ func (fs *FS) addSysctl(sys *genfs.Dir) {
 		fs.addValue(q, v.name, v.value)
 	}
 
-	n := sys.AddDir("net")
-	core := n.AddDir("core")
-	for _, v := range []struct{ name, value string }{
-		{"somaxconn", "4096"}, {"optmem_max", "131072"}, {"rmem_default", "212992"}, {"rmem_max", "212992"},
-		{"wmem_default", "212992"}, {"wmem_max", "212992"}, {"netdev_max_backlog", "1000"},
-	} {
-		fs.addValue(core, v.name, v.value)
-	}
-	fs.addValue(n.AddDir("unix"), "max_dgram_qlen", "512")
+	fs.addNetSysctls(sys.AddDir("net"))
 
 	u := sys.AddDir("user")
 	for _, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "uts"} {
