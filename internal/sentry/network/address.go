@@ -187,6 +187,9 @@ func (n *Namespace) deleteAddress(l *link, a *AddressInfo) {
 		return addr.Is4() && r.Link == l.index && r.Protocol == unix.RTPROT_KERNEL && r.Source == addr && r.Destination == a.network()
 	})
 	n.tell(Event{Deleted: true, Address: ref(*a)})
+	if l.up {
+		n.tellLocal(a, true)
+	}
 }
 
 // hasAddress reports whether any link has an address.

@@ -18,10 +18,15 @@ func (n *Namespace) change(index int32, f func(*link) error) error {
 	if l == nil {
 		return unix.ENODEV
 	}
+	before := n.info(l)
+	before.Statistics = Statistics{}
 	if err := f(l); err != nil {
 		return err
 	}
-	n.tellLink(l, false)
+	after := n.info(l)
+	if after.Statistics = (Statistics{}); after != before {
+		n.tellLink(l, false)
+	}
 	return nil
 }
 
@@ -40,6 +45,7 @@ func (n *Namespace) SetUp(index int32, up bool) error {
 		return nil
 	}
 	n.setUp(l, up)
+	n.portTold(l)
 	d := l.device
 	n.mu.Unlock()
 	tellCarrier(d)
@@ -53,6 +59,8 @@ func (n *Namespace) setUp(l *link, up bool) {
 		l.device.base().up.Store(up)
 	}
 	if !up {
+		// As in Linux, only those of IPv6 are told of.
+		n.dropRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is4() })
 		n.deleteRoutes(func(r *RouteInfo) bool { return r.Link == l.index })
 		for _, a := range slices.Clone(l.addresses) {
 			if a.Prefix.Addr().Is6() {
@@ -86,7 +94,7 @@ func (n *Namespace) addOwnAddresses(l *link) {
 				n.addAddress(l, AddressInfo{Prefix: p, Scope: unix.RT_SCOPE_HOST})
 			}
 		}
-	case !l.given && l.master == nil:
+	case !l.given && l.master == nil && carries(l.device):
 		n.addLinkLocal(l)
 	}
 }
@@ -126,10 +134,22 @@ func (n *Namespace) carrierTold(d device) {
 	}
 	if mtu := d.MTU(); mtu != l.mtu {
 		l.mtu = mtu
+	} else if !l.up {
+		return
 	}
 	n.tellLink(l, false)
-	if l.master != nil {
-		n.tellLink(l.master, false)
+	if l.up {
+		n.addOwnAddresses(l)
+	}
+	n.portTold(l)
+}
+
+// portTold notes that a link that may be a port of a bridge changed: that has a carrier while any
+// port has. n.mu is held.
+func (n *Namespace) portTold(l *link) {
+	if m := l.master; m != nil && m.up {
+		n.tellLink(m, false)
+		n.addOwnAddresses(m)
 	}
 }
 
@@ -280,6 +300,7 @@ func (n *Namespace) SetMaster(index, master int32) error {
 		if m != nil {
 			l.master = m
 			m.device.(*bridge).add(l.device)
+			n.portTold(l)
 		}
 		return nil
 	})

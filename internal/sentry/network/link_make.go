@@ -106,27 +106,30 @@ func (n *Namespace) AddPair(o NewLink, peer *Namespace, p NewLink) (one, other L
 	b.SetMTU(mtuOf(p))
 	rtnl.Lock()
 	defer rtnl.Unlock()
-	n.mu.Lock()
-	l, err := n.place(o, kindVeth, a)
-	n.mu.Unlock()
-	if err != nil {
-		return one, other, err
-	}
+	// The peer gets its number first, as in Linux.
 	peer.mu.Lock()
 	m, err := peer.place(p, kindVeth, b)
 	if err == nil {
 		peer.tellLink(m, false)
-		other = peer.info(m)
 	}
 	peer.mu.Unlock()
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if err != nil {
-		n.removeLink(l)
 		return one, other, err
 	}
-	n.tellLink(l, false)
-	return n.info(l), other, nil
+	n.mu.Lock()
+	l, err := n.place(o, kindVeth, a)
+	if err == nil {
+		n.tellLink(l, false)
+		one = n.info(l)
+	}
+	n.mu.Unlock()
+	peer.mu.Lock()
+	defer peer.mu.Unlock()
+	if err != nil {
+		peer.removeLink(m)
+		return one, other, err
+	}
+	return one, peer.info(m), nil
 }
 
 func (o *NewLink) check() error {

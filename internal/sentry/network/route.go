@@ -49,7 +49,7 @@ func (n *Namespace) Routes() []RouteInfo {
 	defer n.mu.Unlock()
 	out := make([]RouteInfo, 0, len(n.routes))
 	for _, r := range n.routes {
-		out = append(out, *r)
+		out = append(out, *n.shown(r))
 	}
 	slices.SortStableFunc(out, func(a, b RouteInfo) int {
 		va, vb := a.Destination.Addr().Is6(), b.Destination.Addr().Is6()
@@ -70,50 +70,79 @@ func (n *Namespace) Routes() []RouteInfo {
 	return out
 }
 
+// shown is a route as it is shown: with RTNH_F_LINKDOWN if nothing is at the link's other end.
+func (n *Namespace) shown(r *RouteInfo) *RouteInfo {
+	out := *r
+	if l := n.links[r.Link]; r.Type != unix.RTN_LOCAL && l != nil && l.device != nil && !carries(l.device) {
+		out.Flags |= unix.RTNH_F_LINKDOWN
+	}
+	return &out
+}
+
 // localRoutes are the routes of table local that a link's addresses bring.
 func (l *link) localRoutes() []RouteInfo {
 	if !l.up {
 		return nil
 	}
 	var out []RouteInfo
-	add := func(p netip.Prefix, a *AddressInfo, typ uint8, scope uint8, metric uint32) {
-		r := RouteInfo{Destination: p, Link: l.index, Table: unix.RT_TABLE_LOCAL, Protocol: unix.RTPROT_KERNEL, Type: typ, Scope: scope, Metric: metric}
-		if p.Addr().Is4() {
-			r.Source = a.Prefix.Addr()
-		}
-		out = append(out, r)
-	}
 	six := false
 	for _, a := range l.addresses {
-		addr := a.Prefix.Addr()
-		one := netip.PrefixFrom(addr, addr.BitLen())
-		if addr.Is6() {
-			add(one, a, unix.RTN_LOCAL, 0, 0)
-			six = true
-			continue
-		}
-		if addr.IsLoopback() && a.Prefix.Bits() < 32 {
-			add(a.network(), a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
-		}
-		add(one, a, unix.RTN_LOCAL, unix.RT_SCOPE_HOST, 0)
-		if b := BroadcastOf(a.Prefix); b.IsValid() && a.Flags&unix.IFA_F_SECONDARY == 0 {
-			add(netip.PrefixFrom(b, 32), a, unix.RTN_BROADCAST, unix.RT_SCOPE_LINK, 0)
-		}
+		out = append(out, a.localRoutes()...)
+		six = six || a.Prefix.Addr().Is6()
 	}
 	if six && l.device != nil {
-		add(netip.MustParsePrefix("ff00::/8"), nil, unix.RTN_MULTICAST, 0, 256)
+		out = append(out, RouteInfo{
+			Destination: netip.MustParsePrefix("ff00::/8"), Link: l.index, Metric: 256,
+			Table: unix.RT_TABLE_LOCAL, Protocol: unix.RTPROT_KERNEL, Type: unix.RTN_MULTICAST,
+		})
 	}
 	return out
+}
+
+// localRoutes are those that an address brings: to itself, and to its network's broadcast
+// address.
+func (a *AddressInfo) localRoutes() []RouteInfo {
+	addr := a.Prefix.Addr()
+	r := RouteInfo{
+		Destination: netip.PrefixFrom(addr, addr.BitLen()), Link: a.Link,
+		Table: unix.RT_TABLE_LOCAL, Protocol: unix.RTPROT_KERNEL, Type: unix.RTN_LOCAL,
+	}
+	if addr.Is6() {
+		return []RouteInfo{r}
+	}
+	r.Source, r.Scope = addr, unix.RT_SCOPE_HOST
+	out := []RouteInfo{r}
+	if addr.IsLoopback() && a.Prefix.Bits() < 32 {
+		all := r
+		all.Destination = a.network()
+		out = []RouteInfo{all, r}
+	}
+	if b := BroadcastOf(a.Prefix); b.IsValid() && a.Flags&unix.IFA_F_SECONDARY == 0 {
+		r.Destination, r.Type, r.Scope = netip.PrefixFrom(b, 32), unix.RTN_BROADCAST, unix.RT_SCOPE_LINK
+		out = append(out, r)
+	}
+	return out
+}
+
+// tellLocal tells of the local routes of an address that has come to a link that is up, or gone.
+func (n *Namespace) tellLocal(a *AddressInfo, deleted bool) {
+	if len(n.watchers) == 0 {
+		return
+	}
+	for _, r := range a.localRoutes() {
+		n.tell(Event{Deleted: deleted, Route: n.shown(&r)})
+	}
 }
 
 // connect adds the routes to an address's network. n.mu is held, here and below.
 func (n *Namespace) connect(l *link, a *AddressInfo) {
 	addr, p := a.Prefix.Addr(), a.network()
+	n.tellLocal(a, false)
 	r := RouteInfo{
 		Destination: p, Link: l.index, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL, Type: unix.RTN_UNICAST, Metric: a.Metric,
 	}
 	if l.device == nil && addr.Is4() && addr.IsLoopback() {
-		// In Linux it is the local table's.
+		// In Linux the route is the local table's.
 		if n.stack != nil {
 			n.stack.AddRoute(r.toStack())
 		}
@@ -173,9 +202,8 @@ func (n *Namespace) addRoute(r RouteInfo, mode RouteMode) error {
 		*n.routes[i] = r
 		if n.stack != nil {
 			n.mirrorRoutes()
-			n.mirrorLoopback()
 		}
-		n.tell(Event{Route: &r})
+		n.tell(Event{Route: n.shown(&r)})
 		return nil
 	case len(n.routes) >= maxRoutes:
 		return refuse(unix.ENOSPC, "There are %d routes already", maxRoutes)
@@ -259,12 +287,11 @@ func (n *Namespace) enter(r RouteInfo) {
 		later := slices.ContainsFunc(n.routes, func(o *RouteInfo) bool { return o.Destination == r.Destination && o.Metric > r.Metric })
 		if later {
 			n.mirrorRoutes()
-			n.mirrorLoopback()
 		} else {
 			n.stack.AddRoute(r.toStack())
 		}
 	}
-	n.tell(Event{Route: &r})
+	n.tell(Event{Route: n.shown(&r)})
 }
 
 // DeleteRoute takes away the first route that matches: what is not given (0, invalid) matches
@@ -293,9 +320,15 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 	return nil
 }
 
-// deleteRoutes takes away the routes that match.
+// deleteRoutes takes away the routes that match, and tells of each.
 func (n *Namespace) deleteRoutes(match func(*RouteInfo) bool) {
-	var gone []*RouteInfo
+	for _, r := range n.dropRoutes(match) {
+		n.tell(Event{Deleted: true, Route: n.shown(r)})
+	}
+}
+
+// dropRoutes takes away the routes that match, and returns them.
+func (n *Namespace) dropRoutes(match func(*RouteInfo) bool) (gone []*RouteInfo) {
 	n.routes = slices.DeleteFunc(n.routes, func(r *RouteInfo) bool {
 		if !match(r) {
 			return false
@@ -312,19 +345,6 @@ func (n *Namespace) deleteRoutes(match func(*RouteInfo) bool) {
 				return hit
 			})
 		}
-		n.tell(Event{Deleted: true, Route: r})
 	}
-}
-
-// mirrorLoopback gives the stack the routes of lo that Linux has in its local table.
-func (n *Namespace) mirrorLoopback() {
-	lo := n.links[loopbackIndex]
-	if lo == nil || !lo.up {
-		return
-	}
-	for _, a := range lo.addresses {
-		if a.Prefix.Addr().Is4() && a.Prefix.Addr().IsLoopback() {
-			n.connect(lo, a)
-		}
-	}
+	return gone
 }

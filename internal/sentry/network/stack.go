@@ -36,7 +36,6 @@ func (n *Namespace) mirror() {
 		n.mirrorLink(l)
 	}
 	n.mirrorRoutes()
-	n.mirrorLoopback()
 }
 
 // mirrorLink makes the stack's interface for a link, with its addresses.
@@ -65,6 +64,14 @@ func (n *Namespace) mirrorRoutes() {
 	for _, r := range sortedByMetric(n.routes) {
 		if r.counts() {
 			table = append(table, r.toStack())
+		}
+	}
+	if lo := n.links[loopbackIndex]; lo.up {
+		for _, a := range lo.addresses {
+			if a.Prefix.Addr().Is4() && a.Prefix.Addr().IsLoopback() {
+				r := RouteInfo{Destination: a.network(), Link: loopbackIndex}
+				table = append(table, r.toStack())
+			}
 		}
 	}
 	n.stack.SetRouteTable(table)

@@ -74,11 +74,11 @@ func (s *Socket) fillLink(w *builder, l *network.LinkInfo, change uint32) {
 
 // fillPeer lays out where a pair's other end is.
 func (s *Socket) fillPeer(w *builder, l *network.LinkInfo) {
-	if l.Peer == 0 || l.PeerNetwork == nil {
+	if l.Kind != "veth" {
 		return
 	}
 	w.attr32(unix.IFLA_LINK, uint32(l.Peer))
-	if l.PeerNetwork != s.ns.IP {
+	if l.PeerNetwork != nil && l.PeerNetwork != s.ns.IP {
 		w.attr32(unix.IFLA_LINK_NETNSID, uint32(s.ns.IP.ID(l.PeerNetwork, true)))
 	}
 }
