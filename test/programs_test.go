@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,11 @@ func (p program) test(t *testing.T, flags ...string) { p.testBehind(t, walls[1:]
 
 // testBehind does so behind some walls.
 func (p program) testBehind(t *testing.T, walls []wall, flags ...string) {
+	p.testBeside(t, nil, walls, flags...)
+}
+
+// testBeside does so too, and gives what runs it natively.
+func (p program) testBeside(t *testing.T, native []string, walls []wall, flags ...string) {
 	for _, n := range append(p.needs, "bash") {
 		if _, err := exec.LookPath(n); err != nil {
 			t.Skipf("%s is not installed", n)
@@ -188,7 +194,7 @@ func (p program) testBehind(t *testing.T, walls []wall, flags ...string) {
 	}
 	script := "export LC_ALL=C TZ=UTC; d=$(mktemp -d) && cd $d || exit 99\n" + p.script + "\nr=$?; cd /; rm -rf $d; exit $r\n"
 	// The times are for what hangs: a busy host takes many times what it takes.
-	want := run(t, 10*time.Minute, "/", "", "bash", "-c", script)
+	want := run(t, 10*time.Minute, "/", "", append(slices.Clip(native), "bash", "-c", script)...)
 	if want.code == 99 || want.stdout == "" {
 		t.Fatalf("natively it failed, exit status %d:\n%s", want.code, want.stderr)
 	}
