@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"coffer/internal/sentry/socket"
-	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -210,47 +209,4 @@ func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 		return nil
 	}
 	return unix.EINVAL
-}
-
-// attach is SO_ATTACH_FILTER. Datagrams only: the stack's streams have no place for a
-// filter.
-func (s *Socket) attach(c vfs.Caller, value []byte) error {
-	if s.filterLocked.Load() {
-		return unix.EPERM
-	}
-	f, err := socket.CopyInFilter(c, value)
-	if err != nil {
-		return err
-	}
-	if s.stream() {
-		return unix.EOPNOTSUPP
-	}
-	s.filter.Store(f)
-	return nil
-}
-
-// detach is SO_DETACH_FILTER.
-func (s *Socket) detach() error {
-	if s.filterLocked.Load() {
-		return unix.EPERM
-	}
-	if s.filter.Swap(nil) == nil {
-		return unix.ENOENT
-	}
-	return nil
-}
-
-// filterOption is SO_GET_FILTER: the instructions.
-func (s *Socket) filterOption() ([]byte, error) {
-	f := s.filter.Load()
-	if f == nil {
-		return nil, nil
-	}
-	var b []byte
-	for _, i := range f.Instructions() {
-		b = binary.LittleEndian.AppendUint16(b, i.Code)
-		b = append(b, i.Jt, i.Jf)
-		b = binary.LittleEndian.AppendUint32(b, i.K)
-	}
-	return b, nil
 }

@@ -1,6 +1,8 @@
 package inet
 
 import (
+	"math"
+
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
@@ -86,8 +88,20 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	}
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
-	s.sink = p
+	room := math.MaxInt
+	if f := s.filter.Load(); f != nil {
+		n, err := s.sift(e, f)
+		if err != nil {
+			if s.shut.Load()&recvShut != 0 {
+				err = nil
+			}
+			return 0, err
+		}
+		room = n
+	}
+	s.sink = p[:min(len(p), room)]
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0, NeedRemoteAddr: m != nil})
+	res.Total = min(res.Total, room)
 	s.sink = nil
 	switch terr.(type) {
 	case nil:

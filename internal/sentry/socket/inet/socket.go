@@ -226,6 +226,9 @@ func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
 
 func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
 	m := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents|stackwaiter.WritableEvents)) & (waiter.Readable | waiter.Writable)
+	if f := s.filter.Load(); f != nil && m&waiter.Readable != 0 && !s.wanted(e, f) {
+		m &^= waiter.Readable
+	}
 	shut := s.shut.Load()
 	if shut&recvShut != 0 {
 		m |= waiter.Readable | waiter.RdHup

@@ -1,0 +1,341 @@
+/* UDP over loopback: udp(7), ip(7), ipv6(7), socket(7). */
+#include "inet.h"
+#include <linux/filter.h>
+#include <netinet/udp.h>
+
+static char buf[1 << 17];
+
+TEST(datagrams_both_families) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		union addr a, from;
+		socklen_t n, fn = sizeof from;
+		int r = bound(f, SOCK_DGRAM), s = OK(socket(f, SOCK_DGRAM, 0));
+		n = loopback(&a, f, port_of(r));
+		EQUAL(sendto(s, "hello", 5, 0, &a.sa, n), 5);
+		ready(r, POLLIN);
+		EQUAL(recvfrom(r, buf, 100, 0, &from.sa, &fn), 5);
+		EQUAL(fn, n);
+		CHECK(!memcmp(buf, "hello", 5));
+		EQUAL(ntohs(f == AF_INET ? from.in.sin_port : from.in6.sin6_port), port_of(s)); /* it has got one */
+		EQUAL(sendto(r, "back", 4, 0, &from.sa, fn), 4);
+		EQUAL(recv(s, buf, 2, MSG_PEEK), 2);
+		EQUAL(recv(s, buf, 2, MSG_PEEK | MSG_TRUNC), 4);
+		EQUAL(recv(s, buf, 2, 0), 2); /* the rest is lost */
+		FAILS(recv(s, buf, 2, MSG_DONTWAIT), EAGAIN);
+		EQUAL(sendto(s, NULL, 0, 0, &a.sa, n), 0);
+		EQUAL(recv(r, buf, 100, 0), 0);
+		FAILS(send(s, "x", 1, 0), EDESTADDRREQ);
+		await(s, POLLIN | POLLOUT, POLLOUT);
+	}
+}
+
+TEST(connected) {
+	union addr a, none = { .sa.sa_family = AF_UNSPEC };
+	socklen_t n = sizeof a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = bound(AF_INET, SOCK_DGRAM), other = bound(AF_INET, SOCK_DGRAM);
+	FAILS(getpeername(s, &a.sa, &n), ENOTCONN);
+	connect_to(s, r);
+	OK(getpeername(s, &a.sa, &n));
+	EQUAL(ntohs(a.in.sin_port), port_of(r));
+	EQUAL(write(s, "one", 3), 3);
+	EQUAL(read(r, buf, 9), 3);
+	/* Only the peer's datagrams come in. */
+	EQUAL(sendto(other, "no", 2, 0, &a.sa, loopback(&a, AF_INET, port_of(s))), 2);
+	EQUAL(sendto(r, "yes", 3, 0, &a.sa, sizeof a.in), 3);
+	EQUAL(read(s, buf, 9), 3);
+	FAILS(recv(s, buf, 9, MSG_DONTWAIT), EAGAIN);
+	/* A destination given goes before the peer. */
+	EQUAL(sendto(s, "x", 1, 0, &a.sa, loopback(&a, AF_INET, port_of(other))), 1);
+	EQUAL(read(other, buf, 9), 1);
+	connect_to(s, other);
+	OK(connect(s, &none.sa, sizeof none.in));
+	FAILS(send(s, "x", 1, 0), EDESTADDRREQ);
+	n = sizeof a;
+	FAILS(getpeername(s, &a.sa, &n), ENOTCONN);
+}
+
+TEST(nobody_there) {
+	union addr a;
+	int free = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(free));
+	close(free);
+	EQUAL(sendto(s, "x", 1, 0, &a.sa, n), 1); /* nobody is told */
+	EQUAL(option(s, SOL_SOCKET, SO_ERROR), 0);
+	OK(connect(s, &a.sa, n));
+	EQUAL(send(s, "x", 1, 0), 1);
+	await(s, POLLIN | POLLOUT, POLLOUT | POLLERR);
+	FAILS(recv(s, buf, 1, 0), ECONNREFUSED);
+	await(s, POLLIN | POLLOUT, POLLOUT);
+	EQUAL(send(s, "x", 1, 0), 1);
+	await(s, POLLIN | POLLOUT, POLLOUT | POLLERR);
+	FAILS(send(s, "x", 1, 0), ECONNREFUSED);
+	EQUAL(send(s, "x", 1, 0), 1);
+	await(s, POLLIN | POLLOUT, POLLOUT | POLLERR);
+	EQUAL(option(s, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	EQUAL(option(s, SOL_SOCKET, SO_ERROR), 0);
+}
+
+TEST(bad_arguments) {
+	union addr a;
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, 9);
+	FAILS(sendto(s, buf, 65508, 0, &a.sa, n), EMSGSIZE);
+	FAILS(sendto(s, buf, 1, 0, &a.sa, 8), EINVAL);
+	FAILS(sendto(s, buf, 1, MSG_OOB, &a.sa, n), EOPNOTSUPP);
+	FAILS(listen(s, 1), EOPNOTSUPP);
+	FAILS(accept(s, NULL, NULL), EOPNOTSUPP);
+	a.in.sin_port = 0;
+	FAILS(sendto(s, buf, 1, 0, &a.sa, n), EINVAL);
+	a.in.sin_port = htons(9);
+	a.in.sin_family = AF_UNIX;
+	FAILS(sendto(s, buf, 1, 0, &a.sa, n), EAFNOSUPPORT);
+	FAILS(connect(s, &a.sa, n), EAFNOSUPPORT);
+	FAILS(shutdown(s, SHUT_RD), ENOTCONN);
+	loopback(&a, AF_INET, 9);
+	a.in.sin_addr.s_addr = htonl(INADDR_BROADCAST);
+	FAILS(sendto(OK(socket(AF_INET, SOCK_DGRAM, 0)), buf, 1, MSG_DONTWAIT, &a.sa, n) == -1 && (errno == EACCES || errno == ENETUNREACH) ? (errno = EACCES, -1) : 0, EACCES);
+}
+
+TEST(shut_down) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	connect_to(s, r);
+	OK(shutdown(s, SHUT_WR));
+	FAILS(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+	OK(shutdown(s, SHUT_RD));
+	EQUAL(recv(s, buf, 1, 0), 0);
+	await(s, POLLIN | POLLOUT | POLLRDHUP, POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
+}
+
+TEST(largest) {
+	union addr a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	memset(buf, 'z', sizeof buf);
+	EQUAL(sendto(s, buf, 65507, 0, &a.sa, n), 65507);
+	memset(buf, 0, sizeof buf);
+	int size;
+	ready(r, POLLIN);
+	OK(ioctl(r, FIONREAD, &size));
+	EQUAL(size, 65507);
+	EQUAL(recv(r, buf, sizeof buf, 0), 65507);
+	CHECK(buf[0] == 'z' && buf[65506] == 'z' && buf[65507] == 0);
+}
+
+TEST(dual_stack) {
+	need_family(AF_INET6);
+	union addr a, from;
+	socklen_t n = sizeof from;
+	memset(&a, 0, sizeof a);
+	a.in6.sin6_family = AF_INET6;
+	int r = OK(socket(AF_INET6, SOCK_DGRAM, 0)), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(bind(r, &a.sa, sizeof a.in6));
+	EQUAL(sendto(s, "4", 1, 0, &a.sa, loopback(&a, AF_INET, port_of(r))), 1);
+	EQUAL(recvfrom(r, buf, 9, 0, &from.sa, &n), 1);
+	EQUAL(n, sizeof from.in6);
+	CHECK(IN6_IS_ADDR_V4MAPPED(&from.in6.sin6_addr));
+	EQUAL(sendto(r, "6", 1, 0, &from.sa, n), 1); /* back by the mapped address */
+	EQUAL(read(s, buf, 9), 1);
+	EQUAL(sendto(r, "7", 1, 0, &a.sa, loopback(&a, AF_INET, port_of(s))), 1); /* and by IPv4's own */
+	EQUAL(read(s, buf, 9), 1);
+	int only = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(set(only, IPPROTO_IPV6, IPV6_V6ONLY, 1));
+	FAILS(sendto(only, "8", 1, 0, &from.sa, n), ENETUNREACH);
+}
+
+/* next is the control message of recvmsg(2) with that type. */
+static void *control(struct msghdr *m, int level, int type) {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == level && c->cmsg_type == type)
+			return CMSG_DATA(c);
+	return NULL;
+}
+
+TEST(control_messages) {
+	union addr a, from;
+	char space[512];
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	OK(set(r, IPPROTO_IP, IP_PKTINFO, 1));
+	OK(set(r, IPPROTO_IP, IP_RECVTTL, 1));
+	OK(set(r, IPPROTO_IP, IP_RECVTOS, 1));
+	OK(set(r, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+	OK(set(s, IPPROTO_IP, IP_TOS, 0x10));
+	OK(set(s, IPPROTO_IP, IP_TTL, 33));
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	struct iovec v = { buf, 2 };
+	struct msghdr m = { &from, sizeof from, &v, 1, space, sizeof space, 0 };
+	EQUAL(recvmsg(r, &m, 0), 2);
+	EQUAL(m.msg_flags, MSG_TRUNC);
+	EQUAL(m.msg_namelen, sizeof from.in);
+	struct in_pktinfo *info = control(&m, IPPROTO_IP, IP_PKTINFO);
+	CHECK(info);
+	EQUAL(ntohl(info->ipi_addr.s_addr), INADDR_LOOPBACK);
+	CHECK(info->ipi_ifindex > 0);
+	int *ttl = control(&m, IPPROTO_IP, IP_TTL);
+	CHECK(ttl && *ttl == 33);
+	unsigned char *tos = control(&m, IPPROTO_IP, IP_TOS);
+	CHECK(tos && *tos == 0x10);
+	struct timespec *at = control(&m, SOL_SOCKET, SO_TIMESTAMPNS), now;
+	OK(clock_gettime(CLOCK_REALTIME, &now));
+	CHECK(at && at->tv_sec >= now.tv_sec - 300 && at->tv_sec <= now.tv_sec + 1);
+	/* Too little room cuts them. */
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	m.msg_controllen = 20, v.iov_len = 9;
+	EQUAL(recvmsg(r, &m, 0), 3);
+	EQUAL(m.msg_flags, MSG_CTRUNC);
+	/* A sender's: one datagram's time to live, and what is none. */
+	struct cmsghdr *c = (void *)space;
+	v = (struct iovec){ "ttl", 3 };
+	struct msghdr out = { &a, n, &v, 1, space, CMSG_SPACE(sizeof(int)), 0 };
+	*c = (struct cmsghdr){ CMSG_LEN(sizeof(int)), IPPROTO_IP, IP_TTL };
+	*(int *)CMSG_DATA(c) = 7;
+	EQUAL(sendmsg(s, &out, 0), 3);
+	v = (struct iovec){ buf, 9 };
+	m.msg_controllen = sizeof space;
+	EQUAL(recvmsg(r, &m, 0), 3);
+	ttl = control(&m, IPPROTO_IP, IP_TTL);
+	CHECK(ttl && *ttl == 7);
+	*c = (struct cmsghdr){ CMSG_LEN(sizeof(int)), IPPROTO_IP, IP_TTL };
+	*(int *)CMSG_DATA(c) = 256;
+	FAILS(sendmsg(s, &out, 0), EINVAL);
+	c->cmsg_type = 99;
+	FAILS(sendmsg(s, &out, 0), EINVAL);
+	c->cmsg_len = 1000;
+	FAILS(sendmsg(s, &out, 0), EINVAL);
+}
+
+TEST(control_messages_ipv6) {
+	need_family(AF_INET6);
+	union addr a;
+	char space[512];
+	int r = bound(AF_INET6, SOCK_DGRAM), s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(set(r, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
+	OK(set(r, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1));
+	OK(set(r, IPPROTO_IPV6, IPV6_RECVTCLASS, 1));
+	OK(set(s, IPPROTO_IPV6, IPV6_TCLASS, 0x20));
+	OK(set(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9));
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, loopback(&a, AF_INET6, port_of(r))), 3);
+	struct iovec v = { buf, 9 };
+	struct msghdr m = { NULL, 0, &v, 1, space, sizeof space, 0 };
+	EQUAL(recvmsg(r, &m, 0), 3);
+	struct in6_pktinfo *info = control(&m, IPPROTO_IPV6, IPV6_PKTINFO);
+	CHECK(info && IN6_IS_ADDR_LOOPBACK(&info->ipi6_addr) && info->ipi6_ifindex > 0);
+	int *hops = control(&m, IPPROTO_IPV6, IPV6_HOPLIMIT), *class = control(&m, IPPROTO_IPV6, IPV6_TCLASS);
+	CHECK(hops && *hops == 9);
+	CHECK(class && *class == 0x20);
+}
+
+TEST(corked) {
+	union addr a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	EQUAL(sendto(s, "one ", 4, MSG_MORE, &a.sa, n), 4);
+	FAILS(recv(r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	EQUAL(sendto(s, "two", 3, 0, &a.sa, n), 3);
+	EQUAL(recv(r, buf, 20, 0), 7);
+	CHECK(!memcmp(buf, "one two", 7));
+	connect_to(s, r);
+	OK(set(s, IPPROTO_UDP, UDP_CORK, 1));
+	EQUAL(write(s, "ab", 2), 2);
+	EQUAL(write(s, "cd", 2), 2);
+	FAILS(recv(r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	OK(set(s, IPPROTO_UDP, UDP_CORK, 0));
+	EQUAL(recv(r, buf, 20, 0), 4);
+}
+
+TEST(segments) {
+	union addr a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	OK(set(s, IPPROTO_UDP, UDP_SEGMENT, 1000));
+	EQUAL(sendto(s, buf, 2500, 0, &a.sa, n), 2500);
+	EQUAL(recv(r, buf, sizeof buf, 0), 1000);
+	EQUAL(recv(r, buf, sizeof buf, 0), 1000);
+	EQUAL(recv(r, buf, sizeof buf, 0), 500);
+	OK(set(s, IPPROTO_UDP, UDP_SEGMENT, 1));
+	FAILS(sendto(s, buf, 2500, 0, &a.sa, n), EINVAL);
+}
+
+TEST(many_messages) {
+	union addr a, from[3];
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	struct iovec v[3] = { { "a", 1 }, { "bb", 2 }, { "ccc", 3 } }, w[3] = { { buf, 10 }, { buf + 10, 10 }, { buf + 20, 10 } };
+	struct mmsghdr out[3] = { 0 }, in[3] = { 0 };
+	for (int i = 0; i < 3; i++) {
+		out[i].msg_hdr = (struct msghdr){ &a, n, &v[i], 1 };
+		in[i].msg_hdr = (struct msghdr){ &from[i], sizeof from[i], &w[i], 1 };
+	}
+	EQUAL(sendmmsg(s, out, 3, 0), 3);
+	EQUAL(out[2].msg_len, 3);
+	EQUAL(recvmmsg(r, in, 3, 0, NULL), 3);
+	for (int i = 0; i < 3; i++) {
+		EQUAL(in[i].msg_len, i + 1);
+		EQUAL(ntohs(from[i].in.sin_port), port_of(s));
+	}
+	EQUAL(sendmmsg(s, out, 1, 0), 1);
+	EQUAL(recvmmsg(r, in, 3, MSG_WAITFORONE, NULL), 1);
+	FAILS(recvmmsg(r, in, 3, MSG_DONTWAIT, NULL), EAGAIN);
+}
+
+TEST(names_and_ports) {
+	union addr a;
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), t = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(bind(s, &a.sa, loopback(&a, AF_INET, 0)));
+	socklen_t n = loopback(&a, AF_INET, port_of(s));
+	FAILS(bind(t, &a.sa, n), EADDRINUSE);
+	FAILS(bind(s, &a.sa, loopback(&a, AF_INET, 0)), EINVAL);
+	/* Any address takes in the loopback one. */
+	n = loopback(&a, AF_INET, port_of(s));
+	a.in.sin_addr.s_addr = 0;
+	FAILS(bind(t, &a.sa, n), EADDRINUSE);
+	int x = OK(socket(AF_INET, SOCK_DGRAM, 0)), y = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(set(x, SOL_SOCKET, SO_REUSEADDR, 1));
+	OK(set(y, SOL_SOCKET, SO_REUSEADDR, 1));
+	a.in.sin_port = 0;
+	OK(bind(x, &a.sa, n));
+	a.in.sin_port = htons(port_of(x));
+	OK(bind(y, &a.sa, n));
+	a.sa.sa_family = AF_UNSPEC; /* which 0.0.0.0 may have */
+	a.in.sin_port = 0;
+	OK(bind(t, &a.sa, n));
+}
+
+/* A filter that takes datagrams whose first byte is 'y', and three bytes of them. */
+TEST(filtered) {
+	union addr a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 8), /* behind the header */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 'y', 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 8 + 3),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog p = { 4, code };
+	OK(setsockopt(r, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p));
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	EQUAL(sendto(s, "no", 2, 0, &a.sa, n), 2);
+	FAILS(recv(r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	await(r, POLLIN, 0);
+	EQUAL(sendto(s, "yes sir", 7, 0, &a.sa, n), 7);
+	await(r, POLLIN, POLLIN);
+	EQUAL(recv(r, buf, 9, 0), 3);
+	OK(set(r, SOL_SOCKET, SO_DETACH_FILTER, 0));
+	FAILS(set(r, SOL_SOCKET, SO_DETACH_FILTER, 0), ENOENT);
+	EQUAL(sendto(s, "no", 2, 0, &a.sa, n), 2);
+	EQUAL(recv(r, buf, 9, 0), 2);
+}
+
+/* A receiver that is slow loses datagrams, and nobody is held up. */
+TEST(flooded) {
+	union addr a;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), got = 0;
+	socklen_t n = loopback(&a, AF_INET, port_of(r));
+	OK(set(r, SOL_SOCKET, SO_RCVBUF, 5000));
+	for (int i = 0; i < 1000; i++)
+		EQUAL(sendto(s, buf, 1000, 0, &a.sa, n), 1000);
+	while (recv(r, buf, 1000, MSG_DONTWAIT) == 1000)
+		got++;
+	CHECK(got >= 1 && got < 1000);
+}
