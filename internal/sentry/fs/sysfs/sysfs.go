@@ -1,6 +1,7 @@
 // Package sysfs is a view of /sys as far as programs read it to learn of the
-// machine: processors, memory nodes, huge pages and control group limits.
-// There are no devices in a sandbox, and nothing can be changed.
+// machine: processors, memory nodes, huge pages, control group limits and the
+// interfaces of the network namespace of who looks. There are no other devices
+// in a sandbox, and nothing can be changed.
 package sysfs
 
 import (
@@ -71,13 +72,15 @@ func New(c Config) *FS {
 	bus.AddDir("pci").AddDir("devices")
 	bus.AddDir("usb").AddDir("devices")
 	class := root.AddDir("class")
-	for _, name := range []string{"block", "drm", "mem", "misc", "net", "tty"} {
+	for _, name := range []string{"block", "drm", "mem", "misc", "tty"} {
 		class.AddDir(name)
 	}
 	dev := root.AddDir("dev")
 	dev.AddDir("block")
 	dev.AddDir("char")
-	system := root.AddDir("devices").AddDir("system")
+	devices := root.AddDir("devices")
+	addNet(class, devices)
+	system := devices.AddDir("system")
 	addCPUs(system.AddDir("cpu"), c)
 	addNodes(system.AddDir("node"), c)
 	root.AddDir("firmware")
