@@ -178,6 +178,9 @@ func (s *Socket) hasLevel(level int32) bool {
 // Option implements socket.Socket.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if !s.hasLevel(level) {
+		if s.family == unix.AF_INET6 {
+			return nil, unix.ENOPROTOOPT
+		}
 		return nil, unix.EOPNOTSUPP
 	}
 	if o := s.row(level, name); o != nil {

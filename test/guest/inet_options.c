@@ -1,0 +1,254 @@
+/* What getsockopt(2) says after setsockopt(2): socket(7), ip(7), ipv6(7), tcp(7), udp(7). */
+#include "inet.h"
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+
+enum { T4 = 1, U4 = 2, T6 = 4, U6 = 8, T = T4 | T6, U = U4 | U6, SIX = T6 | U6, ALL = T | U };
+enum { none = -9999 };
+
+/* Of an option: who has it, its first value, and what becomes of values that are set. A
+ * negative result below -1000 stands for an error: -1000 less its number. */
+#define NO(e) (-1000 - (e))
+static const struct {
+	int of, level, name, first;
+	struct { int set, get; } try[6];
+} table[] = {
+	{ ALL, SOL_SOCKET, SO_REUSEADDR, 0, { { 1, 1 }, { 7, 1 }, { -1, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_REUSEPORT, 0, { { 1, 1 }, { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_BROADCAST, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_KEEPALIVE, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_OOBINLINE, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_DONTROUTE, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_TIMESTAMP, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_PRIORITY, 0, { { 0, 0 }, { 6, 6 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_SNDBUF, none, { { 0, 4608 }, { 1000, 4608 }, { 40000, 80000 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_RCVBUF, none, { { 0, 2304 }, { 1000, 2304 }, { 40000, 80000 }, { none } } },
+	{ T, SOL_SOCKET, SO_SNDBUF, 16384, { { none } } },
+	{ T, SOL_SOCKET, SO_RCVBUF, 131072, { { none } } },
+	{ U, SOL_SOCKET, SO_SNDBUF, 212992, { { none } } },
+	{ U, SOL_SOCKET, SO_RCVBUF, 212992, { { none } } },
+	{ ALL, SOL_SOCKET, SO_RCVLOWAT, 1, { { 0, 1 }, { 100, 100 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_SNDLOWAT, 1, { { 2, NO(ENOPROTOOPT) }, { none } } },
+	{ ALL, SOL_SOCKET, SO_ERROR, 0, { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ ALL, SOL_SOCKET, SO_ACCEPTCONN, 0, { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ T, SOL_SOCKET, SO_TYPE, SOCK_STREAM, { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ U, SOL_SOCKET, SO_PROTOCOL, IPPROTO_UDP, { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ SIX, SOL_SOCKET, SO_DOMAIN, AF_INET6, { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ ALL, SOL_SOCKET, SO_INCOMING_CPU, -1, { { 0, 0 }, { 3, 3 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_BUSY_POLL, 0, { { -1, NO(EINVAL) }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_ZEROCOPY, 0, { { 2, NO(EINVAL) }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_NO_CHECK, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, 9999, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ SIX, 9999, 1, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ T4 | U4, 9999, 1, NO(EOPNOTSUPP), { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ T4, IPPROTO_UDP, UDP_CORK, NO(EOPNOTSUPP), { { 1, NO(ENOPROTOOPT) }, { none } } },
+	{ U4, IPPROTO_IPV6, IPV6_V6ONLY, NO(EOPNOTSUPP), { { 1, NO(ENOPROTOOPT) }, { none } } },
+
+	{ T, IPPROTO_IP, IP_TOS, 0, { { 0x10, 0x10 }, { 255, 252 }, { -2, 252 }, { 256, 0 }, { none } } },
+	{ U, IPPROTO_IP, IP_TOS, 0, { { 0x10, 0x10 }, { 255, 255 }, { -2, 254 }, { 256, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_TTL, 64, { { 1, 1 }, { 255, 255 }, { -1, 64 }, { 0, NO(EINVAL) }, { 256, NO(EINVAL) }, { none } } },
+	{ ALL, IPPROTO_IP, IP_MTU_DISCOVER, 1, { { 0, 0 }, { 3, 3 }, { 5, 5 }, { 6, NO(EINVAL) }, { -1, NO(EINVAL) }, { none } } },
+	{ ALL, IPPROTO_IP, IP_RECVERR, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_PKTINFO, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_RECVTTL, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_RECVTOS, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_FREEBIND, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_MINTTL, 0, { { 255, 255 }, { 256, NO(EINVAL) }, { none } } },
+	{ ALL, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ ALL, IPPROTO_IP, IP_MTU, NO(ENOTCONN), { { none } } },
+	{ U, IPPROTO_IP, IP_MULTICAST_TTL, 1, { { -1, 1 }, { 0, 0 }, { 255, 255 }, { 256, NO(EINVAL) }, { none } } },
+	{ ALL, IPPROTO_IP, IP_MULTICAST_LOOP, 1, { { 0, 0 }, { 7, 1 }, { none } } },
+	{ T, IPPROTO_IP, IP_HDRINCL, 0, { { 1, NO(ENOPROTOOPT) }, { none } } },
+
+	{ SIX, IPPROTO_IPV6, IPV6_V6ONLY, none, { { 1, 1 }, { 0, 0 }, { 7, 1 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, { { 1, 1 }, { -1, 64 }, { 0, 0 }, { 256, NO(EINVAL) }, { none } } },
+	{ U6, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, { { 0, 0 }, { -1, 1 }, { 256, NO(EINVAL) }, { none } } },
+	{ U6, IPPROTO_IPV6, IPV6_TCLASS, 0, { { 255, 255 }, { -1, 0 }, { 256, NO(EINVAL) }, { none } } },
+	{ T6, IPPROTO_IPV6, IPV6_TCLASS, 0, { { 255, 252 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_RECVPKTINFO, 0, { { 7, 1 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, { { 7, 1 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_RECVTCLASS, 0, { { 7, 1 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_RECVERR, 0, { { 7, 1 }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_MTU_DISCOVER, 1, { { 2, 2 }, { 9, NO(EINVAL) }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_MTU, NO(ENOTCONN), { { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_DONTFRAG, 0, { { 7, 1 }, { none } } },
+
+	{ T, IPPROTO_TCP, TCP_NODELAY, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_CORK, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_QUICKACK, 1, { { 1, 1 }, { 0, 0 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_MAXSEG, 536, { { 0, 536 }, { 1000, 1000 }, { 87, NO(EINVAL) }, { 40000, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_KEEPIDLE, none, { { 1, 1 }, { 32767, 32767 }, { 0, NO(EINVAL) }, { 32768, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_KEEPINTVL, none, { { 1, 1 }, { 0, NO(EINVAL) }, { 32768, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_KEEPCNT, none, { { 127, 127 }, { 0, NO(EINVAL) }, { 128, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_SYNCNT, none, { { 127, 127 }, { 0, NO(EINVAL) }, { 128, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_LINGER2, 60, { { 5, 5 }, { -7, -1 }, { 255, 120 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_DEFER_ACCEPT, 0, { { 1, 1 }, { 2, 3 }, { 16, 31 }, { 100, 127 }, { 255, 367 }, { 0, 0 } } },
+	{ T, IPPROTO_TCP, TCP_WINDOW_CLAMP, 0, { { 1, 1152 }, { 40000, 40000 }, { 0, 0 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_USER_TIMEOUT, 0, { { 1000, 1000 }, { -1, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_FASTOPEN, 0, { { 5, 5 }, { -1, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0, { { 5, 5 }, { none } } },
+	{ T, IPPROTO_TCP, TCP_INQ, 0, { { 1, 1 }, { 2, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, 9999, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
+
+	{ U, IPPROTO_UDP, UDP_CORK, 0, { { 7, 1 }, { 0, 0 }, { none } } },
+	{ U, IPPROTO_UDP, UDP_SEGMENT, 0, { { 1400, 1400 }, { -1, NO(EINVAL) }, { 65536, NO(EINVAL) }, { none } } },
+	{ U, IPPROTO_UDP, UDP_GRO, 0, { { 7, 1 }, { none } } },
+	{ U, IPPROTO_UDP, 9999, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
+};
+
+static int got(int s, int level, int name) {
+	int v = 0;
+	socklen_t n = sizeof v;
+	return getsockopt(s, level, name, &v, &n) ? NO(errno) : v;
+}
+
+TEST(numbers) {
+	need_family(AF_INET6);
+	for (unsigned i = 0; i < sizeof table / sizeof *table; i++)
+		for (int k = 0; k < 4; k++) {
+			if (!(table[i].of & 1 << k))
+				continue;
+			int level = table[i].level, name = table[i].name;
+			int s = OK(socket(k < 2 ? AF_INET : AF_INET6, k % 2 ? SOCK_DGRAM : SOCK_STREAM, 0));
+			int v = got(s, level, name);
+			if (table[i].first != none && v != table[i].first)
+				guest_fail(__FILE__, __LINE__, "option %d of level %d, socket %d: first %d, not %d", name, level, k, v, table[i].first);
+			for (int j = 0; j < 6 && table[i].try[j].set != none; j++) {
+				int r = set(s, level, name, table[i].try[j].set) ? NO(errno) : got(s, level, name);
+				if (r != table[i].try[j].get)
+					guest_fail(__FILE__, __LINE__, "option %d of level %d, socket %d: %d becomes %d, not %d", name, level, k,
+						   table[i].try[j].set, r, table[i].try[j].get);
+			}
+			close(s);
+		}
+}
+
+TEST(lengths) {
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 1;
+	socklen_t n = 2;
+	FAILS(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &v, 2), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &v, 1), EINVAL);
+	FAILS(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &v, -1), EINVAL);
+	FAILS(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, (void *)1, 4), EFAULT);
+	OK(setsockopt(s, IPPROTO_IP, IP_TTL, &v, 1)); /* a byte will do */
+	EQUAL(option(s, IPPROTO_IP, IP_TTL), 1);
+	v = -1;
+	OK(getsockopt(s, SOL_SOCKET, SO_TYPE, &v, &n));
+	EQUAL(n, 2);
+	EQUAL(v & 0xffff, SOCK_STREAM);
+	n = -1;
+	FAILS(getsockopt(s, SOL_SOCKET, SO_TYPE, &v, &n), EINVAL);
+}
+
+TEST(structures) {
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	struct linger l = { 5, 7 };
+	socklen_t n = sizeof l;
+	OK(setsockopt(s, SOL_SOCKET, SO_LINGER, &l, n));
+	OK(getsockopt(s, SOL_SOCKET, SO_LINGER, &l, &n));
+	EQUAL(n, 8);
+	EQUAL(l.l_onoff, 1);
+	EQUAL(l.l_linger, 7);
+	struct timeval t = { 3, 500000 };
+	n = sizeof t;
+	OK(setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &t, n));
+	memset(&t, 0, sizeof t);
+	OK(getsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &t, &n));
+	EQUAL(t.tv_sec, 3);
+	EQUAL(t.tv_usec, 500000);
+	t.tv_usec = 1000000;
+	FAILS(setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &t, n), EDOM);
+	struct { pid_t pid; uid_t uid; gid_t gid; } u;
+	n = sizeof u;
+	OK(getsockopt(s, SOL_SOCKET, SO_PEERCRED, &u, &n));
+	EQUAL(u.pid, 0);
+	EQUAL(u.uid, -1u);
+	uint64_t rate = 1;
+	n = sizeof rate;
+	OK(getsockopt(s, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &n));
+	EQUAL(n, 8);
+	EQUAL(rate, ~0ull);
+	uint64_t a = 0, b = 0;
+	n = sizeof a;
+	OK(getsockopt(s, SOL_SOCKET, SO_COOKIE, &a, &n));
+	OK(getsockopt(OK(socket(AF_INET, SOCK_STREAM, 0)), SOL_SOCKET, SO_COOKIE, &b, &n));
+	CHECK(a && b && a != b);
+}
+
+TEST(devices) {
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	char name[16] = "x";
+	socklen_t n = sizeof name;
+	OK(getsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, name, &n));
+	EQUAL(n, 0);
+	FAILS(setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, "nothere", 8), ENODEV);
+	OK(setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
+	n = sizeof name;
+	OK(getsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, name, &n));
+	EQUAL(n, 3);
+	CHECK(!strcmp(name, "lo"));
+	CHECK(option(s, SOL_SOCKET, SO_BINDTOIFINDEX) > 0);
+}
+
+TEST(names) {
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	char name[16] = "";
+	socklen_t n = sizeof name;
+	OK(setsockopt(s, IPPROTO_TCP, TCP_CONGESTION, "reno", 4));
+	OK(getsockopt(s, IPPROTO_TCP, TCP_CONGESTION, name, &n));
+	EQUAL(n, 16);
+	CHECK(!strcmp(name, "reno"));
+	FAILS(setsockopt(s, IPPROTO_TCP, TCP_CONGESTION, "nothere", 7), ENOENT);
+	FAILS(setsockopt(s, IPPROTO_TCP, TCP_ULP, "nothere", 7), ENOENT);
+}
+
+TEST(tcp_info) {
+	struct tcp_info i;
+	socklen_t n = sizeof i;
+	int s[2], l = listener(AF_INET);
+	OK(getsockopt(l, IPPROTO_TCP, TCP_INFO, &i, &n));
+	EQUAL(n, sizeof i);
+	EQUAL(i.tcpi_state, TCP_LISTEN);
+	EQUAL(option(l, SOL_SOCKET, SO_ACCEPTCONN), 1);
+	tcp_pair(AF_INET, s);
+	OK(getsockopt(s[0], IPPROTO_TCP, TCP_INFO, &i, &n));
+	EQUAL(i.tcpi_state, TCP_ESTABLISHED);
+	CHECK(i.tcpi_rto > 0 && i.tcpi_snd_mss >= 536 && i.tcpi_snd_cwnd > 0);
+	CHECK(option(s[0], IPPROTO_TCP, TCP_MAXSEG) > 536);
+	CHECK(option(s[0], IPPROTO_IP, IP_MTU) >= 16000);
+	EQUAL(option(s[0], SOL_SOCKET, SO_ACCEPTCONN), 0);
+}
+
+/* A connection has the options of its listener. */
+TEST(inherited) {
+	int l = bound(AF_INET, SOCK_STREAM), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(l, IPPROTO_TCP, TCP_NODELAY, 1));
+	OK(set(l, SOL_SOCKET, SO_KEEPALIVE, 1));
+	OK(set(l, IPPROTO_TCP, TCP_KEEPIDLE, 77));
+	OK(set(l, IPPROTO_IP, IP_TOS, 0x10));
+	struct linger g = { 1, 3 };
+	OK(setsockopt(l, SOL_SOCKET, SO_LINGER, &g, sizeof g));
+	OK(listen(l, 1));
+	connect_to(c, l);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(option(s, IPPROTO_TCP, TCP_NODELAY), 1);
+	EQUAL(option(s, SOL_SOCKET, SO_KEEPALIVE), 1);
+	EQUAL(option(s, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+	EQUAL(option(s, IPPROTO_IP, IP_TOS), 0x10);
+	EQUAL(option(s, SOL_SOCKET, SO_LINGER), 1);
+}
+
+TEST(privileges) {
+	if (geteuid())
+		SKIP("only root can give up privileges");
+	EXITED_OK(IN_CHILD(
+		OK(setresuid(12345, 12345, 12345));
+		int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+		FAILS(set(s, SOL_SOCKET, SO_MARK, 1), EPERM);
+		FAILS(set(s, SOL_SOCKET, SO_PRIORITY, 7), EPERM);
+		FAILS(set(s, SOL_SOCKET, SO_DEBUG, 1), EACCES);
+		FAILS(set(s, SOL_SOCKET, SO_RCVBUFFORCE, 1), EPERM);
+		FAILS(set(s, IPPROTO_IP, IP_TRANSPARENT, 1), EPERM);
+		OK(set(s, SOL_SOCKET, SO_PRIORITY, 6));
+	));
+}
