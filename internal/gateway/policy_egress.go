@@ -52,13 +52,13 @@ type recentQuestion struct {
 
 // newEgressPolicy enforces rules, once hostAddresses is set. Configured hosts are names
 // whose addresses hold forever.
-func newEgressPolicy(rules *egress.Policy, hosts []Host, log *egress.Log) *egressPolicy {
-	c := egress.Config{Policy: rules, Resolvers: []netip.Addr{Resolver4, Resolver6}, Now: time.Now}
+func newEgressPolicy(rules *egress.Policy, hosts []Host, log *egress.Log, now func() time.Time) *egressPolicy {
+	c := egress.Config{Policy: rules, Resolvers: []netip.Addr{Resolver4, Resolver6}, Now: now}
 	for _, h := range hosts {
 		c.Hosts = append(c.Hosts, egress.Host(h))
 	}
 	p := &egressPolicy{
-		engine: egress.New(c), log: log, now: time.Now,
+		engine: egress.New(c), log: log, now: now,
 		refusals: make(chan egress.Refusal, logQueue), logged: make(chan struct{}),
 	}
 	go func() {

@@ -44,7 +44,7 @@ func egressFor(t *testing.T, rules string, hosts ...Host) (*egressPolicy, *logBu
 		t.Fatal(err)
 	}
 	log := new(logBuffer)
-	p := newEgressPolicy(parsed, hosts, egress.NewLog(log, false, time.Now))
+	p := newEgressPolicy(parsed, hosts, egress.NewLog(log, false, time.Now), time.Now)
 	p.hostAddresses = func() ([]netip.Prefix, error) { return []netip.Prefix{netip.MustParsePrefix("192.168.7.5/24")}, nil }
 	t.Cleanup(p.close)
 	return p, log
@@ -188,7 +188,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 	defer r.Close()
 	unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096)
 	rules, _ := egress.Parse("none")
-	p := newEgressPolicy(rules, nil, egress.NewLog(w, true, time.Now))
+	p := newEgressPolicy(rules, nil, egress.NewLog(w, true, time.Now), time.Now)
 	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, nil }
 	for range 10 * logQueue {
 		p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443"))

@@ -25,7 +25,7 @@ func newPolicy(d *description) *egressPolicy {
 	} else {
 		log = egress.NewLog(terminalLines(os.Stderr), false, time.Now)
 	}
-	p := newEgressPolicy(d.Egress, d.Hosts, log)
+	p := newEgressPolicy(d.Egress, d.Hosts, log, time.Now)
 	var listers []*addressLister
 	for _, fd := range d.Addresses {
 		listers = append(listers, &addressLister{fd: fd})
