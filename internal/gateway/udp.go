@@ -104,7 +104,7 @@ func (g *gateway) handleDatagram(id stack.TransportEndpointID, pkt *stack.Packet
 			f, err = g.newDatagramFlow(flow)
 		}
 		if err != nil {
-			g.tellUnreachable(flow, pkt.TransportHeader().Slice(), refusal(err))
+			g.tellUnreachable(flow, pkt.TransportHeader().Slice(), datagramRefusal)
 			return true
 		}
 	}
@@ -112,6 +112,10 @@ func (g *gateway) handleDatagram(id stack.TransportEndpointID, pkt *stack.Packet
 	g.sendOut(f, pkt.Data().AsRange().ToSlice())
 	return true
 }
+
+// datagramRefusal is what the sandbox is told of datagrams, whatever the reason: a UDP
+// socket that has not asked for all errors hears of this one alone.
+var datagramRefusal = unreachablePort
 
 // validDatagram reports whether a datagram is as long as it says, and whole.
 func validDatagram(flow Flow, pkt *stack.PacketBuffer) bool {
@@ -183,7 +187,11 @@ func (g *gateway) sendOut(f *datagramFlow, b []byte) {
 // tellLost tells the sandbox what has become of a datagram of a flow.
 func (g *gateway) tellLost(f *datagramFlow, err error) {
 	f.outer.control(dropErrors)
-	g.tellUnreachable(f.flow, quotedHeader(f.flow), refusal(err))
+	why := datagramRefusal
+	if f.flow.Protocol != unix.IPPROTO_UDP {
+		why = refusal(err)
+	}
+	g.tellUnreachable(f.flow, quotedHeader(f.flow), why)
 }
 
 // dropErrors empties a socket's error queue, which takes from the room for what it

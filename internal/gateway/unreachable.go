@@ -14,13 +14,14 @@ type unreachable struct {
 	code6 header.ICMPv6Code
 }
 
-// The codes for IPv4 are those of RFC 1812, section 5.2.7.1, for IPv6 of RFC 4443,
-// section 3.1.
+// The codes for IPv4 are those of RFC 1812, section 5.2.7.1. Of those for IPv6 (RFC
+// 4443, section 3.1) a sentry's stack knows only two, and a connection to what it is
+// told otherwise would take minutes to fail.
 var (
 	unreachableNetwork   = unreachable{header.ICMPv4NetUnreachable, header.ICMPv6NetworkUnreachable}
-	unreachableHost      = unreachable{header.ICMPv4HostUnreachable, header.ICMPv6AddressUnreachable}
+	unreachableHost      = unreachable{header.ICMPv4HostUnreachable, header.ICMPv6NetworkUnreachable}
 	unreachablePort      = unreachable{header.ICMPv4PortUnreachable, header.ICMPv6PortUnreachable}
-	unreachableForbidden = unreachable{header.ICMPv4AdminProhibited, header.ICMPv6Prohibited}
+	unreachableForbidden = unreachable{header.ICMPv4AdminProhibited, header.ICMPv6NetworkUnreachable}
 )
 
 // tellUnreachable sends the sandbox the ICMP error that a router would have sent
