@@ -13,13 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const onlyUnix = "AF_UNIX only; other families are EAFNOSUPPORT"
-
 func socketRows() []Row {
 	return []Row{
-		partial(41, "socket", sysSocket, onlyUnix,
+		partial(41, "socket", sysSocket, "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK and AF_PACKET; other families are EAFNOSUPPORT",
 			PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec)).returns(FD),
-		partial(53, "socketpair", sysSocketpair, onlyUnix,
+		partial(53, "socketpair", sysSocketpair, "AF_UNIX only, as on Linux",
 			PF("domain", Enum, socketFamilies), PF("type", Flags, socketTypes), P("protocol", Dec), P("sv", OutFDPair)),
 		full(49, "bind", sysBind, P("sockfd", FD), P("addr", Sockaddr), P("addrlen", Dec)),
 		full(50, "listen", sysListen, P("sockfd", FD), P("backlog", Dec)),

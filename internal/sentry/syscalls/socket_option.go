@@ -9,37 +9,12 @@ import (
 
 func socketOptionRows() []Row {
 	return []Row{
-		partial(54, "setsockopt", sysSetsockopt, "options that have no effect on a local socket are only remembered; SO_ATTACH_FILTER and its like are ENOPROTOOPT",
+		partial(54, "setsockopt", sysSetsockopt, "options without an effect inside are only remembered; TCP_MD5SIG, TCP_REPAIR, SO_ZEROCOPY and filters for TCP are refused",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", Option), P("optlen", Dec)),
-		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC, SO_PEERPIDFD and SO_MEMINFO are ENOPROTOOPT",
+		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC and SO_PEERPIDFD are refused; of TCP_INFO what the stack knows",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", OutOption), P("optlen", InOutInt)),
 	}
 }
-
-var (
-	socketLevels = &FlagSet{Values: []FlagName{
-		{unix.SOL_SOCKET, "SOL_SOCKET"}, {unix.IPPROTO_IP, "SOL_IP"}, {unix.IPPROTO_TCP, "SOL_TCP"},
-		{unix.IPPROTO_UDP, "SOL_UDP"}, {unix.IPPROTO_IPV6, "SOL_IPV6"}, {unix.SOL_NETLINK, "SOL_NETLINK"},
-	}}
-	socketOptions = &FlagSet{Values: []FlagName{
-		{unix.SO_DEBUG, "SO_DEBUG"}, {unix.SO_REUSEADDR, "SO_REUSEADDR"}, {unix.SO_TYPE, "SO_TYPE"},
-		{unix.SO_ERROR, "SO_ERROR"}, {unix.SO_DONTROUTE, "SO_DONTROUTE"}, {unix.SO_BROADCAST, "SO_BROADCAST"},
-		{unix.SO_SNDBUF, "SO_SNDBUF"}, {unix.SO_RCVBUF, "SO_RCVBUF"}, {unix.SO_KEEPALIVE, "SO_KEEPALIVE"},
-		{unix.SO_OOBINLINE, "SO_OOBINLINE"}, {unix.SO_PRIORITY, "SO_PRIORITY"}, {unix.SO_LINGER, "SO_LINGER"},
-		{unix.SO_REUSEPORT, "SO_REUSEPORT"}, {unix.SO_PASSCRED, "SO_PASSCRED"}, {unix.SO_PEERCRED, "SO_PEERCRED"},
-		{unix.SO_RCVLOWAT, "SO_RCVLOWAT"}, {unix.SO_SNDLOWAT, "SO_SNDLOWAT"}, {unix.SO_RCVTIMEO, "SO_RCVTIMEO"},
-		{unix.SO_SNDTIMEO, "SO_SNDTIMEO"}, {unix.SO_TIMESTAMP, "SO_TIMESTAMP"}, {unix.SO_ACCEPTCONN, "SO_ACCEPTCONN"},
-		{unix.SO_PEERSEC, "SO_PEERSEC"}, {unix.SO_SNDBUFFORCE, "SO_SNDBUFFORCE"}, {unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE"},
-		{unix.SO_PROTOCOL, "SO_PROTOCOL"}, {unix.SO_DOMAIN, "SO_DOMAIN"}, {unix.SO_COOKIE, "SO_COOKIE"},
-		{unix.SO_PEERGROUPS, "SO_PEERGROUPS"}, {unix.SO_PEERPIDFD, "SO_PEERPIDFD"},
-	}}
-	tcpOptions = &FlagSet{Values: []FlagName{
-		{unix.TCP_NODELAY, "TCP_NODELAY"}, {unix.TCP_MAXSEG, "TCP_MAXSEG"}, {unix.TCP_CORK, "TCP_CORK"},
-		{unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}, {unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}, {unix.TCP_KEEPCNT, "TCP_KEEPCNT"},
-		{unix.TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"}, {unix.TCP_INFO, "TCP_INFO"}, {unix.TCP_QUICKACK, "TCP_QUICKACK"},
-		{unix.TCP_CONGESTION, "TCP_CONGESTION"}, {unix.TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"}, {unix.TCP_FASTOPEN, "TCP_FASTOPEN"},
-	}}
-)
 
 // maxOption is the longest option value that is read.
 const maxOption = 256

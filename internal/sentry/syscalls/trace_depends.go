@@ -26,11 +26,8 @@ func openMode(i int) func(kernel.Args) Param {
 
 // optionName is the name of a socket option, whose level is argument 1.
 func optionName(a kernel.Args) Param {
-	switch a.Int(1) {
-	case unix.SOL_SOCKET:
-		return Param{Kind: Enum, Flags: socketOptions}
-	case unix.IPPROTO_TCP:
-		return Param{Kind: Enum, Flags: tcpOptions}
+	if names := optionNames(a.Int(1)); names != nil {
+		return Param{Kind: Enum, Flags: names}
 	}
 	return isKind(Dec)
 }

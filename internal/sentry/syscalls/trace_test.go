@@ -164,7 +164,7 @@ func TestResolve(t *testing.T) {
 		{"openat", kernel.Args{^uint64(99), name, unix.O_TMPFILE | unix.O_RDWR, 0o600}, 3, `AT_FDCWD, "name", O_RDWR|O_TMPFILE, 0600`},
 		{"getsockopt", kernel.Args{1, unix.SOL_SOCKET, unix.SO_REUSEADDR}, 0, "1, SOL_SOCKET, SO_REUSEADDR, NULL, NULL"},
 		{"setsockopt", kernel.Args{1, unix.IPPROTO_TCP, unix.TCP_NODELAY, base, 4}, 0, "1, SOL_TCP, TCP_NODELAY, [1], 4"},
-		{"setsockopt", kernel.Args{1, unix.IPPROTO_IP, 2}, 0, "1, SOL_IP, 2, NULL, 0"},
+		{"setsockopt", kernel.Args{1, unix.IPPROTO_IP, 2}, 0, "1, SOL_IP, IP_TTL, NULL, 0"},
 		{"fcntl", kernel.Args{1, unix.F_GETFD, 99}, 0, "1, F_GETFD"},
 		{"fcntl", kernel.Args{1, unix.F_SETFD, 1}, 0, "1, F_SETFD, FD_CLOEXEC"},
 		{"fcntl", kernel.Args{1, unix.F_SETLK, base}, 0, "1, F_SETLK, " + lock + "}"},
