@@ -239,8 +239,10 @@ var specCases = []specCase{
 			}
 		}},
 	{name: "sysctls", change: func(s *specs.Spec, _ string) {
-		s.Linux.Sysctl = map[string]string{"kernel.shmmni": "1234", "kernel.domainname": "dom"}
-	}, script: "cat /proc/sys/kernel/shmmni /proc/sys/kernel/domainname", want: "1234\ndom\n"},
+		s.Linux.Sysctl = map[string]string{"kernel.shmmni": "1234", "kernel.domainname": "dom", "net.ipv4.ip_forward": "1",
+			"net/ipv4/ip_local_port_range": "30000 30100", "net.ipv6.conf.lo.disable_ipv6": "1"}
+	}, script: "cd /proc/sys && cat kernel/shmmni kernel/domainname net/ipv4/ip_forward net/ipv4/ip_local_port_range net/ipv6/conf/lo/disable_ipv6",
+		want: "1234\ndom\n1\n30000\t30100\n1\n"},
 	{name: "time namespace", change: func(s *specs.Spec, _ string) {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 		s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 50000000}}
@@ -332,6 +334,8 @@ var specCases = []specCase{
 		}},
 	{name: "unknown setting", code: 1, only: "kernel", script: "echo never", refused: []string{"linux.sysctl[kernel.nope]"},
 		change: func(s *specs.Spec, _ string) { s.Linux.Sysctl = map[string]string{"kernel.nope": "1"} }},
+	{name: "network setting that does nothing", code: 1, only: "kernel", script: "echo never", refused: []string{"linux.sysctl[net.ipv4.conf.all.rp_filter]", "does not take"},
+		change: func(s *specs.Spec, _ string) { s.Linux.Sysctl = map[string]string{"net.ipv4.conf.all.rp_filter": "1"} }},
 	{name: "listener", code: 1, only: "kernel", script: "echo never", refused: []string{"linux.seccomp", "SCMP_ACT_NOTIFY"},
 		change: func(s *specs.Spec, _ string) {
 			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}}}

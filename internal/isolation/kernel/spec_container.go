@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -131,21 +130,22 @@ func translateTimes(offsets map[string]specs.LinuxTimeOffset) (t boot.TimeOffset
 	return boot.TimeOffsets{Monotonic: of("monotonic"), Boottime: of("boottime")}
 }
 
-// networkSettings are what sysctls about the network begin with. There is no
-// network in a sandbox yet, so there is nothing that they would change; Docker
-// and others set some for every container.
-var networkSettings = []string{"net/ipv4/", "net/ipv6/"}
-
 func translateSysctls(settings map[string]string) []boot.Sysctl {
 	var out []boot.Sysctl
 	for _, key := range sortedKeys(settings) {
-		name := strings.ReplaceAll(key, ".", "/")
-		if slices.ContainsFunc(networkSettings, func(p string) bool { return strings.HasPrefix(name, p) }) {
-			continue
-		}
-		out = append(out, boot.Sysctl{Field: fmt.Sprintf("linux.sysctl[%s]", key), Name: name, Value: settings[key]})
+		out = append(out, boot.Sysctl{Field: fmt.Sprintf("linux.sysctl[%s]", key), Name: sysctlPath(key), Value: settings[key]})
 	}
 	return out
+}
+
+// sysctlPath is the path of a sysctl below /proc/sys. As with sysctl(8) the first
+// separator tells which one it is; the other one stands for itself in the name of an
+// interface, as in net.ipv4.conf.eth0/100.forwarding.
+func sysctlPath(key string) string {
+	if i := strings.IndexAny(key, "./"); i < 0 || key[i] == '/' {
+		return key
+	}
+	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }
 
 // deviceMode is a device's permissions where the spec names none, as runc has it.

@@ -91,7 +91,7 @@ var fields = []Field{
 	{"annotations", Runtime, "those of CRI put a container into the sandbox of another"},
 	{"linux.uidMappings", Inside, "a user namespace of the guest's; files keep the owners that they have on the host"},
 	{"linux.gidMappings", Inside, "likewise"},
-	{"linux.sysctl", Inside, "those that the guest's kernel has, others are refused; all are kept and shown, and of them the names of host and domain act. Those below net.ipv4 and net.ipv6 are passed over: there is no network yet"},
+	{"linux.sysctl", Inside, "those that the guest's kernel has, others are refused; all are kept and shown, and of them the names of host and domain act. Those below net act, or take only the value that tells what the network does: others are refused"},
 	{"linux.resources.devices", ByHost, hostCgroup + "; the guest's own devices, which can do no harm, are not subject to it"},
 	{"linux.resources.memory.limit", ByHost, "for the programs and their kernel together, 32 MiB at least; of a pod's containers, those after the first are bound by the pod's cgroup only; shown in /proc/meminfo, sysinfo(2) and memory.max"},
 	{"linux.resources.memory.reservation", ByHost, "shown in memory.low"},

@@ -24,7 +24,7 @@ func (f *furnisher) set(v Sysctl) error {
 	}
 	at := proc.Root()
 	for name := range strings.SplitSeq("sys/"+v.Name, "/") {
-		if at, err = at.Lookup(name); err == unix.ENOENT || err == unix.ENOTDIR {
+		if at, err = vfs.InodeFor(f.t, at).Lookup(name); err == unix.ENOENT || err == unix.ENOTDIR {
 			return errNoSysctl
 		} else if err != nil {
 			return err
@@ -43,7 +43,7 @@ func (f *furnisher) set(v Sysctl) error {
 	}
 	defer file.Release()
 	_, _, err = file.Write(f.t, []byte(v.Value), 0, 0)
-	if err == unix.EINVAL {
+	if err == unix.EINVAL || err == unix.ENOENT && strings.HasPrefix(v.Name, "net/") {
 		return errors.New("it does not take this value")
 	}
 	return err
