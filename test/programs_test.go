@@ -187,11 +187,7 @@ func (p program) testBehind(t *testing.T, walls []wall, flags ...string) {
 
 // testBeside does so too, and gives what runs it natively.
 func (p program) testBeside(t *testing.T, native []string, walls []wall, flags ...string) {
-	for _, n := range append(p.needs, "bash") {
-		if _, err := exec.LookPath(n); err != nil {
-			t.Skipf("%s is not installed", n)
-		}
-	}
+	needs(t, append(p.needs, "bash")...)
 	script := "export LC_ALL=C TZ=UTC; d=$(mktemp -d) && cd $d || exit 99\n" + p.script + "\nr=$?; cd /; rm -rf $d; exit $r\n"
 	// The times are for what hangs: a busy host takes many times what it takes.
 	want := run(t, 10*time.Minute, "/", "", append(slices.Clip(native), "bash", "-c", script)...)
@@ -210,6 +206,16 @@ func (p program) testBeside(t *testing.T, native []string, walls []wall, flags .
 					got.code, want.code, tail(got.stdout), tail(want.stdout), tail(got.stderr))
 			}
 		})
+	}
+}
+
+// needs skips the test where a program is not installed.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, n := range programs {
+		if _, err := exec.LookPath(n); err != nil {
+			t.Skipf("%s is not installed", n)
+		}
 	}
 }
 
