@@ -133,10 +133,10 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	var done uintptr
 	for {
 		step := buf.b[:min(uint64(len(buf.b)), g.total)]
-		x.m.Flags = x.flags
 		var n int
 		nonblock := x.nonblock || done > 0 && x.flags&unix.MSG_WAITALL == 0
 		err := waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
+			x.m.Flags = x.flags // what comes out of a try is no flag of the next
 			n, err = x.s.Recv(step, &x.m)
 			return err
 		})
