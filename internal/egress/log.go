@@ -31,6 +31,9 @@ const (
 	// logBurst lines are written at once, and one more each logEvery.
 	logBurst = 50
 	logEvery = 200 * time.Millisecond
+	// repeatTime is for how long text does not say the same again: resolvers ask for
+	// each kind of address, and again.
+	repeatTime = time.Second
 	// maxLogged bounds each text from the sandbox in a line.
 	maxLogged = 256
 )
@@ -45,6 +48,8 @@ type Log struct {
 	mu         sync.Mutex
 	refill     time.Time
 	tokens     int
+	last       Refusal
+	lastAt     time.Time
 	suppressed atomic.Int64
 }
 
@@ -59,6 +64,10 @@ func (l *Log) Refused(r Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
+	if !l.json && r == l.last && now.Sub(l.lastAt) < repeatTime {
+		return
+	}
+	l.last, l.lastAt = r, now
 	if n := int(now.Sub(l.refill) / logEvery); n > 0 {
 		l.tokens = min(logBurst, l.tokens+n)
 		l.refill = l.refill.Add(time.Duration(n) * logEvery)

@@ -45,27 +45,45 @@ func TestLogRate(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	var b bytes.Buffer
 	l := NewLog(&b, false, c.Now)
-	for range logBurst + 5 {
-		l.Refused(Refusal{Protocol: "tcp", Reason: "no"})
+	for i := range logBurst + 5 {
+		l.Refused(Refusal{Protocol: "tcp", PID: int32(i % 2), Reason: "no"})
 	}
 	if n := strings.Count(b.String(), "\n"); n != logBurst {
 		t.Fatalf("%d lines at once", n)
 	}
 	b.Reset()
 	c.now = c.now.Add(logEvery)
-	l.Refused(Refusal{Protocol: "tcp", Reason: "no"})
-	l.Refused(Refusal{Protocol: "tcp", Reason: "no"})
+	l.Refused(Refusal{Protocol: "icmp", Reason: "no"})
+	l.Refused(Refusal{Protocol: "udp", Reason: "no"})
 	l.Close()
-	if want := "coffer: egress: 5 more refusals\ncoffer: egress refused: tcp: no\ncoffer: egress: 1 more refusals\n"; b.String() != want {
+	if want := "coffer: egress: 5 more refusals\ncoffer: egress refused: icmp: no\ncoffer: egress: 1 more refusals\n"; b.String() != want {
 		t.Errorf("%q", b.String())
 	}
 	c.now = c.now.Add(time.Hour)
 	b.Reset()
-	for range logBurst + 5 {
-		l.Refused(Refusal{Protocol: "tcp", Reason: "no"})
+	for i := range logBurst + 5 {
+		l.Refused(Refusal{Protocol: "tcp", PID: int32(i % 2), Reason: "no"})
 	}
 	if n := strings.Count(b.String(), "\n"); n != logBurst {
 		t.Fatalf("%d lines at once after an hour", n)
+	}
+}
+
+// What is refused again at once is a line of its own only for programs.
+func TestLogRepeats(t *testing.T) {
+	for json, want := range map[bool]int{false: 2, true: 4} {
+		c := &clock{time.Unix(1000, 0)}
+		var b bytes.Buffer
+		l := NewLog(&b, json, c.Now)
+		for range 3 {
+			l.Refused(Refusal{Protocol: "dns", Name: "a.example", Reason: "no"})
+		}
+		c.now = c.now.Add(repeatTime)
+		l.Refused(Refusal{Protocol: "dns", Name: "a.example", Reason: "no"})
+		l.Close()
+		if n := strings.Count(b.String(), "\n"); n != want {
+			t.Errorf("%d lines, json is %v", n, json)
+		}
 	}
 }
 

@@ -162,7 +162,12 @@ func (c *connection) inspectFirst() bool {
 		last := first.Len() >= inspectMax
 		switch err.(type) {
 		case nil:
-		case *tcpip.ErrClosedForReceive, *tcpip.ErrTimeout:
+		case *tcpip.ErrClosedForReceive:
+			if first.Len() == 0 {
+				return true // it has nothing to say, which is no secret
+			}
+			last = true
+		case *tcpip.ErrTimeout:
 			last = true
 		default:
 			return false

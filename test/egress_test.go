@@ -1,0 +1,203 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// egressOutside are servers at several addresses, in a network namespace of their own:
+// names, web sites with and without TLS, and one that speaks first.
+const egressOutside = `
+import http.server, os, socket, ssl, struct, sys, threading
+dir = sys.argv[1]
+NAMES = {"good.test": "198.51.100.1", "a.sub.test": "198.51.100.1", "other.test": "198.51.100.2",
+    "meta.test": "169.254.169.254", "host.test": "198.51.100.254", "loop.test": "127.0.0.1"}
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("198.51.100.53", 53))
+asked = open(dir + "/asked", "w", buffering=1)
+def names():
+    while True:
+        q, a = u.recvfrom(4096); i, labels = 12, []
+        while q[i]: labels.append(q[i+1:i+1+q[i]].decode()); i += 1 + q[i]
+        name, kind = ".".join(labels).lower(), struct.unpack("!H", q[i+1:i+3])[0]; asked.write(name + "\n")
+        ip = NAMES.get(name); rr = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + socket.inet_aton(ip) if ip and kind == 1 else b""
+        u.sendto(q[:2] + struct.pack("!HHHHH", 0x8180 if ip else 0x8183, 1, 1 if rr else 0, 0, 0) + q[12:i+5] + rr, a)
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *a): pass
+    def do_GET(self):
+        b = ("this is " + self.headers.get("Host", "nobody") + "\n").encode(); self.send_response(200)
+        self.send_header("Content-Length", str(len(b))); self.end_headers(); self.wfile.write(b)
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *a): pass
+servers = []
+for ip in ("198.51.100.1", "198.51.100.2"):
+    servers.append(Server((ip, 80), Handler)); s = Server((ip, 443), Handler)
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(dir + "/cert", dir + "/key")
+    s.socket = c.wrap_socket(s.socket, server_side=True, do_handshake_on_connect=False); servers.append(s)
+mail = socket.create_server(("198.51.100.1", 25))
+def greet():
+    while True:
+        c, _ = mail.accept(); c.sendall(b"220 hello\r\n"); c.sendall(b"got " + c.recv(100)); c.close()
+for t in [names, greet] + [s.serve_forever for s in servers]: threading.Thread(target=t, daemon=True).start()
+open(dir + "/ready", "w").close(); threading.Event().wait()
+`
+
+// egressScript runs in network, mount and PID namespaces of its own.
+const egressScript = `
+set -eu
+coffer=$1 d=$2 case=$3; cd $d; export PATH=$PATH:/usr/sbin:/sbin; unset http_proxy https_proxy
+unshare --net sleep 100000 & outside=$!
+until [ "$(readlink /proc/$outside/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+at() { nsenter --net=/proc/$outside/ns/net "$@"; }
+ip link set lo up; ip link add here type veth peer name there netns $outside
+ip addr add 198.51.100.254/24 dev here; ip link set here up; at ip link set lo up
+for i in 1 2 53; do at ip addr add 198.51.100.$i/24 dev there; done; at ip link set there up
+at python3 outside.py $d & until [ -e ready ]; do sleep 0.05; done
+sandbox() { $coffer do --network user --dns 198.51.100.53 --cwd $d --bind $d "$@"; }
+. ./$case
+`
+
+// egressClient says in a line how each of its arguments fares: an address to connect to,
+// "udp" and one to send to, or a name to look up.
+const egressClient = `
+import errno, os, socket, sys
+def show(what, f):
+    try: r = f()
+    except OSError as e: r = errno.errorcode.get(e.errno, type(e).__name__)
+    print(what, r, flush=True)
+def connect(host, port):
+    s = socket.socket(); s.settimeout(60); s.connect((host, port)); return "connected"
+def send(host, port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b"x", (host, port)); return "sent"
+for a in sys.argv[1:]:
+    if a == "wait": print("waiting", flush=True); sys.stdin.readline(); continue
+    udp = a.startswith("udp:"); host, _, port = a.removeprefix("udp:").partition(":")
+    if not port: show(a, lambda: (socket.getaddrinfo(host, 80), "found")[1] if True else 0)
+    else: show(a, lambda: (send if udp else connect)(host, int(port)))
+`
+
+const egressRules = `'good.test:80,443,25, *.sub.test:443, meta.test:80, host.test:80, loop.test:80, 198.51.100.2:443'`
+
+// egressCases are scripts that use what egressScript has made.
+var egressCases = []struct{ name, script, want string }{
+	{"permitted", `
+E=` + egressRules + `
+sandbox --egress "$E" -- sh -c 'curl -sS http://good.test/; curl -sSk https://good.test/ https://a.sub.test/; curl -sSk https://198.51.100.2/; printf "HELO me\r\n" | nc -w 60 good.test 25 | tr -d "\r"'
+sandbox --egress '*' -- curl -sS http://other.test/`,
+		"this is good.test\nthis is good.test\nthis is a.sub.test\nthis is 198.51.100.2\n220 hello\ngot HELO me\nthis is other.test\n"},
+
+	{"refused", `
+E=` + egressRules + `
+sandbox --egress "$E" --egress-log $d/log -- python3 client.py 198.51.100.1:80 good.test:22 198.51.100.2:80 meta.test:80 host.test:80 198.51.100.254:80 other.test udp:198.51.100.1:443 udp:198.51.100.53:53 good.test:80
+sandbox --egress none -- python3 client.py 198.51.100.1:80 good.test 2>text; sed -n 1p text
+grep -c other.test asked || true`,
+		`198.51.100.1:80 EACCES
+good.test:22 EACCES
+198.51.100.2:80 EACCES
+meta.test:80 EACCES
+host.test:80 EACCES
+198.51.100.254:80 EACCES
+other.test gaierror
+udp:198.51.100.1:443 EACCES
+udp:198.51.100.53:53 EACCES
+good.test:80 connected
+198.51.100.1:80 EACCES
+good.test gaierror
+coffer: egress refused: python3 (pid 1) tcp 198.51.100.1:80: no rule permits this address, and no permitted name has resolved to it
+0
+`},
+
+	{"names-that-differ", `
+E=` + egressRules + `
+sandbox --egress "$E" --egress-log $d/log -- sh -c '
+curl -s -H "Host: other.test" http://good.test/; echo "host: $?"
+curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"
+curl -sk --connect-to ::good.test:443 https://198.51.100.1/; echo "no SNI: $?"
+curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo HTTP/2; curl -sk https://good.test/'`,
+		"host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
+
+	{"helper-killed", `
+mkfifo go; sandbox --egress 'good.test:80, 198.51.100.2:80' -- python3 client.py good.test:80 wait 198.51.100.2:80 good.test:80 good.test <go >said & exec 3>go
+until grep -q waiting said; do sleep 0.05; done
+for p in /proc/[0-9]*; do [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" = "coffer gateway " ] && kill -9 ${p#/proc/}; done
+echo >&3; wait %3; cat said`,
+		"good.test:80 connected\nwaiting\n198.51.100.2:80 EACCES\ngood.test:80 gaierror\ngood.test gaierror\n"},
+}
+
+// TestEgress has programs behind the kernel wall reach what they may, and nothing else.
+// Nothing of it leaves two network namespaces of the test's own.
+func TestEgress(t *testing.T) {
+	for _, tool := range []string{"python3", "curl", "nc", "ip", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	for _, c := range egressCases {
+		t.Run(c.name, func(t *testing.T) {
+			d := t.TempDir()
+			for name, content := range map[string]string{
+				"outside.py": egressOutside, "client.py": egressClient, "script": egressScript, c.name: c.script,
+			} {
+				if err := os.WriteFile(filepath.Join(d, name), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := run(t, time.Minute, d, "", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key", "-out", "cert", "-subj", "/CN=good.test")
+			if r.code != 0 {
+				t.Fatalf("making a certificate: %s", r.stderr)
+			}
+			argv := append(inNamespaces(), "--mount", "bash", filepath.Join(d, "script"), coffer(t), d, c.name)
+			r = run(t, 5*time.Minute, d, "", argv...)
+			if r.stdout != c.want {
+				t.Errorf("it says\n%swant\n%s%s", r.stdout, c.want, r.stderr)
+			}
+			if c.name == "refused" {
+				checkEgressLog(t, filepath.Join(d, "log"))
+			}
+		})
+	}
+}
+
+// checkEgressLog compares a log with what the case "refused" does.
+func checkEgressLog(t *testing.T, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type entry struct {
+		PID      int    `json:"pid"`
+		Command  string `json:"command"`
+		Protocol string `json:"protocol"`
+		Name     string `json:"name"`
+		Address  string `json:"address"`
+		Port     int    `json:"port"`
+	}
+	var got []entry
+	for line := range strings.Lines(string(b)) {
+		var e entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if len(got) == 0 || got[len(got)-1] != e { // a name is looked up more than once
+			got = append(got, e)
+		}
+	}
+	python := func(protocol, name, address string, port int) entry {
+		return entry{1, "python3", protocol, name, address, port}
+	}
+	want := []entry{
+		python("tcp", "", "198.51.100.1", 80), python("tcp", "good.test", "198.51.100.1", 22), python("tcp", "", "198.51.100.2", 80),
+		python("tcp", "meta.test", "169.254.169.254", 80), python("tcp", "host.test", "198.51.100.254", 80),
+		python("dns", "other.test", "", 0), python("udp", "good.test", "198.51.100.1", 443), python("udp", "", "198.51.100.53", 53),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the log is\n%swant %+v", b, want)
+	}
+}
