@@ -88,12 +88,12 @@ func (t *Taken) take(owner string, keep func(*Held) error) error {
 		}
 	}
 	for i, l := range r.links {
-		f, offload, err := link.OpenPacket(l.Attrs().Index)
+		f, err := link.OpenPacket(l.Attrs().Index)
 		if err != nil {
 			return fmt.Errorf("the interface %s: %w", l.Attrs().Name, err)
 		}
 		t.Files = append(t.Files, f)
-		r.config.Interfaces[i].FD, r.config.Interfaces[i].Offload = len(t.Files)-1, offload
+		r.config.Interfaces[i].FD = len(t.Files) - 1
 	}
 	t.Network = &r.config
 	for _, l := range r.links {
@@ -148,7 +148,8 @@ func (r *reader) readLink(l netlink.Link) error {
 		return fmt.Errorf("listing its addresses: %w", err)
 	}
 	i := network.Interface{
-		Name: a.Name, HardwareAddr: network.HardwareAddr(a.HardwareAddr.String()), MTU: uint32(a.MTU), Link: network.LinkPacket,
+		Name: a.Name, HardwareAddr: network.HardwareAddr(a.HardwareAddr.String()), MTU: uint32(a.MTU),
+		Link: network.LinkPacket, Offload: true,
 	}
 	held := HeldInterface{Name: a.Name, Index: a.Index, IPv6: speaksIPv6(a.Name)}
 	for _, addr := range addrs {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -399,4 +400,55 @@ func TestSpoof(t *testing.T) {
 		t.Errorf("the statistics are %+v", s)
 	}
 	transfer(t, a, b, 1000)
+}
+
+// TestImpaired loses, repeats, delays and reorders frames on their way.
+func TestImpaired(t *testing.T) {
+	for _, offload := range []bool{false, true} {
+		t.Run(fmt.Sprintf("offload %v", offload), func(t *testing.T) {
+			var ends [2][2]*os.File
+			for i := range ends {
+				f, g, err := Pair()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { g.Close() })
+				ends[i] = [2]*os.File{f, g}
+			}
+			a := newMachine(t, 1, Config{FD: own(t, ends[0][0]), Offload: offload})
+			b := newMachine(t, 2, Config{FD: own(t, ends[1][0]), Offload: offload})
+			go impair(ends[0][1], ends[1][1], 1)
+			go impair(ends[1][1], ends[0][1], 2)
+			transfer(t, a, b, 20<<20)
+			transfer(t, b, a, 5<<20)
+		})
+	}
+}
+
+// impair carries frames over, not all of them and not in order, until the end.
+func impair(from, to *os.File, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, seed))
+	b := make([]byte, 70<<10)
+	var late [][]byte
+	for {
+		n, err := from.Read(b)
+		if n == 0 || err != nil {
+			return
+		}
+		frame := bytes.Clone(b[:n])
+		switch dice := chance.IntN(1000); {
+		case dice < 5: // is lost
+			continue
+		case dice < 10:
+			to.Write(frame) // comes twice
+		case dice < 50:
+			late = append(late, frame)
+			continue
+		}
+		to.Write(frame)
+		if len(late) > 0 && chance.IntN(4) == 0 {
+			to.Write(late[0])
+			late = late[1:]
+		}
+	}
 }

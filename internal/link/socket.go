@@ -28,19 +28,23 @@ func Pair() (a, b *os.File, err error) {
 const packetBuffer = 4 << 20
 
 // OpenPacket opens an interface of the thread's network namespace, by its index, for a
-// link. offload reports whether frames have a virtio-net header. It takes CAP_NET_RAW
-// (packet(7)).
-func OpenPacket(index int) (f *os.File, offload bool, err error) {
+// link with Offload. It takes CAP_NET_RAW (packet(7)).
+func OpenPacket(index int) (*os.File, error) {
 	// Without a protocol nothing comes before it is bound.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, false, fmt.Errorf("opening a packet socket: %w", err)
+		return nil, fmt.Errorf("opening a packet socket: %w", err)
 	}
-	f = os.NewFile(uintptr(fd), "packet socket")
-	offload = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) == nil
+	f := os.NewFile(uintptr(fd), "packet socket")
+	// Without the header it would not be told where a neighbour on the same host has
+	// left checksums out.
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("a packet socket with offload: %w", err)
+	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 		f.Close()
-		return nil, false, fmt.Errorf("a packet socket that does not see what it sends (Linux 4.20 or later has it): %w", err)
+		return nil, fmt.Errorf("a packet socket that does not see what it sends (Linux 4.20 or later has it): %w", err)
 	}
 	for option, size := range map[int]int{unix.SO_RCVBUFFORCE: packetBuffer, unix.SO_SNDBUFFORCE: packetBuffer} {
 		// Without CAP_NET_ADMIN over the host it keeps the usual size.
@@ -48,9 +52,9 @@ func OpenPacket(index int) (f *os.File, offload bool, err error) {
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: index}); err != nil {
 		f.Close()
-		return nil, false, fmt.Errorf("binding a packet socket to interface %d: %w", index, err)
+		return nil, fmt.Errorf("binding a packet socket to interface %d: %w", index, err)
 	}
-	return f, offload, nil
+	return f, nil
 }
 
 func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
