@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"coffer/test/screen"
 )
@@ -227,6 +230,7 @@ func TestDocker(t *testing.T) {
 				}
 			}
 		})
+		t.Run("bridge", func(t *testing.T) { d.bridge(t) })
 		t.Run("storm", func(t *testing.T) {
 			storm(t, func(i int) error {
 				word := fmt.Sprintf("storm-%d", i)
@@ -238,4 +242,52 @@ func TestDocker(t *testing.T) {
 			})
 		})
 	})
+}
+
+// bridge has containers on Docker's bridge reach each other and the host, and the host
+// reach them, at their addresses and at a published port.
+func (d *docker) bridge(t *testing.T) {
+	d.must(t, "run", "--detach", "--name", "server", "--publish", "127.0.0.1:8090:8000", "e2e",
+		"sh", "-c", "while :; do echo over the bridge | nc -l -p 8000; done")
+	address := d.inspect(t, "server", "{{.NetworkSettings.IPAddress}}")
+	gateway := d.inspect(t, "server", "{{.NetworkSettings.Gateway}}")
+	eventually(t, "another container reaches it", func() bool {
+		return d.try(t, "run", "--rm", "e2e", "nc", address, "8000").stdout == "over the bridge\n"
+	})
+	for _, at := range []string{address + ":8000", "127.0.0.1:8090"} {
+		eventually(t, "the host reaches it at "+at, func() bool {
+			c, err := net.Dial("tcp", at)
+			if err != nil {
+				return false
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(10 * time.Second))
+			said, _ := io.ReadAll(c)
+			return string(said) == "over the bridge\n"
+		})
+	}
+	l, err := net.Listen("tcp", gateway+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(c, "from", c.RemoteAddr().(*net.TCPAddr).IP)
+			c.Close()
+		}
+	}()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := d.try(t, "run", "--rm", "e2e", "sh", "-c", "nc "+gateway+" "+port+"; ip addr show eth0")
+	if from, rest, _ := strings.Cut(o.stdout, "\n"); !strings.HasPrefix(from, "from ") || !strings.Contains(rest, "inet "+strings.TrimPrefix(from, "from ")+"/") {
+		t.Errorf("it said %q and %q", o.stdout, o.stderr)
+	}
+	d.must(t, "rm", "--force", "server")
 }
