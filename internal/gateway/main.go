@@ -59,7 +59,7 @@ func run(control *os.File) error {
 		return err
 	}
 	close(ready)
-	s, err := newStack(l)
+	s, open, err := newStack(l)
 	if err != nil {
 		return err
 	}
@@ -79,6 +79,7 @@ func run(control *os.File) error {
 			go g.acceptConnections(outer, p.Port)
 		}
 	}
+	open()
 	if _, err := io.WriteString(control, serving); err != nil {
 		return err
 	}

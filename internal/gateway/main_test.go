@@ -153,7 +153,7 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStack(l)
+	s, open, err := newStack(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,9 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 	if err := r.serve(s); err != nil {
 		t.Fatal(err)
 	}
-	return newGateway(s, r, p, newLimits(4096)), newGuest(t, inside)
+	gw := newGateway(s, r, p, newLimits(4096))
+	open()
+	return gw, newGuest(t, inside)
 }
 
 const patience = time.Minute

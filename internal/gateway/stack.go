@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"coffer/internal/link"
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
@@ -21,20 +23,36 @@ const nic = 1
 
 // newStack makes a TCP/IP stack that takes what the sandbox sends to any address,
 // and may send in the name of any (promiscuous and spoofing). Of its own it has the
-// router's and the resolver's addresses.
-func newStack(l stack.LinkEndpoint) (*stack.Stack, error) {
-	s := stack.New(stack.Options{
+// router's and the resolver's addresses. Nothing arrives before open is called, so
+// that the first frame, which is waiting already, finds everything in its place.
+func newStack(l *link.Link) (s *stack.Stack, open func(), err error) {
+	s = stack.New(stack.Options{
 		// Without duplicate address detection: the other end is one sandbox, and an
 		// address would be of no use for the second that it takes.
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocolWithOptions(ipv6.Options{}), arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
-	if err := configure(s, l); err != nil {
+	late := &lateLink{Link: l}
+	if err := configure(s, late); err != nil {
 		s.Destroy()
-		return nil, fmt.Errorf("configuring the gateway's stack: %s", err)
+		return nil, nil, fmt.Errorf("configuring the gateway's stack: %s", err)
 	}
-	return s, nil
+	return s, func() { l.Attach(late.dispatcher) }, nil
 }
+
+// lateLink is a link that reads nothing when it is attached.
+type lateLink struct {
+	*link.Link
+	dispatcher stack.NetworkDispatcher
+}
+
+func (l *lateLink) Attach(d stack.NetworkDispatcher) {
+	if l.dispatcher = d; d == nil {
+		l.Link.Attach(nil)
+	}
+}
+
+func (l *lateLink) IsAttached() bool { return l.dispatcher != nil }
 
 func configure(s *stack.Stack, l stack.LinkEndpoint) tcpip.Error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(false)
