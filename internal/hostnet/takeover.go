@@ -61,12 +61,27 @@ const aliasPrefix = "coffer: "
 // CAP_NET_ADMIN and CAP_NET_RAW over the namespace, and CAP_SYS_ADMIN.
 func TakeOver(ns *os.File, owner string, keep func(*Held) error) (*Taken, error) {
 	t := new(Taken)
+	for _, own := range []string{"/proc/self/ns/net", "/proc/1/ns/net"} {
+		if same(ns, own) {
+			return nil, fmt.Errorf("the network namespace %s is the host's own, which no sandbox may take over", ns.Name())
+		}
+	}
 	err := within(ns, func() error { return t.take(owner, keep) })
 	if err != nil {
 		t.Close()
 		return nil, fmt.Errorf("taking over the network namespace %s: %w", ns.Name(), err)
 	}
 	return t, nil
+}
+
+// same reports whether an open namespace is the one at a path.
+func same(ns *os.File, path string) bool {
+	a, err := ns.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
 }
 
 func (t *Taken) take(owner string, keep func(*Held) error) error {

@@ -208,6 +208,18 @@ func TestReleaseGone(t *testing.T) {
 	}
 }
 
+// TestTakeOverHost leaves the host what it has.
+func TestTakeOverHost(t *testing.T) {
+	ns, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if _, err := TakeOver(ns, "c1", nil); err == nil || !strings.Contains(err.Error(), "the host's own") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTakeOverOther(t *testing.T) {
 	inside, _ := twoNamespaces(t)
 	err := within(inside, func() error {
