@@ -59,7 +59,7 @@ ip link set lo up; ip link add here type veth peer name there netns $outside
 ip addr add 198.51.100.254/24 dev here; ip link set here up; at ip link set lo up
 for i in 1 2 53; do at ip addr add 198.51.100.$i/24 dev there; done; at ip link set there up
 at python3 outside.py $d & until [ -e ready ]; do sleep 0.05; done
-sandbox() { $coffer do --network user --dns 198.51.100.53 --cwd $d --bind $d "$@"; }
+network=user; sandbox() { $coffer do --network $network --dns 198.51.100.53 --cwd $d --bind $d "$@"; }
 . ./$case
 `
 
@@ -122,6 +122,15 @@ curl -sk --connect-to ::good.test:443 https://198.51.100.1/; echo "no SNI: $?"
 curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo HTTP/2; curl -sk https://good.test/'`,
 		"host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
 
+	{"bridge", `
+mount -t tmpfs tmpfs /var/lib; network=bridge E=` + egressRules + `
+sandbox --egress "$E" -- sh -c 'curl -sS http://good.test/; curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"'
+sandbox --egress "$E" -- python3 client.py host.test:80 198.51.100.254:80 other.test 198.51.100.2:80
+sandbox --egress '*' -- python3 client.py 198.51.100.254:80 10.209.0.1:80 198.51.100.2:80
+ip -br link | wc -l; ls /var/lib/coffer/network/attached`,
+		"this is good.test\nSNI: 35\nhost.test:80 EACCES\n198.51.100.254:80 EACCES\nother.test gaierror\n198.51.100.2:80 EACCES\n" +
+			"198.51.100.254:80 EACCES\n10.209.0.1:80 EACCES\n198.51.100.2:80 connected\n2\n"},
+
 	{"helper-killed", `
 mkfifo go; sandbox --egress 'good.test:80, 198.51.100.2:80' -- python3 client.py good.test:80 wait 198.51.100.2:80 good.test:80 good.test <go >said & exec 3>go
 until grep -q waiting said; do sleep 0.05; done
@@ -140,6 +149,9 @@ func TestEgress(t *testing.T) {
 	}
 	for _, c := range egressCases {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "bridge" && os.Geteuid() != 0 {
+				t.Skip("only root can make a bridge")
+			}
 			d := t.TempDir()
 			for name, content := range map[string]string{
 				"outside.py": egressOutside, "client.py": egressClient, "script": egressScript, c.name: c.script,

@@ -163,13 +163,5 @@ func (r *Rule) matchesName(name string) bool {
 	return true
 }
 
-// HasNames reports whether any rule is by name, so that whoever enforces the policy
-// must see names resolved.
-func (p *Policy) HasNames() bool {
-	for i := range p.rules {
-		if p.rules[i].byName() {
-			return true
-		}
-	}
-	return false
-}
+// Empty reports whether the policy permits nothing.
+func (p *Policy) Empty() bool { return len(p.rules) == 0 }

@@ -183,7 +183,7 @@ func (a *Attachment) takeOver(b *bridgeAttachment) error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close() // sockets keep it
+	a.onClose(ns.Close) // a gateway's helper is started in it only when it is needed
 	if err := b.join(ns); err != nil {
 		return err
 	}

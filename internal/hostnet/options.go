@@ -94,6 +94,7 @@ func (o *Options) Check() error {
 	}{
 		{closed && len(o.Publish) > 0, "--publish leads into the sandbox, which --network none closes: choose --network user or bridge"},
 		{closed && len(o.DNS)+len(o.Search) > 0, "--dns and --dns-search are for a network that leads out, and --network none does not: choose another network, or leave them out"},
+		{closed && o.Egress != nil && !o.Egress.Empty(), "--egress permits destinations, and with --network none there are none: choose --network user or bridge, or --egress none"},
 		{closed && o.Rate > 0, "--net-rate limits what crosses the sandbox's edge, and with --network none nothing does"},
 		{closed && o.Capture != "", "--pcap captures what crosses the sandbox's edge, and with --network none nothing does"},
 		{o.Mode == ModeHost && len(o.Publish) > 0, "--publish has no use with --network host, where programs listen on the host's ports themselves"},
