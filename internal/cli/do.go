@@ -126,7 +126,7 @@ func runDo(f doFlags, g *globals, args []string) error {
 		return refused(err)
 	}
 	defer closeAll(cfg)
-	attached, err := f.attach(g, hostnet.ModeNone, hostnet.Frames)
+	attached, err := f.attach(g, hostnet.ModeUser, hostnet.Frames)
 	if err != nil {
 		return refused(err)
 	}
