@@ -166,6 +166,7 @@ func (s *Socket) Accept() (socket.Socket, error) {
 	a.accepted = sockaddr(s.family, peer)
 	a.adopt(ep, q)
 	a.inherit(s, ep)
+	a.answer(ep, peer)
 	s.registry.Add(a)
 	return a, nil
 }
@@ -187,12 +188,15 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 	if !s.stream() {
 		return s.connectDatagram(c, addr)
 	}
+	if err := s.permitStream(c, addr); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.ep.Load()
 	switch e.state() {
 	case tcp.StateInitial, tcp.StateBound:
-		return s.start(c, e, addr)
+		return s.start(e, addr)
 	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 		return unix.EALREADY
 	case tcp.StateListen:
@@ -212,7 +216,7 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 		if err := s.renew(); err != nil {
 			return err
 		}
-		return s.start(c, s.ep.Load(), addr)
+		return s.start(s.ep.Load(), addr)
 	default:
 		if s.connecting {
 			s.connecting = false
@@ -222,8 +226,24 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 	}
 }
 
+// permitStream asks the policy, which may take its time, for a stream that can begin to connect.
+func (s *Socket) permitStream(c socket.Caller, addr []byte) error {
+	if !s.net.Restricted() {
+		return nil
+	}
+	switch s.ep.Load().state() {
+	case tcp.StateInitial, tcp.StateBound, tcp.StateError, tcp.StateClose, tcp.StateTimeWait:
+		full, err := s.address(addr)
+		if err != nil {
+			return err
+		}
+		return s.permit(c, full)
+	}
+	return nil
+}
+
 // start begins to connect. s.mu is held.
-func (s *Socket) start(c socket.Caller, e *endpoint, addr []byte) error {
+func (s *Socket) start(e *endpoint, addr []byte) error {
 	full, err := s.address(addr)
 	if err != nil {
 		return err
@@ -234,12 +254,10 @@ func (s *Socket) start(c socket.Caller, e *endpoint, addr []byte) error {
 	if header.IsV4MulticastAddress(full.Addr) || header.IsV6MulticastAddress(full.Addr) || full.Addr == header.IPv4Broadcast {
 		return unix.ENETUNREACH
 	}
-	if err := s.permit(c, full); err != nil {
-		return err
-	}
 	terr := e.Connect(full)
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
 		s.connecting = true
+		s.call(e, full)
 	}
 	if terr == nil {
 		return nil
@@ -300,6 +318,9 @@ func (s *Socket) Shutdown(how int32) error {
 	}
 	if dirs&sendShut != 0 {
 		flags |= tcpip.ShutdownWrite
+	}
+	if n := s.end.Load(); n != nil && dirs&sendShut != 0 {
+		n.finish()
 	}
 	err := e.Shutdown(flags)
 	// Whoever waits for the end learns of it also without a connection.

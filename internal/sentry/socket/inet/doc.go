@@ -8,7 +8,7 @@
 //
 // It must not know tasks, nor configure the stack.
 //
-// Lock order: Socket.mu, then Socket.sendMu or Socket.recvMu, then the locks of the
-// stack. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent,
+// Lock order: Socket.mu, then Socket.sendMu or Socket.recvMu, then near.mu or the locks
+// of the stack; never those of two sockets at once. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent,
 // takes only that of the socket's waiter.Queue.
 package inet

@@ -20,6 +20,8 @@ type options struct {
 	lowat atomic.Int32
 	// cork is TCP_CORK or UDP_CORK; moreStream says that the last send had MSG_MORE.
 	cork, moreStream atomic.Bool
+	// sendBuffer and recvBuffer are SO_SNDBUF and SO_RCVBUF, if they have been set.
+	sendBuffer, recvBuffer atomic.Int32
 	// segment is UDP_SEGMENT.
 	segment atomic.Int32
 	// report are the control messages that a receiver wants.

@@ -183,11 +183,13 @@ func (s *Socket) connected() bool {
 	return true
 }
 
-func applySendBuffer(_ *Socket, e tcpip.Endpoint, v int32) {
+func applySendBuffer(s *Socket, e tcpip.Endpoint, v int32) {
+	s.sendBuffer.Store(v)
 	e.SocketOptions().SetSendBufferSize(int64(v), true)
 }
 
-func applyRecvBuffer(_ *Socket, e tcpip.Endpoint, v int32) {
+func applyRecvBuffer(s *Socket, e tcpip.Endpoint, v int32) {
+	s.recvBuffer.Store(v)
 	e.SocketOptions().SetReceiveBufferSize(int64(v), true)
 }
 

@@ -20,7 +20,11 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 		return 0, unix.EAGAIN
 	}
 	if s.stream() {
-		return s.recvStream(p, flags)
+		n, err := s.recvStream(p, flags)
+		if err == nil && s.report.Load()&reportInq != 0 {
+			m.Control = []socket.ControlMessage{{Level: unix.IPPROTO_TCP, Type: unix.TCP_INQ, Data: int32Bytes(int32(s.queued(s.ep.Load())))}}
+		}
+		return n, err
 	}
 	return s.recvDatagram(p, flags, m)
 }
@@ -42,6 +46,15 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 	e := s.ep.Load()
 	peek := flags&unix.MSG_PEEK != 0
 	s.recvMu.Lock()
+	n := s.end.Load()
+	if n != nil {
+		left := n.viaStack.Load()
+		if left == 0 {
+			s.recvMu.Unlock()
+			return s.recvNear(n, p, peek)
+		}
+		p = p[:min(int64(len(p)), left)]
+	}
 	var one [1]byte
 	if s.sink = p; len(p) == 0 {
 		// Nothing is wanted; only whether there is anything, or an error.
@@ -49,6 +62,9 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 	}
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek})
 	s.sink = nil
+	if n != nil && !peek {
+		n.viaStack.Add(-int64(res.Count))
+	}
 	s.recvMu.Unlock()
 	switch terr.(type) {
 	case nil:
@@ -157,7 +173,9 @@ func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 
 // queued is how many bytes can be received: those of the first datagram, or of the
 // stream.
-func (s *Socket) queued(e *endpoint) int {
+func (s *Socket) queued(e *endpoint) int { return s.queuedInStack(e) + s.nearQueued() }
+
+func (s *Socket) queuedInStack(e *endpoint) int {
 	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
 	if err != nil {
 		return 0

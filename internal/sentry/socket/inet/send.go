@@ -40,6 +40,12 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	}
 	e := s.ep.Load()
 	s.sendMu.Lock()
+	if n := s.end.Load(); n != nil {
+		if done, ok, err := s.sendNear(n, p); ok {
+			s.sendMu.Unlock()
+			return done, err
+		}
+	}
 	more := flags&unix.MSG_MORE != 0
 	if more {
 		e.SocketOptions().SetCorkOption(true)
@@ -49,6 +55,7 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	// less time than giving it back for that.
 	n, terr := e.Write(&s.source, tcpip.WriteOptions{Atomic: true})
 	s.source.Reset(nil)
+	s.sentBefore += n
 	if !more && s.moreStream.Swap(more) || more {
 		s.moreStream.Store(more)
 		if !more && !s.cork.Load() {

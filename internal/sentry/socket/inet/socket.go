@@ -53,6 +53,10 @@ type Socket struct {
 	connecting bool
 	listening  bool
 	backlog    int
+	// called is how others of the namespace find the socket while it connects.
+	called route
+	// end is the socket's part in a connection within the namespace, or nil.
+	end atomic.Pointer[end]
 	// accepted is the peer that accept(2) reports.
 	accepted []byte
 
@@ -63,6 +67,8 @@ type Socket struct {
 	sendMu sync.Mutex
 	source bytes.Reader
 	to     tcpip.FullAddress
+	// sentBefore is how many bytes of a stream went through the stack.
+	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
 	corked []byte
 }
@@ -122,8 +128,13 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 // options and the name that bind(2) gave. s.mu is held.
 func (s *Socket) renew() error {
 	old := s.ep.Load()
+	s.hangUp()
+	s.depart(old, true)
 	old.queue.EventUnregister(&old.entry)
 	old.Abort()
+	s.sendMu.Lock()
+	s.sentBefore = 0
+	s.sendMu.Unlock()
 	q := new(stackwaiter.Queue)
 	ep, terr := s.make(s.net.Stack(), networkProtocol(s.family), q)
 	if terr != nil {
@@ -240,6 +251,9 @@ func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
 }
 
 func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
+	if n := s.end.Load(); n != nil {
+		return s.nearReadiness(n, e)
+	}
 	shut := s.shut.Load()
 	var m waiter.Mask
 	switch state := e.state(); state {
@@ -287,8 +301,7 @@ func (s *Socket) enough(e *endpoint) bool {
 	if least <= 1 {
 		return true
 	}
-	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
-	return err != nil || n >= int(least)
+	return s.queued(e) >= int(least)
 }
 
 // Release implements vfs.File. What has been sent still goes out, in the background,
@@ -296,7 +309,16 @@ func (s *Socket) enough(e *endpoint) bool {
 // connection.
 func (s *Socket) Release() {
 	s.registry.Remove(s)
+	s.mu.Lock()
+	s.hangUp()
+	s.mu.Unlock()
 	e := s.ep.Load()
+	if s.stream() {
+		l := e.SocketOptions().GetLinger()
+		if s.depart(e, l.Enabled && l.Timeout == 0) {
+			applyLinger(e, [2]int32{1, 0})
+		}
+	}
 	e.queue.EventUnregister(&e.entry)
 	e.Close()
 }

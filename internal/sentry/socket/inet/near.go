@@ -1,0 +1,320 @@
+package inet
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/ring"
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
+)
+
+// A connection whose ends are both in one network namespace is made and ended by the
+// stack, but its bytes go from socket to socket, past it, from accept(2) on: as on
+// Linux, what has been sent over loopback is there when send(2) returns, and it costs
+// neither segments nor the stack's goroutines. What the client sent before comes first,
+// through the stack. When an end is closed the other goes on with the stack, which
+// answers as for any connection.
+
+// near is a connection within a namespace.
+type near struct {
+	mu sync.Mutex
+	// flows are what the two ends receive.
+	flows [2]flow
+	// reset says that an end went away with a reset.
+	reset bool
+}
+
+// flow is one direction of a near connection. near.mu is held.
+type flow struct {
+	data ring.Buffer
+	// over says that no more will be sent, gone that nobody is there to receive.
+	over, gone bool
+	// starved says that the sender waits for room.
+	starved bool
+}
+
+// end is a socket's part in a near connection.
+type end struct {
+	*near
+	side int
+	peer *Socket
+	// viaStack is how many bytes are yet to come through the stack, before all others.
+	viaStack atomic.Int64
+}
+
+func (n *end) in() *flow  { return &n.flows[n.side] }
+func (n *end) out() *flow { return &n.flows[1-n.side] }
+
+// nearBuffer is how much each end lets a flow hold if its SO_SNDBUF or SO_RCVBUF does not say.
+const nearBuffer = 256 << 10
+
+// capacity is how much a flow may hold.
+func capacity(from, to *Socket) int {
+	return size(&from.sendBuffer) + size(&to.recvBuffer)
+}
+
+func size(set *atomic.Int32) int {
+	if v := set.Load(); v != 0 {
+		return int(v)
+	}
+	return nearBuffer
+}
+
+// route is where a connection comes from and goes to, and in which namespace.
+type route struct {
+	net      *network.Namespace
+	from, to netip.AddrPort
+}
+
+// callers are the sockets that have connected to an address of their own namespace and
+// have not been accepted. The lock is a leaf.
+var callers struct {
+	sync.Mutex
+	m map[route]*Socket
+}
+
+// call makes a connecting socket known to whoever accepts it. s.mu is held.
+func (s *Socket) call(e *endpoint, to tcpip.FullAddress) {
+	from, err := e.GetLocalAddress()
+	if err != nil {
+		return
+	}
+	if to.Addr.Unspecified() {
+		to.Addr = from.Addr
+	}
+	r := route{s.net, unmapped(s.family, from), unmapped(s.family, to)}
+	if s.net.Stack().CheckLocalAddress(0, networkOf(r.to.Addr()), tcpip.AddrFromSlice(r.to.Addr().AsSlice())) == 0 {
+		return
+	}
+	s.called = r
+	callers.Lock()
+	defer callers.Unlock()
+	if callers.m == nil {
+		callers.m = map[route]*Socket{}
+	}
+	callers.m[r] = s
+}
+
+// hangUp makes a socket unknown again. s.mu is held.
+func (s *Socket) hangUp() {
+	if s.called == (route{}) {
+		return
+	}
+	callers.Lock()
+	defer callers.Unlock()
+	if callers.m[s.called] == s {
+		delete(callers.m, s.called)
+	}
+	s.called = route{}
+}
+
+func networkOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return networkProtocol(unix.AF_INET)
+	}
+	return networkProtocol(unix.AF_INET6)
+}
+
+// answer joins a connection that was just accepted, and that nobody has seen yet, to the
+// socket that called, if that is one of the namespace.
+func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
+	local, err := e.GetLocalAddress()
+	if err != nil {
+		return
+	}
+	r := route{s.net, unmapped(s.family, peer), unmapped(s.family, local)}
+	callers.Lock()
+	c := callers.m[r]
+	delete(callers.m, r)
+	callers.Unlock()
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.called != r {
+		return // it has been closed, or connects elsewhere
+	}
+	c.called = route{}
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	n := new(near)
+	mine, theirs := &end{near: n, side: 0, peer: c}, &end{near: n, side: 1, peer: s}
+	mine.viaStack.Store(c.sentBefore)
+	mine.in().over = c.shut.Load()&sendShut != 0
+	s.end.Store(mine)
+	c.end.Store(theirs)
+}
+
+// sendNear sends to the other end. ok is false if that has gone, and the stack is to
+// be asked. s.sendMu is held.
+func (s *Socket) sendNear(n *end, p []byte) (done int, ok bool, err error) {
+	n.mu.Lock()
+	out := n.out()
+	switch room := capacity(s, n.peer) - out.data.Len(); {
+	case n.reset:
+		err = unix.EPIPE
+	case out.over:
+		err = unix.EPIPE
+	case out.gone:
+		n.mu.Unlock()
+		return 0, false, nil
+	case len(p) == 0:
+	case room <= 0:
+		out.starved = true
+		err = unix.EAGAIN
+	default:
+		if done = min(len(p), room); done < len(p) {
+			out.starved = true
+		}
+		if !out.data.Reserve(done) {
+			done, err = 0, unix.ENOBUFS
+			break
+		}
+		out.data.Write(p[:done])
+	}
+	n.mu.Unlock()
+	if done > 0 {
+		n.peer.wait.Notify(waiter.Readable)
+	}
+	if err == unix.EPIPE {
+		if pending := s.takeError(s.ep.Load()); pending != nil {
+			err = pending
+		}
+	}
+	return done, true, err
+}
+
+// recvNear takes what the other end has sent.
+func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
+	n.mu.Lock()
+	in := n.in()
+	there := in.data.Len()
+	var done int
+	if peek {
+		done = in.data.Peek(p, 0)
+	} else {
+		done = in.data.Read(p)
+	}
+	over, wake := in.over, false
+	if done > 0 && !peek && in.starved && in.data.Len() <= capacity(n.peer, s)/2 {
+		in.starved, wake = false, true
+	}
+	n.mu.Unlock()
+	if wake {
+		n.peer.wait.Notify(waiter.Writable)
+	}
+	if there > 0 {
+		return done, nil
+	}
+	if err := s.takeError(s.ep.Load()); err != nil {
+		return 0, err
+	}
+	if over || s.shut.Load()&recvShut != 0 || ended(s.ep.Load().state()) {
+		return 0, nil
+	}
+	return 0, unix.EAGAIN
+}
+
+// ended reports whether a connection is no more.
+func ended(state tcp.EndpointState) bool { return state == tcp.StateError || state == tcp.StateClose }
+
+// nearReadiness is what poll(2) says of an end.
+func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
+	const all = waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup
+	shut := s.shut.Load()
+	n.mu.Lock()
+	in, out := n.in(), n.out()
+	there := in.data.Len()
+	if in.over {
+		shut |= recvShut
+	}
+	limit := capacity(s, n.peer)
+	roomy, gone, reset := out.data.Len() < limit-limit/3, out.gone, n.reset
+	if !roomy {
+		out.starved = true
+	}
+	n.mu.Unlock()
+	if reset || ended(e.state()) {
+		return all
+	}
+	var m waiter.Mask
+	if n.viaStack.Load() > 0 {
+		m |= waiter.Mask(e.Readiness(stackwaiter.ReadableEvents)) & waiter.Readable
+	}
+	if there > 0 && there >= int(s.lowat.Load()) {
+		m |= waiter.Readable
+	}
+	if gone {
+		m |= waiter.Mask(e.Readiness(stackwaiter.WritableEvents)) & waiter.Writable
+	} else if roomy {
+		m |= waiter.Writable
+	}
+	if shut&recvShut != 0 {
+		m |= waiter.Readable | waiter.RdHup
+	}
+	if shut&sendShut != 0 {
+		m |= waiter.Writable
+	}
+	if shut == bothShut {
+		m |= waiter.Hup
+	}
+	return m
+}
+
+// finish ends what the socket sends: its shutdown(2).
+func (n *end) finish() {
+	n.mu.Lock()
+	n.out().over = true
+	n.mu.Unlock()
+	n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup)
+}
+
+// depart takes a socket out of its connection. With bytes that nobody has read, or if
+// reset says so, the other end is reset; the result says whether. The endpoint is not
+// closed yet.
+func (s *Socket) depart(e *endpoint, reset bool) bool {
+	n := s.end.Swap(nil)
+	if n == nil {
+		return reset
+	}
+	reset = reset || s.queuedInStack(e) > 0
+	n.mu.Lock()
+	in := n.in()
+	reset = reset || in.data.Len() > 0
+	in.gone = true
+	in.data.Release()
+	if reset && !n.out().gone {
+		// The error is there before the end of what was sent can be seen.
+		n.reset = true
+		n.peer.resetBy()
+	}
+	n.out().over = true
+	n.mu.Unlock()
+	n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
+	return reset
+}
+
+// resetBy tells a socket that its peer has reset the connection, before the stack does.
+func (s *Socket) resetBy() {
+	s.ep.Load().reported.Store(true)
+	s.err.CompareAndSwap(0, uint32(unix.ECONNRESET))
+}
+
+// nearQueued is how many bytes have come past the stack.
+func (s *Socket) nearQueued() int {
+	n := s.end.Load()
+	if n == nil {
+		return 0
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.in().data.Len()
+}
