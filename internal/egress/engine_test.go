@@ -3,6 +3,7 @@ package egress
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -269,5 +270,40 @@ func TestTableIsBounded(t *testing.T) {
 	}
 	if e.names.answers > maxAnswers || e.names.answers < maxNames {
 		t.Errorf("%d answers are counted", e.names.answers)
+	}
+}
+
+// Whoever enforces rules by prefixes guards what the engine does.
+func TestGuardedRanges(t *testing.T) {
+	ranges := GuardedRanges()
+	for _, p := range ranges {
+		if p != p.Masked() {
+			t.Errorf("%s is not masked", p)
+		}
+		for _, a := range []netip.Addr{p.Addr(), p.Addr().Next()} {
+			if _, guarded := guardOf(a, nil); p.Contains(a) && !guarded {
+				t.Errorf("%s of %s is not guarded", a, p)
+			}
+		}
+	}
+	for _, s := range []string{"169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "fe80::1", "::1", "255.255.255.255"} {
+		if !slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr(s)) }) {
+			t.Errorf("%s is in none of the ranges", s)
+		}
+	}
+}
+
+func BenchmarkFlow(b *testing.B) {
+	p, err := Parse("pypi.org:443, *.debian.org:80,443, 10.0.0.0/8:5432")
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := New(Config{Policy: p, Now: time.Now})
+	e.Answer("ftp.debian.org", []netip.Addr{netip.MustParseAddr("198.51.100.2")}, time.Hour)
+	to := netip.MustParseAddrPort("198.51.100.2:443")
+	for b.Loop() {
+		if e.Flow(TCP, to).Decision != Inspect {
+			b.Fatal("it is refused")
+		}
 	}
 }

@@ -54,6 +54,13 @@ func GuardedRanges() []netip.Prefix {
 	var all []netip.Prefix
 	for _, g := range guards {
 		all = append(all, g.prefix)
+		for _, t := range translations {
+			if g.prefix.Addr().Is4() {
+				b := t.Addr().As16()
+				copy(b[t.Bits()/8:], g.prefix.Addr().AsSlice())
+				all = append(all, netip.PrefixFrom(netip.AddrFrom16(b), t.Bits()+g.prefix.Bits()))
+			}
+		}
 	}
 	return all
 }

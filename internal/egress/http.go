@@ -43,6 +43,12 @@ func looksLikeHTTP(b []byte) (bool, error) {
 // carriage return, white space before a colon.
 func requestHost(b []byte) (string, error) {
 	head, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
+	switch {
+	case !whole && bytes.Contains(b, []byte("\n\n")):
+		return "", errors.New("a line ends without a carriage return")
+	case !whole:
+		return "", errMore // nothing slow before that: it may come byte by byte
+	}
 	for i, c := range head {
 		switch {
 		case c == '\n' && (i == 0 || head[i-1] != '\r'):
@@ -50,9 +56,6 @@ func requestHost(b []byte) (string, error) {
 		case c == '\r' && i+1 < len(head) && head[i+1] != '\n', c == 0:
 			return "", errors.New("it has a control character")
 		}
-	}
-	if !whole {
-		return "", errMore
 	}
 	lines := strings.Split(string(head), "\r\n")
 	method, rest, _ := strings.Cut(lines[0], " ")

@@ -85,29 +85,43 @@ func helloMessage(b []byte) ([]byte, error) {
 			return nil, errors.New("a record has an impossible length")
 		}
 		b = b[recordHeaderLen:]
-		part := b[:min(length, len(b))]
-		message = append(message, part...)
-		if len(message) > 0 && message[0] != handshakeHello {
-			return nil, errors.New("the handshake begins with something else")
-		}
-		if len(message) >= handshakeHeadLen {
-			total := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
-			if total > maxHello {
-				return nil, errors.New("it is too long")
+		if len(b) < length {
+			// Of a record that is not whole only the message's head is looked at, since
+			// it may come byte by byte.
+			message = append(message, b[:min(len(b), handshakeHeadLen)]...)
+			if _, err := helloLength(message); err != nil {
+				return nil, err // errMore, too
 			}
-			if len(message) > handshakeHeadLen+total {
-				return nil, errors.New("something follows it in its record")
-			}
-			// The record must be whole: what follows in it is not seen yet.
-			if len(message) == handshakeHeadLen+total && len(part) == length {
-				return message[handshakeHeadLen:], nil
-			}
-		}
-		if len(part) < length {
 			return nil, errMore
 		}
+		message = append(message, b[:length]...)
 		b = b[length:]
+		total, err := helloLength(message)
+		switch {
+		case err == errMore:
+		case err != nil:
+			return nil, err
+		case len(message) > total:
+			return nil, errors.New("something follows it in its record")
+		case len(message) == total:
+			return message[handshakeHeadLen:], nil
+		}
 	}
+}
+
+// helloLength returns the length of a ClientHello with its header, of which this is a part.
+func helloLength(message []byte) (int, error) {
+	if len(message) > 0 && message[0] != handshakeHello {
+		return 0, errors.New("the handshake begins with something else")
+	}
+	if len(message) < handshakeHeadLen {
+		return 0, errMore
+	}
+	length := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
+	if length > maxHello {
+		return 0, errors.New("it is too long")
+	}
+	return handshakeHeadLen + length, nil
 }
 
 // hostIn returns the one name of a server name extension.

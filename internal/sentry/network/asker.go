@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// askPatience is how long an answer may take: the helper may have to be
-	// started for the first one.
-	askPatience = 5 * time.Second
+	// askPatience is how long an answer may take. It takes far less than a millisecond, but
+	// for the first one the helper has to be started, perhaps on a busy host.
+	askPatience = 20 * time.Second
 	// permitHolds is for how long a permission is not asked for again. Whoever carries
 	// the frames asks for himself.
 	permitHolds = time.Second
