@@ -104,7 +104,7 @@ type guest struct {
 // newGuest returns a guest on an end of a link, which it owns.
 func newGuest(t *testing.T, end *os.File) *guest {
 	t.Helper()
-	fd, err := unix.Dup(int(end.Fd()))
+	fd, err := unix.FcntlInt(end.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := unix.Dup(int(ours.Fd()))
+	fd, err := unix.FcntlInt(ours.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

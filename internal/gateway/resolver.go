@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -18,6 +19,8 @@ type resolver struct {
 	policy Policy
 	// slots bounds the questions that are being asked at once.
 	slots chan struct{}
+	// silent says that the last question has got no answer in time.
+	silent atomic.Bool
 }
 
 const (

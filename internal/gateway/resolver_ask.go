@@ -21,13 +21,21 @@ const (
 	askAgain = 1500 * time.Millisecond
 )
 
+// askSilent is how long they have after they have not said anything the last time: who
+// waits for a name waits for several questions, one after the other.
+const askSilent = time.Second
+
 // ask has the host's name servers answer a query. It returns nil if none does. What
 // it returns has an ID of our own.
 func (r *resolver) ask(query []byte, q dnsmessage.Question, stream bool) []byte {
 	if len(r.servers) == 0 {
 		return nil
 	}
-	deadline := time.Now().Add(askTime)
+	patience := askTime
+	if r.silent.Load() {
+		patience = askSilent
+	}
+	deadline := time.Now().Add(patience)
 	answers := make(chan []byte)
 	over := make(chan struct{})
 	defer close(over)
@@ -70,6 +78,7 @@ func (r *resolver) ask(query []byte, q dnsmessage.Question, stream bool) []byte 
 		case answer := <-answers:
 			waiting--
 			if answer != nil {
+				r.silent.Store(false)
 				if !failed(answer) {
 					return answer
 				}
@@ -82,6 +91,7 @@ func (r *resolver) ask(query []byte, q dnsmessage.Question, stream bool) []byte 
 				return last // all have been asked, and none is silent
 			}
 		case <-time.After(time.Until(deadline)):
+			r.silent.Store(last == nil)
 			return last
 		}
 	}

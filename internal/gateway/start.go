@@ -49,15 +49,28 @@ type Gateway struct {
 
 // Start prepares a gateway: it listens on published ports, and has a helper process
 // started when the sandbox sends its first frame, or at once if there are such ports.
-func Start(c Config) (g *Gateway, err error) {
-	g = &Gateway{config: c, description: description{Hosts: c.Hosts, Egress: c.Egress, Detached: c.Detached}}
-	defer func() {
-		if err != nil {
-			g.Close()
-		}
-	}()
+func Start(c Config) (*Gateway, error) {
+	g := &Gateway{config: c, description: description{Hosts: c.Hosts, Egress: c.Egress, Detached: c.Detached}}
+	ends, err := g.prepare()
+	switch {
+	case err != nil:
+	case len(c.Publish) > 0 || c.Detached:
+		err = g.launch()
+	default:
+		go g.launchLater(ends)
+	}
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// prepare opens all that the helper is to have. A message at one of the ends that it
+// returns is the sandbox's first.
+func (g *Gateway) prepare() (ends []*os.File, err error) {
 	d := &g.description
-	if d.DNS, err = nameServers(c.DNS); err != nil {
+	if d.DNS, err = nameServers(g.config.DNS); err != nil {
 		return nil, err
 	}
 	var ours *os.File
@@ -65,8 +78,8 @@ func Start(c Config) (g *Gateway, err error) {
 		return nil, err
 	}
 	d.Link = g.give(ours)
-	ends := []*os.File{ours}
-	if c.Egress != nil {
+	ends = append(ends, ours)
+	if g.config.Egress != nil {
 		theirs, err := g.givePolicy()
 		if err != nil {
 			return nil, err
@@ -77,14 +90,7 @@ func Start(c Config) (g *Gateway, err error) {
 		g.IPv6 = hasIPv6()
 		return g.listen()
 	})
-	if err != nil {
-		return nil, err
-	}
-	if len(c.Publish) > 0 || c.Detached {
-		return g, g.launch()
-	}
-	go g.launchLater(ends)
-	return g, nil
+	return ends, err
 }
 
 // give has the helper get a file, and returns its descriptor there.
