@@ -169,7 +169,7 @@ func (n *Namespace) info(l *link) LinkInfo {
 		i.Master = l.master.index
 	}
 	switch {
-	case l.device == nil || l.kind == kindDummy && l.up:
+	case l.up && (l.device == nil || l.kind == kindDummy):
 		i.State = operUnknown
 	case l.up && carrier:
 		i.State = operUp

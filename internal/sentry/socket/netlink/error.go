@@ -21,19 +21,24 @@ const (
 	attrMessage = 1
 )
 
-// acknowledge answers a request with NLMSG_ERROR, as netlink(7) has it: err is nil for an
-// acknowledgement.
-func (s *Socket) acknowledge(r *request, err error) {
-	var errno unix.Errno
+// explain returns the number of an error, and the sentence that goes with it, if the program wants
+// one.
+func (s *Socket) explain(err error) (errno unix.Errno, text string) {
 	if err != nil && !errors.As(err, &errno) {
 		errno = unix.EINVAL
 	}
-	capped := err == nil || s.flag(unix.NETLINK_CAP_ACK)
-	var text string
 	var refused *network.Error
 	if s.flag(unix.NETLINK_EXT_ACK) && errors.As(err, &refused) {
 		text = refused.Text
 	}
+	return errno, text
+}
+
+// acknowledge answers a request with NLMSG_ERROR, as netlink(7) has it: err is nil for an
+// acknowledgement.
+func (s *Socket) acknowledge(r *request, err error) {
+	errno, text := s.explain(err)
+	capped := err == nil || s.flag(unix.NETLINK_CAP_ACK)
 	flags := uint16(0)
 	if capped {
 		flags |= flagCapped
@@ -55,4 +60,21 @@ func (s *Socket) acknowledge(r *request, err error) {
 	}
 	w.end()
 	s.deliver(datagram{data: w.b})
+}
+
+// failDump answers the request for a dump with an end that says what is wrong with it.
+func (s *Socket) failDump(r *request, err error) error {
+	errno, text := s.explain(err)
+	flags := uint16(unix.NLM_F_MULTI)
+	if text != "" {
+		flags |= flagTLVs
+	}
+	var w builder
+	w.begin(unix.NLMSG_DONE, flags, r.seq, s.portID())
+	w.u32(uint32(-int32(errno)))
+	if text != "" {
+		w.attrText(attrMessage, text)
+	}
+	w.end()
+	return s.startDump(w.b)
 }

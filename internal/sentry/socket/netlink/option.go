@@ -103,7 +103,6 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		if v == 0 || v > maxGroups || 1<<(v-1)&s.groupMask() == 0 {
 			return unix.EINVAL
 		}
-		s.portID()
 		if name == unix.NETLINK_ADD_MEMBERSHIP {
 			s.setGroups(s.groups.Load() | 1<<(v-1))
 		} else {

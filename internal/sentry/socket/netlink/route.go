@@ -81,12 +81,20 @@ func (s *Socket) handleRoute(c Caller, r *request) (dumps bool, err error) {
 		return false, unix.EOPNOTSUPP
 	case len(r.body) < k.size:
 		// Old programs dump with nothing but a family (struct rtgenmsg).
-		if !dumps || s.flag(unix.NETLINK_GET_STRICT_CHK) {
-			return false, refuse(unix.EINVAL, "Invalid header for request: it has %d bytes, not %d", len(r.body), k.size)
+		short := refuse(unix.EINVAL, "Invalid header for request: it has %d bytes, not %d", len(r.body), k.size)
+		if !dumps || len(r.body) == 0 {
+			return false, short
+		}
+		if s.flag(unix.NETLINK_GET_STRICT_CHK) {
+			return true, s.failDump(r, short)
 		}
 		r.body = append(append([]byte(nil), r.body...), make([]byte, k.size-len(r.body))...)
 	}
 	err = f(s, c, r)
+	if dumps && err != nil && err != unix.EBUSY && err != unix.ENOBUFS {
+		// The end of a dump carries what went wrong with it.
+		return true, s.failDump(r, err)
+	}
 	return dumps && err == nil, err
 }
 

@@ -36,7 +36,10 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 	}
 	switch {
 	case to.portID != 0:
-		return len(p), s.pass(c, p, m, to.portID)
+		if err := s.pass(c, p, m, to.portID); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	case s.protocol == unix.NETLINK_USERSOCK:
 		if to.groups != 0 {
 			s.spread(c, p, m, bits.TrailingZeros32(to.groups)+1)
@@ -90,7 +93,7 @@ func (s *Socket) copied(c vfs.Caller, p []byte, m *socket.Message, group int) da
 	return d
 }
 
-// answer answers all requests in p.
+// answer answers all requests in p. Other messages are acknowledged at most.
 func (s *Socket) answer(c Caller, p []byte) {
 	for {
 		r, rest, ok := nextMessage(p)
@@ -98,12 +101,9 @@ func (s *Socket) answer(c Caller, p []byte) {
 			return
 		}
 		p = rest
-		if r.flags&unix.NLM_F_REQUEST == 0 {
-			continue
-		}
 		var err error
 		dumps := false
-		if r.typ >= unix.NLMSG_MIN_TYPE {
+		if r.flags&unix.NLM_F_REQUEST != 0 && r.typ >= unix.NLMSG_MIN_TYPE {
 			dumps, err = s.handle(c, &r)
 		}
 		// A dump that has begun ends with NLMSG_DONE instead.
