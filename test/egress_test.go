@@ -82,6 +82,27 @@ for a in sys.argv[1:]:
     else: show(a, lambda: (send if udp else connect)(host, int(port)))
 `
 
+// egressFrames sends SYNs as frames of its own, about which the sandbox asks nobody, and
+// says what comes back: flags of TCP, or an ICMP error's type and code.
+const egressFrames = `
+import socket, struct, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(("eth0", 0)); s.settimeout(60)
+own, gateway = bytes.fromhex("02c0ffe20015"), bytes.fromhex("02c0ffe20002")
+def checksum(b):
+    t = sum(struct.unpack("!%dH" % (len(b) // 2), b)); t = (t >> 16) + (t & 0xffff); return ~(t + (t >> 16)) & 0xffff
+for to in sys.argv[1:]:
+    src, dst = socket.inet_aton("10.0.2.15"), socket.inet_aton(to)
+    tcp = struct.pack("!HHIIBBHHH", 5555, 80, 1, 0, 5 << 4, 2, 65535, 0, 0)
+    tcp = tcp[:16] + struct.pack("!H", checksum(src + dst + struct.pack("!BBH", 0, 6, 20) + tcp)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, src, dst); ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    s.send(gateway + own + b"\x08\0" + ip + tcp)
+    while True:
+        f = s.recv(2000)
+        if f[:6] != own or f[12:14] != b"\x08\0": continue
+        if f[23] == 6 and f[26:30] == dst: print(to, "TCP %#x" % f[47]); break
+        if f[23] == 1 and f[58:62] == dst: print(to, "ICMP", f[34], f[35]); break
+`
+
 const egressRules = `'good.test:80,443,25, *.sub.test:443, meta.test:80, host.test:80, loop.test:80, 198.51.100.2:443'`
 
 // egressCases are scripts that use what egressScript has made.
@@ -122,6 +143,10 @@ curl -sk --connect-to ::good.test:443 https://198.51.100.1/; echo "no SNI: $?"
 curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo HTTP/2; curl -sk https://good.test/'`,
 		"host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
 
+	{"own-frames", `
+sandbox --egress 198.51.100.2:80 -- python3 frames.py 198.51.100.2 198.51.100.1 198.51.100.254 169.254.169.254`,
+		"198.51.100.2 TCP 0x12\n198.51.100.1 ICMP 3 13\n198.51.100.254 ICMP 3 13\n169.254.169.254 ICMP 3 13\n"},
+
 	{"bridge", `
 mount -t tmpfs tmpfs /var/lib; network=bridge E=` + egressRules + `
 sandbox --egress "$E" -- sh -c 'curl -sS http://good.test/; curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"'
@@ -154,7 +179,7 @@ func TestEgress(t *testing.T) {
 			}
 			d := t.TempDir()
 			for name, content := range map[string]string{
-				"outside.py": egressOutside, "client.py": egressClient, "script": egressScript, c.name: c.script,
+				"outside.py": egressOutside, "client.py": egressClient, "frames.py": egressFrames, "script": egressScript, c.name: c.script,
 			} {
 				if err := os.WriteFile(filepath.Join(d, name), []byte(content), 0o644); err != nil {
 					t.Fatal(err)
