@@ -13,15 +13,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-const (
-	// maxBacklog is how many connections can wait to be accepted
-	// (/proc/sys/net/core/somaxconn).
-	maxBacklog = 4096
-	// unprivilegedPorts is the first port that needs no privilege
-	// (/proc/sys/net/ipv4/ip_unprivileged_port_start).
-	unprivilegedPorts = 1024
-)
-
 // netAdmin is implemented by callers who know whose network namespace theirs is.
 type netAdmin interface {
 	// NetworkOwner is the user namespace that the network namespace belongs to.
@@ -64,7 +55,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	if err != nil {
 		return err
 	}
-	if full.Port != 0 && full.Port < unprivilegedPorts && !can(c, unix.CAP_NET_BIND_SERVICE) {
+	if s.sort() != ofOthers && full.Port != 0 && int64(full.Port) < s.net.Number(network.UnprivilegedPortStart) && !can(c, unix.CAP_NET_BIND_SERVICE) {
 		return unix.EACCES
 	}
 	s.mu.Lock()
@@ -73,7 +64,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	if s.bound != nil {
 		return unix.EINVAL
 	}
-	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
+	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 && !s.isRaw() {
 		return unix.EINVAL
 	}
 	if err := e.Bind(full); err != nil {
@@ -142,7 +133,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	default:
 		return unix.EINVAL
 	}
-	s.backlog = int(min(uint32(backlog), maxBacklog))
+	s.backlog = int(min(int64(uint32(backlog)), s.net.Number(network.Somaxconn)))
 	// Linux lets one more wait than it was asked for.
 	if err := e.Listen(s.backlog + 1); err != nil {
 		return errno(err)

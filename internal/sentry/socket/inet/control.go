@@ -53,7 +53,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	if m.HasTimestamp && report&(reportTimestamp|reportTimestampNS|reportTimestampNew|reportTimestampNSNew|reportTimestamping) != 0 {
 		timestamps(m.Timestamp, report, add)
 	}
-	if m.HasIPPacketInfo {
+	if m.HasIPPacketInfo && s.wantsPacketInfo() {
 		b := int32Bytes(int32(m.PacketInfo.NIC))
 		b = append(b, ip4(m.PacketInfo.LocalAddr)...)
 		b = append(b, ip4(m.PacketInfo.DestinationAddr)...)

@@ -2,6 +2,7 @@ package inet
 
 import (
 	"encoding/binary"
+	"math"
 
 	"coffer/internal/bpf"
 	"coffer/internal/sentry/socket"
@@ -55,26 +56,40 @@ func (s *Socket) filterOption() ([]byte, error) {
 	return b, nil
 }
 
-// sift takes datagrams off the queue that the socket's filter does not want. It
+// sifts reports whether the socket does not want all datagrams that come.
+func (s *Socket) sifts() bool {
+	return s.filter.Load() != nil || s.icmpFilter.Load() != 0 || s.onlyJoined.Load()
+}
+
+// sift takes datagrams off the queue that the socket does not want. It
 // returns how many bytes of the next one it lets through. EAGAIN if there is none.
 // s.recvMu is held.
 //
 // Linux looks at datagrams as they come: here those that came before the filter was
 // attached pass through it too.
-func (s *Socket) sift(e *endpoint, f *bpf.SocketFilter) (int, error) {
+func (s *Socket) sift(e *endpoint) (int, error) {
+	front := 0
+	if s.protocol == unix.IPPROTO_UDP && !s.isRaw() {
+		front = header.UDPMinimumSize
+	}
 	for {
-		whole := make([]byte, header.UDPMinimumSize+s.queued(e))
-		s.sink = whole[header.UDPMinimumSize:]
+		whole := make([]byte, front+s.queued(e))
+		s.sink = whole[front:]
 		res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: true, NeedRemoteAddr: true})
 		s.sink = nil
 		if _, ok := terr.(*tcpip.ErrBadBuffer); terr != nil && !ok {
 			return 0, errno(terr)
 		}
-		local, _ := e.GetLocalAddress()
-		h := header.UDP(whole)
-		h.Encode(&header.UDPFields{SrcPort: res.RemoteAddr.Port, DstPort: local.Port, Length: uint16(len(whole))})
-		if n := f.Run(&bpf.Packet{Data: whole, Protocol: etherType(res.RemoteAddr)}); n > 0 {
-			return max(int(min(n, uint32(len(whole))))-header.UDPMinimumSize, 0), nil
+		if front > 0 {
+			local, _ := e.GetLocalAddress()
+			header.UDP(whole).Encode(&header.UDPFields{SrcPort: res.RemoteAddr.Port, DstPort: local.Port, Length: uint16(len(whole))})
+		}
+		n := uint32(math.MaxUint32)
+		if f := s.filter.Load(); f != nil {
+			n = f.Run(&bpf.Packet{Data: whole, Protocol: etherType(res.RemoteAddr)})
+		}
+		if n > 0 && !s.refusesICMP(whole) && !s.notJoined(&res.ControlMessages) {
+			return max(int(min(n, uint32(len(whole))))-front, 0), nil
 		}
 		e.Read(&s.sink, tcpip.ReadOptions{})
 	}
@@ -88,10 +103,10 @@ func etherType(a tcpip.FullAddress) uint16 {
 	return unix.ETH_P_IPV6
 }
 
-// wanted reports whether there is a datagram that the filter lets through.
-func (s *Socket) wanted(e *endpoint, f *bpf.SocketFilter) bool {
+// wanted reports whether there is a datagram that the socket wants.
+func (s *Socket) wanted(e *endpoint) bool {
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
-	_, err := s.sift(e, f)
+	_, err := s.sift(e)
 	return err == nil
 }

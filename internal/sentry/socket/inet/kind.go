@@ -5,6 +5,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
@@ -28,7 +29,7 @@ type maker func(s *stack.Stack, network tcpip.NetworkProtocolNumber, q *stackwai
 
 // kindOf says which kind socket(2)'s arguments stand for. EINVAL, ESOCKTNOSUPPORT or
 // EPROTONOSUPPORT for those that stand for none.
-func kindOf(typ, protocol int32) (kind, error) {
+func kindOf(family, typ, protocol int32) (kind, error) {
 	if typ < 0 || typ >= maxType || protocol < 0 || protocol >= maxProtocol {
 		return kind{}, unix.EINVAL
 	}
@@ -40,6 +41,16 @@ func kindOf(typ, protocol int32) (kind, error) {
 	case unix.SOCK_DGRAM:
 		if protocol == 0 || protocol == unix.IPPROTO_UDP {
 			return kind{typ, unix.IPPROTO_UDP, transport(udp.ProtocolNumber)}, nil
+		}
+		switch {
+		case family == unix.AF_INET && protocol == unix.IPPROTO_ICMP:
+			return kind{typ, protocol, transport(icmp.ProtocolNumber4)}, nil
+		case family == unix.AF_INET6 && protocol == unix.IPPROTO_ICMPV6:
+			return kind{typ, protocol, transport(icmp.ProtocolNumber6)}, nil
+		}
+	case unix.SOCK_RAW:
+		if protocol > 0 && protocol <= unix.IPPROTO_RAW {
+			return kind{typ, protocol, rawEndpoint(protocol)}, nil
 		}
 	default:
 		return kind{}, unix.ESOCKTNOSUPPORT

@@ -94,10 +94,11 @@ func (s *Socket) row(level, name int32) *option {
 }
 
 func (s *Socket) sort() sockets {
-	switch s.protocol {
-	case unix.IPPROTO_TCP:
+	switch {
+	case s.isRaw():
+	case s.protocol == unix.IPPROTO_TCP:
 		return ofTCP
-	case unix.IPPROTO_UDP:
+	case s.protocol == unix.IPPROTO_UDP:
 		return ofUDP
 	}
 	return ofOthers
@@ -179,11 +180,17 @@ func (s *Socket) hasLevel(level int32) bool {
 
 // Option implements socket.Socket.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
+	if v, ok, err := s.rawOption(level, name); ok {
+		return v, err
+	}
 	if !s.hasLevel(level) {
 		if s.family == unix.AF_INET6 {
 			return nil, unix.ENOPROTOOPT
 		}
 		return nil, unix.EOPNOTSUPP
+	}
+	if v, ok := s.multicastOption(level, name); ok {
+		return v, nil
 	}
 	if o := s.row(level, name); o != nil {
 		v := s.value(o)
@@ -207,8 +214,14 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 
 // SetOption implements socket.Socket.
 func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
+	if done, err := s.setRawOption(level, name, value); done {
+		return err
+	}
 	if !s.hasLevel(level) {
 		return unix.ENOPROTOOPT
+	}
+	if done, err := s.setMulticastOption(level, name, value); done {
+		return err
 	}
 	if special, err := s.setSpecial(c, level, name, value); special {
 		return err

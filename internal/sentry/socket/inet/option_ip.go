@@ -191,8 +191,8 @@ func applyPktInfo(_ *Socket, e tcpip.Endpoint, v int32) {
 func applyPktInfo6(_ *Socket, e tcpip.Endpoint, v int32) {
 	e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0)
 }
-func applyRecvErr(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetIPv4RecvError(v != 0) }
-func applyRecvErr6(_ *Socket, e tcpip.Endpoint, v int32) { e.SocketOptions().SetIPv6RecvError(v != 0) }
+func applyRecvErr(s *Socket, _ tcpip.Endpoint, v int32)  { s.setReceiveErrors(false, v != 0) }
+func applyRecvErr6(s *Socket, _ tcpip.Endpoint, v int32) { s.setReceiveErrors(true, v != 0) }
 func applyRecvTTL(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTTL(v != 0) }
 func applyRecvTOS(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTOS(v != 0) }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -194,7 +195,7 @@ func checkFastOpen(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 	if v < 0 || s.connected() {
 		return 0, unix.EINVAL
 	}
-	return min(v, maxBacklog), nil
+	return int32(min(int64(v), s.net.Number(network.Somaxconn))), nil
 }
 
 // unrepaired refuses what only takes part in moving connections to other hosts

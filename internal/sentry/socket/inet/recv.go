@@ -17,7 +17,7 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 	flags := m.Flags
 	m.Flags = 0
 	if flags&unix.MSG_ERRQUEUE != 0 {
-		return 0, unix.EAGAIN
+		return s.recvError(p, m)
 	}
 	if s.stream() {
 		n, err := s.recvStream(p, flags)
@@ -105,8 +105,8 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
 	room := math.MaxInt
-	if f := s.filter.Load(); f != nil {
-		n, err := s.sift(e, f)
+	if s.sifts() {
+		n, err := s.sift(e)
 		if err != nil {
 			if s.shut.Load()&recvShut != 0 {
 				err = nil

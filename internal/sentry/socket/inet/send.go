@@ -103,7 +103,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		if to, err = s.destination(m.Addr); err != nil {
 			return 0, err
 		}
-		if to.Port == 0 && s.protocol == unix.IPPROTO_UDP {
+		if to.Port == 0 && s.sort() == ofUDP {
 			return 0, unix.EINVAL
 		}
 		if s.v6Only(to) {
@@ -145,6 +145,8 @@ func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, e
 		return len(p), nil
 	case *tcpip.ErrNoPortAvailable:
 		return 0, unix.EAGAIN
+	case *tcpip.ErrMessageTooLong:
+		s.tooLong(opts.To, p)
 	}
 	return 0, errno(terr)
 }

@@ -2,6 +2,7 @@ package inet
 
 import (
 	"bytes"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -71,6 +72,18 @@ type Socket struct {
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
 	corked []byte
+
+	// icmpFilter is ICMP_FILTER: a bit for each type that a raw socket does not want.
+	icmpFilter atomic.Uint32
+	errors     errorQueue
+
+	// onlyJoined is the opposite of IP_MULTICAST_ALL.
+	onlyJoined atomic.Bool
+	groupMu    sync.Mutex
+	groups     []group
+	// multicastFrom is IP_MULTICAST_IF, multicastLink6 IPV6_MULTICAST_IF.
+	multicastFrom  netip.Addr
+	multicastLink6 int32
 }
 
 // endpoint is the stack's side of a socket.
@@ -84,10 +97,14 @@ type endpoint struct {
 }
 
 // New returns a socket of AF_INET or AF_INET6. EINVAL, ESOCKTNOSUPPORT or
-// EPROTONOSUPPORT for types and protocols that there are none of.
+// EPROTONOSUPPORT for types and protocols that there are none of, EPERM or EACCES for those
+// that c may not have.
 func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, protocol int32) (*Socket, error) {
-	k, err := kindOf(typ, protocol)
+	k, err := kindOf(family, typ, protocol)
 	if err != nil {
+		return nil, err
+	}
+	if err := admit(net, c, k); err != nil {
 		return nil, err
 	}
 	s := newSocket(net, r, family, k)
@@ -229,7 +246,7 @@ func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
 	} else {
 		m = s.datagramReadiness(e)
 	}
-	if s.pendingError(e) != 0 {
+	if s.pendingError(e) != 0 || s.errors.any() {
 		m |= waiter.Err
 	}
 	return m & mask
@@ -237,7 +254,7 @@ func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
 
 func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
 	m := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents|stackwaiter.WritableEvents)) & (waiter.Readable | waiter.Writable)
-	if f := s.filter.Load(); f != nil && m&waiter.Readable != 0 && !s.wanted(e, f) {
+	if s.sifts() && m&waiter.Readable != 0 && !s.wanted(e) {
 		m &^= waiter.Readable
 	}
 	shut := s.shut.Load()
@@ -309,6 +326,8 @@ func (s *Socket) enough(e *endpoint) bool {
 // connection.
 func (s *Socket) Release() {
 	s.registry.Remove(s)
+	s.endErrors()
+	s.leaveAll()
 	s.mu.Lock()
 	s.hangUp()
 	s.mu.Unlock()

@@ -1,0 +1,294 @@
+package inet
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"coffer/internal/sentry/network"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Options of ip(7) and ipv6(7) that join groups, which x/sys does not have all of.
+const (
+	mcastJoinGroup  = 42
+	mcastLeaveGroup = 45
+	ipMulticastAll  = 49
+)
+
+// group is a multicast group on an interface that the socket has joined.
+type group struct {
+	link    int32
+	address netip.Addr
+}
+
+// maxGroups6 is how many groups of IPv6 a socket joins at most.
+const maxGroups6 = 256
+
+// setMulticastOption sets an option of groups; false if it is none.
+func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, error) {
+	switch {
+	case level == unix.IPPROTO_IP && (name == unix.IP_ADD_MEMBERSHIP || name == unix.IP_DROP_MEMBERSHIP):
+		address, local, index, ok := groupRequest4(value)
+		if !ok {
+			return true, unix.EINVAL
+		}
+		return true, s.changeGroup(name == unix.IP_ADD_MEMBERSHIP, address, local, index)
+	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_JOIN_GROUP || name == unix.IPV6_LEAVE_GROUP):
+		if len(value) < 20 {
+			return true, unix.EINVAL
+		}
+		return true, s.changeGroup(name == unix.IPV6_JOIN_GROUP, netip.AddrFrom16([16]byte(value)), netip.Addr{}, int32(binary.LittleEndian.Uint32(value[16:])))
+	case (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && (name == mcastJoinGroup || name == mcastLeaveGroup):
+		address, index, err := groupRequest(level, value)
+		if err != nil {
+			return true, err
+		}
+		return true, s.changeGroup(name == mcastJoinGroup, address, netip.Addr{}, index)
+	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_IF:
+		return true, s.setMulticastInterface4(value)
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_IF:
+		v, ok := number32(level, value)
+		if !ok {
+			return true, unix.EINVAL
+		}
+		return true, s.setMulticastInterface6(v)
+	case level == unix.IPPROTO_IP && name == ipMulticastAll:
+		v, ok := number32(level, value)
+		if !ok || v != 0 && v != 1 {
+			return true, unix.EINVAL
+		}
+		s.onlyJoined.Store(v == 0)
+		// Where a datagram was sent to is known only if the stack keeps it.
+		s.ep.Load().SocketOptions().SetReceivePacketInfo(v == 0 || s.wantsPacketInfo())
+		return true, nil
+	}
+	return false, nil
+}
+
+// multicastOption is an option of groups; ok is false if it is none.
+func (s *Socket) multicastOption(level, name int32) (value []byte, ok bool) {
+	s.groupMu.Lock()
+	defer s.groupMu.Unlock()
+	switch {
+	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_IF:
+		b := make([]byte, 4)
+		copy(b, s.multicastFrom.AsSlice())
+		return b, true
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_IF:
+		return int32Bytes(s.multicastLink6), true
+	case level == unix.IPPROTO_IP && name == ipMulticastAll:
+		return int32Bytes(truth(!s.onlyJoined.Load())), true
+	}
+	return nil, false
+}
+
+// wantsPacketInfo is whether IP_PKTINFO has been set.
+func (s *Socket) wantsPacketInfo() bool { return s.value(s.row(unix.IPPROTO_IP, unix.IP_PKTINFO)) != 0 }
+
+// groupRequest4 reads a struct ip_mreq or ip_mreqn.
+func groupRequest4(value []byte) (address, local netip.Addr, index int32, ok bool) {
+	if len(value) < 8 {
+		return address, local, 0, false
+	}
+	address, local = netip.AddrFrom4([4]byte(value)), netip.AddrFrom4([4]byte(value[4:]))
+	if len(value) >= 12 {
+		index = int32(binary.LittleEndian.Uint32(value[8:]))
+	}
+	return address, local, index, true
+}
+
+// groupRequest reads a struct group_req: an interface, and a socket address of the
+// level's family.
+func groupRequest(level int32, value []byte) (address netip.Addr, index int32, err error) {
+	const sizeofRequest = 136
+	if len(value) < sizeofRequest {
+		return address, 0, unix.EINVAL
+	}
+	index = int32(binary.LittleEndian.Uint32(value))
+	at := value[8:]
+	switch f := family(at); {
+	case level == unix.IPPROTO_IP && f == unix.AF_INET:
+		return netip.AddrFrom4([4]byte(at[4:])), index, nil
+	case level == unix.IPPROTO_IPV6 && f == unix.AF_INET6:
+		return netip.AddrFrom16([16]byte(at[8:])), index, nil
+	}
+	return address, 0, unix.EADDRNOTAVAIL
+}
+
+// changeGroup joins or leaves a group on an interface, which is given by its index, by
+// an address that it has, or by where the group's packets would be sent. EPROTO for streams,
+// EINVAL for what is no group, ENODEV without an interface, EADDRINUSE for a group that is
+// joined already, EADDRNOTAVAIL for one that is not, ENOBUFS for too many.
+func (s *Socket) changeGroup(join bool, address, local netip.Addr, index int32) error {
+	switch {
+	case s.stream():
+		return unix.EPROTO
+	case !address.IsMulticast():
+		return unix.EINVAL
+	}
+	s.groupMu.Lock()
+	defer s.groupMu.Unlock()
+	if !join && index == 0 && !(local.IsValid() && !local.IsUnspecified()) {
+		for i, g := range s.groups {
+			if g.address == address {
+				return s.leave(i)
+			}
+		}
+		return unix.EADDRNOTAVAIL
+	}
+	link := s.interfaceFor(address, local, index)
+	if link == 0 {
+		return unix.ENODEV
+	}
+	count := 0
+	for i, g := range s.groups {
+		if g == (group{link, address}) {
+			if join {
+				return unix.EADDRINUSE
+			}
+			return s.leave(i)
+		}
+		if g.address.Is4() == address.Is4() {
+			count++
+		}
+	}
+	if !join {
+		return unix.EADDRNOTAVAIL
+	}
+	most := int64(maxGroups6)
+	if address.Is4() {
+		most = s.net.Number(network.MaxMemberships)
+	}
+	if int64(count) >= most {
+		return unix.ENOBUFS
+	}
+	if err := s.net.JoinGroup(link, address); err != nil {
+		return err
+	}
+	s.groups = append(s.groups, group{link, address})
+	return nil
+}
+
+// leave leaves the i-th group. s.groupMu is held.
+func (s *Socket) leave(i int) error {
+	g := s.groups[i]
+	s.groups = append(s.groups[:i], s.groups[i+1:]...)
+	s.net.LeaveGroup(g.link, g.address)
+	return nil
+}
+
+// leaveAll leaves all groups of a socket that is closed.
+func (s *Socket) leaveAll() {
+	s.groupMu.Lock()
+	defer s.groupMu.Unlock()
+	for len(s.groups) > 0 {
+		s.leave(len(s.groups) - 1)
+	}
+}
+
+// interfaceFor is the index of an interface, or 0.
+func (s *Socket) interfaceFor(address, local netip.Addr, index int32) int32 {
+	if index != 0 {
+		if _, ok := s.net.LinkByIndex(index); ok {
+			return index
+		}
+		return 0
+	}
+	if local.IsValid() && !local.IsUnspecified() {
+		for _, a := range s.net.Addresses() {
+			if a.Prefix.Addr() == local {
+				return a.Link
+			}
+		}
+		return 0
+	}
+	if r, err := s.net.Lookup(address, netip.Addr{}, 0); err == nil {
+		return r.Link
+	}
+	if address.Is6() {
+		// Each interface has a route to all groups.
+		for _, l := range s.net.Links() {
+			if l.Flags&unix.IFF_UP != 0 && l.Flags&unix.IFF_MULTICAST != 0 {
+				return l.Index
+			}
+		}
+	}
+	return 0
+}
+
+// setMulticastInterface4 is IP_MULTICAST_IF: an address, or a struct ip_mreqn.
+func (s *Socket) setMulticastInterface4(value []byte) error {
+	if s.stream() {
+		return unix.EINVAL
+	}
+	var local netip.Addr
+	var index int32
+	switch {
+	case len(value) >= 8:
+		_, local, index, _ = groupRequest4(value)
+	case len(value) >= 4:
+		local = netip.AddrFrom4([4]byte(value))
+	default:
+		return unix.EINVAL
+	}
+	o := tcpip.MulticastInterfaceOption{}
+	if index != 0 || !local.IsUnspecified() {
+		link := s.interfaceFor(netip.Addr{}, local, index)
+		if link == 0 {
+			return unix.EADDRNOTAVAIL
+		}
+		o.NIC = tcpip.NICID(link)
+		if !local.IsUnspecified() {
+			o.InterfaceAddr = tcpip.AddrFrom4(local.As4())
+		}
+	}
+	if err := s.ep.Load().SetSockOpt(&o); err != nil {
+		return unix.EINVAL // another interface than the socket is bound to
+	}
+	s.groupMu.Lock()
+	s.multicastFrom = local
+	s.groupMu.Unlock()
+	return nil
+}
+
+// setMulticastInterface6 is IPV6_MULTICAST_IF: an index, or 0.
+func (s *Socket) setMulticastInterface6(index int32) error {
+	if s.stream() {
+		return unix.ENOPROTOOPT
+	}
+	if index < 0 {
+		return unix.ENODEV
+	}
+	if _, ok := s.net.LinkByIndex(index); index != 0 && !ok {
+		return unix.ENODEV
+	}
+	if err := s.ep.Load().SetSockOptInt(tcpip.IPv6MulticastInterfaceOption, int(index)); err != nil {
+		return unix.EINVAL
+	}
+	s.groupMu.Lock()
+	s.multicastLink6 = index
+	s.groupMu.Unlock()
+	return nil
+}
+
+// notJoined reports whether a datagram was sent to a group that the socket is to have
+// nothing of, having not joined it (IP_MULTICAST_ALL).
+func (s *Socket) notJoined(m *tcpip.ReceivableControlMessages) bool {
+	if !s.onlyJoined.Load() || !m.HasIPPacketInfo {
+		return false
+	}
+	to, ok := netip.AddrFromSlice(m.PacketInfo.DestinationAddr.AsSlice())
+	if !ok || !to.IsMulticast() {
+		return false
+	}
+	s.groupMu.Lock()
+	defer s.groupMu.Unlock()
+	for _, g := range s.groups {
+		if g == (group{int32(m.PacketInfo.NIC), to}) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,153 @@
+package inet
+
+import (
+	"encoding/binary"
+
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
+)
+
+// Options of raw(7) and icmp(7) that x/sys does not have.
+const (
+	icmpFilter   = 1 // ICMP_FILTER, of level SOL_RAW
+	icmp6Filter  = 1 // ICMP6_FILTER, of level SOL_ICMPV6
+	ipv6Checksum = 7
+)
+
+// rawEndpoint makes the endpoints of raw sockets of a protocol. Those of IPPROTO_RAW
+// only send, whole packets with their header.
+func rawEndpoint(protocol int32) maker {
+	return func(s *stack.Stack, network tcpip.NetworkProtocolNumber, q *stackwaiter.Queue) (tcpip.Endpoint, tcpip.Error) {
+		if protocol == unix.IPPROTO_RAW {
+			return raw.EndpointFactory{}.NewUnassociatedEndpoint(s, network, tcpip.TransportProtocolNumber(protocol), q)
+		}
+		ep, err := raw.NewEndpoint(s, network, tcpip.TransportProtocolNumber(protocol), q)
+		if _, unknown := err.(*tcpip.ErrNotSupported); unknown {
+			// The stack has no packets of the protocol to give away.
+			return nil, &tcpip.ErrUnknownProtocol{}
+		}
+		return ep, err
+	}
+}
+
+// admit says whether the caller may have a socket of a kind: EPERM for raw ones without
+// CAP_NET_RAW, EACCES for ping sockets outside of ping_group_range.
+func admit(net *network.Namespace, c vfs.Caller, k kind) error {
+	switch {
+	case k.typ == unix.SOCK_RAW:
+		if !can(c, unix.CAP_NET_RAW) {
+			return unix.EPERM
+		}
+	case k.protocol == unix.IPPROTO_ICMP || k.protocol == unix.IPPROTO_ICMPV6:
+		first, last := net.Range(network.PingGroupRange)
+		cred := c.Credentials()
+		for _, gid := range append([]uint32{cred.EGID}, cred.Groups...) {
+			if int64(gid) >= first && int64(gid) <= last {
+				return nil
+			}
+		}
+		return unix.EACCES
+	}
+	return nil
+}
+
+// isRaw reports whether the socket is a raw one.
+func (s *Socket) isRaw() bool { return s.typ == unix.SOCK_RAW }
+
+// setRawOption sets an option that only raw sockets have; false if it is none.
+func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
+	if !s.isRaw() {
+		return false, nil
+	}
+	e := s.ep.Load()
+	switch {
+	case level == unix.SOL_RAW && name == icmpFilter && s.filtersICMP():
+		if len(value) < 4 {
+			return true, unix.EINVAL
+		}
+		s.icmpFilter.Store(binary.LittleEndian.Uint32(value))
+	case level == unix.IPPROTO_ICMPV6 && name == icmp6Filter && s.protocol == unix.IPPROTO_ICMPV6:
+		var f tcpip.ICMPv6Filter
+		for i := range f.DenyType {
+			if len(value) >= 4*(i+1) {
+				f.DenyType[i] = binary.LittleEndian.Uint32(value[4*i:])
+			}
+		}
+		return true, errno(e.SetSockOpt(&f))
+	case level == unix.IPPROTO_IP && name == unix.IP_HDRINCL:
+		v, ok := number32(level, value)
+		if !ok {
+			return true, unix.EINVAL
+		}
+		e.SocketOptions().SetHeaderIncluded(v != 0)
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == ipv6Checksum && s.family == unix.AF_INET6:
+		v, ok := number32(level, value)
+		if !ok || v > 0 && v%2 != 0 {
+			return true, unix.EINVAL
+		}
+		if level == unix.SOL_RAW && s.protocol == unix.IPPROTO_ICMPV6 {
+			return true, nil // that of ICMPv6 has one place
+		}
+		return true, errno(e.SetSockOptInt(tcpip.IPv6Checksum, int(v)))
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// filtersICMP reports whether the socket has ICMP_FILTER.
+func (s *Socket) filtersICMP() bool {
+	return s.family == unix.AF_INET && s.protocol == unix.IPPROTO_ICMP
+}
+
+// rawOption is an option that only raw sockets have; ok is false if it is none.
+func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error) {
+	if !s.isRaw() {
+		return nil, false, nil
+	}
+	e := s.ep.Load()
+	switch {
+	case level == unix.SOL_RAW && name == icmpFilter && s.filtersICMP():
+		return int32Bytes(int32(s.icmpFilter.Load())), true, nil
+	case level == unix.IPPROTO_ICMPV6 && name == icmp6Filter && s.protocol == unix.IPPROTO_ICMPV6:
+		var f tcpip.ICMPv6Filter
+		if err := e.GetSockOpt(&f); err != nil {
+			return nil, true, errno(err)
+		}
+		for _, word := range f.DenyType {
+			value = binary.LittleEndian.AppendUint32(value, word)
+		}
+		return value, true, nil
+	case level == unix.IPPROTO_IP && name == unix.IP_HDRINCL:
+		return int32Bytes(truth(e.SocketOptions().GetHeaderIncluded())), true, nil
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == ipv6Checksum && s.family == unix.AF_INET6:
+		v, terr := e.GetSockOptInt(tcpip.IPv6Checksum)
+		if terr != nil {
+			return nil, true, errno(terr)
+		}
+		return int32Bytes(int32(v)), true, nil
+	}
+	return nil, false, nil
+}
+
+// refusesICMP reports whether ICMP_FILTER keeps a packet, which begins with its IPv4
+// header, from the socket.
+func (s *Socket) refusesICMP(packet []byte) bool {
+	mask := s.icmpFilter.Load()
+	if mask == 0 || len(packet) < header.IPv4MinimumSize {
+		return false
+	}
+	at := int(header.IPv4(packet).HeaderLength())
+	if at >= len(packet) {
+		return false
+	}
+	typ := packet[at]
+	return typ < 32 && mask&(1<<typ) != 0
+}
