@@ -147,6 +147,18 @@ curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo
 sandbox --egress 198.51.100.2:80 -- python3 frames.py 198.51.100.2 198.51.100.1 198.51.100.254 169.254.169.254`,
 		"198.51.100.2 TCP 0x12\n198.51.100.1 ICMP 3 13\n198.51.100.254 ICMP 3 13\n169.254.169.254 ICMP 3 13\n"},
 
+	{"published", `
+cat >server.py <<X
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 7000)); t = socket.create_server(("0.0.0.0", 7000)); print("listening", flush=True)
+d, a = u.recvfrom(100); u.sendto(b"datagram " + d, a); c, _ = t.accept(); c.sendall(b"stream " + c.recv(100)); c.close()
+try: u.sendto(b"x", (a[0], 7001))
+except OSError as e: print(e.errno)
+X
+sandbox --egress none --egress-log $d/log -p 7000 -p 7000/udp -- python3 server.py >said & until grep -q listening said; do sleep 0.05; done
+echo hello | at nc -u -w 60 -W 1 198.51.100.254 7000; echo hello | at nc -w 60 198.51.100.254 7000; wait %3; cat said`,
+		"datagram hello\nstream hello\nlistening\n13\n"},
+
 	{"bridge", `
 mount -t tmpfs tmpfs /var/lib; network=bridge E=` + egressRules + `
 sandbox --egress "$E" -- sh -c 'curl -sS http://good.test/; curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"'

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,10 @@ type gateway struct {
 	// limits are how many flows of each kind there may be.
 	limits limits
 	// tcpFlows counts TCP flows in both directions.
-	tcpFlows  atomic.Int32
-	tcpSyns   synTable
+	tcpFlows atomic.Int32
+	tcpSyns  synTable
+	// clients are those of published UDP ports, by publishedFlow.
+	clients   sync.Map
 	datagrams *flowTable
 	echoes    *flowTable
 }

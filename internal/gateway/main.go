@@ -41,7 +41,6 @@ func run(control *os.File) error {
 	if rules != nil {
 		policy = rules
 		defer rules.close()
-		go rules.answerQuestions(os.NewFile(uintptr(d.Questions), "questions"))
 	}
 	gone := make(chan struct{}, 2)
 	var l *link.Link
@@ -80,6 +79,10 @@ func run(control *os.File) error {
 		}
 	}
 	open()
+	if rules != nil {
+		rules.isClient = g.isClient
+		go rules.answerQuestions(os.NewFile(uintptr(d.Questions), "questions"))
+	}
 	if _, err := io.WriteString(control, serving); err != nil {
 		return err
 	}

@@ -31,7 +31,10 @@ type egressPolicy struct {
 	log    *egress.Log
 	// hostAddresses lists the host's own addresses.
 	hostAddresses func() ([]netip.Prefix, error)
-	now           func() time.Time
+	// isClient, if not nil, reports whether a datagram of a port is an answer to who has asked
+	// a published one: that needs no rule.
+	isClient func(port uint16, to netip.AddrPort) bool
+	now      func() time.Time
 
 	refusals chan egress.Refusal
 	logged   chan struct{}
@@ -230,6 +233,9 @@ func (p *egressPolicy) answerQuestions(f *os.File) {
 			continue // no answer is a refusal
 		}
 		v := p.flow(q.Protocol, q.To)
+		if q.Protocol == unix.IPPROTO_UDP && p.isClient != nil && p.isClient(q.From.Port(), q.To) {
+			v = egress.Verdict{Decision: egress.Permit}
+		}
 		r := egress.Reply{ID: q.ID, Permitted: v.Decision != egress.Refuse}
 		if r.Permitted {
 			p.remember(q)

@@ -35,10 +35,17 @@ type client struct {
 	to   netip.Addr
 }
 
+// publishedFlow is a client's flow as the sandbox sees it.
+type publishedFlow struct {
+	port uint16 // the sandbox's
+	from netip.AddrPort
+}
+
 // publishedClient is a client's flow: an endpoint of the stack's that sends to the
 // sandbox in its name.
 type publishedClient struct {
 	client   client
+	flow     publishedFlow
 	control  []byte // has answers come from client.to
 	ep       tcpip.Endpoint
 	queue    waiter.Queue
@@ -77,6 +84,12 @@ func (p *publishedPort) serve() {
 
 func (c *publishedClient) touch() { c.last.Store(time.Now().UnixNano()) }
 
+// isClient reports whether a datagram is an answer to a client of a published port.
+func (g *gateway) isClient(from uint16, to netip.AddrPort) bool {
+	_, is := g.clients.Load(publishedFlow{from, to})
+	return is
+}
+
 // find returns a client's flow, a new one if there is none; nil if none can be had.
 func (p *publishedPort) find(key client) *publishedClient {
 	p.mu.Lock()
@@ -106,8 +119,15 @@ func (p *publishedPort) find(key client) *publishedClient {
 		c.ep.Close()
 		return nil
 	}
+	local, e := c.ep.GetLocalAddress()
+	if e != nil {
+		c.ep.Close()
+		return nil
+	}
 	c.touch()
+	c.flow = publishedFlow{p.port, fromTCPIP(local.Addr, local.Port)}
 	p.clients[key] = c
+	p.gateway.clients.Store(c.flow, true)
 	go p.answer(c)
 	return c
 }
@@ -118,6 +138,7 @@ func (p *publishedPort) answer(c *publishedClient) {
 	defer func() {
 		p.mu.Lock()
 		delete(p.clients, c.client)
+		p.gateway.clients.Delete(c.flow)
 		p.mu.Unlock()
 		c.ep.Close()
 	}()
