@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,8 +34,14 @@ func (s *state) writeRules(onlyOurs bool) error {
 	return nil
 }
 
+// transactionSize is what a socket holds: all rules are sent at once, and each is
+// answered.
+const transactionSize = 16 << 20
+
 func (s *state) tryRules(onlyOurs bool) error {
-	conn, err := nftables.New()
+	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
+		return errors.Join(c.SetReadBuffer(transactionSize), c.SetWriteBuffer(transactionSize))
+	}))
 	if err != nil {
 		return err
 	}
@@ -162,7 +169,8 @@ func (t *ruleset) translate(networks []bridged, records []*record) {
 	for _, n := range networks {
 		outgoing(source(n.subnet), notTo(n.bridge), masquerade)
 		outgoing(source(n.subnet6), notTo(n.bridge), masquerade)
-		outgoing(from(n.bridge), to(n.bridge), translated(), masquerade)
+		outgoing(source(n.subnet), to(n.bridge), translated(), masquerade)
+		outgoing(source(n.subnet6), to(n.bridge), translated(), masquerade)
 		outgoing(source(loopback4), to(n.bridge), masquerade)
 	}
 }

@@ -1,0 +1,188 @@
+package hostnet
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// guestRole is the word by which this program becomes what runs in a sandbox, or on
+// another host.
+const guestRole = "guest"
+
+// guestMain takes over if the program runs in that role.
+func guestMain() {
+	if len(os.Args) < 3 || os.Args[1] != guestRole {
+		return
+	}
+	var err error
+	switch args := os.Args[3:]; os.Args[2] {
+	case "serve":
+		err = serve(args[0], args[1])
+	case "fetch":
+		err = fetch(args)
+	case "addresses":
+		err = addresses()
+	case "lookup":
+		err = lookup(args)
+	case "read":
+		err = read(args)
+	default:
+		err = fmt.Errorf("there is no role %q", os.Args[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve answers everybody at a port, over TCP and UDP, with a text and who has asked.
+func serve(port, text string) error {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	u, err := net.ListenPacket("udp", ":"+port)
+	if err != nil {
+		return err
+	}
+	own := "none"
+	if list, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range list {
+			if n := a.(*net.IPNet); n.IP.To4() != nil && !n.IP.IsLoopback() {
+				own = n.IP.String()
+			}
+		}
+	}
+	fmt.Println("ready", own)
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			_, from, err := u.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			u.WriteTo(answer(text, from), from)
+		}
+	}()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c.Write(answer(text, c.RemoteAddr()))
+		c.Close()
+	}
+}
+
+func answer(text string, from net.Addr) []byte {
+	host, _, _ := net.SplitHostPort(from.String())
+	return fmt.Appendf(nil, "%s to %s\n", text, host)
+}
+
+// fetch asks servers, each NETWORK:ADDRESS, and prints what they answer.
+func fetch(list []string) error {
+	for _, a := range list {
+		network, address, _ := strings.Cut(a, ":")
+		text, err := ask(network, address)
+		if err != nil {
+			text = "no: " + reason(err) + "\n"
+		}
+		fmt.Print(text)
+	}
+	return nil
+}
+
+// askPatience is how long a server may be silent that is expected to be: each such
+// question takes as long.
+const askPatience = 2 * time.Second
+
+func ask(network, address string) (string, error) {
+	patience := askPatience
+	if strings.HasSuffix(network, "+") {
+		// An answer is expected, if late.
+		network, patience = strings.TrimSuffix(network, "+"), time.Minute
+	}
+	c, err := net.DialTimeout(network, address, patience)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if network == "tcp" {
+		b, err := io.ReadAll(c)
+		return string(b), err
+	}
+	b := make([]byte, 2048)
+	for end := time.Now().Add(patience); ; {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return "", err
+		}
+		c.SetDeadline(time.Now().Add(time.Second)) // datagrams get lost
+		n, err := c.Read(b)
+		if ne, ok := err.(net.Error); ok && ne.Timeout() && time.Now().Before(end) {
+			continue
+		}
+		return string(b[:n]), err
+	}
+}
+
+// reason is an error in a word.
+func reason(err error) string {
+	for _, r := range []string{"refused", "reset", "permission denied", "no route", "unreachable", "i/o timeout"} {
+		if strings.Contains(err.Error(), r) {
+			return r
+		}
+	}
+	return err.Error()
+}
+
+// addresses prints the interfaces that there are.
+func addresses() error {
+	list, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return err
+		}
+		fmt.Print(i.Name)
+		for _, a := range addrs {
+			if n := a.(*net.IPNet); !n.IP.IsLinkLocalUnicast() {
+				fmt.Print(" ", a)
+			}
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+// lookup prints the addresses of names.
+func lookup(names []string) error {
+	for _, name := range names {
+		list, err := net.LookupHost(name)
+		if err != nil {
+			list = []string{"no: " + reason(err)}
+		}
+		fmt.Println(strings.Join(list, " "))
+	}
+	return nil
+}
+
+// read prints files.
+func read(files []string) error {
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		os.Stdout.Write(b)
+	}
+	return nil
+}
