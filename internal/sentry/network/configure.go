@@ -129,6 +129,9 @@ func (n *Namespace) attach(i *Interface) error {
 		Changed: func() {
 			if n := home.Value(); n != nil {
 				n.carrierChanged(o)
+				if i.Link == LinkGateway && !o.Running() {
+					severed(o, i.Addresses)
+				}
 			}
 		},
 		Log: func(s string) { log.Print(s) },
