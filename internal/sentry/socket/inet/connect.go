@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
 // netAdmin is implemented by callers who know whose network namespace theirs is.
@@ -152,12 +153,19 @@ func (s *Socket) Accept() (socket.Socket, error) {
 	if terr != nil {
 		return nil, errno(terr)
 	}
+	if err := chargeNew(); err != nil {
+		ep.Abort()
+		return nil, err
+	}
 	a := newSocket(s.net, s.registry, s.family, s.kind)
 	a.setOwner(s.cred)
 	a.accepted = sockaddr(s.family, peer)
 	a.adopt(ep, q)
 	a.inherit(s, ep)
 	a.answer(ep, peer)
+	if e := a.ep.Load(); a.end.Load() == nil && e.Readiness(stackwaiter.ReadableEvents)&stackwaiter.EventIn != 0 {
+		a.chargeRecv(e)
+	}
 	s.registry.Add(a)
 	return a, nil
 }

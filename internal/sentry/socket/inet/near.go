@@ -7,6 +7,7 @@ import (
 
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/ring"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -47,10 +48,19 @@ type end struct {
 	peer *Socket
 	// viaStack is how many bytes are yet to come through the stack, before all others.
 	viaStack atomic.Int64
+	// charged is what these count for.
+	charged atomic.Int64
 }
 
 func (n *end) in() *flow  { return &n.flows[n.side] }
 func (n *end) out() *flow { return &n.flows[1-n.side] }
+
+// cameViaStack counts bytes that came through the stack.
+func (n *end) cameViaStack(count int) {
+	if n.viaStack.Add(-int64(count)) == 0 {
+		shmem.Buffers.Uncharge(n.charged.Swap(0))
+	}
+}
 
 // nearBuffer is how much each end lets a flow hold if its SO_SNDBUF or SO_RCVBUF does not say.
 const nearBuffer = 256 << 10
@@ -94,6 +104,7 @@ func (s *Socket) call(e *endpoint, to tcpip.FullAddress) {
 		return
 	}
 	s.called = r
+	s.calling.Store(true)
 	callers.Lock()
 	defer callers.Unlock()
 	if callers.m == nil {
@@ -113,6 +124,7 @@ func (s *Socket) hangUp() {
 		delete(callers.m, s.called)
 	}
 	s.called = route{}
+	s.calling.Store(false)
 }
 
 func networkOf(a netip.Addr) tcpip.NetworkProtocolNumber {
@@ -143,11 +155,14 @@ func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
 		return // it has been closed, or connects elsewhere
 	}
 	c.called = route{}
+	c.calling.Store(false)
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	n := new(near)
 	mine, theirs := &end{near: n, side: 0, peer: c}, &end{near: n, side: 1, peer: s}
 	mine.viaStack.Store(c.sentBefore)
+	mine.charged.Store(c.charges.send) // what goes through the stack is ours to receive
+	c.charges.send = 0
 	mine.in().over = c.shut.Load()&sendShut != 0
 	s.end.Store(mine)
 	c.end.Store(theirs)
@@ -286,6 +301,7 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 		return reset
 	}
 	reset = reset || s.queuedInStack(e) > 0
+	shmem.Buffers.Uncharge(n.charged.Swap(0))
 	n.mu.Lock()
 	in := n.in()
 	reset = reset || in.data.Len() > 0

@@ -63,7 +63,7 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek})
 	s.sink = nil
 	if n != nil && !peek {
-		n.viaStack.Add(-int64(res.Count))
+		n.cameViaStack(res.Count)
 	}
 	s.recvMu.Unlock()
 	switch terr.(type) {
@@ -76,6 +76,9 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 		}
 		return res.Count, nil
 	case *tcpip.ErrWouldBlock:
+		if s.counted() {
+			s.unchargeRecv(e)
+		}
 		return 0, unix.EAGAIN
 	case *tcpip.ErrClosedForReceive:
 		return 0, s.takeError(e)
@@ -126,6 +129,9 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	case *tcpip.ErrClosedForReceive:
 		return 0, nil
 	case *tcpip.ErrWouldBlock:
+		if s.counted() {
+			s.unchargeRecv(e)
+		}
 		if s.shut.Load()&recvShut != 0 {
 			return 0, nil
 		}

@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
@@ -45,6 +46,10 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 			s.sendMu.Unlock()
 			return done, err
 		}
+	}
+	if !s.chargeSend(e) {
+		s.sendMu.Unlock()
+		return 0, unix.ENOBUFS
 	}
 	more := flags&unix.MSG_MORE != 0
 	if more {
@@ -137,6 +142,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 
 // sendOne sends a datagram. s.sendMu is held.
 func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+	if shmem.Buffers.Room() < maxPacket {
+		return 0, unix.ENOBUFS
+	}
 	s.source.Reset(p)
 	_, terr := e.Write(&s.source, opts)
 	s.source.Reset(nil)

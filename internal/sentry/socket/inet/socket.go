@@ -30,6 +30,7 @@ const (
 type Socket struct {
 	vfs.NoFile
 	options
+	charges
 	kind
 	family   int32
 	net      *network.Namespace
@@ -54,6 +55,8 @@ type Socket struct {
 	connecting bool
 	listening  bool
 	backlog    int
+	// calling says the same as called being set, without the lock.
+	calling atomic.Bool
 	// called is how others of the namespace find the socket while it connects.
 	called route
 	// end is the socket's part in a connection within the namespace, or nil.
@@ -107,11 +110,15 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	if err := admit(net, c, k); err != nil {
 		return nil, err
 	}
+	if err := chargeNew(); err != nil {
+		return nil, err
+	}
 	s := newSocket(net, r, family, k)
 	s.setOwner(c.Credentials())
 	q := new(stackwaiter.Queue)
 	ep, terr := k.make(net.Stack(), networkProtocol(family), q)
 	if terr != nil {
+		s.uncharge()
 		return nil, errno(terr)
 	}
 	if !s.stream() {
@@ -176,6 +183,7 @@ func (s *Socket) renew() error {
 func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
 	if m&stackwaiter.EventIn != 0 {
 		m |= stackwaiter.EventRdHUp
+		e.owner.chargeRecv(e)
 	}
 	e.owner.wait.Notify(waiter.Mask(m))
 }
@@ -254,6 +262,9 @@ func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
 
 func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
 	m := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents|stackwaiter.WritableEvents)) & (waiter.Readable | waiter.Writable)
+	if m&waiter.Readable == 0 && s.counted() {
+		s.unchargeRecv(e)
+	}
 	if s.sifts() && m&waiter.Readable != 0 && !s.wanted(e) {
 		m &^= waiter.Readable
 	}
@@ -288,6 +299,9 @@ func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
 			m |= waiter.Readable
 		}
 		m |= ready & waiter.Writable
+		if ready&waiter.Readable == 0 && s.counted() {
+			s.unchargeRecv(e)
+		}
 		switch state {
 		case tcp.StateCloseWait:
 			shut |= recvShut
@@ -340,4 +354,6 @@ func (s *Socket) Release() {
 	}
 	e.queue.EventUnregister(&e.entry)
 	e.Close()
+	linger(e.Endpoint)
+	s.uncharge()
 }
