@@ -263,7 +263,11 @@ func (t *ruleset) guard(r *record) {
 		for _, kind := range []uint8{neighbourSolicitation, neighbourAdvertisement} {
 			add(etherType(unix.ETH_P_IPV6), protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{kind}), accept)
 		}
-		add(payload(expr.PayloadBaseLLHeader, 0, expr.CmpOpNeq, nil, host), drop)
+		for _, v4 := range []bool{true, false} {
+			for _, answer := range refuse(v4) {
+				add(payload(expr.PayloadBaseLLHeader, 0, expr.CmpOpNeq, nil, host), answer)
+			}
+		}
 		add(etherType(unix.ETH_P_IPV6), notSource(one(v6)), drop)
 	}
 	add(etherType(unix.ETH_P_IP), accept)
