@@ -75,6 +75,9 @@ func (g *globals) request(n *newContainer, id string) (*container.CreateRequest,
 	if r.Config, r.Spec, err = oci.Load(bundle); err != nil {
 		return nil, err
 	}
+	if err := g.config.Network.permitSpec(r.Spec); err != nil {
+		return nil, err
+	}
 	if r.Isolation, err = g.chooseIsolation(r.Spec, os.Args[0]); err != nil {
 		return nil, err
 	}

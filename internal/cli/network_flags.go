@@ -7,6 +7,9 @@ import (
 
 	"coffer/internal/egress"
 	"coffer/internal/hostnet"
+	"coffer/internal/oci"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -156,6 +159,15 @@ func (c *networkConfig) permit(o *hostnet.Options) error {
 		}
 	}
 	return nil
+}
+
+// permitSpec refuses a container that is to have the host's network, where the
+// configuration file does.
+func (c *networkConfig) permitSpec(spec *specs.Spec) error {
+	if !slices.Contains(c.Deny, string(hostnet.ModeHost)) || !oci.UsesHostNetwork(spec) {
+		return nil
+	}
+	return fmt.Errorf("linux.namespaces has no network, so the container would use the host's, which this host's administrator refuses (network.deny in %s): add {\"type\": \"network\"}", configPath)
 }
 
 // networks are the host's networks as the configuration has them.

@@ -297,3 +297,30 @@ func TestListTable(t *testing.T) {
 		t.Error(b.String())
 	}
 }
+
+// TestDenyHostNetwork: what the administrator refuses, a spec does not get either.
+func TestDenyHostNetwork(t *testing.T) {
+	with := func(list ...specs.LinuxNamespace) *specs.Spec {
+		return &specs.Spec{Linux: &specs.Linux{Namespaces: list}}
+	}
+	own := specs.LinuxNamespace{Type: specs.NetworkNamespace}
+	named := specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/proc/self/ns/net"}
+	for _, test := range []struct {
+		name    string
+		spec    *specs.Spec
+		refused bool
+	}{
+		{"one of its own", with(own), false},
+		{"none", with(), true},
+		{"no Linux", new(specs.Spec), true},
+		{"the caller's", with(named), true},
+	} {
+		denies, permits := networkConfig{Deny: []string{"host"}}, networkConfig{Deny: []string{"bridge"}}
+		if err := denies.permitSpec(test.spec); (err != nil) != test.refused {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if err := permits.permitSpec(test.spec); err != nil {
+			t.Errorf("%s, with another network denied: %v", test.name, err)
+		}
+	}
+}

@@ -28,6 +28,9 @@ func (m *making) furnishing(s *boot.Server) (*boot.Conn, error) {
 // have run: that of a path in the spec, or the one that the host shows of its process,
 // into which an engine's hook may have moved an interface.
 func (m *making) furnish(to *boot.Conn) error {
+	if m.described.Network != nil {
+		return boot.SendNetwork(to, m.described.Network, nil) // it is known: the host's
+	}
 	path, own := networkPath(m.r.Spec), false
 	if path == "" {
 		path, own = namespacePath(m.record.Init.PID, specs.NetworkNamespace), true

@@ -106,8 +106,8 @@ func jsonName(f reflect.StructField) string {
 // what is outside of the wall.
 var own = []specs.LinuxNamespaceType{specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.MountNamespace}
 
-// checkNamespaces checks that no namespace of the host's is asked for. That of
-// the network is excepted: there is no network inside yet, whichever is named.
+// checkNamespaces checks that no namespace of the host's is asked for, but one of the
+// network, whose interfaces the sandbox takes over.
 func checkNamespaces(list []specs.LinuxNamespace, sandbox int) error {
 	listed := map[specs.LinuxNamespaceType]bool{}
 	for i, n := range list {
@@ -130,8 +130,7 @@ func checkNamespaces(list []specs.LinuxNamespace, sandbox int) error {
 	return nil
 }
 
-// checkNetworkNamespace makes sure that a path names a network namespace, so
-// that a mistake shows before there is a network.
+// checkNetworkNamespace makes sure that a path names a network namespace.
 func checkNetworkNamespace(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

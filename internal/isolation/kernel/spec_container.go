@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"coffer/internal/isolation"
+	"coffer/internal/oci"
 	"coffer/internal/oci/linuxname"
 	"coffer/internal/oci/mountoption"
 	"coffer/internal/sentry/boot"
+	"coffer/internal/sentry/network"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -71,6 +73,9 @@ func translate(r *isolation.Request, sandbox string, d *donation) (*boot.Contain
 	c.Resources.Change(limits)
 	if c.StartHooks, err = translateHooks(r); err != nil {
 		return nil, err
+	}
+	if sandbox == "" && oci.UsesHostNetwork(spec) {
+		c.Network = &network.Config{Host: true}
 	}
 	c.Join, err = translateJoin(linux.Namespaces, sandbox, r.StateDir)
 	return c, err
