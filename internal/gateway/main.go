@@ -28,6 +28,7 @@ func Main() int {
 func run(control *os.File) error {
 	// Most of the heap are buffers of the stack's, which uses them again.
 	debug.SetGCPercent(200)
+	link.Quiet()
 	d, err := readDescription()
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func raiseWalls() (files int, err error) {
 	if files, err = limitResources(); err != nil {
 		return 0, err
 	}
-	prog, err := seccomp.Build(hostCalls, unix.SECCOMP_RET_TRAP)
+	prog, err := seccomp.Build(HostCalls(), unix.SECCOMP_RET_TRAP)
 	if err != nil {
 		return 0, fmt.Errorf("building the gateway's seccomp filter: %w", err)
 	}

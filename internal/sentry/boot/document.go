@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"coffer/internal/gateway"
 	"coffer/internal/link"
 	"coffer/internal/seccomp"
 	"coffer/internal/sentry/platform/stub"
@@ -12,14 +13,14 @@ import (
 	"coffer/internal/sentry/syscalls"
 )
 
-// Document renders docs/hostcalls.md: every call that a sentry or a stub can
+// Document renders docs/hostcalls.md: every call that a sentry, a stub or a gateway can
 // make to the host, and why.
 func Document() []byte {
 	d := document{table: syscalls.New()}
 	d.WriteString("# Host calls\n\n" +
-		"Generated from the seccomp tables in `internal/sentry/boot` and `internal/sentry/platform/stub`; do not edit.\n" +
+		"Generated from the seccomp tables in `internal/sentry/boot`, `internal/sentry/platform/stub`, `internal/gateway` and what they use; do not edit.\n" +
 		"To bring it up to date:\n\n    go run ./internal/tools/hostcalldoc > docs/hostcalls.md\n\n" +
-		"A call that is not here is not made: it ends the sentry, or the stub. Arguments count from 0; where\n" +
+		"A call that is not here is not made: it ends the sentry, the stub or the gateway. Arguments count from 0; where\n" +
 		"one call has several rows, one of them must hold. What each side may reach by these calls is drawn in\n" +
 		"[security.md](security.md).\n")
 	d.rules("The sentry: Go's runtime", runtimeCalls)
@@ -30,6 +31,7 @@ func Document() []byte {
 	d.rules("The sentry: where it serves a container runtime's commands only", serverCalls)
 	d.rules("The sentry: with the host's network only", hostsock.HostCalls())
 	d.rules("The sentry: with network interfaces only", link.HostCalls())
+	d.rules("The gateway, which ends the flows of a user network", gateway.HostCalls())
 	d.heading("Stubs, and only from the stub's own code")
 	for _, c := range stub.HostCalls() {
 		when := ""

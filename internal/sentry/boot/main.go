@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/link"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/textpages"
@@ -63,6 +64,7 @@ func (c *control) receive() (m Message, err error) {
 func Main() int {
 	// The sentry's heap is small; what matters is how seldom it is collected.
 	debug.SetGCPercent(200)
+	link.Quiet()
 	ctl := &control{f: os.NewFile(fdControl, "control")}
 	ctl.r = bufio.NewReader(ctl.f)
 	code, err := run(ctl)
