@@ -191,7 +191,7 @@ func TestName(t *testing.T) {
 func TestConfiguredNames(t *testing.T) {
 	e, c := newEngine(t, "db.corp:5432", Host{"db.corp", netip.MustParseAddr("10.0.0.1")}, Host{"meta", netip.MustParseAddr("169.254.169.254")}, Host{"bad name", netip.MustParseAddr("10.0.0.2")})
 	c.now = c.now.Add(1000 * time.Hour)
-	e.names.sweep(c.now)
+	e.names.sweep(c.now, 0)
 	if v := e.Flow(TCP, netip.MustParseAddrPort("10.0.0.1:5432")); v.Decision != Inspect || v.Name != "db.corp" {
 		t.Errorf("db.corp: %+v", v)
 	}
@@ -259,7 +259,7 @@ func TestTableIsBounded(t *testing.T) {
 	if v := e.Answer("a.example", addr(0), time.Minute); v.Decision != Permit {
 		t.Fatalf("a known answer again: %+v", v)
 	}
-	c.now = c.now.Add(time.Minute + lateData)
+	c.now = c.now.Add(time.Minute)
 	for i := range maxNames {
 		if v := e.Answer(fmt.Sprintf("n%d.example", i), addr(7), time.Minute); v.Decision != Permit {
 			t.Fatalf("name %d after all have passed: %s", i, v.Reason)
@@ -268,8 +268,12 @@ func TestTableIsBounded(t *testing.T) {
 	if v := e.Answer("one-more.example", addr(7), time.Minute); v.Decision != Refuse {
 		t.Fatalf("names of one address: %+v", v)
 	}
-	if e.names.answers > maxAnswers || e.names.answers < maxNames {
-		t.Errorf("%d answers are counted", e.names.answers)
+	counted := 0
+	for _, known := range e.names.byAddr {
+		counted += len(known)
+	}
+	if e.names.answers != counted || counted < maxNames || counted > maxAnswers {
+		t.Errorf("%d answers, and %d are counted", counted, e.names.answers)
 	}
 }
 

@@ -16,17 +16,18 @@ const (
 	// lateData is for how long after that a flow's first bytes may come: the flow was
 	// permitted while the answer held.
 	lateData = 3 * time.Minute
-	// maxAnswers bounds the pairs of an address and a name, maxNames the names of one address.
-	maxAnswers = 8192
-	maxNames   = 64
+	// maxAnswers bounds the pairs of an address and a name, maxNames the names of one
+	// address: that of a content network may have many.
+	maxAnswers = 16384
+	maxNames   = 1024
 )
 
 // nameTable has the names that addresses stand for, because our resolver said so.
 type nameTable struct {
 	byAddr  map[netip.Addr][]answer
 	answers int
-	// sweepAt is when an answer can be forgotten at the earliest.
-	sweepAt time.Time
+	// firstEnd is not later than the first time at which an answer no longer holds.
+	firstEnd time.Time
 }
 
 type answer struct {
@@ -51,40 +52,41 @@ func (t *nameTable) add(addr netip.Addr, name string, ttl time.Duration, forever
 			return true
 		}
 	}
-	if t.answers >= maxAnswers || len(known) >= maxNames {
-		t.sweep(now)
-		known = t.byAddr[addr]
-		if t.answers >= maxAnswers || len(known) >= maxNames {
-			return false
+	full := func() bool { return t.answers >= maxAnswers || len(t.byAddr[addr]) >= maxNames }
+	for _, late := range []time.Duration{lateData, 0} {
+		if full() {
+			t.sweep(now, late)
 		}
+	}
+	if full() {
+		return false
 	}
 	if t.byAddr == nil {
 		t.byAddr = map[netip.Addr][]answer{}
 	}
-	if t.answers == 0 || until.Add(lateData).Before(t.sweepAt) {
-		t.sweepAt = until.Add(lateData)
+	if t.answers == 0 || until.Before(t.firstEnd) {
+		t.firstEnd = until
 	}
-	t.byAddr[addr] = append(known, answer{name, until, forever})
+	t.byAddr[addr] = append(t.byAddr[addr], answer{name, until, forever})
 	t.answers++
 	return true
 }
 
-// sweep forgets what has held once, and no longer counts for anything.
-func (t *nameTable) sweep(now time.Time) {
-	if now.Before(t.sweepAt) {
+// sweep forgets what has not held for some time.
+func (t *nameTable) sweep(now time.Time, late time.Duration) {
+	if now.Before(t.firstEnd.Add(late)) {
 		return
 	}
-	t.sweepAt = now.Add(maxTTL)
+	t.firstEnd = now.Add(maxTTL)
 	for addr, known := range t.byAddr {
 		kept := known[:0]
 		for _, a := range known {
-			forgotten := a.until.Add(lateData)
-			if !a.forever && !now.Before(forgotten) {
+			if !a.forever && !now.Before(a.until.Add(late)) {
 				t.answers--
 				continue
 			}
-			if !a.forever && forgotten.Before(t.sweepAt) {
-				t.sweepAt = forgotten
+			if !a.forever && a.until.Before(t.firstEnd) {
+				t.firstEnd = a.until
 			}
 			kept = append(kept, a)
 		}
