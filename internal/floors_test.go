@@ -171,6 +171,9 @@ func TestStackOnly(t *testing.T) {
 		if !ok && !strings.HasPrefix(imported, stackModule) {
 			return
 		}
+		if file == "internal/link/quiet.go" && part == "log" {
+			return // the stack writes there, and this is how it is told not to
+		}
 		if part != "buffer" && part != "waiter" && !strings.HasPrefix(part+"/", "tcpip/") {
 			t.Errorf("%s imports %s: of that module only the TCP/IP stack is used", file, imported)
 		}
