@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
 
+	"coffer/internal/link"
 	"coffer/internal/seccomp"
+	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
 )
@@ -195,6 +198,11 @@ func attempts(hostPID int) []attempt {
 		no("accept", unix.SYS_ACCEPT4, 0, 0, 0, 0),
 		no("setsockopt", unix.SYS_SETSOCKOPT, 0, 0, 0, 0, 0),
 		no("recvmsg", unix.SYS_RECVMSG, 0, 0, 0),
+		no("recvmmsg", unix.SYS_RECVMMSG, 0, 0, 0, 0, 0),
+		no("sendmmsg", unix.SYS_SENDMMSG, 0, 0, 0, 0),
+		no("getsockname", unix.SYS_GETSOCKNAME, 0, 0, 0),
+		no("set an interface's address", unix.SYS_IOCTL, 0, unix.SIOCSIFADDR, 0),
+		no("set an interface down", unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, 0),
 
 		// mounts and namespaces
 		no("mount", unix.SYS_MOUNT, "proc", "/", "proc", 0, 0),
@@ -295,6 +303,16 @@ func probe() error {
 	}
 	if os.Getenv("SERVED") != "" {
 		box.ID, box.Server = "probe", &Server{Listener: fdServer}
+	}
+	if os.Getenv("LINKED") != "" {
+		ours, theirs, err := link.Pair()
+		if err != nil {
+			return err
+		}
+		defer theirs.Close()
+		box.Network = &network.Config{Interfaces: []network.Interface{{
+			Name: "eth0", HardwareAddr: "02:00:00:00:00:01", MTU: 1500, Link: network.LinkGateway, FD: int(ours.Fd()),
+		}}}
 	}
 	refusal := unix.SECCOMP_RET_ERRNO | uint32(refused)
 	if os.Getenv("LAST") != "" {
@@ -403,18 +421,19 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestWalls makes all attempts from inside of a sentry of each platform, and of
-// one that serves the commands of a container runtime.
+// TestWalls makes all attempts from inside of a sentry of each platform, of one that
+// serves the commands of a container runtime, and of one with a network interface.
 func TestWalls(t *testing.T) {
 	for _, intercept := range Platforms() {
 		testWalls(t, intercept, "")
 	}
 	testWalls(t, Platforms()[0], "SERVED=1")
+	testWalls(t, Platforms()[0], "LINKED=1")
 }
 
-func testWalls(t *testing.T, intercept, served string) {
-	t.Run(intercept+served, func(t *testing.T) {
-		b, stderr, err := runProbe(t, "INTERCEPT="+intercept, served)
+func testWalls(t *testing.T, intercept, kind string) {
+	t.Run(intercept+kind, func(t *testing.T) {
+		b, stderr, err := runProbe(t, "INTERCEPT="+intercept, kind)
 		var r report
 		if jerr := json.Unmarshal(b, &r); err != nil || jerr != nil {
 			t.Fatalf("%v, %v; report %q:\n%s", err, jerr, b, stderr)
@@ -427,7 +446,7 @@ func testWalls(t *testing.T, intercept, served string) {
 			if a.name == "ptrace" && intercept == "ptrace" {
 				a.want = unix.ESRCH // nobody but stubs is in sight
 			}
-			if a.name == "recvmsg" && served != "" {
+			if a.name == "recvmsg" && kind == "SERVED=1" || kind == "LINKED=1" && slices.Contains([]string{"recvmmsg", "sendmmsg", "getsockname"}, a.name) {
 				a.want = unix.ENOTSOCK
 			}
 			if r.Errnos[i] != a.want {
@@ -465,6 +484,10 @@ func TestForbiddenRules(t *testing.T) {
 	}
 	// And these are held back by the other walls.
 	for _, nr := range []uint32{unix.SYS_KILL, unix.SYS_TGKILL, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_FCHMODAT2} {
+		forbidden[nr] = false
+	}
+	// With an interface, these are for its socket, and there is no way to another one.
+	for _, nr := range []uint32{unix.SYS_RECVMMSG, unix.SYS_SENDMMSG, unix.SYS_GETSOCKNAME} {
 		forbidden[nr] = false
 	}
 	for _, intercept := range Platforms() {
