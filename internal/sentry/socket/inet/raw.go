@@ -96,6 +96,8 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 			return true, nil // that of ICMPv6 has one place
 		}
 		return true, errno(e.SetSockOptInt(tcpip.IPv6Checksum, int(v)))
+	case level == unix.SOL_RAW && name == icmpFilter && s.family == unix.AF_INET:
+		return true, unix.EOPNOTSUPP
 	default:
 		return false, nil
 	}
@@ -133,6 +135,8 @@ func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error)
 			return nil, true, errno(terr)
 		}
 		return int32Bytes(int32(v)), true, nil
+	case level == unix.SOL_RAW && name == icmpFilter && s.family == unix.AF_INET:
+		return nil, true, unix.EOPNOTSUPP
 	}
 	return nil, false, nil
 }

@@ -1,0 +1,238 @@
+/* Raw and ping sockets: raw(7), icmp(7), on lo of a network of the test's own. */
+#include "guest.h"
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
+#include <grp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#ifndef ICMP_FILTER
+#define ICMP_FILTER 1
+#endif
+#ifndef SOL_RAW
+#define SOL_RAW 255
+#endif
+
+static void own_network(void) {
+	if (unshare(CLONE_NEWNET) == -1)
+		SKIP("only root can make network namespaces");
+	struct ifreq r = { .ifr_name = "lo" };
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(ioctl(s, SIOCGIFFLAGS, &r));
+	r.ifr_flags |= IFF_UP;
+	OK(ioctl(s, SIOCSIFFLAGS, &r));
+	close(s);
+}
+
+static void set_file(const char *path, const char *text) {
+	int fd = OK(open(path, O_WRONLY | O_CLOEXEC));
+	EQUAL(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static struct sockaddr_in loopback4(void) {
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+}
+
+static uint16_t sum(const void *p, size_t n) {
+	uint32_t total = 0;
+	const uint16_t *w = p;
+	for (; n > 1; n -= 2)
+		total += *w++;
+	while (total >> 16)
+		total = (total & 0xffff) + (total >> 16);
+	return ~total;
+}
+
+/* echo makes an echo request of 12 bytes. */
+static void echo(char *p, int id, int sequence) {
+	struct icmphdr *h = (void *)p;
+	memset(p, 0, 12);
+	h->type = ICMP_ECHO;
+	h->un.echo.id = htons(id);
+	h->un.echo.sequence = htons(sequence);
+	memcpy(p + 8, "data", 4);
+	h->checksum = sum(p, 12);
+}
+
+TEST(kinds_of_sockets) {
+	own_network();
+	FAILS(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+	FAILS(socket(AF_INET, SOCK_RAW, 300), EINVAL);
+	FAILS(socket(AF_INET6, SOCK_RAW, 0), EPROTONOSUPPORT);
+	FAILS(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMPV6), EPROTONOSUPPORT);
+	FAILS(socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMP), EPROTONOSUPPORT);
+	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), v;
+	socklen_t n = sizeof v;
+	OK(getsockopt(s, SOL_SOCKET, SO_TYPE, &v, &n));
+	EQUAL(v, SOCK_RAW);
+	OK(getsockopt(s, SOL_SOCKET, SO_PROTOCOL, &v, &n));
+	EQUAL(v, IPPROTO_ICMP);
+	OK(getsockopt(s, IPPROTO_IP, IP_HDRINCL, &v, &n));
+	EQUAL(v, 0);
+	FAILS(listen(s, 1), EOPNOTSUPP);
+	FAILS(accept(s, NULL, NULL), EOPNOTSUPP);
+	int status = IN_CHILD(
+		OK(setresuid(65534, 65534, 65534));
+		FAILS(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), EPERM);
+		FAILS(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6), EPERM);
+		FAILS(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+	);
+	EXITED_OK(status);
+}
+
+TEST(raw_echo) {
+	own_network();
+	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+	struct sockaddr_in to = loopback4(), from;
+	char p[12], got[200];
+	echo(p, 77, 5);
+	EQUAL(sendto(s, p, sizeof p, 0, (void *)&to, sizeof to), sizeof p);
+	/* both the request and the answer come by */
+	for (int i = 0; i < 2; i++) {
+		socklen_t n = sizeof from;
+		EQUAL(recvfrom(s, got, sizeof got, 0, (void *)&from, &n), 20 + 12);
+		EQUAL(n, sizeof from);
+		EQUAL(from.sin_addr.s_addr, to.sin_addr.s_addr);
+		EQUAL(from.sin_port, 0);
+		struct iphdr *ip = (void *)got;
+		struct icmphdr *h = (void *)(got + 20);
+		EQUAL(ip->version, 4);
+		EQUAL(ip->ihl, 5);
+		EQUAL(ip->protocol, IPPROTO_ICMP);
+		EQUAL(h->type, i ? ICMP_ECHOREPLY : ICMP_ECHO);
+		EQUAL(ntohs(h->un.echo.id), 77);
+		CHECK(!memcmp(got + 28, "data", 4));
+	}
+	FAILS(send(s, p, sizeof p, 0), EDESTADDRREQ);
+	/* connected, it needs no address */
+	OK(connect(s, (void *)&to, sizeof to));
+	EQUAL(send(s, p, sizeof p, 0), sizeof p);
+	EQUAL(recv(s, got, sizeof got, 0), 32);
+	EQUAL(recv(s, got, 10, MSG_TRUNC), 32);
+}
+
+TEST(icmp_filter) {
+	own_network();
+	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+	uint32_t mask = 1 << ICMP_ECHO, got_mask = 0;
+	socklen_t n = sizeof got_mask;
+	OK(setsockopt(s, SOL_RAW, ICMP_FILTER, &mask, sizeof mask));
+	OK(getsockopt(s, SOL_RAW, ICMP_FILTER, &got_mask, &n));
+	EQUAL(got_mask, mask);
+	struct sockaddr_in to = loopback4();
+	char p[12], got[200];
+	echo(p, 78, 1);
+	OK(sendto(s, p, sizeof p, 0, (void *)&to, sizeof to));
+	EQUAL(recv(s, got, sizeof got, 0), 32);
+	EQUAL(((struct icmphdr *)(got + 20))->type, ICMP_ECHOREPLY);
+	FAILS(recv(s, got, sizeof got, MSG_DONTWAIT), EAGAIN);
+	int u = OK(socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+	FAILS(setsockopt(u, SOL_RAW, ICMP_FILTER, &mask, sizeof mask), EOPNOTSUPP);
+}
+
+TEST(a_packet_with_its_header) {
+	own_network();
+	int u = OK(socket(AF_INET, SOCK_DGRAM, 0)), one = 1;
+	struct sockaddr_in at = loopback4(), from;
+	OK(bind(u, (void *)&at, sizeof at));
+	socklen_t n = sizeof at;
+	OK(getsockname(u, (void *)&at, &n));
+	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+	OK(setsockopt(s, IPPROTO_IP, IP_HDRINCL, &one, sizeof one));
+	char p[20 + 8 + 5] = { 0 };
+	struct iphdr *ip = (void *)p;
+	struct udphdr *h = (void *)(p + 20);
+	ip->version = 4, ip->ihl = 5, ip->ttl = 9, ip->protocol = IPPROTO_UDP;
+	ip->tot_len = htons(sizeof p);
+	ip->saddr = htonl(0x7f000005), ip->daddr = at.sin_addr.s_addr;
+	h->source = htons(1234), h->dest = at.sin_port, h->len = htons(13);
+	memcpy(p + 28, "hello", 5);
+	EQUAL(sendto(s, p, sizeof p, 0, (void *)&at, sizeof at), sizeof p);
+	char got[20];
+	n = sizeof from;
+	EQUAL(recvfrom(u, got, sizeof got, 0, (void *)&from, &n), 5);
+	EQUAL(from.sin_addr.s_addr, ip->saddr);
+	EQUAL(from.sin_port, htons(1234));
+	/* IPPROTO_RAW is the same, and receives nothing */
+	int r = OK(socket(AF_INET, SOCK_RAW, IPPROTO_RAW));
+	EQUAL(sendto(r, p, sizeof p, 0, (void *)&at, sizeof at), sizeof p);
+	EQUAL(recv(u, got, sizeof got, 0), 5);
+	FAILS(recv(r, got, sizeof got, MSG_DONTWAIT), EAGAIN);
+}
+
+TEST(raw_sees_udp) {
+	own_network();
+	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_UDP)), u = OK(socket(AF_INET, SOCK_DGRAM, 0)), to = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	struct sockaddr_in at = loopback4();
+	OK(bind(to, (void *)&at, sizeof at));
+	socklen_t n = sizeof at;
+	OK(getsockname(to, (void *)&at, &n));
+	OK(sendto(u, "x", 1, 0, (void *)&at, sizeof at));
+	char got[100];
+	EQUAL(recv(s, got, sizeof got, 0), 29);
+	EQUAL(((struct udphdr *)(got + 20))->dest, at.sin_port);
+	EQUAL(recv(to, got, sizeof got, 0), 1);
+}
+
+TEST(echo6) {
+	own_network();
+	int s = OK(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6));
+	struct icmp6_filter f;
+	ICMP6_FILTER_SETBLOCKALL(&f);
+	ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &f);
+	OK(setsockopt(s, IPPROTO_ICMPV6, ICMP6_FILTER, &f, sizeof f));
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct icmp6_hdr h = { .icmp6_type = ICMP6_ECHO_REQUEST, .icmp6_id = htons(9), .icmp6_seq = htons(1) };
+	EQUAL(sendto(s, &h, sizeof h, 0, (void *)&to, sizeof to), sizeof h);
+	struct icmp6_hdr got;
+	EQUAL(recv(s, &got, sizeof got, 0), sizeof got);
+	EQUAL(got.icmp6_type, ICMP6_ECHO_REPLY);
+	EQUAL(ntohs(got.icmp6_id), 9);
+	FAILS(recv(s, &got, sizeof got, MSG_DONTWAIT), EAGAIN);
+}
+
+TEST(ping_sockets) {
+	own_network();
+	set_file("/proc/sys/net/ipv4/ping_group_range", "1 0");
+	FAILS(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP), EACCES);
+	set_file("/proc/sys/net/ipv4/ping_group_range", "4242 4243");
+	FAILS(socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6), EACCES);
+	gid_t groups[] = { 1, 4243 };
+	OK(setgroups(2, groups));
+	int s = OK(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP));
+	struct sockaddr_in to = loopback4(), me;
+	char p[12], got[100];
+	echo(p, 77, 5);
+	EQUAL(sendto(s, p, sizeof p, 0, (void *)&to, sizeof to), sizeof p);
+	socklen_t n = sizeof me;
+	OK(getsockname(s, (void *)&me, &n));
+	CHECK(me.sin_port != 0);
+	struct sockaddr_in from;
+	n = sizeof from;
+	EQUAL(recvfrom(s, got, sizeof got, 0, (void *)&from, &n), sizeof p);
+	struct icmphdr *h = (void *)got;
+	EQUAL(h->type, ICMP_ECHOREPLY);
+	EQUAL(h->un.echo.id, me.sin_port);
+	EQUAL(ntohs(h->un.echo.sequence), 5);
+	EQUAL(from.sin_addr.s_addr, to.sin_addr.s_addr);
+	CHECK(!memcmp(got + 8, "data", 4));
+	/* nothing but requests */
+	((struct icmphdr *)p)->type = ICMP_TIMESTAMP;
+	FAILS(sendto(s, p, sizeof p, 0, (void *)&to, sizeof to), EINVAL);
+	FAILS(sendto(s, p, 4, 0, (void *)&to, sizeof to), EINVAL);
+	/* a name is an identifier */
+	int b = OK(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP));
+	struct sockaddr_in at = loopback4();
+	at.sin_port = htons(99);
+	OK(bind(b, (void *)&at, sizeof at));
+	echo(p, 77, 6);
+	OK(sendto(b, p, sizeof p, 0, (void *)&to, sizeof to));
+	EQUAL(recv(b, got, sizeof got, 0), sizeof p);
+	EQUAL(ntohs(h->un.echo.id), 99);
+}
