@@ -7,7 +7,7 @@ import (
 )
 
 // TestSandboxFull uses up what a sandbox of little memory may hold for its
-// programs: open files, and what pipes, sockets and message queues hold. Programs get errors,
+// programs: open files, and what pipes, sockets of all families and message queues hold. Programs get errors,
 // nobody is killed, and what is given back can be had again.
 func TestSandboxFull(t *testing.T) {
 	const limit, script = "160M", `
@@ -78,8 +78,45 @@ queues, e = until_error(queue)
 print('queues', e)
 for q in queues: libc.msgctl(q, 0, None)
 
+inet = socket.AF_INET
+listener = socket.create_server(('127.0.0.1', 0), backlog=4096)
+def stream(held, accept):
+    s = socket.socket()
+    held.append(s.detach())
+    s = socket.socket(fileno=os.dup(held[-1]))
+    with s:
+        s.connect(listener.getsockname())
+        s.setblocking(False)
+        if accept: held.append(listener.accept()[0].detach())
+        try:
+            while True: s.send(block)
+        except BlockingIOError: pass
+for accept in True, False:
+    streams, e = until_error(lambda held: stream(held, accept))
+    print('streams', e, len(streams) < most)
+    close(streams)
+listener.close()
+
+sender = socket.socket(inet, socket.SOCK_DGRAM)
+def datagrams(held):
+    s = socket.socket(inet, socket.SOCK_DGRAM)
+    s.bind(('127.0.0.1', 0))
+    name = s.getsockname()
+    held.append(s.detach())
+    for _ in range(100): sender.sendto(block[:8000], name)
+receivers, e = until_error(datagrams)
+print('datagrams', e, len(receivers) < most)
+close(receivers)
+
+idle, e = until_error(lambda held: held.append(socket.socket().detach()))
+print('idle sockets', e)
+close(idle)
+
 r, w = os.pipe()
 print('again', os.write(w, block))
+a = socket.create_server(('127.0.0.1', 0))
+b = socket.create_connection(a.getsockname())
+print('and again', b.send(block) > 0)
 `
 	const want = `files ENFILE True
 counted True True
@@ -89,7 +126,12 @@ sockets ENOBUFS True
 sockets ENOBUFS True
 empty messages ENOBUFS
 queues ENOMEM
+streams ENOBUFS True
+streams ENOBUFS True
+datagrams ENOBUFS True
+idle sockets ENOBUFS
 again 65536
+and again True
 `
 	for _, w := range kernelWalls {
 		t.Run(w.name, func(t *testing.T) {
