@@ -73,7 +73,12 @@ const secureBits = 1<<0 | 1<<1 | 1<<5 | 1<<6 | 1<<7
 
 // dropPrivileges gives up all capabilities, for good and for all threads.
 func dropPrivileges() error {
-	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, secureBits, 0); err != nil {
+	err := allThreads(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, secureBits, 0)
+	if err == unix.ENOTSUP {
+		// Go's answer if threads may exist that it does not know of.
+		return errors.New("this coffer was built with cgo, and cannot give up its privileges: build it with CGO_ENABLED=0, as make build does")
+	}
+	if err != nil {
 		return fmt.Errorf("setting the secure bits: %w", err)
 	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
