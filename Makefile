@@ -22,6 +22,7 @@ test: deps build unit race fuzz guest
 
 deps:
 	@scripts/test-deps
+	@scripts/cni-deps
 
 unit:
 	$(GO) vet ./...

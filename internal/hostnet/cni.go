@@ -225,6 +225,9 @@ func (c *cniAttachment) add(path string) (*types100.Result, error) {
 	plugins := c.networks.plugins(call)
 	got, err := plugins.AddNetworkList(ctx, c.list, call.runtime(path))
 	if err != nil {
+		// What an ADD that failed has left may be beyond a DEL. Nobody tries again.
+		_ = c.networks.detachCNI(c.record, path)
+		call.done = true
 		return nil, fmt.Errorf("CNI plug-ins: ADD: %w", err)
 	}
 	result, err := types100.NewResultFromResult(got)
@@ -273,8 +276,10 @@ func (c *cniAttachment) close() error {
 	if _, err := os.Stat(path); err != nil {
 		path = "" // it went with the sandbox
 	}
-	if err := c.networks.detachCNI(c.record, path); err != nil {
-		return err // its record stays, for the next command to try again
+	if !c.record.CNI.done {
+		if err := c.networks.detachCNI(c.record, path); err != nil {
+			return err // its record stays, for the next command to try again
+		}
 	}
 	s, err := c.networks.lockState()
 	if err != nil {

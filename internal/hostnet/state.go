@@ -154,8 +154,7 @@ func (s *state) read(n *Networks) error {
 			continue
 		}
 		if err := s.remove(n, r); err != nil {
-			// The next command tries again; this one's sandbox can do without.
-			slog.Warn(fmt.Sprintf("what is left of the sandbox %s on network %s cannot be removed: %v", r.Container, r.Network, err))
+			slog.Warn(fmt.Sprintf("what is left of the sandbox %s on network %s cannot be removed: %v; the next command tries again, until it can be or %s is gone", r.Container, r.Network, err, s.recordPath(r.ID)))
 		}
 		dead.Close()
 		removed = true

@@ -2,9 +2,11 @@ package hostnet
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -79,7 +81,16 @@ func serve(port, text string) error {
 	}
 }
 
+// answer is what a server says; a text of the form bytes=N is so many bytes.
 func answer(text string, from net.Addr) []byte {
+	if n, ok := strings.CutPrefix(text, "bytes="); ok {
+		size, _ := strconv.Atoi(n)
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(i ^ i>>8 ^ i>>16)
+		}
+		return b
+	}
 	host, _, _ := net.SplitHostPort(from.String())
 	return fmt.Appendf(nil, "%s to %s\n", text, host)
 }
@@ -91,6 +102,9 @@ func fetch(list []string) error {
 		text, err := ask(network, address)
 		if err != nil {
 			text = "no: " + reason(err) + "\n"
+		}
+		if len(text) > 1000 {
+			text = fmt.Sprintf("%d bytes, %08x\n", len(text), crc32.ChecksumIEEE([]byte(text)))
 		}
 		fmt.Print(text)
 	}

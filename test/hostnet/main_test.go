@@ -178,7 +178,17 @@ type sandbox struct {
 // ended with the test.
 func start(t *testing.T, wall, flags string, guest ...string) *sandbox {
 	t.Helper()
-	cmd := exec.Command(binary(t), words(t, wall, flags, guest...)...)
+	return startCommand(t, exec.Command(binary(t), words(t, wall, flags, guest...)...))
+}
+
+// startAt is start on another host, with all of coffer's words.
+func startAt(t *testing.T, namespace string, args ...string) *sandbox {
+	t.Helper()
+	return startCommand(t, exec.Command("nsenter", append([]string{"--net=/run/netns/" + namespace, binary(t)}, args...)...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *sandbox {
+	t.Helper()
 	cmd.Dir = "/"
 	out, err := cmd.StdoutPipe()
 	if err != nil {

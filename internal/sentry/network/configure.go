@@ -90,8 +90,12 @@ func (n *Namespace) configureRoutes() error {
 			if viaGateway && info.Link != 0 && n.onLink(r.Gateway) == 0 {
 				info.Flags |= unix.RTNH_F_ONLINK
 			}
+			mode := RouteCreate
+			if viaGateway && r.Destination.Addr().Is4() {
+				mode = RouteReplace // of an interface's own network, perhaps, as CNI's ptp has it
+			}
 			// A route to an interface's own network is there already.
-			if err := n.addRoute(info, RouteCreate); err != nil && !n.connected(&info) {
+			if err := n.addRoute(info, mode); err != nil && !n.connected(&info) {
 				return fmt.Errorf("the route to %s: %w", r.Destination, err)
 			}
 		}
