@@ -55,10 +55,9 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 		}
 		p = p[:min(int64(len(p)), left)]
 	}
-	var one [1]byte
 	if s.sink = p; len(p) == 0 {
 		// Nothing is wanted; only whether there is anything, or an error.
-		s.sink, peek = one[:], true
+		s.sink, peek = s.scratch[:], true
 	}
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek})
 	s.sink = nil

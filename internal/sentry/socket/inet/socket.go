@@ -66,11 +66,12 @@ type Socket struct {
 
 	// recvMu and sendMu let what the endpoint's Read and Write are given be part of
 	// the socket instead of new for each call.
-	recvMu sync.Mutex
-	sink   tcpip.SliceWriter
-	sendMu sync.Mutex
-	source bytes.Reader
-	to     tcpip.FullAddress
+	recvMu  sync.Mutex
+	sink    tcpip.SliceWriter
+	scratch [1]byte // what nobody wants
+	sendMu  sync.Mutex
+	source  bytes.Reader
+	to      tcpip.FullAddress
 	// sentBefore is how many bytes of a stream went through the stack.
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
