@@ -72,6 +72,13 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	return count, nil
 }
 
+// Pending reports whether frames wait to be sent.
+func (l *Link) Pending() bool {
+	l.sender.mu.Lock()
+	defer l.sender.mu.Unlock()
+	return len(l.sender.queue) > 0
+}
+
 // permitted returns those packets that the guard lets leave.
 func (l *Link) permitted(packets []*stack.PacketBuffer) []*stack.PacketBuffer {
 	var kept []*stack.PacketBuffer

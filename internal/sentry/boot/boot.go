@@ -8,10 +8,12 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"coffer/internal/sentry/fs/devpts"
 	"coffer/internal/sentry/fs/procfs"
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/platform/ptrace"
 	"coffer/internal/sentry/platform/stub"
@@ -48,6 +50,8 @@ type sandbox struct {
 	proc      *procfs.FS
 	pts       *devpts.FS
 	terminals terminals
+	// network is the first container's.
+	network *network.Namespace
 	// limit is Sandbox.Memory.
 	limit int64
 	// first is the process with which all ends.
@@ -98,12 +102,11 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 			return nil, err
 		}
 	}
-	net, err := box.network()
-	if err != nil {
+	if s.network, err = box.network(); err != nil {
 		return nil, err
 	}
 	s.kernel = kernel.New(kernel.Config{
-		Platform: s.platform, Syscalls: table, MaxTasks: tasks, Network: net,
+		Platform: s.platform, Syscalls: table, MaxTasks: tasks, Network: s.network,
 		Hostname: box.Hostname, Domainname: cmp.Or(box.Domainname, "(none)"),
 		// A program behind a wall that others use must not notice which one.
 		ProtectInit: box.Server != nil,
@@ -268,9 +271,15 @@ func CheckTraceFilter(expr string) error {
 	return err
 }
 
+// lastFrames is how long what programs have sent may take to leave after them.
+const lastFrames = 3 * time.Second
+
 func (s *sandbox) close() {
 	if s.first != nil {
 		s.first.terminal.close()
+	}
+	if s.network != nil {
+		s.network.Close(lastFrames)
 	}
 	if s.platform != nil {
 		s.platform.Close()
