@@ -30,7 +30,10 @@ static void own_network(void) {
 }
 
 static void set_file(const char *path, const char *text) {
-	int fd = OK(open(path, O_WRONLY | O_CLOEXEC));
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd == -1 && errno == EROFS)
+		SKIP("settings cannot be changed here: /proc/sys is read-only");
+	OK(fd);
 	EQUAL(write(fd, text, strlen(text)), strlen(text));
 	close(fd);
 }

@@ -49,7 +49,10 @@ static int lines(const char *s) {
 static int set(const char *name, const char *value) {
 	char path[256];
 	snprintf(path, sizeof path, "/proc/sys/net/%s", name);
-	int fd = OK(open(path, O_WRONLY | O_CLOEXEC));
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd == -1 && errno == EROFS)
+		SKIP("settings cannot be changed here: /proc/sys is read-only");
+	OK(fd);
 	int r = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1, e = errno;
 	close(fd);
 	errno = e;

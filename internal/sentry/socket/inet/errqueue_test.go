@@ -1,0 +1,64 @@
+package inet
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+)
+
+// icmp4 is an IPv4 packet with an ICMP message about a datagram of UDP.
+func icmp4(typ, code uint8, data string) []byte {
+	inner := make([]byte, header.IPv4MinimumSize+header.UDPMinimumSize)
+	ip := header.IPv4(inner)
+	ip.Encode(&header.IPv4Fields{TotalLength: uint16(len(inner) + len(data)), TTL: 1, Protocol: unix.IPPROTO_UDP})
+	header.UDP(inner[header.IPv4MinimumSize:]).Encode(&header.UDPFields{SrcPort: 1, DstPort: 2})
+	outer := make([]byte, header.IPv4MinimumSize+header.ICMPv4MinimumSize)
+	header.IPv4(outer).Encode(&header.IPv4Fields{TotalLength: uint16(len(outer) + len(inner) + len(data)), TTL: 1, Protocol: unix.IPPROTO_ICMP})
+	outer[header.IPv4MinimumSize], outer[header.IPv4MinimumSize+1] = typ, code
+	outer[header.IPv4MinimumSize+7] = 99
+	return append(append(outer, inner...), data...)
+}
+
+func TestErrorsOfICMP(t *testing.T) {
+	for _, c := range []struct {
+		typ, code uint8
+		errno     unix.Errno // 0 for what is no error
+		info      uint32
+	}{
+		{3, 0, unix.ENETUNREACH, 0}, {3, 1, unix.EHOSTUNREACH, 0}, {3, 3, unix.ECONNREFUSED, 0}, {3, 4, unix.EMSGSIZE, 99},
+		{3, 13, unix.EHOSTUNREACH, 0}, {3, 16, 0, 0}, {11, 0, unix.EHOSTUNREACH, 0}, {12, 0, unix.EPROTO, 0}, {8, 0, 0, 0}, {0, 0, 0, 0},
+	} {
+		e, inner, ok := parseError4(icmp4(c.typ, c.code, "text"))
+		if ok != (c.errno != 0) || ok && (e.errno != c.errno || e.info != c.info || e.typ != c.typ || e.code != c.code) {
+			t.Errorf("type %d, code %d: %+v, %v", c.typ, c.code, e, ok)
+		}
+		if !ok {
+			continue
+		}
+		if in, ok := parseInner(&e, inner); !ok || in.protocol != unix.IPPROTO_UDP || string(in.payload[header.UDPMinimumSize:]) != "text" {
+			t.Errorf("type %d, code %d is about %+v, %v", c.typ, c.code, in, ok)
+		}
+	}
+}
+
+// FuzzErrors reads what may have come as an ICMP error, and requests for groups.
+func FuzzErrors(f *testing.F) {
+	f.Add(icmp4(3, 3, "text"))
+	f.Add(make([]byte, 136))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		for _, parse := range []func([]byte) (queuedError, []byte, bool){parseError4, parseError6} {
+			if e, inner, ok := parse(packet); ok {
+				parseInner(&e, inner)
+				e.bytes(unix.AF_INET)
+				e.bytes(unix.AF_INET6)
+			}
+		}
+		groupRequest4(packet)
+		groupRequest(unix.IPPROTO_IP, packet)
+		groupRequest(unix.IPPROTO_IPV6, packet)
+		s := new(Socket)
+		s.icmpFilter.Store(1)
+		s.refusesICMP(packet)
+	})
+}
