@@ -138,10 +138,11 @@ coffer: egress refused: python3 (pid 1) tcp 198.51.100.1:80: no rule permits thi
 E=` + egressRules + `
 sandbox --egress "$E" --egress-log $d/log -- sh -c '
 curl -s -H "Host: other.test" http://good.test/; echo "host: $?"
+curl -s http://good.test/ --next -H "Host: other.test" http://good.test/; echo "a later host: $?"
 curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"
 curl -sk --connect-to ::good.test:443 https://198.51.100.1/; echo "no SNI: $?"
 curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo HTTP/2; curl -sk https://good.test/'`,
-		"host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
+		"host: 56\nthis is good.test\na later host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
 
 	{"own-frames", `
 sandbox --egress 198.51.100.2:80 -- python3 frames.py 198.51.100.2 198.51.100.1 198.51.100.254 169.254.169.254`,

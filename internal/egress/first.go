@@ -17,6 +17,14 @@ func firstVerdict(port uint16, candidates []candidate, first []byte, last bool) 
 		return refuse(candidates[0].name, "the %s does not end in time, or within %d bytes", what, len(first))
 	case err != nil && what != "":
 		return refuse(candidates[0].name, "the %s is malformed: %v", what, err)
+	}
+	return namedVerdict(port, candidates, said, what)
+}
+
+// namedVerdict compares what is said in something, perhaps nothing, with the names that
+// permit a flow.
+func namedVerdict(port uint16, candidates []candidate, said, what string) Verdict {
+	switch {
 	case said == "" && webPorts[port]:
 		return refuse(candidates[0].name, "at port %d a flow that is permitted by name must begin with TLS or HTTP/1 that says the name (SNI, Host)", port)
 	case said == "":

@@ -3,6 +3,8 @@ package egress
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -36,61 +38,138 @@ func looksLikeHTTP(b []byte) (bool, error) {
 	return bytes.Contains(b[:end], []byte(" HTTP/1.")), nil
 }
 
+// request is what the head of an HTTP/1 request says.
+type request struct {
+	// host is the server that it is for, without its port; "" if it names none.
+	host string
+	// head is the head's length, length that of the content behind it, unless that is chunked.
+	head, length int64
+	chunked      bool
+	// opaque says that something else than HTTP/1 may follow.
+	opaque bool
+}
+
 // requestHost returns the server that an HTTP/1 request is for (RFC 9112, 3.2), without its
 // port: what Host says and, if the request has the absolute form, or is a CONNECT, what
-// that says too. Both must agree. It is none for HTTP/1.0 without either. It takes
-// nothing that servers could take differently: Host twice, folded lines, lines without a
-// carriage return, white space before a colon.
+// that says too.
 func requestHost(b []byte) (string, error) {
+	r, err := readRequest(b)
+	return r.host, err
+}
+
+// readRequest reads a request's head. The server is what Host says and, if the request has the
+// absolute form, or is a CONNECT, what that says too; both must agree. It takes
+// nothing that servers could take differently: Host or a length twice, folded lines,
+// lines without a carriage return, white space before a colon.
+func readRequest(b []byte) (request, error) {
 	head, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
 	switch {
 	case !whole && bytes.Contains(b, []byte("\n\n")):
-		return "", errors.New("a line ends without a carriage return")
+		return request{}, errors.New("a line ends without a carriage return")
 	case !whole:
-		return "", errMore // nothing slow before that: it may come byte by byte
+		return request{}, errMore // nothing slow before that: it may come byte by byte
 	}
 	for i, c := range head {
 		switch {
 		case c == '\n' && (i == 0 || head[i-1] != '\r'):
-			return "", errors.New("a line ends without a carriage return")
+			return request{}, errors.New("a line ends without a carriage return")
 		case c == '\r' && i+1 < len(head) && head[i+1] != '\n', c == 0:
-			return "", errors.New("it has a control character")
+			return request{}, errors.New("it has a control character")
 		}
 	}
 	lines := strings.Split(string(head), "\r\n")
 	method, rest, _ := strings.Cut(lines[0], " ")
 	target, version, _ := strings.Cut(rest, " ")
-	if target == "" || version != "HTTP/1.1" && version != "HTTP/1.0" {
-		return "", errors.New("its first line is not METHOD TARGET HTTP/1.1")
+	if !isWord(method) || target == "" || version != "HTTP/1.1" && version != "HTTP/1.0" {
+		return request{}, errors.New("its first line is not METHOD TARGET HTTP/1.1")
 	}
+	r := request{head: int64(len(head)) + 4, opaque: method == "CONNECT"}
 	authority, err := targetHost(method, target)
 	if err != nil {
-		return "", err
+		return request{}, err
 	}
-	host, has := "", false
-	for _, line := range lines[1:] {
+	h, err := readHeaders(lines[1:])
+	if err != nil {
+		return request{}, err
+	}
+	if r.length, r.chunked, err = h.content(); err != nil {
+		return request{}, err
+	}
+	r.opaque = r.opaque || strings.EqualFold(h.upgrade, "websocket")
+	if r.host, err = withoutPort(h.host); err != nil {
+		return request{}, err
+	}
+	if authority != "" {
+		if h.hasHost && !strings.EqualFold(strings.TrimSuffix(r.host, "."), strings.TrimSuffix(authority, ".")) {
+			return request{}, errors.New("its Host header and its first line name different servers")
+		}
+		r.host = authority
+	}
+	return r, nil
+}
+
+// isWord reports whether a method is letters, digits, hyphens and underscores, as all are.
+func isWord(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// headers are those of a request that count here.
+type headers struct {
+	host, length, coding, upgrade             string
+	hasHost, hasLength, hasCoding, hasUpgrade bool
+}
+
+func readHeaders(lines []string) (headers, error) {
+	var h headers
+	for _, line := range lines {
 		name, value, colon := strings.Cut(line, ":")
 		if !colon || name == "" || strings.ContainsAny(name, " \t") {
-			return "", errors.New("a header is not NAME: VALUE on one line")
+			return h, errors.New("a header is not NAME: VALUE on one line")
 		}
-		if !strings.EqualFold(name, "Host") {
-			continue
-		}
-		if has {
-			return "", errors.New("there are two Host headers")
-		}
-		has = true
-		if host, err = withoutPort(strings.Trim(value, " \t")); err != nil {
-			return "", err
+		for _, known := range []struct {
+			name  string
+			value *string
+			has   *bool
+		}{
+			{"Host", &h.host, &h.hasHost},
+			{"Content-Length", &h.length, &h.hasLength},
+			{"Transfer-Encoding", &h.coding, &h.hasCoding},
+			{"Upgrade", &h.upgrade, &h.hasUpgrade},
+		} {
+			if !strings.EqualFold(name, known.name) {
+				continue
+			}
+			if *known.has {
+				return h, fmt.Errorf("there are two %s headers", known.name)
+			}
+			*known.value, *known.has = strings.Trim(value, " \t"), true
 		}
 	}
+	return h, nil
+}
+
+// content returns how long a request's content is (RFC 9112, 6.3).
+func (h *headers) content() (length int64, chunked bool, err error) {
 	switch {
-	case authority == "":
-		return host, nil
-	case has && !strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(authority, ".")):
-		return "", errors.New("its Host header and its first line name different servers")
+	case h.hasLength && h.hasCoding:
+		return 0, false, errors.New("it has both a length and a transfer coding")
+	case h.hasCoding && !strings.EqualFold(h.coding, "chunked"):
+		return 0, false, errors.New("its transfer coding is not chunked")
+	case h.hasCoding:
+		return 0, true, nil
+	case !h.hasLength:
+		return 0, false, nil
 	}
-	return authority, nil
+	n, err := strconv.ParseUint(h.length, 10, 63)
+	if err != nil || h.length[0] == '+' {
+		return 0, false, errors.New("its length is not a number")
+	}
+	return int64(n), false, nil
 }
 
 // targetHost returns the host of a request's target, or none for one that is only a path.

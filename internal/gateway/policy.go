@@ -28,6 +28,17 @@ type Policy interface {
 	// looked at (inspectMax), or has taken too long (inspectTime). Meanwhile what the
 	// other side sends is passed on: in some protocols it speaks first.
 	Data(f Flow, first []byte, last bool) Decision
+	// Rest returns who has a say in all of a flow whose first bytes Data has permitted;
+	// nil is nobody.
+	Rest(f Flow, first []byte) Rest
+}
+
+// Rest has a say in what the sandbox sends in one TCP flow. One goroutine calls it.
+type Rest interface {
+	// Next takes what has come, from the first bytes on, and says what may leave now:
+	// of that, and of what it has held back before. What it returns may be in b.
+	// Whatever is not Permit resets the flow.
+	Next(b []byte) (pass []byte, d Decision)
 }
 
 // Decision is what a policy says.

@@ -147,6 +147,27 @@ func (p *egressPolicy) Data(f Flow, first []byte, last bool) Decision {
 	return p.decideFlow(f, p.engine.First(f.To, first, last))
 }
 
+// Rest implements Policy.
+func (p *egressPolicy) Rest(f Flow, first []byte) Rest {
+	if r := p.engine.Requests(f.To, first); r != nil {
+		return &egressRest{p, f, r}
+	}
+	return nil
+}
+
+// egressRest follows the requests of one flow.
+type egressRest struct {
+	policy   *egressPolicy
+	flow     Flow
+	requests *egress.Requests
+}
+
+// Next implements Rest.
+func (r *egressRest) Next(b []byte) ([]byte, Decision) {
+	pass, v := r.requests.Next(b)
+	return pass, r.policy.decideFlow(r.flow, v)
+}
+
 func (p *egressPolicy) decideFlow(f Flow, v egress.Verdict) Decision {
 	if v.Decision == egress.Refuse {
 		r := refusalOf(f.Protocol, f.To, v)

@@ -34,6 +34,7 @@ func newSite(t *testing.T, at string, encrypted bool) *site {
 	s := new(site)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
+		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, "this is "+r.Host)
 	}))
 	server.Listener.Close()
@@ -156,6 +157,23 @@ func TestEgressFlows(t *testing.T) {
 	if n := web.requests.Load() + secure.requests.Load(); n != before {
 		t.Errorf("%d requests with another name have come through", n-before)
 	}
+	// Requests that follow one another.
+	again := g.mustDial(outside4 + ":80")
+	answers := bufio.NewReader(again)
+	for range 3 {
+		io.WriteString(again, "POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 300000\r\n\r\n"+strings.Repeat("x", 300000))
+		r, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("requests that follow one another: %v", err)
+		}
+		io.Copy(io.Discard, r.Body)
+	}
+	before = web.requests.Load()
+	io.WriteString(again, "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+	if _, err := http.ReadResponse(answers, nil); err == nil || web.requests.Load() != before {
+		t.Errorf("a later request with another name has come through: %v", err)
+	}
+
 	g.lookup("a.good.test.")
 	got, err = g.get("https://a.good.test/", outside4+":443", plain)
 	permitted("a name below", got, err)

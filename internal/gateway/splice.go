@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -20,8 +19,10 @@ type connection struct {
 	inner tcpip.Endpoint
 	queue *waiter.Queue
 	outer *socket
-	// inspect, if not nil, has a say in the first bytes from the sandbox.
+	// inspect, if not nil, has a say in the first bytes from the sandbox, and rest in
+	// what they go on with.
 	inspect func(first []byte, last bool) Decision
+	rest    func(first []byte) Rest
 	broken  atomic.Bool
 }
 
@@ -87,8 +88,10 @@ func (c *connection) wait(events waiter.EventMask, until <-chan time.Time, f fun
 // outward carries what the sandbox sends, and its end. It reports whether the
 // connection is in order.
 func (c *connection) outward() bool {
-	if c.inspect != nil && !c.inspectFirst() {
-		return false
+	if c.inspect != nil {
+		if inOrder, over := c.inspectFirst(); over || !inOrder {
+			return inOrder
+		}
 	}
 	w := &outwardWriter{}
 	for {
@@ -145,40 +148,6 @@ func (w *outwardWriter) Write(b []byte) (n int, err error) {
 		n += sent
 	}
 	return n, nil
-}
-
-// inspectFirst puts the first bytes to the policy. Nothing has left before it says
-// that they may.
-func (c *connection) inspectFirst() bool {
-	var first bytes.Buffer
-	late := time.NewTimer(inspectTime)
-	defer late.Stop()
-	for {
-		room := tcpip.LimitedWriter{W: &first, N: int64(inspectMax - first.Len())}
-		err := c.wait(waiter.ReadableEvents, late.C, func() tcpip.Error {
-			_, err := c.inner.Read(&room, tcpip.ReadOptions{})
-			return err
-		})
-		last := first.Len() >= inspectMax
-		switch err.(type) {
-		case nil:
-		case *tcpip.ErrClosedForReceive:
-			if first.Len() == 0 {
-				return true // it has nothing to say, which is no secret
-			}
-			last = true
-		case *tcpip.ErrTimeout:
-			last = true
-		default:
-			return false
-		}
-		switch decision := c.inspect(first.Bytes(), last); {
-		case decision == Permit:
-			return c.outer.sendAll(first.Bytes()) == nil
-		case decision != Inspect || last:
-			return false
-		}
-	}
 }
 
 // inward carries what comes from the host's side, and its end.

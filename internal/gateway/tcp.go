@@ -91,6 +91,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest) {
 	c.inner = ep
 	if decision == Inspect {
 		c.inspect = func(first []byte, last bool) Decision { return g.policy.Data(flow, first, last) }
+		c.rest = func(first []byte) Rest { return g.policy.Rest(flow, first) }
 	}
 	c.run(g.bufferSize())
 }

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"bytes"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// restMax is how much of the rest of a flow is put to the policy at once.
+const restMax = 32 << 10
+
+// inspectFirst puts the first bytes to the policy. Nothing has left before it says that
+// they may. If it has a say in the rest as well, all of that is carried here: over.
+func (c *connection) inspectFirst() (inOrder, over bool) {
+	var first bytes.Buffer
+	late := time.NewTimer(inspectTime)
+	defer late.Stop()
+	for {
+		err := c.readSome(&first, inspectMax-first.Len(), late.C)
+		last := first.Len() >= inspectMax
+		switch err.(type) {
+		case nil:
+		case *tcpip.ErrClosedForReceive:
+			if first.Len() == 0 {
+				return true, false // it has nothing to say, which is no secret
+			}
+			last = true
+		case *tcpip.ErrTimeout:
+			last = true
+		default:
+			return false, false
+		}
+		switch decision := c.inspect(first.Bytes(), last); {
+		case decision == Permit:
+			if rest := c.rest(first.Bytes()); rest != nil {
+				return c.inspectRest(rest, first.Bytes()), true
+			}
+			return c.outer.sendAll(first.Bytes()) == nil, false
+		case decision != Inspect || last:
+			return false, false
+		}
+	}
+}
+
+// inspectRest carries what the sandbox sends, and its end, as far as the policy permits. It
+// reports whether the connection is in order.
+func (c *connection) inspectRest(rest Rest, first []byte) bool {
+	come := bytes.NewBuffer(first)
+	for {
+		pass, decision := rest.Next(come.Bytes())
+		if decision != Permit || c.outer.sendAll(pass) != nil {
+			return false
+		}
+		come.Reset()
+		switch c.readSome(come, restMax, nil).(type) {
+		case nil:
+		case *tcpip.ErrClosedForReceive:
+			c.outer.endSending()
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+// readSome waits for bytes from the sandbox, and appends some of them, no more than room.
+func (c *connection) readSome(b *bytes.Buffer, room int, until <-chan time.Time) tcpip.Error {
+	w := tcpip.LimitedWriter{W: b, N: int64(room)}
+	return c.wait(waiter.ReadableEvents, until, func() tcpip.Error {
+		_, err := c.inner.Read(&w, tcpip.ReadOptions{})
+		return err
+	})
+}
