@@ -1,6 +1,7 @@
 /* UDP over loopback: udp(7), ip(7), ipv6(7), socket(7). */
 #include "inet.h"
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <netinet/udp.h>
 
 static char buf[1 << 17];
@@ -224,6 +225,23 @@ TEST(control_messages_ipv6) {
 	int *hops = control(&m, IPPROTO_IPV6, IPV6_HOPLIMIT), *class = control(&m, IPPROTO_IPV6, IPV6_TCLASS);
 	CHECK(hops && *hops == 9);
 	CHECK(class && *class == 0x20);
+}
+
+TEST(stamps) {
+	union addr a;
+	struct timeval t;
+	struct timespec n, now;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	FAILS(ioctl(r, SIOCGSTAMP, &t), ENOENT); /* it begins with the first call */
+	EQUAL(sendto(s, "x", 1, 0, &a.sa, loopback(&a, AF_INET, port_of(r))), 1);
+	EQUAL(recv(r, buf, 9, 0), 1);
+	OK(ioctl(r, SIOCGSTAMP, &t));
+	OK(ioctl(r, SIOCGSTAMPNS, &n));
+	OK(clock_gettime(CLOCK_REALTIME, &now));
+	CHECK(t.tv_sec == n.tv_sec && t.tv_usec == n.tv_nsec / 1000);
+	CHECK(now.tv_sec - t.tv_sec >= 0 && now.tv_sec - t.tv_sec < 300);
+	s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	FAILS(ioctl(s, SIOCGSTAMP, &t), ENOENT);
 }
 
 TEST(corked) {

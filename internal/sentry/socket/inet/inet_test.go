@@ -367,6 +367,31 @@ func BenchmarkPingPong(b *testing.B) {
 	}
 }
 
+// BenchmarkConnect makes, accepts and closes connections.
+func BenchmarkConnect(b *testing.B) {
+	n := newNet()
+	l := n.socket(b, unix.AF_INET, unix.SOCK_STREAM)
+	if err := l.Bind(root, loopback4(0)); err != nil {
+		b.Fatal(err)
+	}
+	if err := l.Listen(root, 10); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		c := n.socket(b, unix.AF_INET, unix.SOCK_STREAM)
+		if err := again(c, waiter.Writable, func() error { return c.Connect(root, l.Name()) }); err != nil {
+			b.Fatal(err)
+		}
+		var a socket.Socket
+		if err := again(l, waiter.Readable, func() (err error) { a, err = l.Accept(); return err }); err != nil {
+			b.Fatal(err)
+		}
+		a.Release()
+		c.Release()
+	}
+}
+
 func BenchmarkDatagram(b *testing.B) {
 	n := newNet()
 	from, to := n.socket(b, unix.AF_INET, unix.SOCK_DGRAM), n.socket(b, unix.AF_INET, unix.SOCK_DGRAM)

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
-	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
 // Recv implements socket.Socket.
@@ -147,55 +146,4 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 		}
 	}
 	return res.Total, nil
-}
-
-// Ioctl implements vfs.File: FIONREAD (SIOCINQ), SIOCOUTQ, SIOCATMARK and the times
-// of the last datagram. EINVAL for the first of a listening socket.
-func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
-	e := s.ep.Load()
-	var n int
-	switch cmd {
-	case unix.TIOCINQ:
-		if s.stream() && e.state() == tcp.StateListen {
-			return 0, unix.EINVAL
-		}
-		n = s.queued(e)
-	case unix.TIOCOUTQ:
-		if s.stream() && e.state() == tcp.StateListen {
-			return 0, unix.EINVAL
-		}
-		n = s.unsent(e)
-	case unix.SIOCATMARK:
-		if !s.stream() {
-			return 0, unix.ENOTTY
-		}
-	default:
-		return 0, unix.ENOTTY
-	}
-	_, err := c.CopyOut(arg, int32Bytes(int32(n)))
-	return 0, err
-}
-
-// queued is how many bytes can be received: those of the first datagram, or of the
-// stream.
-func (s *Socket) queued(e *endpoint) int { return s.queuedInStack(e) + s.nearQueued() }
-
-func (s *Socket) queuedInStack(e *endpoint) int {
-	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// unsent is how many bytes wait to be sent. The stack tells only whether all room is
-// taken.
-func (s *Socket) unsent(e *endpoint) int {
-	if n, err := e.GetSockOptInt(tcpip.SendQueueSizeOption); err == nil {
-		return n
-	}
-	if s.stream() && e.Readiness(stackwaiter.WritableEvents)&stackwaiter.EventOut == 0 && e.state() == tcp.StateEstablished {
-		return int(e.SocketOptions().GetSendBufferSize())
-	}
-	return 0
 }
