@@ -133,6 +133,9 @@ func (p *port) deliver(pkt *stack.PacketBuffer) {
 		}
 		return
 	}
+	if eth.Type() == header.IPv4ProtocolNumber {
+		p.expire(pkt)
+	}
 	everyProtocol{*d}.DeliverNetworkPacket(eth.Type(), pkt)
 }
 
