@@ -42,7 +42,7 @@ func (n *Namespace) sending(out map[tcpip.NICID]*outside) bool {
 	if !running {
 		return false
 	}
-	for _, e := range n.stack.CleanupEndpoints() {
+	for _, e := range n.stack.RegisteredEndpoints() {
 		if t, ok := e.(*tcp.Endpoint); ok {
 			switch t.EndpointState() {
 			case tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
