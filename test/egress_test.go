@@ -169,6 +169,15 @@ ip -br link | wc -l; ls /var/lib/coffer/network/attached`,
 		"this is good.test\nSNI: 35\nhost.test:80 EACCES\n198.51.100.254:80 EACCES\nother.test gaierror\n198.51.100.2:80 EACCES\n" +
 			"198.51.100.254:80 EACCES\n10.209.0.1:80 EACCES\n198.51.100.2:80 connected\n2\n"},
 
+	{"process-wall", `
+mount -t tmpfs tmpfs /var/lib; inside() { $coffer do --isolation process --network bridge --cwd $d --bind $d "$@"; }
+inside --egress 198.51.100.2:80 -- python3 client.py 198.51.100.2:80 198.51.100.1:80 198.51.100.2:443 198.51.100.254:80
+inside --egress '198.51.100.0/24:80, 10.209.0.0/16' -- python3 client.py 198.51.100.1:80 198.51.100.254:80 10.209.0.1:80
+inside --egress good.test:80 -- true 2>&1 | sed 's/ is by name.*//'
+ls /var/lib/coffer/network/attached`,
+		"198.51.100.2:80 connected\n198.51.100.1:80 ECONNREFUSED\n198.51.100.2:443 ECONNREFUSED\n198.51.100.254:80 ECONNREFUSED\n" +
+			"198.51.100.1:80 connected\n198.51.100.254:80 ECONNREFUSED\n10.209.0.1:80 ECONNREFUSED\ncoffer: --egress: the rule good.test:80\n"},
+
 	{"helper-killed", `
 mkfifo go; sandbox --egress 'good.test:80, 198.51.100.2:80' -- python3 client.py good.test:80 wait 198.51.100.2:80 good.test:80 good.test <go >said & exec 3>go
 until grep -q waiting said; do sleep 0.05; done
@@ -187,7 +196,7 @@ func TestEgress(t *testing.T) {
 	}
 	for _, c := range egressCases {
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "bridge" && os.Geteuid() != 0 {
+			if slices.Contains([]string{"bridge", "process-wall"}, c.name) && os.Geteuid() != 0 {
 				t.Skip("only root can make a bridge")
 			}
 			d := t.TempDir()
