@@ -47,15 +47,16 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 // inspectRest carries what the sandbox sends, and its end, as far as the policy permits. It
 // reports whether the connection is in order.
 func (c *connection) inspectRest(rest Rest, first []byte) bool {
-	come := bytes.NewBuffer(first)
+	come := first
 	for {
-		pass, decision := rest.Next(come.Bytes())
+		pass, decision := rest.Next(come)
 		if decision != Permit || c.outer.sendAll(pass) != nil {
 			return false
 		}
-		come.Reset()
-		switch c.readSome(come, restMax, nil).(type) {
+		var b bytes.Buffer // none is kept while the connection waits
+		switch c.readSome(&b, restMax, nil).(type) {
 		case nil:
+			come = b.Bytes()
 		case *tcpip.ErrClosedForReceive:
 			c.outer.endSending()
 			return true
