@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"coffer/internal/gateway"
@@ -62,6 +63,7 @@ func Main(args []string) int {
 			}
 		}
 	}
+	slog.SetDefault(slog.New(plain{slog.LevelInfo}))
 	room := len(args) > 0 && args[0] == roomRole
 	if room {
 		args = args[1:]

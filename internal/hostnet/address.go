@@ -27,8 +27,11 @@ func (s *state) choose(net *Network, r *record) error {
 	for _, from := range []netip.Addr{highest, net.Subnet.Addr()} {
 		for a := from.Next(); a.Less(end); a = a.Next() {
 			if !taken[a] {
-				r.Addresses = []netip.Prefix{netip.PrefixFrom(a, net.Subnet.Bits()), netip.PrefixFrom(net.sibling(a), net.Subnet6.Bits())}
-				r.Gateways = []netip.Addr{net.Gateway, net.Gateway6}
+				r.Addresses, r.Gateways = []netip.Prefix{netip.PrefixFrom(a, net.Subnet.Bits())}, []netip.Addr{net.Gateway}
+				if net.Subnet6.IsValid() {
+					r.Addresses = append(r.Addresses, netip.PrefixFrom(net.sibling(a), net.Subnet6.Bits()))
+					r.Gateways = append(r.Gateways, net.Gateway6)
+				}
 				r.Hardware = hardware(a)
 				return nil
 			}

@@ -33,6 +33,9 @@ func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
 			return errors.New("--egress-log: with isolation process the host's nftables refuse, and log nothing: leave it out, or use isolation kernel")
 		}
 	}
+	if !speaksIPv6("default") {
+		net.Subnet6, net.Gateway6 = netip.Prefix{}, netip.Addr{} // the host has none
+	}
 	b := &bridgeAttachment{networks: n, network: net, options: o}
 	if err := b.claim(w); err != nil {
 		return fmt.Errorf("--network %s: %w", o.Network(), err)

@@ -22,13 +22,13 @@ const alias = "coffer"
 const bridgeMTU = 1500
 
 // ensureBridge makes a network's bridge, or makes sure that it is as it should be.
-func ensureBridge(net4 *Network) (netlink.Link, error) {
-	name := net4.bridge()
+func ensureBridge(n *Network) (netlink.Link, error) {
+	name := n.bridge()
 	link, err := netlink.LinkByName(name)
 	var missing netlink.LinkNotFoundError
 	switch {
 	case errors.As(err, &missing):
-		if link, err = makeBridge(net4); err != nil {
+		if link, err = makeBridge(n); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -36,7 +36,11 @@ func ensureBridge(net4 *Network) (netlink.Link, error) {
 	case link.Type() != "bridge" || link.Attrs().Alias != alias:
 		return nil, fmt.Errorf("the host has an interface %s that Coffer has not made: rename or remove it ('ip link'), or use another network", name)
 	}
-	for _, p := range []netip.Prefix{netip.PrefixFrom(net4.Gateway, net4.Subnet.Bits()), netip.PrefixFrom(net4.Gateway6, net4.Subnet6.Bits())} {
+	addresses := []netip.Prefix{netip.PrefixFrom(n.Gateway, n.Subnet.Bits())}
+	if n.Subnet6.IsValid() {
+		addresses = append(addresses, netip.PrefixFrom(n.Gateway6, n.Subnet6.Bits()))
+	}
+	for _, p := range addresses {
 		if err := setAddress(nil, link, p); err != nil {
 			return nil, fmt.Errorf("giving the bridge %s the address %s: %w", name, p, err)
 		}
@@ -136,7 +140,7 @@ func (r *record) configure(n *Network, ns *os.File) error {
 		return fmt.Errorf("bringing the sandbox's %s up: %w", guestInterface, err)
 	}
 	gateways := []netip.Addr{n.Gateway}
-	if forwards6() {
+	if n.Subnet6.IsValid() && forwards6() {
 		gateways = append(gateways, n.Gateway6)
 	}
 	for _, g := range gateways {
@@ -161,11 +165,29 @@ func (s *state) remove(n *Networks, r *record) error {
 		if err := deleteLink(r.Veth); err != nil {
 			return err
 		}
+		r.forget()
 	}
 	if err := os.Remove(s.recordPath(r.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// forget has the host forget where datagrams to published ports went: a client that
+// goes on sending would be led to an address that nobody has, or another sandbox. A
+// connection of TCP ends by itself. Where that fails it is forgotten in three minutes.
+func (r *record) forget() {
+	if !slices.ContainsFunc(r.Publish, func(p Publish) bool { return p.Protocol == "udp" }) {
+		return
+	}
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if a := r.address(family == unix.AF_INET); a.IsValid() {
+			// The answers came from the sandbox.
+			f := new(netlink.ConntrackFilter)
+			f.AddIP(netlink.ConntrackReplySrcIP, a.AsSlice())
+			_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
+		}
+	}
 }
 
 // settle brings the host in line with what is left attached.

@@ -147,7 +147,7 @@ func (t *ruleset) translate(networks []bridged, records []*record) {
 		for _, p := range r.Publish {
 			for _, v4 := range []bool{true, false} {
 				at, ok := r.published(p, v4)
-				if !ok {
+				if !ok || !r.address(v4).IsValid() {
 					continue
 				}
 				port := rule(protocol(protocolNumber(p.Protocol)), toPorts(p.HostPort, p.HostPort), leadTo(netip.AddrPortFrom(r.address(v4), p.Port)))
@@ -167,10 +167,12 @@ func (t *ruleset) translate(networks []bridged, records []*record) {
 		}
 	}
 	for _, n := range networks {
-		outgoing(source(n.subnet), notTo(n.bridge), masquerade)
-		outgoing(source(n.subnet6), notTo(n.bridge), masquerade)
-		outgoing(source(n.subnet), to(n.bridge), translated(), masquerade)
-		outgoing(source(n.subnet6), to(n.bridge), translated(), masquerade)
+		for _, subnet := range []netip.Prefix{n.subnet, n.subnet6} {
+			if subnet.IsValid() {
+				outgoing(source(subnet), notTo(n.bridge), masquerade)
+				outgoing(source(subnet), to(n.bridge), translated(), masquerade)
+			}
+		}
 		outgoing(source(loopback4), to(n.bridge), masquerade)
 	}
 }
@@ -237,6 +239,9 @@ func (t *ruleset) guard(r *record) {
 		return
 	}
 	v4, v6 := r.address(true), r.address(false)
+	if !v6.IsValid() {
+		add(etherType(unix.ETH_P_IPV6), drop)
+	}
 	add(notHardware(mac), drop)
 	// An ARP packet of IPv4 over Ethernet has the sender's addresses at 8 and 14.
 	add(etherType(unix.ETH_P_ARP), payload(expr.PayloadBaseNetworkHeader, 8, expr.CmpOpNeq, nil, mac), drop)
@@ -248,10 +253,16 @@ func (t *ruleset) guard(r *record) {
 	for _, kind := range []uint8{routerAdvertisement, redirect} {
 		add(etherType(unix.ETH_P_IPV6), protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{kind}), drop)
 	}
-	add(etherType(unix.ETH_P_IPV6),
-		notSource(one(v6)), notSource(one(netip.IPv6Unspecified())), notSource(netip.MustParsePrefix("fe80::/10")), drop)
+	if v6.IsValid() {
+		add(notSource(one(v6)), notSource(one(netip.IPv6Unspecified())), notSource(netip.MustParsePrefix("fe80::/10")), drop)
+	}
 	if r.Filter.Rate > 0 {
 		add(faster(r.Filter.Rate), drop)
+		in := t.conn.AddChain(&nftables.Chain{
+			Name: r.Veth + "-in", Table: t.table, Type: nftables.ChainTypeFilter, Device: r.Veth,
+			Hooknum: nftables.ChainHookEgress, Priority: nftables.ChainPriorityFilter,
+		})
+		t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: in, Exprs: rule(faster(r.Filter.Rate), drop)})
 	}
 	if r.Filter.Egress != nil {
 		// What reaches others on the bridge would pass no rule: all goes to the host.
@@ -268,7 +279,9 @@ func (t *ruleset) guard(r *record) {
 				add(payload(expr.PayloadBaseLLHeader, 0, expr.CmpOpNeq, nil, host), answer)
 			}
 		}
-		add(etherType(unix.ETH_P_IPV6), notSource(one(v6)), drop)
+		if v6.IsValid() {
+			add(notSource(one(v6)), drop)
+		}
 	}
 	add(etherType(unix.ETH_P_IP), accept)
 	add(etherType(unix.ETH_P_IPV6), accept)

@@ -152,10 +152,10 @@ func leadTo(a netip.AddrPort) []expr.Any {
 	}
 }
 
-// faster is what exceeds a rate, in bytes a second.
+// faster is what exceeds a rate, in bytes a second. The kernel lets as much as a second's
+// pass at once beside burst, which is enough for a large segment.
 func faster(rate uint64) []expr.Any {
-	// As much as a tenth of a second's may come at once, and a large segment always.
-	burst := uint32(min(max(rate/10, 128<<10), 1<<30))
+	const burst = 128 << 10
 	return []expr.Any{&expr.Limit{Type: expr.LimitTypePktBytes, Rate: rate, Unit: expr.LimitTimeSecond, Over: true, Burst: burst}}
 }
 

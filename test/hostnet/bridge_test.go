@@ -86,6 +86,66 @@ func TestNames(t *testing.T) {
 	})
 }
 
+// TestResolver: names that no sandbox has are asked for outside, over UDP and TCP, of the
+// host's name servers or those that the user gives.
+func TestResolver(t *testing.T) {
+	need(t, "ip")
+	if err := os.WriteFile("/etc/resolv.conf", []byte("nameserver 192.0.2.2\nsearch example.org\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eachWall(t, func(t *testing.T, wall string) {
+		outside(t)
+		must(t, "ip", "-n", "outside", "addr", "add", "192.0.2.3/24", "dev", "eth0")
+		serveAt(t, "outside", "names", "192.0.2.2", "192.0.2.7")
+		serveAt(t, "outside", "names", "192.0.2.3", "192.0.2.8")
+		expect(t, do(t, wall, "--network bridge", "lookup", "a.example.org", "b"), "192.0.2.7\n192.0.2.7\n")
+		expect(t, do(t, wall, "--network bridge --dns 192.0.2.3", "lookup", "a.example.org"), "192.0.2.8\n")
+		expect(t, do(t, wall, "--network bridge --dns 192.0.2.77 --dns 192.0.2.3", "lookup", "a.example.org"), "192.0.2.8\n")
+	})
+}
+
+// TestWithoutIPv6: a host without IPv6 has bridges of IPv4.
+func TestWithoutIPv6(t *testing.T) {
+	need(t, "ip")
+	const all = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
+	if err := os.WriteFile(all, []byte("1"), 0o644); err != nil {
+		t.Skip("this host has no IPv6 to be switched off: ", err)
+	}
+	t.Cleanup(func() { os.WriteFile(all, []byte("0"), 0o644) })
+	eachWall(t, func(t *testing.T, wall string) {
+		s := start(t, wall, "--network bridge -p 8080:80", "serve", "80", "sandbox")
+		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+s.address+":80", "tcp+:10.209.0.1:8080"), "sandbox to 10.209.0.3\nsandbox to 10.209.0.1\n")
+		if r := do(t, wall, "--network bridge --egress 10.209.0.1", "fetch", "tcp:192.0.2.2:80", "tcp:10.209.0.1:81"); r.code != 0 || !strings.HasSuffix(r.stdout, "\nno: refused\n") {
+			t.Errorf("exit status %d, %q, %s", r.code, r.stdout, r.stderr)
+		}
+	})
+}
+
+// TestRate: both directions have a limit. That it is kept shows in that a transfer
+// takes at least as long; how much longer is the machine's affair.
+func TestRate(t *testing.T) {
+	need(t, "ip")
+	eachWall(t, func(t *testing.T, wall string) {
+		outside(t)
+		// The process wall's limit lets a second's worth pass at once.
+		const size, rate = 18 << 20, 8 << 20
+		const least = (size - rate - 1<<20) * time.Second / rate
+		serveAt(t, "outside", "serve", "90", fmt.Sprintf("bytes=%d", size))
+		began := time.Now()
+		r := do(t, wall, "--network bridge --net-rate 8M", "fetch", "tcp+:192.0.2.2:90")
+		if took := time.Since(began); r.code != 0 || !strings.HasPrefix(r.stdout, fmt.Sprint(size)) || took < least {
+			t.Errorf("in: exit status %d, %q, %v, %s", r.code, r.stdout, took, r.stderr)
+		}
+		s := start(t, wall, "--network bridge --net-rate 8M", "serve", "80", fmt.Sprintf("bytes=%d", size))
+		self, _ := os.Executable()
+		began = time.Now()
+		r = run(t, self, guestRole, "fetch", "tcp+:"+s.address+":80")
+		if took := time.Since(began); r.code != 0 || !strings.HasPrefix(r.stdout, fmt.Sprint(size)) || took < least {
+			t.Errorf("out: exit status %d, %q, %v, %s", r.code, r.stdout, took, r.stderr)
+		}
+	})
+}
+
 // TestKilled: what a sandbox has on the host goes with the next command if coffer is
 // killed, and its address is free again.
 func TestKilled(t *testing.T) {
@@ -224,6 +284,7 @@ func TestRefused(t *testing.T) {
 		{"do --network nowhere -- true", "there is no network nowhere"},
 		{"do --network cni:nowhere -- true", "there is no CNI network nowhere"},
 		{"do --network bridge -- true", "an interface coffer0 that Coffer has not made"},
+		{"do --isolation process --network bridge --pcap /tmp/x -- true", "--pcap is for isolation kernel"},
 		{"do --isolation process --network user -- true", "--network user is for isolation kernel"},
 		{"do --network taken -p 192.0.2.77:80 -- true", "192.0.2.77 is no address of the host's"},
 		{"network create taken", "there is a network taken"},

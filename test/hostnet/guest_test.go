@@ -5,10 +5,13 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // guestRole is the word by which this program becomes what runs in a sandbox, or on
@@ -30,6 +33,8 @@ func guestMain() {
 		err = addresses()
 	case "lookup":
 		err = lookup(args)
+	case "names":
+		err = names(args[0], netip.MustParseAddr(args[1]))
 	case "read":
 		err = read(args)
 	default:
@@ -187,6 +192,35 @@ func lookup(names []string) error {
 		fmt.Println(strings.Join(list, " "))
 	}
 	return nil
+}
+
+// names is a name server at an address, by which each name has the same address.
+func names(at string, address netip.Addr) error {
+	c, err := net.ListenPacket("udp", net.JoinHostPort(at, "53"))
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	b := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		var m dnsmessage.Message
+		if m.Unpack(b[:n]) != nil || len(m.Questions) != 1 {
+			continue
+		}
+		m.Response, m.Additionals = true, nil
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60}, Body: &dnsmessage.AResource{A: address.As4()},
+			}}
+		}
+		if reply, err := m.Pack(); err == nil {
+			c.WriteTo(reply, from)
+		}
+	}
 }
 
 // read prints files.
