@@ -19,8 +19,9 @@ func (n *Namespace) Close(patience time.Duration) {
 			out[l.nic()] = o
 		}
 	}
+	started := n.stack != nil
 	n.mu.Unlock()
-	for until := time.Now().Add(patience); len(out) > 0 && n.sending(out) && time.Now().Before(until); {
+	for until := time.Now().Add(patience); started && n.sending(out) && time.Now().Before(until); {
 		time.Sleep(time.Millisecond)
 	}
 	for _, o := range out {

@@ -143,7 +143,11 @@ func (n *Namespace) attach(i *Interface) error {
 	if err != nil {
 		return err
 	}
-	n.Stack() // neighbours ask for addresses before anything listens
+	if i.Link == LinkPacket {
+		// Neighbours ask for addresses before anything listens. A gateway has no
+		// reason to: there the stack waits for the first socket.
+		n.Stack()
+	}
 	rtnl.Lock()
 	defer rtnl.Unlock()
 	n.mu.Lock()
