@@ -103,7 +103,7 @@ func answeredAddresses(name string, answer []byte) (addresses []netip.Addr, ttl 
 
 // plainQuery is a query with the question of another, and nothing else that a sandbox could
 // tell the world by it: no options (such as a client's subnet, RFC 7871), no flags but
-// that recursion is desired.
+// that recursion is desired, and that long datagrams can be taken.
 func plainQuery(query []byte) ([]byte, error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(query)
@@ -118,10 +118,33 @@ func plainQuery(query []byte) ([]byte, error) {
 		Header:    dnsmessage.Header{ID: h.ID, RecursionDesired: true},
 		Questions: []dnsmessage.Question{q},
 	}
+	if !hasOptions(&p) {
+		return m.Pack()
+	}
 	var opt dnsmessage.ResourceHeader
 	if err := opt.SetEDNS0(plainSize, dnsmessage.RCodeSuccess, false); err != nil {
 		return nil, err
 	}
 	m.Additionals = []dnsmessage.Resource{{Header: opt, Body: &dnsmessage.OPTResource{}}}
 	return m.Pack()
+}
+
+// hasOptions reports whether there is an OPT record, whatever it has (RFC 6891). The parser is
+// behind the first question.
+func hasOptions(p *dnsmessage.Parser) bool {
+	if p.SkipAllQuestions() != nil || p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
+		return false
+	}
+	for {
+		h, err := p.AdditionalHeader()
+		if err != nil {
+			return false
+		}
+		if h.Type == dnsmessage.TypeOPT {
+			return true
+		}
+		if p.SkipAdditional() != nil {
+			return false
+		}
+	}
 }

@@ -116,7 +116,39 @@ func TestPlainQuery(t *testing.T) {
 	if err := got.Unpack(plain); err != nil {
 		t.Fatal(err)
 	}
+	if len(got.Additionals) != 1 || got.Additionals[0].Header.Class != plainSize {
+		t.Errorf("options: %+v", got.Additionals)
+	}
 	if got.ID != 7 || len(got.Questions) != 1 || got.Questions[0] != q || got.CheckingDisabled || !got.RecursionDesired || len(got.Answers)+len(got.Authorities) != 0 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// Who offers no long datagrams has none offered in his name.
+func TestPlainQueryWithoutOptions(t *testing.T) {
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 7, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+	}
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := plainQuery(b); err != nil || !bytes.Equal(plain, b) {
+		t.Errorf("%q became %q, %v", b, plain, err)
+	}
+}
+
+func FuzzPlainQuery(f *testing.F) {
+	f.Add(packAnswer(f, "a.example.", record{"a.example.", 5, "b.example."}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		plain, err := plainQuery(b)
+		if err != nil {
+			return
+		}
+		again, err := plainQuery(plain)
+		if err != nil || !bytes.Equal(plain, again) {
+			t.Fatalf("%q became %q, %v", plain, again, err)
+		}
+	})
 }

@@ -229,3 +229,22 @@ func TestOwnAddresses(t *testing.T) {
 		}
 	}
 }
+
+// A line begins at the left of a terminal, whose output is not processed.
+func TestRawTerminal(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if terminalLines(w) != w {
+		t.Error("a pipe is taken for a terminal")
+	}
+	line := []byte("a line\nrest")
+	rawTerminal{w}.Write(line[:7])
+	b := make([]byte, 100)
+	if n, _ := r.Read(b); string(b[:n]) != "a line\r\n" || string(line) != "a line\nrest" {
+		t.Errorf("%q, and %q is left", b[:n], line)
+	}
+}
