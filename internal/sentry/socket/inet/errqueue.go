@@ -2,6 +2,7 @@ package inet
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +25,7 @@ type errorQueue struct {
 	on4, on6 atomic.Bool
 
 	errorMu sync.Mutex
-	list    []queuedError
+	list    []*queuedError
 }
 
 // maxErrors is how many errors a socket keeps; further ones are lost.
@@ -92,8 +93,11 @@ func (q *errorQueue) any() bool {
 	return len(q.list) > 0
 }
 
+// fromICMP reports whether the error came from elsewhere.
+func (e *queuedError) fromICMP() bool { return e.origin != unix.SO_EE_ORIGIN_LOCAL }
+
 // put queues an error.
-func (s *Socket) put(e queuedError) {
+func (s *Socket) put(e *queuedError) {
 	q := &s.errors
 	q.errorMu.Lock()
 	if len(q.list) < maxErrors && shmem.Buffers.Charge(int64(len(e.data)+errorOverhead)) {
@@ -114,8 +118,9 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 	e := q.list[0]
 	q.list = q.list[1:]
 	shmem.Buffers.Uncharge(int64(len(e.data) + errorOverhead))
-	// With the last error that was told, the next one is what calls return.
-	s.err.Store(0)
+	if !slices.ContainsFunc(q.list, (*queuedError).fromICMP) && e.fromICMP() {
+		s.err.Store(0) // calls have nothing to tell any more
+	}
 	n := copy(p, e.data)
 	m.Flags = unix.MSG_ERRQUEUE
 	if n < len(e.data) {
@@ -136,7 +141,7 @@ func (e *queuedError) bytes(family int32) []byte {
 	b = append(b, e.origin, e.typ, e.code, 0)
 	b = binary.LittleEndian.AppendUint32(b, e.info)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	if e.origin != unix.SO_EE_ORIGIN_LOCAL {
+	if e.fromICMP() {
 		return append(b, sockaddr(family, e.offender)...)
 	}
 	if family == unix.AF_INET {
@@ -157,7 +162,7 @@ func (s *Socket) tooLong(to *tcpip.FullAddress, p []byte) {
 	} else if peer, err := s.ep.Load().GetRemoteAddress(); err == nil {
 		e.to = peer
 	}
-	s.put(e)
+	s.put(&e)
 }
 
 // errorListener is a Socket as the stack knows it that listens to ICMP.
@@ -188,7 +193,7 @@ func (l *errorListener) HandlePacket(pkt *stack.PacketBuffer) {
 		// Of the others the endpoint has been told.
 		s.err.CompareAndSwap(0, uint32(e.errno))
 	}
-	s.put(e)
+	s.put(&e)
 }
 
 // innerPacket is the beginning of the packet that an ICMP message is about.

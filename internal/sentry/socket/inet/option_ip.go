@@ -184,8 +184,8 @@ func applyMTUDiscover(_ *Socket, e tcpip.Endpoint, v int32) {
 	e.SetSockOptInt(tcpip.MTUDiscoverOption, int(strategy))
 }
 
-func applyPktInfo(_ *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetReceivePacketInfo(v != 0)
+func applyPktInfo(s *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetReceivePacketInfo(v != 0 || s.onlyJoined.Load())
 }
 
 func applyPktInfo6(_ *Socket, e tcpip.Endpoint, v int32) {

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"math"
 	"os"
 	"sync/atomic"
 
@@ -44,7 +45,6 @@ type ring struct {
 	next                                   int
 	// mapped says that the guest has mapped it, for as long as the socket lives.
 	mapped bool
-	buf    []byte
 }
 
 // hdrlen is the answer of PACKET_HDRLEN for a version.
@@ -198,6 +198,9 @@ func (r *ring) put(f *frame, losing bool) bool {
 		net = align(fixed+max(f.net, 16)) + r.reserve
 		mac = net - f.net
 	}
+	if net > math.MaxUint16 {
+		return false // the header has no room for it
+	}
 	data := f.data
 	if mac+len(data) > r.frameSize {
 		data = data[:max(r.frameSize-mac, 0)]
@@ -206,12 +209,7 @@ func (r *ring) put(f *frame, losing bool) bool {
 	if losing {
 		status |= unix.TP_STATUS_LOSING
 	}
-	if len(r.buf) < r.frameSize {
-		r.buf = make([]byte, r.frameSize)
-	}
-	end := min(mac, r.frameSize)
-	clear(r.buf[:end])
-	b := r.buf
+	var b [fixed]byte
 	h := 4 // where the fields after the status begin
 	if r.version == tpacketV1 {
 		h = 8
@@ -226,18 +224,19 @@ func (r *ring) put(f *frame, losing bool) bool {
 		frac /= 1e3
 	}
 	binary.LittleEndian.PutUint32(b[h+16:], frac)
-	copy(b[headerSize:fixed], f.from.bytes())
-	end += copy(b[end:], data)
+	copy(b[headerSize:], f.from.bytes())
+	binary.LittleEndian.PutUint32(b[:], status)
 	// The status comes last: with it the guest may read the rest.
-	if n, err := unix.Pwrite(r.fd, b[4:end], at+4); err != nil || n != end-4 {
-		return false
-	}
-	binary.LittleEndian.PutUint32(b, status)
-	if n, err := unix.Pwrite(r.fd, b[:4], at); err != nil || n != 4 {
+	if !r.write(data, at+int64(mac)) || !r.write(b[4:], at+4) || !r.write(b[:4], at) {
 		return false
 	}
 	r.next = (r.next + 1) % r.frames
 	return true
+}
+
+func (r *ring) write(b []byte, at int64) bool {
+	n, err := unix.Pwrite(r.fd, b, at)
+	return err == nil && n == len(b)
 }
 
 func align(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
