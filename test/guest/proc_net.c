@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -269,4 +271,36 @@ TEST(settings_need_a_privilege) {
 		OK(open("/proc/sys/net/ipv4/ip_forward", O_RDONLY));
 	);
 	EXITED_OK(status);
+}
+
+TEST(settings_of_sockets) {
+	own_network();
+	int v;
+	socklen_t n = sizeof v;
+	OK(set("ipv4/tcp_keepalive_time", "100"));
+	OK(set("ipv4/tcp_keepalive_probes", "3"));
+	OK(set("ipv6/bindv6only", "1"));
+	int s = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(getsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &v, &n));
+	EQUAL(v, 100);
+	OK(getsockopt(s, IPPROTO_TCP, TCP_KEEPCNT, &v, &n));
+	EQUAL(v, 3);
+	OK(getsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &v, &n));
+	EQUAL(v, 1);
+	/* how many connections may wait */
+	OK(set("core/somaxconn", "1"));
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int l = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(bind(l, (void *)&a, sizeof a));
+	OK(listen(l, 100));
+	n = sizeof a;
+	OK(getsockname(l, (void *)&a, &n));
+	int done = 0;
+	for (int i = 0; i < 5; i++) {
+		int c = OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+		connect(c, (void *)&a, sizeof a);
+		struct pollfd p = { .fd = c, .events = POLLOUT };
+		done += poll(&p, 1, i < 2 ? 60000 : 100) == 1;
+	}
+	EQUAL(done, 2);
 }

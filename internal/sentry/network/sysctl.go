@@ -46,8 +46,6 @@ const (
 	KeepaliveProbes       = "ipv4/tcp_keepalive_probes"
 	MaxMemberships        = "ipv4/igmp_max_memberships"
 	BindV6Only            = "ipv6/bindv6only"
-	NonlocalBind          = "ipv4/ip_nonlocal_bind"
-	NonlocalBind6         = "ipv6/ip_nonlocal_bind"
 	congestionControl     = "ipv4/tcp_congestion_control"
 	ipForward             = "ipv4/ip_forward"
 	maxInt                = 1<<31 - 1
@@ -81,7 +79,7 @@ var sysctls = []sysctl{
 		return nil
 	}},
 	{name: PingGroupRange, initial: []int64{1, 0}, max: maxGroup, check: checkPingGroups},
-	{name: NonlocalBind, initial: []int64{0}, max: 1},
+	{name: "ipv4/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
 	{name: "ipv4/ip_no_pmtu_disc", initial: []int64{0}, fixed: true},
 	{name: "ipv4/ip_early_demux", initial: []int64{1}, fixed: true},
 	{name: "ipv4/icmp_echo_ignore_all", initial: []int64{0}, fixed: true},
@@ -156,7 +154,7 @@ var sysctls = []sysctl{
 	{name: "ipv4/udp_wmem_min", initial: []int64{4096}, fixed: true},
 
 	{name: BindV6Only, initial: []int64{0}, max: 1},
-	{name: NonlocalBind6, initial: []int64{0}, max: 1},
+	{name: "ipv6/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
 }
 
 // congestionControls are the algorithms of the stack; the first is the default.
@@ -198,6 +196,13 @@ func (n *Namespace) Range(name string) (first, last int64) {
 	defer n.mu.Unlock()
 	v := n.numbers(name)
 	return v[0], v[1]
+}
+
+// SysctlsChanged reports whether any setting is not as at first.
+func (n *Namespace) SysctlsChanged() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.changed) > 0
 }
 
 // numbers are a setting's present values. n.mu is held, here and below.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
@@ -26,8 +27,6 @@ const (
 	maxBuffer     = 212992
 	minSendBuffer = 4608
 	minRecvBuffer = 2304
-	// datagramBuffer is what buffers of datagrams are at first (wmem_default, rmem_default).
-	datagramBuffer = 212992
 	// What buffers of TCP are at first (tcp_wmem, tcp_rmem in /proc/sys/net/ipv4).
 	tcpSendBuffer = 16384
 	tcpRecvBuffer = 131072
@@ -150,12 +149,12 @@ func checkLowat(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 	return v, nil
 }
 
-func checkSendBuffer(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(uint32(v), maxBuffer)), minSendBuffer), nil
+func checkSendBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.SendBufferMax))), minSendBuffer), nil
 }
 
-func checkRecvBuffer(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(uint32(v), maxBuffer)), minRecvBuffer), nil
+func checkRecvBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.ReceiveBufferMax))), minRecvBuffer), nil
 }
 
 // shownSendBuffer is SO_SNDBUF: until a connection lets it grow, that of TCP is shown as

@@ -49,12 +49,14 @@ type Socket struct {
 
 	mu sync.Mutex
 	// bound is what bind(2) was given, nil if it was not called: the name that is
-	// kept when ep is replaced.
+	// kept when ep is replaced, but with another port if it left that open.
 	bound *tcpip.FullAddress
 	// connecting is true from the first connect(2) until one tells how it went.
 	connecting bool
-	listening  bool
-	backlog    int
+	// joined says that a connection was made, though it may be over.
+	joined    bool
+	listening bool
+	backlog   int
 	// calling says the same as called being set, without the lock.
 	calling atomic.Bool
 	// called is how others of the namespace find the socket while it connects.
@@ -123,10 +125,11 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 		return nil, errno(terr)
 	}
 	if !s.stream() {
-		ep.SocketOptions().SetSendBufferSize(datagramBuffer, false)
-		ep.SocketOptions().SetReceiveBufferSize(datagramBuffer, false)
+		ep.SocketOptions().SetSendBufferSize(net.Number(network.SendBufferDefault), false)
+		ep.SocketOptions().SetReceiveBufferSize(net.Number(network.ReceiveBufferDefault), false)
 	}
 	s.adopt(ep, q)
+	s.takeSettings(ep)
 	r.Add(s)
 	return s, nil
 }
@@ -166,7 +169,7 @@ func (s *Socket) renew() error {
 		return errno(terr)
 	}
 	s.adopt(ep, q)
-	s.connecting, s.listening = false, false
+	s.connecting, s.joined, s.listening = false, false, false
 	s.shut.Store(0)
 	s.applyAll(ep)
 	if s.bound != nil {
