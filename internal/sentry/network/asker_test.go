@@ -137,14 +137,20 @@ func TestAskerFailsClosed(t *testing.T) {
 	}
 }
 
+// What does not leave the sandbox is not the policy's business.
 func TestLocalFlowsAreNotAsked(t *testing.T) {
-	refuseAll := policyFunc(func(Flow) error { return unix.EACCES })
-	n := &Namespace{config: Config{Policy: refuseAll, Interfaces: []Interface{{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.15/24")}}}}}
-	for to, want := range map[string]error{
-		"127.0.0.1:80": nil, "127.9.9.9:80": nil, "[::1]:80": nil, "0.0.0.0:80": nil, "[::]:80": nil, "10.0.2.15:80": nil,
-		"10.0.2.2:80": unix.EACCES, "198.51.100.1:80": unix.EACCES,
-	} {
-		if err := n.Permit(flowTo(to)); err != want {
+	n, inner := Loopback(), Loopback()
+	n.config.Policy = policyFunc(func(Flow) error { return unix.EACCES })
+	pair(t, n, NewLink{Name: "veth0"}, inner, NewLink{Name: "veth1"})
+	up(t, inner, "veth1", "10.5.0.2/24")
+	up(t, n, "veth0", "10.5.0.1/24")
+	for _, to := range []string{"127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "0.0.0.0:80", "[::]:80", "10.5.0.1:80", "10.5.0.2:80"} {
+		if err := n.Permit(flowTo(to)); err != nil {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	for _, to := range []string{"10.0.2.2:80", "198.51.100.1:80", "224.0.0.251:5353", "[2001:db8::1]:80"} {
+		if err := n.Permit(flowTo(to)); err != unix.EACCES {
 			t.Errorf("%s: %v", to, err)
 		}
 	}

@@ -1,22 +1,37 @@
 package network
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
 
 // Permit asks the policy whether a process may send to an address. EACCES if not.
 // A network without a policy permits everything, and each what stays inside.
 func (n *Namespace) Permit(f Flow) error {
-	to := f.To.Addr()
-	if n.config.Policy == nil || to.IsLoopback() || to.IsUnspecified() {
+	if n.config.Policy == nil || n.staysInside(f.To.Addr()) {
 		return nil
 	}
-	for i := range n.config.Interfaces {
-		for _, own := range n.config.Interfaces[i].Addresses {
-			if own.Addr() == to {
-				return nil
-			}
-		}
-	}
 	return n.config.Policy.Permit(f)
+}
+
+// staysInside reports whether what is sent to an address does not leave the sandbox: it
+// is one of the namespace's own, or leads to another namespace inside. If that is not clear, it does not say so.
+func (n *Namespace) staysInside(to netip.Addr) bool {
+	if to.IsUnspecified() { // another name of the loopback's
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r, local := n.local(to); local && r.Type == unix.RTN_LOCAL {
+		return true
+	}
+	r, found := n.best(to, 0)
+	if !found {
+		return false
+	}
+	l := n.links[r.Link]
+	return l != nil && (l.kind == kindVeth || l.kind == kindDummy)
 }
 
 // Policy decides where the programs of a network may connect and send to. What it
