@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -38,19 +39,23 @@ func (a *AddressInfo) network() netip.Prefix {
 }
 
 // Addresses returns the addresses of all interfaces, ordered by interface, IPv4
-// before IPv6, and in each in the order that they were added.
+// before IPv6, and in each in the order that they were added, but for those of IPv6 that
+// reach farther: they come first.
 func (n *Namespace) Addresses() []AddressInfo {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []AddressInfo
 	for _, l := range n.sorted() {
-		for _, v4 := range []bool{true, false} {
-			for _, a := range l.addresses {
-				if a.Prefix.Addr().Is4() == v4 {
-					out = append(out, *a)
-				}
-			}
+		first := len(out)
+		for _, a := range l.addresses {
+			out = append(out, *a)
 		}
+		slices.SortStableFunc(out[first:], func(a, b AddressInfo) int {
+			if c := cmp.Compare(a.Prefix.Addr().BitLen(), b.Prefix.Addr().BitLen()); c != 0 || a.Prefix.Addr().Is4() {
+				return c
+			}
+			return cmp.Compare(a.Scope, b.Scope)
+		})
 	}
 	return out
 }

@@ -126,6 +126,7 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 	if fam == unix.AF_INET {
 		e.Flags |= unix.RTM_F_CLONED
 		e.Protocol, e.Scope, e.Metric = 0, 0, 0
+		e.Table = unix.RT_TABLE_MAIN // in Linux tables local and main are one until rules part them
 	}
 	s.reply(func(w *builder) {
 		w.begin(unix.RTM_NEWROUTE, 0, r.seq, s.portID())
