@@ -94,7 +94,15 @@ func TestDo(t *testing.T) {
 		{name: "writes stay inside", args: []string{"--", "sh", "-c", "echo new >/etc/coffer-test && cat /etc/coffer-test && rm /etc/passwd && test ! -e /etc/passwd"}, stdout: "new\n"},
 		{name: "read-only bind", args: []string{bind, "--", "sh", "-c", "cat /b/plain; echo x >/b/plain"}, code: 2, stdout: "text", stderr: "Read-only file system"},
 		{name: "file bind", args: []string{"--bind", dir + "/plain:/tmp/there", "--", "cat", "/tmp/there"}, stdout: "text"},
-		{name: "no network", args: []string{"--", "python3", "-c", "import socket; socket.socket()"}, code: 1, stderr: "Address family not supported"},
+		{name: "no network", args: []string{"--network", "none", "--", "python3", "-c", "import socket; socket.create_connection(('192.0.2.1', 1), 5)"}, code: 1, stderr: "Network is unreachable"},
+		{name: "the default network", args: []string{"--", "sh", "-c", "ls /sys/class/net; cat /etc/resolv.conf | grep nameserver"}, stdout: "eth0\nlo\nnameserver 10.0.2.3\n"},
+		{name: "unknown network", args: []string{"--network", "nowhere", "--", "true"}, code: 125, stderr: "coffer network create nowhere"},
+		{name: "bad port", args: []string{"-p", "80-90", "--", "true"}, code: 125, stderr: "give --publish once for each port"},
+		{name: "bad rate", args: []string{"--net-rate", "fast", "--", "true"}, code: 125, stderr: "--net-rate \"fast\""},
+		{name: "bad server", args: []string{"--dns", "name", "--", "true"}, code: 125, stderr: "--dns \"name\""},
+		{name: "bad rules", args: []string{"--egress", "a:b:c", "--", "true"}, code: 125, stderr: "--egress"},
+		{name: "empty network", args: []string{"--network", "", "--", "true"}, code: 125, stderr: "--network has an empty value"},
+		{name: "flags that do not go together", args: []string{"--network", "none", "-p", "80", "--", "true"}, code: 125, stderr: "--network user or bridge"},
 		{name: "end of options", args: []string{"--", "echo", "--trace", "-x"}, stdout: "--trace -x\n"},
 	} {
 		for _, w := range kernelWalls {

@@ -66,7 +66,6 @@ func TestRefusingHost(t *testing.T) {
 		{"fsopen", all(unix.SYS_FSOPEN, unix.EPERM), "view of the stubs", "view of the stubs"},
 		{"eventfd", all(unix.SYS_EVENTFD2, unix.EPERM), "call eventfd2 ", "call eventfd2 "},
 		{"epoll", all(unix.SYS_EPOLL_CREATE1, unix.ENOSYS), "call epoll_create1 ", "call epoll_create1 "},
-		{"getrandom", all(unix.SYS_GETRANDOM, unix.EPERM), "call getrandom ", "call getrandom "},
 		{"prctl", all(unix.SYS_PRCTL, unix.EPERM), "call prctl ", "call prctl "},
 		{"openat2", all(unix.SYS_OPENAT2, unix.ENOSYS), "call openat2 ", "call openat2 "},
 		{"preadv2 and pwritev2", append(all(unix.SYS_PREADV2, unix.ENOSYS), all(unix.SYS_PWRITEV2, unix.ENOSYS)...), "call preadv2 ", "call preadv2 "},
@@ -115,4 +114,19 @@ func TestRefusingHost(t *testing.T) {
 		})
 	}
 	nothingLeft(t)
+}
+
+// TestNoRandomNumbers: a host that refuses those is told of before anything else.
+func TestNoRandomNumbers(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, errno := range []unix.Errno{unix.EPERM, unix.ENOSYS} {
+		list := refusal{call: unix.SYS_GETRANDOM, errno: errno}.String()
+		r := run(t, time.Minute, "/", "", "env", refusalsVariable+"="+list, self, coffer(t), "version")
+		if r.code != 125 || !strings.Contains(r.stderr, "refuses the system call getrandom ("+errno.Error()+")") || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("%v: exit status %d, output %q, errors:\n%s", errno, r.code, r.stdout, tail(r.stderr))
+		}
+	}
 }

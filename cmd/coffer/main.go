@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"coffer/internal/cli"
+	_ "coffer/internal/entropy" // tells of a host without random numbers before others panic
 )
 
 func main() { os.Exit(cli.Main(os.Args[1:])) }

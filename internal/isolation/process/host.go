@@ -18,7 +18,6 @@ var needed = []struct {
 	args       [4]uintptr
 	name, what string
 }{
-	{unix.SYS_GETRANDOM, [4]uintptr{}, "getrandom", "makes random numbers"},
 	{unix.SYS_EPOLL_CREATE1, [4]uintptr{none}, "epoll_create1", "waits for files"},
 	{unix.SYS_EVENTFD2, [4]uintptr{0, none}, "eventfd2", "wakes who waits for files"},
 	{unix.SYS_OPENAT2, [4]uintptr{none}, "openat2", "opens files of cgroups"},

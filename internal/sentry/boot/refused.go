@@ -25,7 +25,6 @@ var needed = []struct {
 	what string
 }{
 	{unix.SYS_CLOSE_RANGE, [6]uintptr{1, 0, 0}, "keeps inherited descriptors from the sentry"},
-	{unix.SYS_GETRANDOM, [6]uintptr{0, 0, 0}, "makes random numbers"},
 	{unix.SYS_EPOLL_CREATE1, [6]uintptr{none}, "waits for files"},
 	{unix.SYS_EPOLL_CTL, [6]uintptr{none, unix.EPOLL_CTL_DEL, none}, "waits for files"},
 	{unix.SYS_EPOLL_PWAIT, [6]uintptr{none, 0, 0}, "waits for files"},
