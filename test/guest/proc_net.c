@@ -304,3 +304,42 @@ TEST(settings_of_sockets) {
 	}
 	EQUAL(done, 2);
 }
+
+/* state_of is the state of the connection from a port to another, with its inode, or 0. */
+static unsigned state_of(int from, int to, unsigned long *ino) {
+	char *line = strchr(content("tcp"), '\n') + 1;
+	for (; *line; line = strchr(line, '\n') + 1) {
+		unsigned port, peer, state;
+		if (sscanf(line, "%*d: %*x:%x %*x:%x %x %*x:%*x %*x:%*x %*x %*u %*u %lu", &port, &peer, &state, ino) == 4 && (int)port == from && (int)peer == to)
+			return state;
+	}
+	return 0;
+}
+
+TEST(connections_without_sockets) {
+	own_network();
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, b;
+	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(bind(l, (void *)&a, sizeof a));
+	OK(listen(l, 5));
+	socklen_t n = sizeof a;
+	OK(getsockname(l, (void *)&a, &n));
+	OK(connect(c, (void *)&a, sizeof a));
+	OK(getsockname(c, (void *)&b, &n));
+	int at = ntohs(a.sin_port), from = ntohs(b.sin_port);
+	unsigned long ino = 1;
+	/* nobody has accepted it yet */
+	EQUAL(state_of(at, from, &ino), 1);
+	EQUAL(ino, 0);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(state_of(at, from, &ino), 1);
+	EQUAL(ino, inode(s));
+	/* who closes first has it for a while */
+	close(s);
+	char x;
+	EQUAL(read(c, &x, 1), 0);
+	close(c);
+	for (unsigned state; (state = state_of(at, from, &ino)) != 6; sleep_ms(1))
+		CHECK(state == 4 || state == 5);
+	EQUAL(ino, 0);
+}

@@ -14,6 +14,8 @@ import (
 type Registry struct {
 	mu  sync.Mutex
 	all map[Listed]struct{}
+	// orphans tells of connections without a socket.
+	orphans func(listed []Info) []Info
 }
 
 // Listed is a socket that can be shown.
@@ -28,8 +30,8 @@ type Info struct {
 	// Family, Type and Protocol are those of socket(2), the protocol never 0 for
 	// AF_INET and AF_INET6.
 	Family, Type, Protocol int32
-	// Inode is the number of the socket's inode, UID who made it, as the sandbox's
-	// first user namespace numbers users.
+	// Inode is the number of the socket's inode, 0 for a connection without a socket, UID
+	// who made it, as the sandbox's first user namespace numbers users.
 	Inode uint64
 	UID   uint32
 	// Local and Peer are the addresses of AF_INET and AF_INET6; those of a socket
@@ -76,6 +78,17 @@ func (r *Registry) Remove(s Listed) {
 	delete(r.all, s)
 }
 
+// TellOrphans has f describe the connections that are not a socket's any more or not yet: it
+// gets all sockets, and what it returns is listed with them, without inodes. Only the first f
+// that is given counts.
+func (r *Registry) TellOrphans(f func(listed []Info) []Info) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.orphans == nil {
+		r.orphans = f
+	}
+}
+
 // List describes the sockets that choose accepts, in the order of their inodes,
 // which is that in which they were made.
 func (r *Registry) List(choose func(*Info) bool) []Info {
@@ -84,15 +97,18 @@ func (r *Registry) List(choose func(*Info) bool) []Info {
 	for s := range r.all {
 		list = append(list, s)
 	}
+	orphans := r.orphans
 	r.mu.Unlock()
 	// A socket takes its own lock, which may be held by one that waits for r.mu.
-	var out []Info
+	out := make([]Info, 0, len(list))
 	for _, s := range list {
-		if i := s.Info(); choose(&i) {
-			out = append(out, i)
-		}
+		out = append(out, s.Info())
 	}
-	slices.SortFunc(out, func(a, b Info) int {
+	if orphans != nil {
+		out = append(out, orphans(out)...)
+	}
+	out = slices.DeleteFunc(out, func(i Info) bool { return !choose(&i) })
+	slices.SortStableFunc(out, func(a, b Info) int {
 		switch {
 		case a.Inode < b.Inode:
 			return -1

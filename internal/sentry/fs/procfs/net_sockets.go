@@ -155,12 +155,16 @@ func netUnix(v netView, b []byte) []byte {
 }
 
 // counts are the numbers of sockets by what they are.
-type counts struct{ all, tcp, tcp6, udp, udp6, raw, raw6, ping, ping6, packet, netlink, unix int }
+type counts struct{ all, orphans, tcp, tcp6, udp, udp6, raw, raw6, ping, ping6, packet, netlink, unix int }
 
 func (v netView) count() (n counts) {
 	n.unix = len(v.Unix.Sockets())
 	n.all = n.unix
 	v.Sockets.List(func(i *socket.Info) bool {
+		if i.Inode == 0 {
+			n.orphans++
+			return false
+		}
 		n.all++
 		four := i.Family == unix.AF_INET
 		pick := func(v4, v6 *int) {
@@ -191,8 +195,8 @@ func (v netView) count() (n counts) {
 
 func netSockstat(v netView, b []byte) []byte {
 	n := v.count()
-	return fmt.Appendf(b, "sockets: used %d\nTCP: inuse %d orphan 0 tw 0 alloc %d mem 0\nUDP: inuse %d mem 0\nUDPLITE: inuse 0\nRAW: inuse %d\nFRAG: inuse 0 memory 0\n",
-		n.all, n.tcp, n.tcp+n.tcp6, n.udp, n.raw)
+	return fmt.Appendf(b, "sockets: used %d\nTCP: inuse %d orphan 0 tw %d alloc %d mem 0\nUDP: inuse %d mem 0\nUDPLITE: inuse 0\nRAW: inuse %d\nFRAG: inuse 0 memory 0\n",
+		n.all, n.tcp, n.orphans, n.tcp+n.tcp6, n.udp, n.raw)
 }
 
 func netSockstat6(v netView, b []byte) []byte {

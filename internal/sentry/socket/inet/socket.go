@@ -130,6 +130,7 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	}
 	s.adopt(ep, q)
 	s.takeSettings(ep)
+	r.TellOrphans(func(listed []socket.Info) []socket.Info { return orphans(net, listed) })
 	r.Add(s)
 	return s, nil
 }

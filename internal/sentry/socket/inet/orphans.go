@@ -1,0 +1,49 @@
+package inet
+
+import (
+	"net/netip"
+
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// orphans describes the connections of TCP that nobody has accepted yet, and those that go on
+// after their sockets have been closed, as in TIME_WAIT.
+func orphans(net *network.Namespace, listed []socket.Info) []socket.Info {
+	type ends struct{ local, peer netip.AddrPort }
+	owned := map[ends]bool{}
+	plain := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+	for _, i := range listed {
+		if i.Type == unix.SOCK_STREAM {
+			owned[ends{plain(i.Local), plain(i.Peer)}] = true
+		}
+	}
+	var out []socket.Info
+	for _, t := range net.Stack().RegisteredEndpoints() {
+		e, ok := t.(*tcp.Endpoint)
+		if !ok {
+			continue
+		}
+		state := linuxState(e.EndpointState())
+		local, err := e.GetLocalAddress()
+		peer, perr := e.GetRemoteAddress()
+		if state == uint8(tcp.StateListen) || state == uint8(tcp.StateClose) || err != nil || perr != nil {
+			continue
+		}
+		family := int32(unix.AF_INET)
+		if peer.Addr.Len() != 4 {
+			family = unix.AF_INET6
+		}
+		i := socket.Info{
+			Family: family, Type: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: state,
+			Local: addrPort(family, local), Peer: addrPort(family, peer),
+		}
+		if !owned[ends{plain(i.Local), plain(i.Peer)}] {
+			out = append(out, i)
+		}
+	}
+	return out
+}
