@@ -4,6 +4,6 @@
 //
 // It must not know who uses the stack: the sentry and the gateway both do.
 //
-// Lock order: the stack's locks, then Link.mu or sender.mu, which nobody holds
-// together, then capture.mu. No function of the stack's is called under these.
+// Lock order: the stack's locks, then sender.mu, then Link.mu, then capture.mu. No
+// function of the stack's that takes locks is called under these.
 package link

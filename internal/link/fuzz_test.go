@@ -46,3 +46,17 @@ func FuzzFrame(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTooBig answers packets that a guest made up.
+func FuzzTooBig(f *testing.F) {
+	f.Add([]byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 0, 1, 10, 9, 0, 2, 0, 9, 0, 9, 0, 8, 0, 0}, uint32(1300))
+	f.Add([]byte{0x60, 0, 0, 0, 0, 8, 17, 64, 39: 1}, uint32(1300))
+	f.Fuzz(func(t *testing.T, packet []byte, mtu uint32) {
+		if b := tooBig(header.IPv4ProtocolNumber, packet, mtu); b != nil && !header.IPv4(b).IsValid(len(b)) {
+			t.Errorf("% x is answered by % x", packet, b)
+		}
+		if b := tooBig(header.IPv6ProtocolNumber, packet, mtu); b != nil && !header.IPv6(b).IsValid(len(b)) {
+			t.Errorf("% x is answered by % x", packet, b)
+		}
+	})
+}

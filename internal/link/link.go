@@ -24,6 +24,7 @@ type Link struct {
 	guard   *guard
 
 	running atomic.Bool
+	telling atomic.Bool // a packet that was too big is being told of
 	mtu     atomic.Uint32
 	address atomic.Value // tcpip.LinkAddress
 	counters

@@ -419,8 +419,8 @@ func TestImpaired(t *testing.T) {
 			b := newMachine(t, 2, Config{FD: own(t, ends[1][0]), Offload: offload})
 			go impair(ends[0][1], ends[1][1], 1)
 			go impair(ends[1][1], ends[0][1], 2)
-			transfer(t, a, b, 20<<20)
-			transfer(t, b, a, 5<<20)
+			transfer(t, a, b, 8<<20)
+			transfer(t, b, a, 2<<20)
 		})
 	}
 }

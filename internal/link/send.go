@@ -115,7 +115,7 @@ func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
 	n, err := sendBatch(fd, s.messages[:len(packets)])
 	clear(s.iovecs) // they must not keep packets alive
 	if err != nil {
-		return l.unsent(fd, err)
+		return l.unsent(fd, packets[0], err)
 	}
 	for _, pkt := range packets[:n] {
 		l.sentFrames.Add(1)
@@ -128,12 +128,13 @@ func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
 
 // unsent does with the first of some packets what the error says, and returns how
 // many are done with.
-func (l *Link) unsent(fd uintptr, err error) int {
+func (l *Link) unsent(fd uintptr, pkt *stack.PacketBuffer, err error) int {
 	switch err {
 	case unix.EAGAIN:
 		return 0
 	case unix.EMSGSIZE:
 		l.readMTU(fd)
+		l.tellTooBig(pkt)
 	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
 		l.setRunning(false)
 	}

@@ -264,3 +264,45 @@ func TestVethShrinks(t *testing.T) {
 	}
 	v.transferNative(t, m, 1<<20)
 }
+
+// TestVethShrinksUnderConnection has a connection go on with smaller segments.
+func TestVethShrinksUnderConnection(t *testing.T) {
+	v := newVeth(t, 1500)
+	m := v.machine(t, nil)
+	var l net.Listener
+	v.peer.do(t, func() (err error) {
+		l, err = net.Listen("tcp4", "10.9.0.1:80")
+		return err
+	})
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			c.SetDeadline(time.Now().Add(transferPatience))
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), transferPatience)
+	defer cancel()
+	c, err := gonet.DialContextTCP(ctx, m.Stack, native, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(transferPatience))
+	for _, mtu := range []int{1500, 1300, 1000} {
+		for s, name := range map[*space]string{v.peer: "peer", v.ours: "ours"} {
+			s.change(t, name, func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })
+		}
+		// One full segment at a time: larger ones are for the host to cut.
+		b := make([]byte, 1448)
+		for range 10 {
+			if _, err := c.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
