@@ -81,7 +81,7 @@ func run(control *os.File) error {
 	}
 	open()
 	if rules != nil {
-		rules.isClient = g.isClient
+		rules.isOpen = g.isOpen
 		go rules.answerQuestions(os.NewFile(uintptr(d.Questions), "questions"))
 	}
 	if _, err := io.WriteString(control, serving); err != nil {

@@ -31,10 +31,10 @@ type egressPolicy struct {
 	log    *egress.Log
 	// hostAddresses lists the host's own addresses.
 	hostAddresses func() ([]netip.Prefix, error)
-	// isClient, if not nil, reports whether a datagram of a port is an answer to who has asked
-	// a published one: that needs no rule.
-	isClient func(port uint16, to netip.AddrPort) bool
-	now      func() time.Time
+	// isOpen, if not nil, reports whether a datagram belongs to an exchange that has begun:
+	// that no longer needs a rule.
+	isOpen func(port uint16, to netip.AddrPort) bool
+	now    func() time.Time
 
 	refusals chan egress.Refusal
 	logged   chan struct{}
@@ -253,9 +253,9 @@ func (p *egressPolicy) answerQuestions(f *os.File) {
 		if err != nil {
 			continue // no answer is a refusal
 		}
-		v := p.flow(q.Protocol, q.To)
-		if q.Protocol == unix.IPPROTO_UDP && p.isClient != nil && p.isClient(q.From.Port(), q.To) {
-			v = egress.Verdict{Decision: egress.Permit}
+		v := egress.Verdict{Decision: egress.Permit}
+		if q.Protocol != unix.IPPROTO_UDP || p.isOpen == nil || !p.isOpen(q.From.Port(), q.To) {
+			v = p.flow(q.Protocol, q.To)
 		}
 		r := egress.Reply{ID: q.ID, Permitted: v.Decision != egress.Refuse}
 		if r.Permitted {
@@ -269,4 +269,17 @@ func (p *egressPolicy) answerQuestions(f *os.File) {
 			return
 		}
 	}
+}
+
+// isOpen reports whether a datagram of a port of the sandbox's belongs to an exchange that has
+// begun: by the sandbox itself, or by a client of a published port.
+func (g *gateway) isOpen(port uint16, to netip.AddrPort) bool {
+	if _, is := g.clients.Load(publishedFlow{port, to}); is {
+		return true
+	}
+	own := Guest4.Addr()
+	if to.Addr().Is6() {
+		own = Guest6.Addr()
+	}
+	return g.datagrams.find(Flow{Protocol: unix.IPPROTO_UDP, From: netip.AddrPortFrom(own, port), To: to}) != nil
 }

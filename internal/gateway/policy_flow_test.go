@@ -256,6 +256,15 @@ func TestEgressFlows(t *testing.T) {
 	refused("an address after the answer's end", err)
 	io.WriteString(open, "GET /second HTTP/1.1\r\nHost: late.test\r\n\r\n")
 	eventually(t, "a request on an open connection", func() bool { return late.requests.Load() == 2 })
+	u.SetDeadline(time.Now().Add(patience))
+	io.WriteString(u, "again")
+	if n, err := u.Read(b); string(b[:n]) != "again" {
+		t.Errorf("a later datagram: %q, %v", b[:n], err)
+	}
+	port := uint16(u.LocalAddr().(*net.UDPAddr).Port)
+	if !gw.isOpen(port, addr(outside4+":7")) || gw.isOpen(port, addr(outside4+":8")) || gw.isOpen(port+1, addr(outside4+":7")) {
+		t.Error("which exchanges are open is not told")
+	}
 	g.lookup("late.test.")
 	got, err = g.get("http://late.test/", outside4+":8000", plain)
 	permitted("an address that was looked up again", got, err)

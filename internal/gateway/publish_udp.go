@@ -84,12 +84,6 @@ func (p *publishedPort) serve() {
 
 func (c *publishedClient) touch() { c.last.Store(time.Now().UnixNano()) }
 
-// isClient reports whether a datagram is an answer to a client of a published port.
-func (g *gateway) isClient(from uint16, to netip.AddrPort) bool {
-	_, is := g.clients.Load(publishedFlow{from, to})
-	return is
-}
-
 // find returns a client's flow, a new one if there is none; nil if none can be had.
 func (p *publishedPort) find(key client) *publishedClient {
 	p.mu.Lock()
