@@ -62,6 +62,17 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.ep.Load()
+	if s.stream() && ended(e.state()) && (s.bound == nil || s.bound.Port == 0) {
+		// The connection is over, and with it the port that nobody had asked for.
+		s.bound = nil
+		connecting, joined := s.connecting, s.joined
+		if err := s.renew(); err != nil {
+			return err
+		}
+		s.connecting, s.joined = connecting, joined
+		s.shut.Store(bothShut)
+		e = s.ep.Load()
+	}
 	if s.bound != nil {
 		return unix.EINVAL
 	}
@@ -73,9 +84,6 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 			return unix.EADDRINUSE
 		}
 		return errno(err)
-	}
-	if local, err := e.GetLocalAddress(); err == nil {
-		full.Port = local.Port
 	}
 	s.bound = &full
 	return nil
@@ -115,6 +123,9 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.ep.Load()
+	if s.connecting || s.joined {
+		return unix.EINVAL
+	}
 	switch e.state() {
 	case tcp.StateInitial:
 		if err := e.Bind(tcpip.FullAddress{}); err != nil {
@@ -161,6 +172,7 @@ func (s *Socket) Accept() (socket.Socket, error) {
 	a.setOwner(s.cred)
 	a.accepted = sockaddr(s.family, peer)
 	a.adopt(ep, q)
+	a.joined = true
 	a.inherit(s, ep)
 	a.answer(ep, peer)
 	if e := a.ep.Load(); a.end.Load() == nil && e.Readiness(stackwaiter.ReadableEvents)&stackwaiter.EventIn != 0 {
@@ -185,7 +197,7 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 		return s.disconnect()
 	}
 	if !s.stream() {
-		return s.connectDatagram(c, addr)
+		return s.connectDatagram(addr)
 	}
 	if err := s.permitStream(c, addr); err != nil {
 		return err
@@ -194,13 +206,14 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 	defer s.mu.Unlock()
 	e := s.ep.Load()
 	switch e.state() {
-	case tcp.StateInitial, tcp.StateBound:
-		return s.start(e, addr)
 	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 		return unix.EALREADY
 	case tcp.StateListen:
 		return unix.EISCONN
-	case tcp.StateError, tcp.StateClose, tcp.StateTimeWait:
+	case tcp.StateInitial, tcp.StateBound, tcp.StateError, tcp.StateClose, tcp.StateTimeWait:
+		if s.joined {
+			return unix.EISCONN // until it is told that this is over
+		}
 		if s.connecting {
 			err := s.takeError(e)
 			if err == nil {
@@ -211,14 +224,15 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 			}
 			return err
 		}
-		s.takeError(e)
-		if err := s.renew(); err != nil {
-			return err
+		if state := e.state(); state != tcp.StateInitial && state != tcp.StateBound {
+			if err := s.renew(); err != nil {
+				return err
+			}
 		}
 		return s.start(s.ep.Load(), addr)
 	default:
 		if s.connecting {
-			s.connecting = false
+			s.connecting, s.joined = false, true
 			return nil
 		}
 		return unix.EISCONN
@@ -253,6 +267,7 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	if header.IsV4MulticastAddress(full.Addr) || header.IsV6MulticastAddress(full.Addr) || full.Addr == header.IPv4Broadcast {
 		return unix.ENETUNREACH
 	}
+	s.err.Store(0)
 	terr := e.Connect(full)
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
 		s.connecting = true
@@ -264,16 +279,15 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	return errno(terr)
 }
 
-func (s *Socket) connectDatagram(c socket.Caller, addr []byte) error {
+// connectDatagram sends nothing, so that no policy is asked: programs connect to learn from
+// which address they would send.
+func (s *Socket) connectDatagram(addr []byte) error {
 	full, err := s.destination(addr)
 	if err != nil {
 		return err
 	}
 	if s.v6Only(full) {
 		return unix.ENETUNREACH
-	}
-	if err := s.permit(c, full); err != nil {
-		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,10 +298,18 @@ func (s *Socket) connectDatagram(c socket.Caller, addr []byte) error {
 func (s *Socket) disconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stream() {
-		return s.renew()
+	if !s.stream() {
+		return errno(s.ep.Load().Disconnect())
 	}
-	return errno(s.ep.Load().Disconnect())
+	e := s.ep.Load()
+	state := e.state()
+	s.pendingError(e) // which stays
+	err := s.renew()
+	switch state {
+	case tcp.StateSynSent, tcp.StateSynRecv, tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateFinWait2:
+		s.err.Store(uint32(unix.ECONNRESET)) // until the socket connects again
+	}
+	return err
 }
 
 // Shutdown implements socket.Socket.
@@ -309,6 +331,9 @@ func (s *Socket) Shutdown(how int32) error {
 		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 			return s.renew()
 		}
+	}
+	if s.connecting {
+		s.connecting, s.joined = false, true
 	}
 	s.shut.Store(s.shut.Load() | dirs)
 	var flags tcpip.ShutdownFlags

@@ -77,6 +77,9 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 		if s.counted() {
 			s.unchargeRecv(e)
 		}
+		if s.shut.Load()&recvShut != 0 {
+			return 0, nil // it was shut down before it was connected
+		}
 		return 0, unix.EAGAIN
 	case *tcpip.ErrClosedForReceive:
 		return 0, s.takeError(e)

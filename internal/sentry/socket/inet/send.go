@@ -40,6 +40,12 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 		return 0, unix.EOPNOTSUPP
 	}
 	e := s.ep.Load()
+	if s.shut.Load()&sendShut != 0 {
+		if err := s.takeError(e); err != nil {
+			return 0, err
+		}
+		return 0, unix.EPIPE
+	}
 	s.sendMu.Lock()
 	if n := s.end.Load(); n != nil {
 		if done, ok, err := s.sendNear(n, p); ok {
@@ -95,12 +101,6 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		return 0, unix.EOPNOTSUPP
 	}
 	e := s.ep.Load()
-	if err := s.takeError(e); err != nil {
-		return 0, err
-	}
-	if s.shut.Load()&sendShut != 0 {
-		return 0, unix.EPIPE
-	}
 	var opts tcpip.WriteOptions
 	var to tcpip.FullAddress
 	if m.Addr != nil && !(s.family == unix.AF_INET6 && len(m.Addr) >= 2 && family(m.Addr) == unix.AF_UNSPEC) {
@@ -117,10 +117,27 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		if err := s.permit(c, to); err != nil {
 			return 0, err
 		}
+	} else if s.net.Restricted() {
+		if to, err := e.GetRemoteAddress(); err == nil {
+			if err := s.permit(c, to); err != nil {
+				return 0, err
+			}
+		}
 	}
 	segment, err := s.sendControl(&opts, m.Control)
 	if err != nil {
 		return 0, err
+	}
+	if to.Addr.BitLen() == 0 && s.shut.Load()&sendShut != 0 {
+		if _, err := e.GetRemoteAddress(); err != nil {
+			return 0, unix.EDESTADDRREQ
+		}
+	}
+	if err := s.takeError(e); err != nil {
+		return 0, err
+	}
+	if s.shut.Load()&sendShut != 0 {
+		return 0, unix.EPIPE
 	}
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
