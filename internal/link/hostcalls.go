@@ -13,7 +13,8 @@ func HostCalls() []seccomp.Rule {
 		{Call: unix.SYS_RECVMMSG, Reason: "frames that have come for an interface, several at once"},
 		{Call: unix.SYS_SENDMMSG, Reason: "frames that leave, several at once"},
 		{Call: unix.SYS_GETSOCKNAME, Reason: "whether an interface is still there"},
-		{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.SIOCGIFNAME)}, Reason: "the interface's name, to ask for its MTU"},
+		{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.SIOCGIFNAME)}, Reason: "the interface's name, to ask for what follows"},
+		{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.SIOCGIFFLAGS)}, Reason: "whether the interface is up, once frames cross again"},
 		{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.SIOCGIFMTU)}, Reason: "the interface's MTU, once it has refused a frame"},
 	}
 }

@@ -82,7 +82,6 @@ func (l *Link) receive() {
 		err := l.raw.Read(r.read)
 		switch {
 		case err == nil && r.err == nil:
-			l.setRunning(true)
 			if !r.deliver() {
 				l.setRunning(false) // the other end is no more
 				return
@@ -111,6 +110,9 @@ func (r *receiver) read(fd uintptr) bool {
 		r.messages[i].set(r.slots[i].prepare(r.link.config.Offload))
 	}
 	r.n, r.err = recvBatch(fd, r.messages[:])
+	if r.err == nil {
+		r.link.revive(fd)
+	}
 	return r.err != unix.EAGAIN
 }
 

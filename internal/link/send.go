@@ -122,7 +122,7 @@ func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
 		l.sentBytes.Add(uint64(pkt.Size()))
 		l.capture.packet(pkt)
 	}
-	l.setRunning(true)
+	l.revive(fd)
 	return n
 }
 

@@ -62,13 +62,19 @@ func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 // interfaceGone reports whether a packet socket's interface is no more.
 func (l *Link) interfaceGone() bool {
 	gone := true
-	l.raw.Control(func(fd uintptr) {
-		sa, err := unix.Getsockname(int(fd))
-		if ll, ok := sa.(*unix.SockaddrLinklayer); err == nil && ok {
-			gone = ll.Ifindex <= 0
-		}
-	})
+	l.raw.Control(func(fd uintptr) { gone = interfaceIndex(int(fd)) <= 0 })
 	return gone
+}
+
+// revive has a link run again that frames cross, if that is no frame from before its
+// interface went down.
+func (l *Link) revive(fd uintptr) {
+	if l.running.Load() || !l.packet {
+		return
+	}
+	if r, ok := ask(int(fd), unix.SIOCGIFFLAGS); ok && r.Uint16()&unix.IFF_UP != 0 {
+		l.setRunning(true)
+	}
 }
 
 // readMTU learns the MTU of a packet socket's interface after it has refused a frame.
@@ -76,38 +82,35 @@ func (l *Link) readMTU(fd uintptr) {
 	if !l.packet {
 		return
 	}
-	sa, err := unix.Getsockname(int(fd))
-	if err != nil {
-		return
-	}
-	ll, ok := sa.(*unix.SockaddrLinklayer)
-	if !ok {
-		return
-	}
-	mtu, ok := interfaceMTU(int(fd), ll.Ifindex)
-	if ok && mtu < l.mtu.Load() {
-		l.mtu.Store(mtu)
+	if r, ok := ask(int(fd), unix.SIOCGIFMTU); ok && r.Uint32() < l.mtu.Load() {
+		l.mtu.Store(r.Uint32())
 		if l.config.Changed != nil {
 			go l.config.Changed()
 		}
 	}
 }
 
-// interfaceMTU asks for an interface's MTU, by its index (netdevice(7)).
-func interfaceMTU(fd, index int) (uint32, bool) {
+// interfaceIndex is the index of a packet socket's interface; less than 1 if that is no more.
+func interfaceIndex(fd int) int {
+	sa, err := unix.Getsockname(fd)
+	if ll, ok := sa.(*unix.SockaddrLinklayer); err == nil && ok {
+		return ll.Ifindex
+	}
+	return 0
+}
+
+// ask asks something about a packet socket's interface (netdevice(7)).
+func ask(fd int, request uint) (*unix.Ifreq, bool) {
 	r, err := unix.NewIfreq("")
 	if err != nil {
-		return 0, false
+		return nil, false
 	}
-	r.SetUint32(uint32(index))
+	r.SetUint32(uint32(interfaceIndex(fd)))
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, r); err != nil {
-		return 0, false
+		return nil, false
 	}
 	if r, err = unix.NewIfreq(r.Name()); err != nil {
-		return 0, false
+		return nil, false
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFMTU, r); err != nil {
-		return 0, false
-	}
-	return r.Uint32(), true
+	return r, unix.IoctlIfreq(fd, request, r) == nil
 }
