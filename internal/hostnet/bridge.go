@@ -48,6 +48,12 @@ func ensureBridge(n *Network) (netlink.Link, error) {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("bringing the bridge %s up: %w", name, err)
 	}
+	if n.Subnet6.IsValid() {
+		// No sandbox is a router.
+		if err := writeSysctl("/proc/sys/net/ipv6/conf/"+name+"/accept_ra", "0"); err != nil {
+			return nil, err
+		}
+	}
 	// A connection from the host's loopback address to a published port leaves by the
 	// bridge; the rules keep sandboxes from these addresses.
 	return link, writeSysctl("/proc/sys/net/ipv4/conf/"+name+"/route_localnet", "1")
@@ -192,12 +198,12 @@ func (r *record) forget() {
 
 // settle brings the host in line with what is left attached.
 func (s *state) settle() error {
-	onlyOurs, err := s.forwarding()
+	switched, err := s.forward()
 	if err != nil {
 		return err
 	}
 	records := s.here()
-	err = s.writeRules(onlyOurs)
+	err = s.writeRules(switched)
 	links, lerr := netlink.LinkList()
 	if lerr != nil {
 		return errors.Join(err, fmt.Errorf("listing the host's interfaces: %w", lerr))

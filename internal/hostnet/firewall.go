@@ -19,12 +19,12 @@ import (
 const tableName = "coffer"
 
 // writeRules writes the rules for what is attached.
-func (s *state) writeRules(onlyOurs bool) error {
+func (s *state) writeRules(switched []string) error {
 	var err error
 	// A sandbox that ends meanwhile takes its interface along, and rules of an interface
 	// that is not there are refused.
 	for range 10 {
-		if err = s.tryRules(onlyOurs); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+		if err = s.tryRules(switched); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 			break
 		}
 	}
@@ -38,7 +38,7 @@ func (s *state) writeRules(onlyOurs bool) error {
 // answered.
 const transactionSize = 16 << 20
 
-func (s *state) tryRules(onlyOurs bool) error {
+func (s *state) tryRules(switched []string) error {
 	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
 		return errors.Join(c.SetReadBuffer(transactionSize), c.SetWriteBuffer(transactionSize))
 	}))
@@ -53,7 +53,7 @@ func (s *state) tryRules(onlyOurs bool) error {
 		t.shield(networks)
 		t.translate(networks, records)
 		t.egress(records)
-		t.forward(networks, onlyOurs)
+		t.forward(networks, switched)
 	}
 	var joined []*record
 	for _, r := range records {
@@ -193,9 +193,9 @@ func (r *record) published(p Publish, v4 bool) ([]expr.Any, bool) {
 }
 
 // forward separates networks from each other, and keeps others from what is not
-// published. Where Coffer has switched forwarding on, the host forwards for nobody
-// else.
-func (t *ruleset) forward(networks []bridged, onlyOurs bool) {
+// published. Between interfaces at which Coffer has switched forwarding on, the host
+// forwards nothing.
+func (t *ruleset) forward(networks []bridged, switched []string) {
 	add := t.chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
 	for _, n := range networks {
 		add(from(n.bridge), to(n.bridge), accept)
@@ -211,8 +211,14 @@ func (t *ruleset) forward(networks []bridged, onlyOurs bool) {
 		add(to(n.bridge), drop)
 		add(from(n.bridge), accept)
 	}
-	if onlyOurs {
-		add(drop)
+	if len(switched) == 0 {
+		return
+	}
+	const name = "switched"
+	c := t.conn.AddChain(&nftables.Chain{Name: name, Table: t.table})
+	for _, i := range switched {
+		t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: c, Exprs: rule(to(i), drop)})
+		add(destination(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), from(i), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: name}})
 	}
 }
 

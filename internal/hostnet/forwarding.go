@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
+	"slices"
 	"strings"
 )
 
-// forwardingFile has the network namespace in which Coffer has switched forwarding on.
+// forwardingFile says where Coffer has switched forwarding on.
 const forwardingFile = "forwarding.json"
 
 const (
@@ -17,36 +19,81 @@ const (
 	forward6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 )
 
-// forwarding makes the host forward packets of IPv4 while anything is attached, and
-// reports whether that is so only by Coffer. Forwarding of IPv6 is left as it is: with
-// it a host no longer takes its own addresses from router advertisements.
-func (s *state) forwarding() (onlyOurs bool, err error) {
-	var ours hostID
-	if err := readJSON(s.path(forwardingFile), &ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	wanted := len(s.here()) > 0
-	switch {
-	case wanted && ours == s.host:
-		return true, nil
-	case wanted:
-		on, err := readSysctl(forward4)
-		if err != nil || on == "1" {
-			return false, err
-		}
-		if err := writeJSON(s.path(forwardingFile), s.host); err != nil {
-			return false, err
-		}
-		slog.Debug("net.ipv4.ip_forward is switched on while sandboxes are attached to bridges, for their packets only")
-		return true, writeSysctl(forward4, "1")
-	case ours == s.host:
-		if err := writeSysctl(forward4, "0"); err != nil {
-			return false, err
-		}
-		return false, os.Remove(s.path(forwardingFile))
-	}
-	return false, nil
+// forwarding are the interfaces of a host at which Coffer has switched forwarding of
+// IPv4 on.
+type forwarding struct {
+	Host       hostID
+	Interfaces []string
 }
+
+// forward makes the host forward packets of IPv4 while anything is attached: where
+// that is not on for all of the host, at each interface that it has. It returns those
+// at which it is on only by Coffer. The setting for all is left alone: others, Docker
+// for example, that find it on take it that it stays so. Forwarding of IPv6 is left
+// as it is: with it a host no longer takes its own addresses from routers.
+func (s *state) forward() ([]string, error) {
+	var ours forwarding
+	if err := readJSON(s.path(forwardingFile), &ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if ours.Host != s.host {
+		ours = forwarding{Host: s.host} // that one is gone, with its settings
+	}
+	all, err := readSysctl(forward4)
+	if err != nil {
+		return nil, err
+	}
+	if all == "1" {
+		// By somebody who wants it so.
+		return nil, s.saveForwarding(nil)
+	}
+	if len(s.here()) == 0 {
+		for _, name := range ours.Interfaces {
+			if err := writeSysctl(forwardAt(name), "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+		return nil, s.saveForwarding(nil)
+	}
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("listing the host's interfaces: %w", err)
+	}
+	for _, i := range list {
+		// Coffer's own go with the last sandbox.
+		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, vethPrefix) || slices.Contains(ours.Interfaces, i.Name) {
+			continue
+		}
+		bridge := slices.ContainsFunc(s.here(), func(r *record) bool { return r.Bridge == i.Name })
+		switch on, err := readSysctl(forwardAt(i.Name)); {
+		case err != nil || on == "1":
+			continue // gone, or as somebody wants it
+		case !bridge:
+			ours.Interfaces = append(ours.Interfaces, i.Name)
+			if err := s.saveForwarding(&ours); err != nil {
+				return nil, err
+			}
+			slog.Debug("forwarding of IPv4 is switched on at " + i.Name + " while sandboxes are attached to bridges")
+		}
+		if err := writeSysctl(forwardAt(i.Name), "1"); err != nil {
+			return nil, err
+		}
+	}
+	return ours.Interfaces, nil
+}
+
+// saveForwarding notes what is to be switched off again.
+func (s *state) saveForwarding(f *forwarding) error {
+	if f != nil {
+		return writeJSON(s.path(forwardingFile), f)
+	}
+	if err := os.Remove(s.path(forwardingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func forwardAt(name string) string { return "/proc/sys/net/ipv4/conf/" + name + "/forwarding" }
 
 // forwards6 reports whether the host forwards packets of IPv6.
 func forwards6() bool {

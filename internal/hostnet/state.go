@@ -221,12 +221,15 @@ func liveRecords(dir string) (list []*record) {
 	return list
 }
 
+// vethPrefix begins the names of the host's ends of sandboxes' interfaces.
+const vethPrefix = "cfv"
+
 // claim puts a new attachment on record. The file is the claim: closing it gives it up.
 func (s *state) claim(r *record) (*os.File, error) {
 	var id [4]byte
 	rand.Read(id[:])
 	r.ID, r.Host = hex.EncodeToString(id[:]), s.host
-	r.Veth = "cfv" + r.ID
+	r.Veth = vethPrefix + r.ID
 	f, err := os.OpenFile(s.recordPath(r.ID), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

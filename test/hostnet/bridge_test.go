@@ -121,6 +121,53 @@ func TestWithoutIPv6(t *testing.T) {
 	})
 }
 
+// TestForwarding: the host forwards for sandboxes, and for nobody else.
+func TestForwarding(t *testing.T) {
+	need(t, "ip")
+	const all, up, up2 = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/conf/up0/forwarding", "/proc/sys/net/ipv4/conf/up2/forwarding"
+	is := func(file, want string) {
+		t.Helper()
+		if b, err := os.ReadFile(file); err != nil || string(b) != want+"\n" {
+			t.Errorf("%s is %q, %v, and should be %s", file, b, err, want)
+		}
+	}
+	eachWall(t, func(t *testing.T, wall string) {
+		outside(t)
+		// Another network that the host could lead the one outside to.
+		must(t, "ip", "netns", "add", "beyond")
+		must(t, "ip", "link", "add", "up2", "type", "veth", "peer", "name", "eth0", "netns", "beyond")
+		t.Cleanup(func() {
+			run(t, "ip", "link", "del", "up2")
+			run(t, "ip", "netns", "del", "beyond")
+		})
+		for _, line := range []string{"ip addr add 198.51.100.1/24 dev up2", "ip link set up2 up", "ip -n beyond addr add 198.51.100.2/24 dev eth0",
+			"ip -n beyond link set eth0 up", "ip -n beyond route add default via 198.51.100.1", "ip -n outside route add default via 192.0.2.1"} {
+			must(t, strings.Fields(line)...)
+		}
+		serveAt(t, "beyond", "serve", "90", "beyond")
+		is(up, "0")
+		s := start(t, wall, "--network bridge", "serve", "80", "sandbox")
+		is(all, "0")
+		is(up, "1")
+		is(up2, "1")
+		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:198.51.100.2:90"), "beyond to 198.51.100.1\n")
+		expect(t, run(t, at("outside", "fetch", "tcp:198.51.100.2:90")...), "no: i/o timeout\n")
+		s.stop()
+		is(up, "0")
+		// Somebody else switches it on meanwhile, and it stays on.
+		s = start(t, wall, "--network bridge", "serve", "80", "sandbox")
+		if err := os.WriteFile(all, []byte("1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s.stop()
+		is(all, "1")
+		is(up, "1")
+		if err := os.WriteFile(all, []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestRate: both directions have a limit. That it is kept shows in that a transfer
 // takes at least as long; how much longer is the machine's affair.
 func TestRate(t *testing.T) {
