@@ -54,6 +54,12 @@ func OpenPacket(index int) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("binding a packet socket to interface %d: %w", index, err)
 	}
+	// Which groups the stack joins, a network card does not know.
+	groups := &unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_ALLMULTI}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, groups); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("receiving all multicast frames of interface %d: %w", index, err)
+	}
 	return f, nil
 }
 
