@@ -77,14 +77,7 @@ func setAddress4(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
 		return nil
 	}
 	p := netip.PrefixFrom(addr, classLength(addr))
-	a := network.AddressInfo{Link: l.Index, Prefix: p, Label: r.name(), Broadcast: network.BroadcastOf(p)}
-	if err := n.AddAddress(a); err != nil {
-		return err
-	}
-	if l.Flags&unix.IFF_UP == 0 {
-		return n.SetUp(l.Index, true)
-	}
-	return nil
+	return n.AddAddress(network.AddressInfo{Link: l.Index, Prefix: p, Label: r.name(), Broadcast: network.BroadcastOf(p)})
 }
 
 // classLength is the length of an address's network by its class, as it was before there were masks.
