@@ -291,7 +291,13 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errno(s.ep.Load().Connect(full))
+	if terr := s.ep.Load().Connect(full); terr != nil {
+		return errno(terr)
+	}
+	if s.isRaw() {
+		s.rawPeer.Store(&full)
+	}
+	return nil
 }
 
 // disconnect is connect(2) with AF_UNSPEC.
@@ -299,7 +305,11 @@ func (s *Socket) disconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stream() {
-		return errno(s.ep.Load().Disconnect())
+		terr := s.ep.Load().Disconnect()
+		if terr == nil {
+			s.rawPeer.Store(nil)
+		}
+		return errno(terr)
 	}
 	e := s.ep.Load()
 	state := e.state()
@@ -367,7 +377,7 @@ func (s *Socket) PeerName() ([]byte, error) {
 	if s.stream() && e.state() == tcp.StateTimeWait {
 		return nil, unix.ENOTCONN
 	}
-	full, err := e.GetRemoteAddress()
+	full, err := s.peer(e)
 	if err != nil {
 		return nil, unix.ENOTCONN
 	}

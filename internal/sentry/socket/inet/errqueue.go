@@ -159,7 +159,7 @@ func (s *Socket) tooLong(to *tcpip.FullAddress, p []byte) {
 	e := queuedError{errno: unix.EMSGSIZE, origin: unix.SO_EE_ORIGIN_LOCAL, info: uint32(s.mtu()), six: s.family == unix.AF_INET6}
 	if to != nil {
 		e.to = *to
-	} else if peer, err := s.ep.Load().GetRemoteAddress(); err == nil {
+	} else if peer, err := s.peer(s.ep.Load()); err == nil {
 		e.to = peer
 	}
 	s.put(&e)
@@ -188,7 +188,7 @@ func (l *errorListener) HandlePacket(pkt *stack.PacketBuffer) {
 		return
 	}
 	e.to.NIC, e.offender.NIC = pkt.NICID, pkt.NICID
-	_, err := s.ep.Load().GetRemoteAddress()
+	_, err := s.peer(s.ep.Load())
 	if connected := err == nil; !(connected && e.errno == unix.ECONNREFUSED && s.protocol == unix.IPPROTO_UDP) {
 		// Of the others the endpoint has been told.
 		s.err.CompareAndSwap(0, uint32(e.errno))
@@ -215,7 +215,7 @@ func (s *Socket) concerns(e *queuedError, raw []byte) bool {
 	if err != nil {
 		return false
 	}
-	peer, err := ep.GetRemoteAddress()
+	peer, err := s.peer(ep)
 	connected := err == nil
 	if local.Addr.BitLen() != 0 && local.Addr != inner.from || connected && peer.Addr != e.to.Addr {
 		return false

@@ -23,7 +23,7 @@ func (s *Socket) Info() socket.Info {
 	if local, err := e.GetLocalAddress(); err == nil {
 		i.Local = addrPort(s.family, local)
 	}
-	peer, err := e.GetRemoteAddress()
+	peer, err := s.peer(e)
 	i.Peer = addrPort(s.family, peer)
 	switch {
 	case s.stream():

@@ -170,12 +170,14 @@ func (s *Socket) applyAll(ep tcpip.Endpoint) {
 // hasLevel reports whether the socket has options of a level.
 func (s *Socket) hasLevel(level int32) bool {
 	switch level {
-	case unix.SOL_SOCKET, unix.IPPROTO_IP:
+	case unix.SOL_SOCKET:
 		return true
+	case unix.IPPROTO_IP:
+		return s.family == unix.AF_INET || !s.isRaw()
 	case unix.IPPROTO_IPV6:
 		return s.family == unix.AF_INET6
 	}
-	return level == s.protocol
+	return level == s.protocol && !s.isRaw()
 }
 
 // Option implements socket.Socket.

@@ -272,7 +272,7 @@ func (s *Socket) pathMTU() ([]byte, error) {
 // mtu is that of the interface that leads to the peer, 0 without a peer.
 func (s *Socket) mtu() int32 {
 	e := s.ep.Load()
-	peer, err := e.GetRemoteAddress()
+	peer, err := s.peer(e)
 	if err != nil {
 		return 0
 	}

@@ -61,6 +61,14 @@ func admit(net *network.Namespace, c vfs.Caller, k kind) error {
 // isRaw reports whether the socket is a raw one.
 func (s *Socket) isRaw() bool { return s.typ == unix.SOCK_RAW }
 
+// peer is what the socket is connected to. The stack does not tell of raw ones.
+func (s *Socket) peer(e *endpoint) (tcpip.FullAddress, tcpip.Error) {
+	if peer := s.rawPeer.Load(); peer != nil {
+		return *peer, nil
+	}
+	return e.GetRemoteAddress()
+}
+
 // setRawOption sets an option that only raw sockets have; false if it is none.
 func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 	if !s.isRaw() {
@@ -81,7 +89,7 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 			}
 		}
 		return true, errno(e.SetSockOpt(&f))
-	case level == unix.IPPROTO_IP && name == unix.IP_HDRINCL:
+	case s.headerOption(level, name):
 		v, ok := number32(level, value)
 		if !ok {
 			return true, unix.EINVAL
@@ -102,6 +110,14 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// headerOption reports whether an option says that packets come with their header.
+func (s *Socket) headerOption(level, name int32) bool {
+	if s.family == unix.AF_INET6 {
+		return level == unix.IPPROTO_IPV6 && name == unix.IPV6_HDRINCL
+	}
+	return level == unix.IPPROTO_IP && name == unix.IP_HDRINCL
 }
 
 // filtersICMP reports whether the socket has ICMP_FILTER.
@@ -127,7 +143,7 @@ func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error)
 			value = binary.LittleEndian.AppendUint32(value, word)
 		}
 		return value, true, nil
-	case level == unix.IPPROTO_IP && name == unix.IP_HDRINCL:
+	case s.headerOption(level, name):
 		return int32Bytes(truth(e.SocketOptions().GetHeaderIncluded())), true, nil
 	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == ipv6Checksum && s.family == unix.AF_INET6:
 		v, terr := e.GetSockOptInt(tcpip.IPv6Checksum)

@@ -118,7 +118,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 			return 0, err
 		}
 	} else if s.net.Restricted() {
-		if to, err := e.GetRemoteAddress(); err == nil {
+		if to, err := s.peer(e); err == nil {
 			if err := s.permit(c, to); err != nil {
 				return 0, err
 			}
@@ -129,7 +129,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		return 0, err
 	}
 	if to.Addr.BitLen() == 0 && s.shut.Load()&sendShut != 0 {
-		if _, err := e.GetRemoteAddress(); err != nil {
+		if _, err := s.peer(e); err != nil {
 			return 0, unix.EDESTADDRREQ
 		}
 	}

@@ -81,7 +81,9 @@ type Socket struct {
 
 	// icmpFilter is ICMP_FILTER: a bit for each type that a raw socket does not want.
 	icmpFilter atomic.Uint32
-	errors     errorQueue
+	// rawPeer is what a raw socket is connected to, or nil.
+	rawPeer atomic.Pointer[tcpip.FullAddress]
+	errors  errorQueue
 
 	// onlyJoined is the opposite of IP_MULTICAST_ALL.
 	onlyJoined atomic.Bool

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,12 +37,13 @@ type options struct {
 // rememberedNames are options of SOL_SOCKET that are kept and have no effect here.
 var rememberedNames = [...]int32{
 	unix.SO_REUSEADDR, unix.SO_KEEPALIVE, unix.SO_BROADCAST, unix.SO_OOBINLINE, unix.SO_DONTROUTE, unix.SO_PRIORITY,
-	unix.SO_DEBUG, unix.SO_RXQ_OVFL, unix.SO_NO_CHECK,
+	unix.SO_DEBUG, unix.SO_RXQ_OVFL, unix.SO_NO_CHECK, unix.SO_RCVLOWAT, unix.SO_MARK,
 }
 
 func (o *options) init() {
 	o.sndbuf.Store(defaultBuffer)
 	o.rcvbuf.Store(defaultBuffer)
+	o.remembered[slices.Index(rememberedNames[:], unix.SO_RCVLOWAT)].Store(1)
 }
 
 // timestamp is the control message that tells when a frame came, if it is wanted.
@@ -83,15 +85,17 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 		return number(s.typ), nil
 	case unix.SO_DOMAIN:
 		return number(unix.AF_PACKET), nil
-	case unix.SO_PROTOCOL, unix.SO_ACCEPTCONN, unix.SO_MARK:
+	case unix.SO_PROTOCOL, unix.SO_ACCEPTCONN:
 		return number(0), nil
+	case unix.SO_PEEK_OFF, unix.SO_REUSEPORT:
+		return nil, unix.EOPNOTSUPP
 	case unix.SO_ERROR:
 		return number(int32(s.takeError())), nil
 	case unix.SO_SNDBUF:
 		return number(s.sndbuf.Load()), nil
 	case unix.SO_RCVBUF:
 		return number(s.rcvbuf.Load()), nil
-	case unix.SO_RCVLOWAT, unix.SO_SNDLOWAT:
+	case unix.SO_SNDLOWAT:
 		return number(1), nil
 	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
 		return boolean(s.stampOption.Load() == name), nil
@@ -156,8 +160,18 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	v := int32(binary.LittleEndian.Uint32(value))
 	for i, n := range rememberedNames {
 		if n == name {
-			if name != unix.SO_PRIORITY && v != 0 {
-				v = 1
+			switch name {
+			case unix.SO_MARK:
+				if !c.Credentials().Can(unix.CAP_NET_ADMIN) {
+					return unix.EPERM
+				}
+			case unix.SO_RCVLOWAT:
+				v = max(v, 1)
+			case unix.SO_PRIORITY:
+			default:
+				if v != 0 {
+					v = 1
+				}
 			}
 			s.remembered[i].Store(v)
 			return nil
@@ -192,7 +206,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 			name = 0
 		}
 		s.stampOption.Store(name)
-	case unix.SO_RCVLOWAT:
+	case unix.SO_PEEK_OFF, unix.SO_REUSEPORT:
+		return unix.EOPNOTSUPP
 	default:
 		return unix.ENOPROTOOPT
 	}
