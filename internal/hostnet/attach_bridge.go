@@ -84,6 +84,12 @@ func (b *bridgeAttachment) claim(w Wall) (err error) {
 		return err
 	}
 	defer s.unlock()
+	if b.network.Name != defaultName {
+		// It may have been removed since it was read.
+		if _, err := b.networks.Find(b.network.Name); err != nil {
+			return err
+		}
+	}
 	r := &record{
 		Network: b.network.Name, Container: b.options.Container, Bridge: b.network.bridge(), Publish: b.options.Publish,
 	}
@@ -240,5 +246,6 @@ func (a *Attachment) gatewayOn(o *Options, ns *os.File, servers []netip.Addr) er
 	for _, p := range o.Publish {
 		inside.Publish = append(inside.Publish, Publish{Protocol: p.Protocol, Address: netip.IPv6Unspecified(), HostPort: p.Port, Port: p.Port})
 	}
-	return a.gateway(&inside, ns)
+	_, err = a.gateway(&inside, ns)
+	return err
 }

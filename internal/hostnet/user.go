@@ -12,25 +12,31 @@ import (
 
 // user attaches to a gateway, whose helper starts with the sandbox's first frame.
 func (a *Attachment) user(o *Options, w Wall) error {
-	if w != Frames {
-		return errors.New("--network user is for isolation kernel: with isolation process choose --network bridge, or none")
+	if w == Namespace && o.Rate > 0 {
+		return errors.New("--net-rate with --network user is for isolation kernel: with isolation process choose --network bridge")
 	}
-	return a.gateway(o, nil)
+	g, err := a.gateway(o, nil)
+	if err != nil || w == Frames {
+		return err
+	}
+	a.Network, a.Files = nil, nil
+	a.tap(g)
+	return nil
 }
 
 // gateway attaches to a gateway whose sockets live in a network namespace; nil is
 // the present one.
-func (a *Attachment) gateway(o *Options, ns *os.File) error {
+func (a *Attachment) gateway(o *Options, ns *os.File) (*gateway.Gateway, error) {
 	servers, search, err := hostResolvers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	servers, search = orElse(o.DNS, servers), orElse(o.Search, search)
 	c := gateway.Config{Namespace: ns, DNS: servers, Egress: o.Egress, Log: os.Stderr}
 	if o.EgressLog != "" {
 		f, err := os.OpenFile(o.EgressLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
-			return fmt.Errorf("--egress-log: %w", err)
+			return nil, fmt.Errorf("--egress-log: %w", err)
 		}
 		defer f.Close()
 		c.EgressLog = f
@@ -43,7 +49,7 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 	}
 	g, err := gateway.Start(c)
 	if err != nil {
-		return fmt.Errorf("--network %s: %w; --network none does without", o.Mode, err)
+		return nil, fmt.Errorf("--network %s: %w; --network none does without", o.Mode, err)
 	}
 	a.onClose(g.Close)
 	a.Files = append(a.Files, g.Link)
@@ -62,12 +68,12 @@ func (a *Attachment) gateway(o *Options, ns *os.File) error {
 		a.Files = append(a.Files, g.Questions)
 	}
 	if err := a.capture(o, &i); err != nil {
-		return err
+		return nil, err
 	}
 	a.Network.Interfaces = []network.Interface{i}
 	a.Resolv = resolvConf([]netip.Addr{gateway.Resolver4}, search)
 	a.Hosts = hostsFile(own(o.Container, gateway.Guest4, gateway.Guest6), o.Hosts)
-	return nil
+	return g, nil
 }
 
 // capture opens the file that takes what crosses an interface.
