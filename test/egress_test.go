@@ -64,7 +64,8 @@ network=user; sandbox() { $coffer do --network $network --dns 198.51.100.53 --cw
 `
 
 // egressClient says in a line how each of its arguments fares: an address to connect to,
-// "udp" and one to send to, or a name to look up.
+// "udp" and one to send to, "joined" and one that datagrams are connected to before, or a
+// name to look up.
 const egressClient = `
 import errno, os, socket, sys
 def show(what, f):
@@ -75,11 +76,19 @@ def connect(host, port):
     s = socket.socket(); s.settimeout(60); s.connect((host, port)); return "connected"
 def send(host, port):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b"x", (host, port)); return "sent"
+def joined(host, port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((host, port)); s.getsockname()
+    try: s.send(b"x")
+    except PermissionError: return "connected, EACCES"
+    return "connected, sent"
 for a in sys.argv[1:]:
     if a == "wait": print("waiting", flush=True); sys.stdin.readline(); continue
-    udp = a.startswith("udp:"); host, _, port = a.removeprefix("udp:").partition(":")
-    if not port: show(a, lambda: (socket.getaddrinfo(host, 80), "found")[1] if True else 0)
-    else: show(a, lambda: (send if udp else connect)(host, int(port)))
+    how = connect
+    for prefix, f in ("udp:", send), ("joined:", joined):
+        if a.startswith(prefix): how, a = f, a.removeprefix(prefix)
+    host, _, port = a.partition(":")
+    if not port: show(a, lambda: socket.getaddrinfo(host, 80) and "found")
+    else: show(how.__name__ + " " + a if how != connect else a, lambda: how(host, int(port)))
 `
 
 // egressFrames sends SYNs as frames of its own, about which the sandbox asks nobody, and
@@ -115,7 +124,7 @@ sandbox --egress '*' -- curl -sS http://other.test/`,
 
 	{"refused", `
 E=` + egressRules + `
-sandbox --egress "$E" --egress-log $d/log -- python3 client.py 198.51.100.1:80 good.test:22 198.51.100.2:80 meta.test:80 host.test:80 198.51.100.254:80 other.test udp:198.51.100.1:443 udp:198.51.100.53:53 good.test:80
+sandbox --egress "$E" --egress-log $d/log -- python3 client.py 198.51.100.1:80 good.test:22 198.51.100.2:80 meta.test:80 host.test:80 198.51.100.254:80 other.test udp:198.51.100.1:443 udp:198.51.100.53:53 joined:198.51.100.53:53 joined:10.0.2.3:53 good.test:80
 sandbox --egress none -- python3 client.py 198.51.100.1:80 good.test 2>text; sed -n 1p text
 grep -c other.test asked || true`,
 		`198.51.100.1:80 EACCES
@@ -125,8 +134,10 @@ meta.test:80 EACCES
 host.test:80 EACCES
 198.51.100.254:80 EACCES
 other.test gaierror
-udp:198.51.100.1:443 EACCES
-udp:198.51.100.53:53 EACCES
+send 198.51.100.1:443 EACCES
+send 198.51.100.53:53 EACCES
+joined 198.51.100.53:53 connected, EACCES
+joined 10.0.2.3:53 connected, sent
 good.test:80 connected
 198.51.100.1:80 EACCES
 good.test gaierror
