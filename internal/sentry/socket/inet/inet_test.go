@@ -11,6 +11,7 @@ import (
 
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
@@ -131,7 +132,19 @@ func (s stream) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// nothingHeld checks at the end of a test that all that sockets counted for has been
+// given back.
+func nothingHeld(t *testing.T) {
+	before := shmem.Buffers.Used()
+	t.Cleanup(func() {
+		if now := shmem.Buffers.Used(); now != before {
+			t.Errorf("%d bytes are still counted", now-before)
+		}
+	})
+}
+
 func testBothWays(t *testing.T, f func(t *testing.T, nearby bool)) {
+	nothingHeld(t)
 	t.Run("near", func(t *testing.T) { f(t, true) })
 	t.Run("stack", func(t *testing.T) { f(t, false) })
 }
@@ -177,6 +190,7 @@ func TestStreams(t *testing.T) {
 // TestSentBeforeAccept has a client send while its connection is accepted: what went
 // through the stack comes before what went past it.
 func TestSentBeforeAccept(t *testing.T) {
+	nothingHeld(t)
 	n := newNet()
 	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
 	defer l.Release()
@@ -268,9 +282,57 @@ func TestEnds(t *testing.T) {
 	})
 }
 
+// TestFlood sends to sockets that nobody reads from, with little memory for what they
+// hold: senders are told, and what was held can be had again.
+func TestFlood(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	from := n.socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+	defer from.Release()
+	shmem.Buffers.SetLimit(shmem.Buffers.Used() + 1<<20)
+	defer shmem.Buffers.SetLimit(0)
+	for range 2 {
+		var receivers []*Socket
+		var err error
+		for len(receivers) < 1000 && err == nil {
+			var to *Socket
+			if to, err = New(n.Namespace, &n.Registry, root, unix.AF_INET, unix.SOCK_DGRAM, 0); err != nil {
+				break
+			}
+			receivers = append(receivers, to)
+			if err := to.Bind(root, loopback4(0)); err != nil {
+				t.Fatal(err)
+			}
+			for range 50 {
+				if _, err = from.Send(root, make([]byte, 9000), &socket.Message{Addr: to.Name()}); err != nil {
+					break
+				}
+			}
+		}
+		if err != unix.ENOBUFS || len(receivers) < 3 {
+			t.Errorf("%d receivers, then %v", len(receivers), err)
+		}
+		held := 0
+		for _, to := range receivers {
+			for {
+				k, err := to.Recv(nil, &socket.Message{})
+				if err != nil {
+					break
+				}
+				held += k
+			}
+			to.Release()
+		}
+		if held > 2<<20 {
+			t.Errorf("%d bytes were held", held)
+		}
+	}
+}
+
 // TestTogether has sockets used, changed and closed by many at once, for the race
 // detector.
 func TestTogether(t *testing.T) {
+	nothingHeld(t)
 	n := newNet()
 	for range 20 {
 		a, b := n.pair(t, true)
