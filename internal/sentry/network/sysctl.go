@@ -163,7 +163,7 @@ var congestionControls = []string{"cubic", "reno"}
 // SysctlNames are the names of all settings of a namespace as a whole, as paths below
 // /proc/sys/net; LinkSysctlNames are those that there are for each interface.
 func SysctlNames() []string {
-	names := []string{congestionControl, availableCongestionControl, allowedCongestionControl}
+	names := []string{congestionControl, availableCongestionControl, allowedCongestionControl, reservedPorts}
 	for _, s := range sysctls {
 		names = append(names, s.name)
 	}
@@ -171,6 +171,9 @@ func SysctlNames() []string {
 }
 
 const (
+	// reservedPorts would be ports that are given to nobody who asks for any. The stack
+	// knows none, so the list stays empty.
+	reservedPorts              = "ipv4/ip_local_reserved_ports"
 	availableCongestionControl = "ipv4/tcp_available_congestion_control"
 	allowedCongestionControl   = "ipv4/tcp_allowed_congestion_control"
 )
@@ -222,6 +225,8 @@ func (n *Namespace) Sysctl(name string) (string, error) {
 		return congestionControls[n.congestion], nil
 	case availableCongestionControl, allowedCongestionControl:
 		return strings.Join(congestionControls, " "), nil
+	case reservedPorts:
+		return "", nil
 	}
 	if findSysctl(name) != nil {
 		return joinNumbers(n.numbers(name)), nil
@@ -249,6 +254,11 @@ func (n *Namespace) SetSysctl(name, value string) error {
 		return nil
 	case availableCongestionControl, allowedCongestionControl:
 		return unix.EPERM
+	case reservedPorts:
+		if strings.TrimSpace(value) != "" {
+			return unix.EINVAL
+		}
+		return nil
 	}
 	s := findSysctl(name)
 	if s == nil {

@@ -65,6 +65,8 @@ func TestSysctlsRefuse(t *testing.T) {
 		{"ipv4/tcp_rmem", "3 2 1", unix.EINVAL},
 		{"ipv4/tcp_congestion_control", "bbr", unix.ENOENT},
 		{"ipv4/tcp_available_congestion_control", "bbr", unix.EPERM},
+		{"ipv4/ip_local_reserved_ports", "\n", nil},
+		{"ipv4/ip_local_reserved_ports", "8080", unix.EINVAL},
 		{"ipv4/tcp_timestamps", "1", nil},
 		{"ipv4/tcp_timestamps", "0", unix.EINVAL},
 		{"ipv4/conf/lo/rp_filter", "0", nil},
