@@ -72,7 +72,8 @@ func (p *publishedPort) serve() {
 			return
 		}
 		if err != nil || !from.IsValid() {
-			continue // an ICMP error about an answer, of which there is no word to whom
+			time.Sleep(10 * time.Millisecond) // out of memory: datagrams are lost meanwhile
+			continue
 		}
 		key := client{from: from, to: destination(control[:nc])}
 		if c := p.find(key); c != nil {

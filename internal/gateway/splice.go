@@ -204,10 +204,11 @@ func (r *inwardReader) Read(b []byte) (int, error) {
 	}
 	n, err := ignoringInterrupts(func() (int, error) { return unix.Read(r.fd, b) })
 	switch {
-	case err != nil:
+	case err != nil && err != unix.EAGAIN:
 		r.err = err
 		return 0, err
-	case n == 0:
+	case err != nil, n == 0:
+		// What has been read before would be lost: the connection breaks off.
 		r.err = io.ErrUnexpectedEOF
 		return 0, r.err
 	}

@@ -136,8 +136,10 @@ func (c *connection) prepare(bufferSize int) {
 	c.inner.SetSockOpt(&idle)
 	o.SetKeepAlive(true)
 	c.outer.control(func(fd int) error {
-		// Keepalives find other sides that are no more, with the host's own times.
+		// Keepalives find other sides that are no more, with the host's own times. Urgent
+		// data stays in its place: inwardReader counts on what it has been told of.
 		return errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1),
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
 	})

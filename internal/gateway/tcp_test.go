@@ -273,3 +273,23 @@ func TestTooMany(t *testing.T) {
 		}
 	}
 }
+
+// TestUrgent has urgent data among others: it comes in its place, and nothing is lost.
+func TestUrgent(t *testing.T) {
+	_, g := serve(t, nil)
+	at := listen(t, outside4+":0", func(c *net.TCPConn) {
+		raw, _ := c.SyscallConn()
+		for i := range 100 {
+			c.Write(bytes.Repeat([]byte{'a'}, i+1))
+			raw.Write(func(fd uintptr) bool { return unix.Sendto(int(fd), []byte("!"), unix.MSG_OOB, nil) != unix.EAGAIN })
+		}
+		c.Close()
+	})
+	var want []byte
+	for i := range 100 {
+		want = append(append(want, bytes.Repeat([]byte{'a'}, i+1)...), '!')
+	}
+	if b, err := io.ReadAll(g.mustDial(at)); err != nil || !bytes.Equal(b, want) {
+		t.Errorf("%d of %d bytes, %v", len(b), len(want), err)
+	}
+}
