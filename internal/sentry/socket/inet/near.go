@@ -77,6 +77,9 @@ func size(set *atomic.Int32) int {
 	return nearBuffer
 }
 
+// roomy reports whether a third of a flow is free: as on Linux, that makes a sender go on.
+func roomy(f *flow, limit int) bool { return f.data.Len() <= limit-limit/3 }
+
 // route is where a connection comes from and goes to, and in which namespace.
 type route struct {
 	net      *network.Namespace
@@ -219,7 +222,7 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 		done = in.data.Read(p)
 	}
 	over, wake := in.over, false
-	if done > 0 && !peek && in.starved && in.data.Len() <= capacity(n.peer, s)/2 {
+	if done > 0 && !peek && in.starved && roomy(in, capacity(n.peer, s)) {
 		in.starved, wake = false, true
 	}
 	n.mu.Unlock()
@@ -252,8 +255,8 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 		shut |= recvShut
 	}
 	limit := capacity(s, n.peer)
-	roomy, gone, reset := out.data.Len() < limit-limit/3, out.gone, n.reset
-	if !roomy {
+	writable, gone, reset := roomy(out, limit), out.gone, n.reset
+	if !writable {
 		out.starved = true
 	}
 	n.mu.Unlock()
@@ -269,7 +272,7 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	}
 	if gone {
 		m |= waiter.Mask(e.Readiness(stackwaiter.WritableEvents)) & waiter.Writable
-	} else if roomy {
+	} else if writable {
 		m |= waiter.Writable
 	}
 	if shut&recvShut != 0 {
