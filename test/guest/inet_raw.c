@@ -239,3 +239,22 @@ TEST(ping_sockets) {
 	EQUAL(recv(b, got, sizeof got, 0), sizeof p);
 	EQUAL(ntohs(h->un.echo.id), 99);
 }
+
+TEST(a_protocol_of_its_own) {
+	own_network();
+	int r = OK(socket(AF_INET, SOCK_RAW, 253)), s = OK(socket(AF_INET, SOCK_RAW, 253)), other = OK(socket(AF_INET, SOCK_RAW, 254));
+	struct sockaddr_in to = loopback4();
+	EQUAL(sendto(s, "hello", 5, 0, (void *)&to, sizeof to), 5);
+	char got[100];
+	EQUAL(recv(r, got, sizeof got, 0), 25);
+	EQUAL(((struct iphdr *)got)->protocol, 253);
+	CHECK(!memcmp(got + 20, "hello", 5));
+	EQUAL(recv(s, got, sizeof got, 0), 25);
+	FAILS(recv(other, got, sizeof got, MSG_DONTWAIT), EAGAIN);
+	OK(socket(AF_INET, SOCK_RAW, 89));
+	OK(socket(AF_INET, SOCK_RAW, IPPROTO_IGMP));
+	int r6 = OK(socket(AF_INET6, SOCK_RAW, 253));
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	EQUAL(sendto(r6, "six", 3, 0, (void *)&to6, sizeof to6), 3);
+	EQUAL(recv(r6, got, sizeof got, 0), 3);
+}
