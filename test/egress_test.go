@@ -185,9 +185,13 @@ mount -t tmpfs tmpfs /var/lib; inside() { $coffer do --isolation process --netwo
 inside --egress 198.51.100.2:80 -- python3 client.py 198.51.100.2:80 198.51.100.1:80 198.51.100.2:443 198.51.100.254:80
 inside --egress '198.51.100.0/24:80, 10.209.0.0/16' -- python3 client.py 198.51.100.1:80 198.51.100.254:80 10.209.0.1:80
 inside --egress good.test:80 -- true 2>&1 | sed 's/ is by name.*//'
-ls /var/lib/coffer/network/attached`,
+ls /var/lib/coffer/network/attached
+inside() { $coffer do --isolation process --network user --dns 198.51.100.53 --cwd $d --bind $d "$@"; }
+inside --egress 'good.test:80,443' -- sh -c 'curl -sS http://good.test/; curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"; python3 client.py other.test 198.51.100.2:80 198.51.100.254:80' 2>said
+grep -c "egress refused: tcp 198.51.100.254:80: " said`,
 		"198.51.100.2:80 connected\n198.51.100.1:80 ECONNREFUSED\n198.51.100.2:443 ECONNREFUSED\n198.51.100.254:80 ECONNREFUSED\n" +
-			"198.51.100.1:80 connected\n198.51.100.254:80 ECONNREFUSED\n10.209.0.1:80 ECONNREFUSED\ncoffer: --egress: the rule good.test:80\n"},
+			"198.51.100.1:80 connected\n198.51.100.254:80 ECONNREFUSED\n10.209.0.1:80 ECONNREFUSED\ncoffer: --egress: the rule good.test:80\n" +
+			"this is good.test\nSNI: 35\nother.test gaierror\n198.51.100.2:80 EHOSTUNREACH\n198.51.100.254:80 EHOSTUNREACH\n1\n"},
 
 	{"helper-killed", `
 mkfifo go; sandbox --egress 'good.test:80, 198.51.100.2:80' -- python3 client.py good.test:80 wait 198.51.100.2:80 good.test:80 good.test <go >said & exec 3>go

@@ -30,7 +30,7 @@ func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
 			return fmt.Errorf("--egress: %w", err)
 		}
 		if o.EgressLog != "" {
-			return errors.New("--egress-log: with isolation process the host's nftables refuse, and log nothing: leave it out, or use isolation kernel")
+			return errors.New("--egress-log: on a bridge with isolation process the host's nftables refuse, and log nothing: leave it out, or choose --network user or isolation kernel")
 		}
 	}
 	if !speaksIPv6("default") {

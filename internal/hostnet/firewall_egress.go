@@ -27,7 +27,7 @@ func checkEgress(p *egress.Policy) error {
 		return nil
 	}
 	if rule := p.Named(); rule != "" {
-		return errors.New("the rule " + rule + " is by name, and with isolation process only rules by address can be enforced, by the host's nftables: give addresses, or use isolation kernel")
+		return errors.New("the rule " + rule + " is by name, and on a bridge with isolation process only rules by address can be enforced, by the host's nftables: give addresses, or choose --network user or isolation kernel")
 	}
 	return nil
 }
