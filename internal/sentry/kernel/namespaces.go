@@ -179,6 +179,7 @@ func (n *Namespaces) incRef() *Namespaces {
 func (n *Namespaces) decRef() {
 	if n.refs.Add(-1) == 0 {
 		n.IPC.DecRef()
+		n.Net.IP.Left()
 	}
 }
 

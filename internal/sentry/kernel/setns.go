@@ -54,6 +54,8 @@ func DropNamespace(ns Namespace) {
 		n.DecRef()
 	case *IPCNamespace:
 		n.DecRef()
+	case *NetworkNamespace:
+		n.IP.Left()
 	}
 }
 

@@ -229,6 +229,9 @@ func (n *Namespace) insert(l *link, index int32) error {
 	n.links[index], n.names[l.name] = l, index
 	l.device.base().settle(n, index)
 	n.hold(l.device)
+	if l.kind == kindVeth {
+		n.paired.Store(true)
+	}
 	if n.stack != nil {
 		n.mirrorLink(l)
 	}

@@ -39,6 +39,8 @@ type Namespace struct {
 
 	once    sync.Once
 	started atomic.Bool
+	// paired says that an end of a pair has been here.
+	paired atomic.Bool
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started

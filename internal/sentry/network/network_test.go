@@ -234,3 +234,24 @@ func TestNamespaceEnds(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestNamespaceEndsAfterUse is for one whose stack has carried connections: nothing of the
+// stack may hold the namespace.
+func TestNamespaceEndsAfterUse(t *testing.T) {
+	a := Empty()
+	func() {
+		b := Empty()
+		pair(t, a, NewLink{Name: "x"}, b, NewLink{Name: "y"})
+		up(t, a, "x", "10.1.0.1/24")
+		up(t, b, "y", "10.1.0.2/24")
+		talks(t, a, b, "10.1.0.2:80")
+		talks(t, b, a, "10.1.0.1:80")
+	}()
+	for i := 0; len(a.Links()) > 1; i++ {
+		if i > 500 {
+			t.Fatal("the pair outlives the other namespace")
+		}
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+}

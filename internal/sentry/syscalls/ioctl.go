@@ -12,7 +12,7 @@ import (
 
 func ioctlRows() []Row {
 	return []Row{
-		partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, seccomp listeners and the generic ones",
+		partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, network interfaces, seccomp listeners and the generic ones",
 			P("fd", FD), PF("request", Enum, ioctlNames), PD("arg", ioctlArg)),
 	}
 }
