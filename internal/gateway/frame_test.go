@@ -1,9 +1,10 @@
 package gateway
 
 import (
+	"io"
+	"net"
 	"testing"
-
-	"coffer/internal/link"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -30,31 +31,7 @@ func frame(to string, protocol tcpip.TransportProtocolNumber, transport []byte) 
 
 // FuzzFrames has the sandbox send anything. The gateway must live, and still serve.
 func FuzzFrames(f *testing.F) {
-	inside, ours, err := link.Pair()
-	if err != nil {
-		f.Fatal(err)
-	}
-	fd, err := unix.FcntlInt(ours.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		f.Fatal(err)
-	}
-	ours.Close()
-	l, err := link.New(link.Config{FD: fd, Name: "fuzz", Address: routerAddress, MTU: MTU, Offload: Offload})
-	if err != nil {
-		f.Fatal(err)
-	}
-	s, open, err := newStack(l)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(s.Destroy)
-	r := newResolver(nil, nil, nil)
-	if err := r.serve(s); err != nil {
-		f.Fatal(err)
-	}
-	gw := newGateway(s, r, nil, limits{tcp: 16, datagrams: 16, echoes: 16})
-	open()
-
+	gw, inside := raw(f, limits{tcp: 16, datagrams: 16, echoes: 16}, nil)
 	tcp := make(header.TCP, header.TCPMinimumSize)
 	tcp.Encode(&header.TCPFields{SrcPort: 1000, DstPort: 80, SeqNum: 7, DataOffset: header.TCPMinimumSize, Flags: header.TCPFlagSyn, WindowSize: 1000})
 	sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, tcpip.AddrFromSlice(Guest4.Addr().AsSlice()), tcpip.AddrFromSlice(addr(outside4+":0").Addr().AsSlice()), uint16(len(tcp)))
@@ -88,4 +65,30 @@ func FuzzFrames(f *testing.F) {
 			t.Errorf("%d flows", n)
 		}
 	})
+}
+
+// TestSynFlood has SYNs come that nobody means: they take no more than a share.
+func TestSynFlood(t *testing.T) {
+	const most = 20
+	gw, inside := raw(t, limits{tcp: most, datagrams: 16, echoes: 16}, nil)
+	at := addr(listen(t, outside4+":0", func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		c.Close()
+	}))
+	for port := range uint16(500) {
+		tcp := make(header.TCP, header.TCPMinimumSize)
+		tcp.Encode(&header.TCPFields{SrcPort: 1000 + port, DstPort: at.Port(), SeqNum: 7, DataOffset: header.TCPMinimumSize, Flags: header.TCPFlagSyn, WindowSize: 1000})
+		sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, tcpip.AddrFromSlice(Guest4.Addr().AsSlice()), tcpip.AddrFromSlice(at.Addr().AsSlice()), uint16(len(tcp)))
+		tcp.SetChecksum(^tcp.CalculateChecksum(sum))
+		if _, err := inside.Write(frame(outside4, header.TCPProtocolNumber, tcp)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "its share is used up", func() bool { return gw.tcpFlows.Load() == most })
+	for range 100 {
+		if n := gw.tcpFlows.Load(); n > most+1 { // one may just be counted that is refused then
+			t.Fatalf("%d connections", n)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }

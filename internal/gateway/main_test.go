@@ -142,8 +142,8 @@ func newGuest(t *testing.T, end *os.File) *guest {
 	return &guest{t, s, l}
 }
 
-// serve makes a gateway in this process, with a guest.
-func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
+// raw makes a gateway in this process, and returns the sandbox's end of its link.
+func raw(t testing.TB, l limits, p Policy, hosts ...Host) (*gateway, *os.File) {
 	t.Helper()
 	inside, ours, err := link.Pair()
 	if err != nil {
@@ -154,11 +154,11 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 		t.Fatal(err)
 	}
 	ours.Close()
-	l, err := link.New(link.Config{FD: fd, Name: "test", Address: routerAddress, MTU: MTU, Offload: Offload})
+	end, err := link.New(link.Config{FD: fd, Name: "test", Address: routerAddress, MTU: MTU, Offload: Offload})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, open, err := newStack(l)
+	s, open, err := newStack(end)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +167,15 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 	if err := r.serve(s); err != nil {
 		t.Fatal(err)
 	}
-	gw := newGateway(s, r, p, newLimits(4096))
+	gw := newGateway(s, r, p, l)
 	open()
+	return gw, inside
+}
+
+// serve makes a gateway in this process, with a guest.
+func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
+	t.Helper()
+	gw, inside := raw(t, newLimits(4096), p, hosts...)
 	return gw, newGuest(t, inside)
 }
 
