@@ -175,7 +175,7 @@ func TestRate(t *testing.T) {
 	eachWall(t, func(t *testing.T, wall string) {
 		outside(t)
 		// The process wall's limit lets a second's worth pass at once.
-		const size, rate = 18 << 20, 8 << 20
+		const size, rate = 14 << 20, 8 << 20
 		const least = (size - rate - 1<<20) * time.Second / rate
 		serveAt(t, "outside", "serve", "90", fmt.Sprintf("bytes=%d", size))
 		began := time.Now()
@@ -208,14 +208,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("a killed coffer has cleaned up: %s", after)
 		}
 		// The sandbox's processes end on their own.
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			must(t, binary(t), "network", "ls")
-			if after := host(t); after == before {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("the host was\n%s\nand is now\n%s", before, after)
-			}
-		}
+		settles(t, before, func() { must(t, binary(t), "network", "ls") })
 		again := start(t, wall, "--network bridge -p 8080:80", "serve", "80", "sandbox")
 		if again.address != s.address {
 			t.Errorf("the address %s was not given again, but %s", s.address, again.address)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // plugins makes the CNI plug-ins known, and a directory for configurations.
@@ -82,14 +81,7 @@ func TestCNI(t *testing.T) {
 		if host(t) == before {
 			t.Error("nothing is left of a sandbox whose coffer was killed, so this tests nothing")
 		}
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			must(t, binary(t), "network", "ls")
-			if after := host(t); after == before {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("the host was\n%s\nand is now\n%s", before, after)
-			}
-		}
+		settles(t, before, func() { must(t, binary(t), "network", "ls") })
 	})
 	t.Run("egress", func(t *testing.T) {
 		clean(t)

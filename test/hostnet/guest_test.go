@@ -118,7 +118,7 @@ func fetch(list []string) error {
 
 // askPatience is how long a server may be silent that is expected to be: each such
 // question takes as long.
-const askPatience = 2 * time.Second
+const askPatience = time.Second
 
 func ask(network, address string) (string, error) {
 	patience := askPatience

@@ -288,11 +288,21 @@ func host(t *testing.T) string {
 func clean(t *testing.T) {
 	t.Helper()
 	before := host(t)
-	t.Cleanup(func() {
-		if after := host(t); after != before {
-			t.Errorf("the host was\n%s\nand is now\n%s", before, after)
+	t.Cleanup(func() { settles(t, before, func() {}) })
+}
+
+// settles waits until the host is as it was. The kernel takes namespaces apart, with
+// their interfaces, some time after their last process has ended.
+func settles(t *testing.T, before string, again func()) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		again()
+		if after := host(t); after == before {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("the host was\n%s\nand is now\n%s", before, after)
 		}
-	})
+	}
 }
 
 // outside makes a network namespace that stands for another host, on a link of its own:
