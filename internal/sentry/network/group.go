@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
 // GroupInfo is a multicast group that an interface takes part in.
@@ -70,12 +69,6 @@ func (n *Namespace) LeaveGroup(index int32, group netip.Addr) {
 		delete(l.groups, group)
 	}
 	n.stack.LeaveGroup(protocolOf(group), l.nic(), toStack(group))
-}
-
-// InGroup reports whether an interface takes part in a group.
-func (n *Namespace) InGroup(index int32, group netip.Addr) bool {
-	in, err := n.Stack().IsInGroup(tcpip.NICID(index), toStack(group))
-	return err == nil && in
 }
 
 // Groups returns the groups of all interfaces that are up: those of all hosts, those by which
