@@ -28,9 +28,11 @@ func TestTransfer(t *testing.T) {
 			_, g := serve(t, nil)
 			got := make(chan []byte, 1)
 			at := listen(t, net.JoinHostPort(address, "0"), func(c *net.TCPConn) {
-				go c.Write(data)
+				var sent sync.WaitGroup
+				sent.Go(func() { c.Write(data) })
 				b, _ := io.ReadAll(c)
 				got <- b
+				sent.Wait()
 				c.Close()
 			})
 			c := g.mustDial(at)
