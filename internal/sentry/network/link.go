@@ -210,8 +210,8 @@ func validName(name string) bool {
 // started. index is 0 for the next one free.
 func (n *Namespace) insert(l *link, index int32) error {
 	switch {
-	case len(n.links) >= maxLinks:
-		return unix.ENOSPC
+	case len(n.links) >= maxLinks || held.Load() >= maxDevices:
+		return refuse(unix.ENOSPC, "There are too many interfaces already")
 	case n.names[l.name] != 0:
 		return unix.EEXIST
 	case index != 0 && n.links[index] != nil:

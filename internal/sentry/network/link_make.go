@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -24,16 +25,25 @@ type devices struct {
 	all map[device]struct{}
 }
 
+// maxDevices bounds the devices of all namespaces together, held counts them.
+const maxDevices = 4096
+
+var held atomic.Int64
+
 func (d *devices) add(v device) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all[v] = struct{}{}
+	held.Add(1)
 }
 
 func (d *devices) remove(v device) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.all, v)
+	if _, ok := d.all[v]; ok {
+		delete(d.all, v)
+		held.Add(-1)
+	}
 }
 
 // end ends all devices, and has the other ends of pairs go as well.
@@ -41,6 +51,7 @@ func (d *devices) end() {
 	d.mu.Lock()
 	all := d.all
 	d.all = map[device]struct{}{}
+	held.Add(-int64(len(all)))
 	d.mu.Unlock()
 	rtnl.Lock()
 	for v := range all {

@@ -14,8 +14,19 @@ const (
 	maxAlias = 256
 )
 
+// checkFamily refuses what is about the ports of a bridge (AF_BRIDGE), such as hairpin mode.
+func checkFamily(r *request) error {
+	if r.body[0] == unix.AF_BRIDGE {
+		return refuse(unix.EOPNOTSUPP, "Ports of bridges have no settings here")
+	}
+	return nil
+}
+
 // newLink answers RTM_NEWLINK: it makes an interface, or changes the one that there is.
 func (s *Socket) newLink(c Caller, r *request) error {
+	if err := checkFamily(r); err != nil {
+		return err
+	}
 	at, err := s.attrs(r, unix.SizeofIfInfomsg)
 	if err != nil {
 		return err
@@ -37,6 +48,9 @@ func (s *Socket) newLink(c Caller, r *request) error {
 
 // setLink answers RTM_SETLINK.
 func (s *Socket) setLink(c Caller, r *request) error {
+	if err := checkFamily(r); err != nil {
+		return err
+	}
 	at, err := s.attrs(r, unix.SizeofIfInfomsg)
 	if err != nil {
 		return err
@@ -50,6 +64,9 @@ func (s *Socket) setLink(c Caller, r *request) error {
 
 // deleteLink answers RTM_DELLINK.
 func (s *Socket) deleteLink(_ Caller, r *request) error {
+	if err := checkFamily(r); err != nil {
+		return err
+	}
 	at, err := s.attrs(r, unix.SizeofIfInfomsg)
 	if err != nil {
 		return err
@@ -219,6 +236,15 @@ func (s *Socket) changeLink(c Caller, r *request, at *attrs, l network.LinkInfo)
 	name, named, err := at.text(unix.IFLA_IFNAME, unix.IFNAMSIZ)
 	if err != nil {
 		return err
+	}
+	if b := at[unix.IFLA_LINKINFO]; b != nil {
+		info, err := parseAttrs(b, false)
+		if err != nil {
+			return err
+		}
+		if len(info[unix.IFLA_INFO_DATA]) > 0 {
+			return refuse(unix.EOPNOTSUPP, "What belongs to its kind cannot be changed on a link")
+		}
 	}
 	if to != nil {
 		if index, err = n.Move(index, to, name); err != nil {
