@@ -1,8 +1,10 @@
 package hostnet
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +86,25 @@ func TestNames(t *testing.T) {
 			t.Errorf("hosts are %q", r.stdout)
 		}
 	})
+}
+
+// TestEgressByName: a gateway on the bridge permits neighbours by name, and lets in what
+// is published; what crosses the edge is captured.
+func TestEgressByName(t *testing.T) {
+	need(t, "ip")
+	clean(t)
+	must(t, binary(t), "network", "create", "lan")
+	t.Cleanup(func() { must(t, binary(t), "network", "rm", "lan") })
+	start(t, "process", "--network lan --hostname srv", "serve", "80", "srv")
+	start(t, "kernel", "--network lan --egress none -p 8080:81", "serve", "81", "shut in")
+	file := filepath.Join(t.TempDir(), "edge.pcap")
+	expect(t, do(t, "kernel", "--network lan --egress srv:80 --pcap "+file, "fetch", "tcp+:srv:80", "tcp:srv:81", "tcp:10.209.16.1:8080"),
+		"srv to 10.209.16.4\nno: permission denied\nno: permission denied\n")
+	expect(t, do(t, "kernel", "--network lan --egress other:80", "fetch", "tcp:10.209.16.2:80"), "no: permission denied\n")
+	expect(t, do(t, "kernel", "--network lan", "fetch", "tcp+:10.209.16.1:8080"), "shut in to 10.209.16.1\n")
+	if b, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(b, []byte("\x4d\x3c\xb2\xa1")) || !bytes.Contains(b, []byte("srv to ")) {
+		t.Errorf("%d bytes are captured, %v, and what was received is not among them", len(b), err)
+	}
 }
 
 // TestResolver: names that no sandbox has are asked for outside, over UDP and TCP, of the
