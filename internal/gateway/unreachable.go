@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"net/netip"
+
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
@@ -48,8 +50,7 @@ func (g *gateway) tellUnreachable4(f Flow, transport []byte, code header.ICMPv4C
 	ip.SetChecksum(^ip.CalculateChecksum())
 	copy(ip[header.IPv4MinimumSize:], transport)
 	icmp.SetChecksum(^checksum.Checksum(message, 0))
-	// It comes from the router, as an address of this network and of no other.
-	g.sendPacket(Router4.AsSlice(), f.From.Addr().AsSlice(), header.IPv4ProtocolNumber, header.ICMPv4ProtocolNumber, message)
+	g.sendPacket(teller(f, code == header.ICMPv4PortUnreachable, Router4).AsSlice(), f.From.Addr().AsSlice(), header.IPv4ProtocolNumber, header.ICMPv4ProtocolNumber, message)
 }
 
 func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6Code) {
@@ -63,7 +64,16 @@ func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6C
 		SrcAddr: tcpip.AddrFromSlice(f.From.Addr().AsSlice()), DstAddr: tcpip.AddrFromSlice(f.To.Addr().AsSlice()),
 	})
 	copy(ip[header.IPv6MinimumSize:], transport)
-	g.sendICMPv6(Router6.AsSlice(), f.From.Addr().AsSlice(), icmp)
+	g.sendICMPv6(teller(f, code == header.ICMPv6PortUnreachable, Router6).AsSlice(), f.From.Addr().AsSlice(), icmp)
+}
+
+// teller is whom an error comes from: that a port is unreachable is its host's to say,
+// all else the router's.
+func teller(f Flow, port bool, router netip.Addr) netip.Addr {
+	if port && outside(f.To.Addr()) {
+		return f.To.Addr()
+	}
+	return router
 }
 
 // sendICMPv6 completes a message's checksum and sends it.
