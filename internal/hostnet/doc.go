@@ -3,4 +3,8 @@
 // network namespace what a sentry needs to take its interfaces over.
 //
 // It must not know containers.
+//
+// Lock order: the lock of the directory of networks (lockState), then that of a record,
+// which its owner holds as long as it lives. Both are locks of files, so that they hold
+// between processes and end with them.
 package hostnet

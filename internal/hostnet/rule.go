@@ -100,17 +100,13 @@ func protocolNumber(name string) uint8 {
 	return unix.IPPROTO_TCP
 }
 
-// toPorts and fromPort are the ports of a packet that has some.
+// toPorts are the destination ports of a packet that has some.
 func toPorts(first, last uint16) []expr.Any {
 	load := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 	if first == last {
 		return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network16(first)}}
 	}
 	return []expr.Any{load, &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: network16(first), ToData: network16(last)}}
-}
-
-func fromPort(p uint16) []expr.Any {
-	return payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, network16(p))
 }
 
 // connected is a packet of a connection that there was before; translated is one
