@@ -73,7 +73,11 @@ func (b *Sandbox) receiveNetwork() (err error) {
 		if *fd < 0 || *fd >= len(fds) {
 			return fmt.Errorf("of the network interface %s no descriptor came", b.Network.Interfaces[i].Name)
 		}
-		*fd = fds[*fd]
+		// No two interfaces have one: it would be closed twice.
+		*fd, fds[*fd] = fds[*fd], -1
+		if *fd < 0 {
+			return fmt.Errorf("the network interface %s has the descriptor of another one", b.Network.Interfaces[i].Name)
+		}
 	}
-	return b.checkDescriptors()
+	return nil
 }
