@@ -89,7 +89,10 @@ TEST(addresses) {
 	c.ifc_len = sizeof *list + 7;
 	OK(ioctl(sock, SIOCGIFCONF, &c));
 	EQUAL(c.ifc_len, sizeof *list);
-	c = (struct ifconf){ .ifc_len = 5 };
+	c = (struct ifconf){ .ifc_len = -5, .ifc_req = list };
+	OK(ioctl(sock, SIOCGIFCONF, &c));
+	EQUAL(c.ifc_len, 0);
+	c = (struct ifconf){ .ifc_len = -5 };
 	OK(ioctl(sock, SIOCGIFCONF, &c));
 	EQUAL(c.ifc_len, 2 * sizeof *list);
 	on("a:1")->ifr_flags = 0;

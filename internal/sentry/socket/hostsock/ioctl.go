@@ -68,7 +68,7 @@ func (s *Socket) addresses(c vfs.Caller, arg uint64) error {
 		return err
 	}
 	room, to := int32(binary.NativeEndian.Uint32(conf[:])), binary.NativeEndian.Uint64(conf[8:])
-	if room < 0 {
+	if room < 0 && to != 0 {
 		return unix.EINVAL
 	}
 	list := make([]byte, maxIfconf)
