@@ -15,7 +15,7 @@ import (
 func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
 	net, err := n.Find(o.Name)
 	if err != nil {
-		return fmt.Errorf("--network %w", err)
+		return fmt.Errorf("--network: %w", err)
 	}
 	if net.Driver == DriverCNI {
 		changed := *o

@@ -116,6 +116,9 @@ func (n *Networks) lockState() (_ *state, err error) {
 	if err := os.MkdirAll(s.path("attached"), 0o700); err != nil {
 		return nil, err
 	}
+	if err := checkOwner(n.Dir); err != nil {
+		return nil, err
+	}
 	if s.lock, err = os.OpenFile(s.path("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
@@ -127,6 +130,19 @@ func (n *Networks) lockState() (_ *state, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkOwner refuses a directory that others can write to: they would have this process
+// remove what is not theirs, and run what they name as plug-ins.
+func checkOwner(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return fmt.Errorf("it belongs to user %d with mode %#o, and must be this user's (%d) and written by nobody else", st.Uid, st.Mode&0o7777, os.Geteuid())
+	}
+	return nil
 }
 
 func (s *state) unlock() { s.lock.Close() }

@@ -45,6 +45,18 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestOthersDirectory: who could write to the directory would have root run programs.
+func TestOthersDirectory(t *testing.T) {
+	n := &Networks{Dir: t.TempDir()}
+	if err := os.Chmod(n.Dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := n.lockState(); err == nil {
+		s.unlock()
+		t.Error("a directory that everybody may write to is taken")
+	}
+}
+
 // TestNamed makes, finds and removes networks.
 func TestNamed(t *testing.T) {
 	n := &Networks{Dir: t.TempDir()}
