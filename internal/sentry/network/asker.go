@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"coffer/internal/egress"
+	"coffer/internal/sentry/abi"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,8 +34,14 @@ type asker struct {
 	// reading says that there is a goroutine that reads answers, dead that it has ended.
 	reading, dead bool
 	last          uint64
-	waiting       map[uint64]chan bool
+	waiting       map[uint64]*answer
 	permitted     map[permission]time.Time
+}
+
+// answer is what somebody waits for.
+type answer struct {
+	come      chan struct{} // closed with the answer
+	permitted bool
 }
 
 // permission is what is asked for, apart from who asks.
@@ -50,7 +58,7 @@ func NewAsker(fd int) (Policy, error) {
 	}
 	return &asker{
 		f:       os.NewFile(uintptr(fd), "questions about flows"),
-		waiting: map[uint64]chan bool{}, permitted: map[permission]time.Time{},
+		waiting: map[uint64]*answer{}, permitted: map[permission]time.Time{},
 	}, nil
 }
 
@@ -70,22 +78,38 @@ func (a *asker) Permit(f Flow) error {
 	if _, err := a.f.Write(q.Append(nil)); err != nil {
 		return unix.EACCES
 	}
-	patience := time.NewTimer(askPatience)
-	defer patience.Stop()
-	select {
-	case permitted := <-answer:
-		if permitted {
-			a.remember(p)
-			return nil
-		}
-	case <-patience.C:
+	block := f.Block
+	if block == nil {
+		block = wait
+	}
+	switch err := block(answer.come, time.Now().Add(askPatience)); {
+	case errors.Is(err, unix.ETIMEDOUT):
+	case err != nil:
+		// After a signal the call is made again: no program expects EINTR of one that
+		// need not wait on Linux.
+		return abi.ERESTARTNOINTR
+	case answer.permitted:
+		a.remember(p)
+		return nil
 	}
 	return unix.EACCES
 }
 
+// wait waits for a caller who cannot be interrupted.
+func wait(come <-chan struct{}, until time.Time) error {
+	patience := time.NewTimer(time.Until(until))
+	defer patience.Stop()
+	select {
+	case <-come:
+		return nil
+	case <-patience.C:
+		return unix.ETIMEDOUT
+	}
+}
+
 // expect reports whether a permission is known, or returns where the answer to a
 // question with the ID will come; nil if none will.
-func (a *asker) expect(p permission) (answer chan bool, id uint64, known bool) {
+func (a *asker) expect(p permission) (w *answer, id uint64, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if until, ok := a.permitted[p]; ok && time.Now().Before(until) {
@@ -99,9 +123,9 @@ func (a *asker) expect(p permission) (answer chan bool, id uint64, known bool) {
 		go a.read()
 	}
 	a.last++
-	answer = make(chan bool, 1)
-	a.waiting[a.last] = answer
-	return answer, a.last, false
+	w = &answer{come: make(chan struct{})}
+	a.waiting[a.last] = w
+	return w, a.last, false
 }
 
 func (a *asker) forget(id uint64) {
@@ -132,7 +156,8 @@ func (a *asker) read() {
 			a.mu.Lock()
 			if w := a.waiting[r.ID]; w != nil {
 				delete(a.waiting, r.ID)
-				w <- r.Permitted
+				w.permitted = r.Permitted
+				close(w.come)
 			}
 			a.mu.Unlock()
 		}
@@ -143,6 +168,6 @@ func (a *asker) read() {
 	clear(a.permitted)
 	for id, w := range a.waiting {
 		delete(a.waiting, id)
-		w <- false
+		close(w.come)
 	}
 }

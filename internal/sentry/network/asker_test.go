@@ -5,8 +5,10 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"coffer/internal/egress"
+	"coffer/internal/sentry/abi"
 
 	"golang.org/x/sys/unix"
 )
@@ -134,6 +136,33 @@ func TestAskerFailsClosed(t *testing.T) {
 		if err := a.Permit(flowTo(to)); !errors.Is(err, unix.EACCES) {
 			t.Errorf("%s: %v", to, err)
 		}
+	}
+}
+
+// A wait ends with a signal, and the call is made again.
+func TestAskerIsInterrupted(t *testing.T) {
+	asked := make(chan uint64, 2)
+	a := askedBy(t, func(fd int, q egress.Question) bool {
+		asked <- q.ID
+		if q.ID > 1 {
+			reply(fd, q.ID-1, true) // late
+			reply(fd, q.ID, true)
+		}
+		return true
+	})
+	f := flowTo("198.51.100.1:443")
+	f.Block = func(come <-chan struct{}, _ time.Time) error {
+		if <-asked == 1 {
+			return abi.ERESTARTSYS
+		}
+		<-come
+		return nil
+	}
+	if err := a.Permit(f); err != abi.ERESTARTNOINTR {
+		t.Errorf("interrupted: %v", err)
+	}
+	if err := a.Permit(f); err != nil {
+		t.Errorf("again: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func (n *Namespace) staysInside(to netip.Addr) bool {
 // says is advice to the program, at once; whoever carries the frames enforces it.
 type Policy interface {
 	// Permit returns EACCES for what is not permitted. It may wait for an answer,
-	// a few seconds at most, and then refuses.
+	// for a bounded time, and then refuses, or returns ERESTARTNOINTR after a signal.
 	Permit(Flow) error
 }
 
@@ -50,4 +51,7 @@ type Flow struct {
 	// PID and Command are the process, as the sandbox's first namespace numbers it.
 	PID     int32
 	Command string
+	// Block is how the caller waits: until the channel has something or is closed, ETIMEDOUT after the
+	// deadline, or with another error if a signal comes. Without it the wait is not interrupted.
+	Block func(come <-chan struct{}, deadline time.Time) error
 }

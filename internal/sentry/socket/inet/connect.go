@@ -1,6 +1,8 @@
 package inet
 
 import (
+	"time"
+
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
@@ -33,6 +35,8 @@ type process interface {
 	// FlowProcess is the number of the process in the sandbox's first PID namespace,
 	// and the name of its program.
 	FlowProcess() (pid int32, command string)
+	// Block waits as a system call does (Flow.Block).
+	Block(come <-chan struct{}, deadline time.Time) error
 }
 
 // permit asks the network's policy whether the caller may send to an address.
@@ -43,6 +47,7 @@ func (s *Socket) permit(c vfs.Caller, to tcpip.FullAddress) error {
 	flow := network.Flow{Protocol: uint8(s.protocol), To: unmapped(s.family, to)}
 	if p, ok := c.(process); ok {
 		flow.PID, flow.Command = p.FlowProcess()
+		flow.Block = p.Block
 	}
 	if local, err := s.ep.Load().GetLocalAddress(); err == nil {
 		flow.From = unmapped(s.family, local)
