@@ -238,6 +238,9 @@ func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
 		return 0, err
 	}
 	defer d.DecRef()
+	if !t.FDs().HasRoom(t.Limit(unix.RLIMIT_NOFILE)) {
+		return 0, unix.EMFILE // before a connection is taken that nobody could have
+	}
 	var conn socket.Socket
 	err = waitSocket(t, s, d.Nonblocking(), waiter.Readable, s.ReadTimeout(), func() (err error) {
 		conn, err = s.Accept()

@@ -302,7 +302,9 @@ func (s *Socket) tcpInfo() []byte {
 	}
 	b := make([]byte, sizeofTCPInfo)
 	le := binary.LittleEndian
-	b[0] = linuxState(tcp.EndpointState(info.State))
+	if b[0] = linuxState(tcp.EndpointState(info.State)); b[0] == uint8(tcp.StateTimeWait) {
+		b[0] = uint8(tcp.StateClose) // on Linux the socket is no part of the connection any more
+	}
 	switch info.CcState {
 	case tcpip.RTORecovery:
 		b[1] = 4 // TCP_CA_Loss
