@@ -16,7 +16,7 @@ import (
 // host gives it at most.
 const (
 	memoryMax = 768 << 20
-	dataMax   = 4 << 30
+	dataMax   = 2 << 30
 )
 
 // raiseWalls takes from this process all that it does not need to move bytes between
