@@ -85,7 +85,10 @@ func (n *Namespace) ReplaceAddress(a AddressInfo) error {
 		return unix.ENODEV
 	}
 	if old := l.find(a.Prefix); old != nil {
-		old.Broadcast, old.Metric = a.Broadcast, a.Metric
+		if a.Broadcast.IsValid() {
+			old.Broadcast = a.Broadcast
+		}
+		old.Metric = a.Metric
 		n.tell(Event{Address: ref(*old)})
 		return nil
 	}
@@ -141,7 +144,14 @@ func (n *Namespace) addAddress(l *link, a AddressInfo) error {
 	if n.stack != nil && !holds(l.addresses, addr) {
 		n.mirrorAddress(l, &a)
 	}
-	l.addresses = append(l.addresses, &a)
+	// As in Linux, the first addresses of networks stand before the others.
+	at := len(l.addresses)
+	if addr.Is4() && a.Flags&unix.IFA_F_SECONDARY == 0 {
+		if i := slices.IndexFunc(l.addresses, func(o *AddressInfo) bool { return o.Flags&unix.IFA_F_SECONDARY != 0 }); i >= 0 {
+			at = i
+		}
+	}
+	l.addresses = slices.Insert(l.addresses, at, &a)
 	n.tell(Event{Address: ref(a)})
 	if l.up {
 		n.connect(l, &a)
@@ -191,6 +201,10 @@ func (n *Namespace) deleteAddress(l *link, a *AddressInfo) {
 	n.deleteRoutes(func(r *RouteInfo) bool {
 		return addr.Is4() && r.Link == l.index && r.Protocol == unix.RTPROT_KERNEL && r.Source == addr && r.Destination == a.network()
 	})
+	if addr.Is4() && !slices.ContainsFunc(l.addresses, func(o *AddressInfo) bool { return o.Prefix.Addr().Is4() }) {
+		// With its last address a link loses all IPv4 routes. As in Linux, they are not told of.
+		n.dropRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is4() })
+	}
 	n.tell(Event{Deleted: true, Address: ref(*a)})
 	if l.up {
 		n.tellLocal(a, true)

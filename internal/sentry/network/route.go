@@ -141,7 +141,7 @@ func (n *Namespace) connect(l *link, a *AddressInfo) {
 	r := RouteInfo{
 		Destination: p, Link: l.index, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL, Type: unix.RTN_UNICAST, Metric: a.Metric,
 	}
-	if l.device == nil && addr.Is4() && addr.IsLoopback() {
+	if l.device == nil && addr.IsLoopback() {
 		// In Linux the route is the local table's.
 		if n.stack != nil {
 			n.stack.AddRoute(r.toStack())

@@ -68,7 +68,7 @@ func (n *Namespace) mirrorRoutes() {
 	}
 	if lo := n.links[loopbackIndex]; lo.up {
 		for _, a := range lo.addresses {
-			if a.Prefix.Addr().Is4() && a.Prefix.Addr().IsLoopback() {
+			if a.Prefix.Addr().IsLoopback() {
 				r := RouteInfo{Destination: a.network(), Link: loopbackIndex}
 				table = append(table, r.toStack())
 			}

@@ -12,6 +12,12 @@ import (
 // rtaNextHopID is RTA_NH_ID of linux/rtnetlink.h.
 const rtaNextHopID = 30
 
+// What the answer for one destination says of it (RTCF_* of linux/in_route.h).
+const (
+	flagLocal     = 0x80000000
+	flagBroadcast = 0x10000000
+)
+
 // fillRoute lays out struct rtmsg and its attributes.
 func fillRoute(w *builder, r *network.RouteInfo) {
 	table := r.Table
@@ -126,6 +132,12 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 	if fam == unix.AF_INET {
 		e.Flags |= unix.RTM_F_CLONED
 		e.Protocol, e.Scope, e.Metric = 0, 0, 0
+		switch e.Type {
+		case unix.RTN_LOCAL:
+			e.Flags |= flagLocal
+		case unix.RTN_BROADCAST:
+			e.Flags |= flagLocal | flagBroadcast
+		}
 		e.Table = unix.RT_TABLE_MAIN // in Linux tables local and main are one until rules part them
 	}
 	s.reply(func(w *builder) {
