@@ -45,22 +45,22 @@ type request struct {
 	// head is the head's length, length that of the content behind it, unless that is chunked.
 	head, length int64
 	chunked      bool
-	// opaque says that something else than HTTP/1 may follow.
-	opaque bool
+	// webSocket says that frames of WebSocket may follow instead of requests.
+	webSocket bool
 }
 
 // requestHost returns the server that an HTTP/1 request is for (RFC 9112, 3.2), without its
-// port: what Host says and, if the request has the absolute form, or is a CONNECT, what
-// that says too.
+// port: what Host says and, if the request has the absolute form, what that says too.
 func requestHost(b []byte) (string, error) {
 	r, err := readRequest(b)
 	return r.host, err
 }
 
 // readRequest reads a request's head. The server is what Host says and, if the request has the
-// absolute form, or is a CONNECT, what that says too; both must agree. It takes
-// nothing that servers could take differently: Host or a length twice, folded lines,
-// lines without a carriage return, white space before a colon.
+// absolute form, what that says too; both must agree. It takes nothing that servers could
+// take differently: Host or a length twice, folded lines, lines without a carriage return,
+// white space before a colon, chunks in HTTP/1.0. Nor CONNECT: behind it comes what is not
+// HTTP if the server agrees, and requests for anybody if it does not.
 func readRequest(b []byte) (request, error) {
 	head, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
 	switch {
@@ -83,8 +83,11 @@ func readRequest(b []byte) (request, error) {
 	if !isWord(method) || target == "" || version != "HTTP/1.1" && version != "HTTP/1.0" {
 		return request{}, errors.New("its first line is not METHOD TARGET HTTP/1.1")
 	}
-	r := request{head: int64(len(head)) + 4, opaque: method == "CONNECT"}
-	authority, err := targetHost(method, target)
+	if method == "CONNECT" {
+		return request{}, errors.New("it asks for a way through (CONNECT), which only a rule by address permits")
+	}
+	r := request{head: int64(len(head)) + 4}
+	authority, err := targetHost(target)
 	if err != nil {
 		return request{}, err
 	}
@@ -95,7 +98,13 @@ func readRequest(b []byte) (request, error) {
 	if r.length, r.chunked, err = h.content(); err != nil {
 		return request{}, err
 	}
-	r.opaque = r.opaque || strings.EqualFold(h.upgrade, "websocket")
+	if r.chunked && version == "HTTP/1.0" {
+		return request{}, errors.New("it has a transfer coding, which HTTP/1.0 does not know")
+	}
+	if r.chunked && h.hasUpgrade {
+		return request{}, errors.New("it has both an upgrade and a transfer coding")
+	}
+	r.webSocket = strings.EqualFold(h.upgrade, "websocket")
 	if r.host, err = withoutPort(h.host); err != nil {
 		return request{}, err
 	}
@@ -118,6 +127,17 @@ func isWord(s string) bool {
 	return s != ""
 }
 
+// isToken reports whether a header's name has nothing but what names have (RFC 9110, 5.6.2):
+// servers might pass over the rest.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // headers are those of a request that count here.
 type headers struct {
 	host, length, coding, upgrade             string
@@ -128,7 +148,7 @@ func readHeaders(lines []string) (headers, error) {
 	var h headers
 	for _, line := range lines {
 		name, value, colon := strings.Cut(line, ":")
-		if !colon || name == "" || strings.ContainsAny(name, " \t") {
+		if !colon || !isToken(name) {
 			return h, errors.New("a header is not NAME: VALUE on one line")
 		}
 		for _, known := range []struct {
@@ -173,10 +193,7 @@ func (h *headers) content() (length int64, chunked bool, err error) {
 }
 
 // targetHost returns the host of a request's target, or none for one that is only a path.
-func targetHost(method, target string) (string, error) {
-	if method == "CONNECT" {
-		return withoutPort(target)
-	}
+func targetHost(target string) (string, error) {
 	if target[0] == '/' || target == "*" {
 		return "", nil
 	}

@@ -100,8 +100,8 @@ func (r *Requests) head() (int, error) {
 		return 0, nil
 	}
 	switch {
-	case q.opaque:
-		r.next = r.anything
+	case q.webSocket:
+		r.left, r.next = q.length, r.beforeFrames
 	case q.chunked:
 		r.next = r.chunk
 	default:
@@ -178,6 +178,23 @@ func (r *Requests) trailer() (int, error) {
 		r.next = r.head
 	}
 	return n, nil
+}
+
+// beforeFrames reads the content of a request for a WebSocket, which should have none.
+func (r *Requests) beforeFrames() (int, error) { return r.data(r.frames) }
+
+// frames reads the beginning of a first frame of WebSocket, whose second byte says that it is
+// masked, as all from clients are (RFC 6455, 5.1). A server that has not taken to it
+// waits for another request: no part of such a one has that byte.
+func (r *Requests) frames() (int, error) {
+	switch {
+	case len(r.held) < 2:
+		return 0, errMore
+	case r.held[1]&0x80 == 0:
+		return 0, errors.New("what follows the upgrade is no frame of WebSocket")
+	}
+	r.next = r.anything
+	return 0, nil
 }
 
 // anything passes all that comes.

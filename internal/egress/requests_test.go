@@ -26,6 +26,7 @@ func followed(t testing.TB, first []byte) *Requests {
 const (
 	getFirst = "GET / HTTP/1.1\r\nHost: pypi.org\r\n\r\n"
 	getEvil  = "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+	upgrade  = "GET / HTTP/1.1\r\nHost: pypi.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 )
 
 func TestRequests(t *testing.T) {
@@ -52,9 +53,15 @@ func TestRequests(t *testing.T) {
 		{"a length of several", "POST / HTTP/1.1\r\nHost: pypi.org\r\nContent-Length: 5, 5\r\n\r\n", "not a number"},
 		{"an empty length", "POST / HTTP/1.1\r\nHost: pypi.org\r\nContent-Length:\r\n\r\n", "not a number"},
 		{"a length of too much", "POST / HTTP/1.1\r\nHost: pypi.org\r\nContent-Length: 9223372036854775808\r\n\r\n", "not a number"},
-		{"a WebSocket", "GET / HTTP/1.1\r\nHost: pypi.org\r\nUpgrade: websocket\r\n\r\n\x81\x00" + getEvil, ""},
+		{"a WebSocket", upgrade + "\x81\x85\x01\x02\x03\x04hello" + getFirst, ""},
+		{"a request behind an upgrade that is declined", upgrade + getEvil, "no frame of WebSocket"},
+		{"an empty line and a request behind it", upgrade + "\r\n" + getEvil, "no frame of WebSocket"},
+		{"a request behind an upgrade with a content", "GET / HTTP/1.1\r\nHost: pypi.org\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\n\x81\x80" + getEvil, "no frame of WebSocket"},
+		{"an upgrade with chunks", "GET / HTTP/1.1\r\nHost: pypi.org\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n\x81\x80", "both an upgrade"},
 		{"HTTP/2 behind an upgrade", "GET / HTTP/1.1\r\nHost: pypi.org\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "first line"},
-		{"CONNECT to itself", "CONNECT pypi.org:443 HTTP/1.1\r\nHost: pypi.org:443\r\n\r\n\x16\x03", ""},
+		{"CONNECT to itself", "CONNECT pypi.org:443 HTTP/1.1\r\nHost: pypi.org:443\r\n\r\n" + getEvil, "CONNECT"},
+		{"chunks in HTTP/1.0", "POST / HTTP/1.0\r\nHost: pypi.org\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0"},
+		{"a header with a control character", "POST / HTTP/1.1\r\nHost: pypi.org\r\nContent-Length\x0b: 5\r\n\r\n", "NAME: VALUE"},
 		{"a head without end", getFirst + "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", maxHead), "too long"},
 		{"no method", getFirst + " / HTTP/1.1\r\nHost: pypi.org\r\n\r\n", "first line"},
 		{"rubbish", getFirst + "rubbish\r\n\r\n", "first line"},
