@@ -132,7 +132,7 @@ func (s *space) listen(address string, answer func(net.Conn)) {
 			if err != nil {
 				return
 			}
-			c.SetDeadline(time.Now().Add(time.Minute))
+			c.SetDeadline(time.Now().Add(5 * time.Minute))
 			answer(c)
 			c.Close()
 		}
@@ -198,7 +198,7 @@ func TestNetworkByPath(t *testing.T) {
 			if !bytes.Equal(got, want[:]) {
 				t.Error("what arrived is not what was sent")
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute):
 			t.Error("what was sent does not arrive")
 		}
 		send.Process.Kill()
@@ -213,7 +213,7 @@ func TestNetworkByPath(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer server.Wait()
-		until := time.Now().Add(time.Minute)
+		until := time.Now().Add(5 * time.Minute)
 		for said := ""; said != "a server inside\n"; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(until) {
 				t.Fatal("the server inside does not answer")
@@ -269,7 +269,7 @@ func TestNetworkOfTwo(t *testing.T) {
 		r.must("run", "--detach", "--bundle", r.bundle("server", inNetwork(one.path()), "sh", "-c", "while :; do echo over the bridge | busybox nc -l -p 80; done"), server)
 		r.must("run", "--detach", "--bundle", r.bundle("client", inNetwork(two.path()), forever...), client)
 		r.awaitReady(client)
-		for until := time.Now().Add(time.Minute); ; {
+		for until := time.Now().Add(5 * time.Minute); ; {
 			out := r.do("exec", client, "busybox", "nc", "10.9.0.1", "80")
 			if out.stdout == "over the bridge\n" {
 				break
@@ -326,7 +326,7 @@ func TestNetworkOfHost(t *testing.T) {
 			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 		}, "busybox", "nc", "127.0.0.1", "80")
 		argv := append([]string{"nsenter", "--net=" + host.path()}, r.command("run", "--bundle", b, r.id("host"))...)
-		if out := run(t, time.Minute, "/", "", argv...); out.stdout != "a server outside\n" {
+		if out := run(t, 5*time.Minute, "/", "", argv...); out.stdout != "a server outside\n" {
 			t.Errorf("it said %+v", out)
 		}
 	})

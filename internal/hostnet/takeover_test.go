@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"coffer/internal/sentry/network"
 
@@ -71,8 +72,16 @@ func twoNamespaces(t *testing.T) (inside, outside *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The kernel gives eth0 a link-local address once it has noticed that there is a carrier.
+	for end := time.Now().Add(2 * time.Minute); !slices.ContainsFunc(shown(t, inside), linkLocal); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("eth0 gets no link-local address")
+		}
+	}
 	return inside, outside
 }
+
+func linkLocal(line string) bool { return strings.HasPrefix(line, "route to fe80::/64") }
 
 func testNamespace(t *testing.T) *os.File {
 	t.Helper()

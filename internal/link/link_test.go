@@ -102,9 +102,9 @@ func (m *machine) endpoint(port uint16) tcpip.FullAddress {
 // await waits for a condition.
 func await(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after 30 s there is not: %s", what)
+			t.Fatalf("after two minutes there is not: %s", what)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestBridge(t *testing.T) {
 		s := start(t, wall, "--network bridge -p 8080:80 -p 127.0.0.1:8081:80 -p 8080:80/udp", "serve", "80", "sandbox")
 		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8080", "udp+:192.0.2.1:8080")...), "sandbox to 192.0.2.2\nsandbox to 192.0.2.2\n")
 		must(t, "ip", "-n", "outside", "route", "add", "10.209.0.0/16", "via", "192.0.2.1")
-		expect(t, run(t, at("outside", "fetch", "tcp:192.0.2.1:8081", "tcp:"+s.address+":80")...), "no: refused\nno: i/o timeout\n")
+		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8081", "tcp:"+s.address+":80")...), "no: refused\nno: i/o timeout\n")
 		// The host itself.
 		self, err := os.Executable()
 		if err != nil {
@@ -44,7 +44,7 @@ func TestBridge(t *testing.T) {
 		expect(t, run(t, self, guestRole, "fetch", "tcp+:"+s.address+":80", "tcp+:127.0.0.1:8080", "tcp+:127.0.0.1:8081", "tcp+:[::1]:8080", "udp+:127.0.0.1:8080"),
 			strings.Repeat("sandbox to 10.209.0.1\n", 5))
 		// Another sandbox, directly and by what is published.
-		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+s.address+":80", "tcp+:192.0.2.1:8080", "tcp+:10.209.0.1:8080", "tcp:10.209.0.1:8081"),
+		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+s.address+":80", "tcp+:192.0.2.1:8080", "tcp+:10.209.0.1:8080", "tcp+:10.209.0.1:8081"),
 			"sandbox to 10.209.0.3\nsandbox to 10.209.0.1\nsandbox to 10.209.0.1\nno: refused\n")
 		r = do(t, wall, "--network bridge -p 8080:1", "addresses")
 		if r.code != 125 || !strings.Contains(r.stderr, "the host's port 8080 is in use") {
@@ -98,9 +98,9 @@ func TestEgressByName(t *testing.T) {
 	start(t, "process", "--network lan --hostname srv", "serve", "80", "srv")
 	start(t, "kernel", "--network lan --egress none -p 8080:81", "serve", "81", "shut in")
 	file := filepath.Join(t.TempDir(), "edge.pcap")
-	expect(t, do(t, "kernel", "--network lan --egress srv:80 --pcap "+file, "fetch", "tcp+:srv:80", "tcp:srv:81", "tcp:10.209.16.1:8080"),
+	expect(t, do(t, "kernel", "--network lan --egress srv:80 --pcap "+file, "fetch", "tcp+:srv:80", "tcp+:srv:81", "tcp+:10.209.16.1:8080"),
 		"srv to 10.209.16.4\nno: permission denied\nno: permission denied\n")
-	expect(t, do(t, "kernel", "--network lan --egress other:80", "fetch", "tcp:10.209.16.2:80"), "no: permission denied\n")
+	expect(t, do(t, "kernel", "--network lan --egress other:80", "fetch", "tcp+:10.209.16.2:80"), "no: permission denied\n")
 	expect(t, do(t, "kernel", "--network lan", "fetch", "tcp+:10.209.16.1:8080"), "shut in to 10.209.16.1\n")
 	if b, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(b, []byte("\x4d\x3c\xb2\xa1")) || !bytes.Contains(b, []byte("srv to ")) {
 		t.Errorf("%d bytes are captured, %v, and what was received is not among them", len(b), err)
@@ -136,7 +136,7 @@ func TestWithoutIPv6(t *testing.T) {
 	eachWall(t, func(t *testing.T, wall string) {
 		s := start(t, wall, "--network bridge -p 8080:80", "serve", "80", "sandbox")
 		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+s.address+":80", "tcp+:10.209.0.1:8080"), "sandbox to 10.209.0.3\nsandbox to 10.209.0.1\n")
-		if r := do(t, wall, "--network bridge --egress 10.209.0.1", "fetch", "tcp:192.0.2.2:80", "tcp:10.209.0.1:81"); r.code != 0 || !strings.HasSuffix(r.stdout, "\nno: refused\n") {
+		if r := do(t, wall, "--network bridge --egress 10.209.0.1", "fetch", "tcp+:192.0.2.2:80", "tcp+:10.209.0.1:81"); r.code != 0 || !strings.HasSuffix(r.stdout, "\nno: refused\n") {
 			t.Errorf("exit status %d, %q, %s", r.code, r.stdout, r.stderr)
 		}
 	})
@@ -273,13 +273,13 @@ func TestSpoof(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			clean(t)
 			s := start(t, "process", "--network bridge", "serve", "80", "sandbox")
-			want := "no: "
+			want, network := "no: ", "tcp"
 			if c.name == "nothing" {
-				want = "sandbox to 10.209.0.3\n"
+				want, network = "sandbox to 10.209.0.3\n", "tcp+"
 			}
 			self, _ := os.Executable()
 			r := coffer(t, "do", "--isolation", "process", "--cwd", "/", "--bind", self+":/guest", "--network", "bridge", "--", "sh", "-c",
-				"{ "+c.change+"; } && exec /guest "+guestRole+" fetch tcp:"+s.address+":80")
+				"{ "+c.change+"; } && exec /guest "+guestRole+" fetch "+network+":"+s.address+":80")
 			if r.code != 0 || !strings.HasPrefix(r.stdout, want) {
 				t.Errorf("exit status %d, %q, %s", r.code, r.stdout, r.stderr)
 			}
@@ -311,7 +311,7 @@ func TestEgress(t *testing.T) {
 			{"*", [5]bool{true, true, true, true, wall == "kernel"}},
 		} {
 			r := do(t, wall, "--network bridge --egress "+c.rules, "fetch",
-				"tcp:192.0.2.2:90", "tcp:192.0.2.2:91", "udp:192.0.2.2:91", "tcp:192.0.2.3:90", "tcp:"+s.address+":80")
+				"tcp+:192.0.2.2:90", "tcp+:192.0.2.2:91", "udp+:192.0.2.2:91", "tcp+:192.0.2.3:90", "tcp+:"+s.address+":80")
 			lines := strings.SplitAfter(r.stdout, "\n")
 			if r.code != 0 || len(lines) != 6 {
 				t.Errorf("%s: exit status %d, %q, %s", c.rules, r.code, r.stdout, r.stderr)

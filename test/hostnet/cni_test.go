@@ -88,7 +88,7 @@ func TestCNI(t *testing.T) {
 		outside(t)
 		serveAt(t, "outside", "serve", "90", "outside")
 		serveAt(t, "outside", "serve", "91", "outside")
-		expect(t, do(t, "kernel", "--network cni:lan --egress 192.0.2.2:90", "fetch", "tcp:192.0.2.2:91", "tcp+:192.0.2.2:90"),
+		expect(t, do(t, "kernel", "--network cni:lan --egress 192.0.2.2:90", "fetch", "tcp+:192.0.2.2:91", "tcp+:192.0.2.2:90"),
 			"no: permission denied\noutside to 192.0.2.1\n")
 	})
 }

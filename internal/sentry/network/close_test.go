@@ -68,8 +68,12 @@ func TestClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // nobody reads yet
-	sent, _ := c.Write(make([]byte, 64<<20))
+	// Nobody reads yet, so that what is sent in the end waits in the stack.
+	data, sent := make([]byte, 64<<20), 0
+	for sent == 0 {
+		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		sent, _ = c.Write(data)
+	}
 	c.Close()
 	close(closed)
 	list[0].Close(time.Minute)
