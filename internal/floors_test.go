@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -178,6 +179,26 @@ func TestStackOnly(t *testing.T) {
 			t.Errorf("%s imports %s: of that module only the TCP/IP stack is used", file, imported)
 		}
 	})
+}
+
+// TestLinked: what must not come into the program by way of libraries.
+func TestLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "../cmd/coffer").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	linked := strings.Fields(string(out))
+	if !slices.Contains(linked, "net") {
+		t.Fatalf("go list names %q", linked)
+	}
+	for name, why := range map[string]string{
+		"net/http": "with TLS it is a megabyte, and nothing here speaks HTTP by it",
+		"testing":  "it has flags of its own",
+	} {
+		if slices.Contains(linked, name) {
+			t.Errorf("the program links %s: %s ('go list -deps' tells who imports it)", name, why)
+		}
+	}
 }
 
 // Who knows of the parts that few may know of. Files are named where only one

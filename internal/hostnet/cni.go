@@ -213,8 +213,11 @@ func (c *cniCall) runtime(path string) *libcni.RuntimeConf {
 
 // plugins are those of the directories that the call was made with.
 func (n *Networks) plugins(c *cniCall) *libcni.CNIConfig {
-	return libcni.NewCNIConfigWithCacheDir(c.Plugins, filepath.Join(n.Dir, "cni"), nil)
+	return libcni.NewCNIConfigWithCacheDir(c.Plugins, n.results(c), nil)
 }
+
+// results is the directory of what ADD told of a sandbox, which CHECK and DEL tell again.
+func (n *Networks) results(c *cniCall) string { return filepath.Join(n.Dir, "cni", c.ID) }
 
 // add calls the plug-ins, and has them check what they have made.
 func (c *cniAttachment) add(path string) (*types100.Result, error) {
@@ -297,9 +300,19 @@ func (n *Networks) detachCNI(r *record, path string) error {
 	if err != nil {
 		return fmt.Errorf("CNI plug-ins: DEL: %w", err)
 	}
-	if err := n.plugins(r.CNI).DelNetworkList(ctx, list, r.CNI.runtime(path)); err != nil {
+	plugins, runtime := n.plugins(r.CNI), r.CNI.runtime(path)
+	if _, err := plugins.GetNetworkListCachedResult(list, runtime); err != nil {
+		// Who was killed may have left half a result, and DEL does without.
+		if err := os.RemoveAll(n.results(r.CNI)); err != nil {
+			return fmt.Errorf("CNI plug-ins: DEL: %w", err)
+		}
+	}
+	if err := plugins.DelNetworkList(ctx, list, runtime); err != nil {
 		return fmt.Errorf("CNI plug-ins: DEL: %w", err)
 	}
 	r.CNI.done = true
+	if err := os.RemoveAll(n.results(r.CNI)); err != nil {
+		return fmt.Errorf("CNI plug-ins: DEL: %w", err)
+	}
 	return nil
 }

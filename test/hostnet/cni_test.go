@@ -81,7 +81,18 @@ func TestCNI(t *testing.T) {
 		if host(t) == before {
 			t.Error("nothing is left of a sandbox whose coffer was killed, so this tests nothing")
 		}
+		// The plug-ins' result need not have been written whole.
+		results, err := filepath.Glob("/var/lib/coffer/network/cni/*/results/*")
+		if err != nil || len(results) != 1 {
+			t.Fatalf("results of plug-ins: %q, %v", results, err)
+		}
+		if err := os.Truncate(results[0], 10); err != nil {
+			t.Fatal(err)
+		}
 		settles(t, before, func() { must(t, binary(t), "network", "ls") })
+		if left, _ := filepath.Glob("/var/lib/coffer/network/cni/*"); len(left) > 0 {
+			t.Errorf("results of plug-ins are left: %q", left)
+		}
 	})
 	t.Run("egress", func(t *testing.T) {
 		clean(t)
