@@ -209,6 +209,33 @@ TEST(sees_udp_on_lo) {
 	CHECK(!memcmp(udp + 1, "ping", 4));
 }
 
+/* A connection over lo is seen whole by who listens from before it began. */
+TEST(sees_tcp_on_lo) {
+	own_network();
+	int r = packet_socket(SOCK_DGRAM, ETH_P_ALL);
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof a;
+	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(bind(l, (void *)&a, n));
+	OK(getsockname(l, (void *)&a, &n));
+	OK(listen(l, 1));
+	OK(connect(c, (void *)&a, n));
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(write(c, "to be seen", 10), 10);
+	char got[2000];
+	EQUAL(read(s, got, 10), 10);
+	EQUAL(write(s, "the answer", 10), 10);
+	EQUAL(read(c, got, 10), 10);
+	int there = 0, back = 0;
+	while (!there || !back) {
+		struct pollfd p = { .fd = r, .events = POLLIN };
+		EQUAL(poll(&p, 1, 30000), 1);
+		ssize_t k = OK(recv(r, got, sizeof got, 0));
+		there |= k > 10 && memcmp(got + k - 10, "to be seen", 10) == 0;
+		back |= k > 10 && memcmp(got + k - 10, "the answer", 10) == 0;
+	}
+}
+
 TEST(filters) {
 	own_network();
 	int r = packet_socket(SOCK_RAW, OWN_PROTOCOL), s = packet_socket(SOCK_RAW, 0);

@@ -41,6 +41,8 @@ type Namespace struct {
 	started atomic.Bool
 	// paired says that an end of a pair has been here.
 	paired atomic.Bool
+	// observers counts who receives copies of packets.
+	observers atomic.Int32
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started

@@ -89,7 +89,7 @@ func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
 	if err := again(client, waiter.Writable, func() error { return client.Connect(root, l.Name()) }); err != nil {
 		t.Fatal(err)
 	}
-	if !nearby {
+	if !nearby && !n.Observed() {
 		client.mu.Lock()
 		client.hangUp()
 		client.mu.Unlock()
@@ -470,4 +470,21 @@ func BenchmarkDatagram(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestObserved: of connections that begin while somebody captures packets, there are packets.
+func TestObserved(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	sniffer, err := New(n.Namespace, &n.Registry, root, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := func(a, b *Socket) { a.Release(); b.Release() }
+	end(n.pair(t, false))
+	sniffer.Release()
+	n.Observe(1) // as packet sockets do
+	end(n.pair(t, false))
+	n.Observe(-1)
+	end(n.pair(t, true))
 }

@@ -58,6 +58,9 @@ func kindOf(family, typ, protocol int32) (kind, error) {
 	return kind{}, unix.EPROTONOSUPPORT
 }
 
+// seesStreams reports whether a socket of the kind receives copies of TCP's segments.
+func (k *kind) seesStreams() bool { return k.typ == unix.SOCK_RAW && k.protocol == unix.IPPROTO_TCP }
+
 // transport makes the endpoints of a transport protocol.
 func transport(number tcpip.TransportProtocolNumber) maker {
 	return func(s *stack.Stack, network tcpip.NetworkProtocolNumber, q *stackwaiter.Queue) (tcpip.Endpoint, tcpip.Error) {

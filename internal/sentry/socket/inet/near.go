@@ -22,6 +22,9 @@ import (
 // neither segments nor the stack's goroutines. What the client sent before comes first,
 // through the stack. When an end is closed the other goes on with the stack, which
 // answers as for any connection.
+//
+// Who captures packets is to see them: a connection that begins while somebody does stays
+// with the stack.
 
 // near is a connection within a namespace.
 type near struct {
@@ -95,6 +98,9 @@ var callers struct {
 
 // call makes a connecting socket known to whoever accepts it. s.mu is held.
 func (s *Socket) call(e *endpoint, to tcpip.FullAddress) {
+	if s.net.Observed() {
+		return
+	}
 	from, err := e.GetLocalAddress()
 	if err != nil {
 		return

@@ -132,6 +132,9 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	}
 	s.adopt(ep, q)
 	s.takeSettings(ep)
+	if s.seesStreams() {
+		net.Observe(1)
+	}
 	r.TellOrphans(func(listed []socket.Info) []socket.Info { return orphans(net, listed) })
 	r.Add(s)
 	return s, nil
@@ -347,6 +350,9 @@ func (s *Socket) enough(e *endpoint) bool {
 // connection.
 func (s *Socket) Release() {
 	s.registry.Remove(s)
+	if s.seesStreams() {
+		s.net.Observe(-1)
+	}
 	s.endErrors()
 	s.leaveAll()
 	s.mu.Lock()

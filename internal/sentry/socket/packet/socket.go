@@ -91,6 +91,7 @@ func swap(v uint16) uint16 { return v<<8 | v>>8 }
 // interface; nothing is received then. s.bindMu is held, or nobody knows the socket yet.
 func (s *Socket) listen(protocol uint16, index int32) error {
 	if s.protocol != 0 {
+		s.ns.Observe(-1)
 		s.ns.Unwatch(s)
 		s.unhook()
 	}
@@ -102,6 +103,7 @@ func (s *Socket) listen(protocol uint16, index int32) error {
 		return unix.ENODEV
 	}
 	s.protocol = protocol
+	s.ns.Observe(1)
 	s.hooksMu.Lock()
 	s.hookProtocol, s.hookIndex, s.hooks = tcpip.NetworkProtocolNumber(protocol), index, map[tcpip.NICID]struct{}{}
 	s.hooksMu.Unlock()
