@@ -114,14 +114,6 @@ func (s *Socket) value(o *option) int32 {
 	return o.initial
 }
 
-// isSet reports whether an option has been set.
-func (s *Socket) isSet(o *option) bool {
-	s.optionMu.Lock()
-	defer s.optionMu.Unlock()
-	_, ok := s.values[o]
-	return ok
-}
-
 func (s *Socket) setValue(o *option, v int32) {
 	s.optionMu.Lock()
 	if s.values == nil {

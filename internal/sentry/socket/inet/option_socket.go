@@ -18,16 +18,10 @@ import (
 const (
 	soRcvmark     = 75
 	soRcvpriority = 82
-	soRxqOvfl     = 40
 )
 
-// The limits of buffers (/proc/sys/net/core/wmem_max and rmem_max, which setsockopt(2)
-// doubles), and what no buffer is smaller than.
+// What buffers of TCP are at first (tcp_wmem, tcp_rmem in /proc/sys/net/ipv4).
 const (
-	maxBuffer     = 212992
-	minSendBuffer = 4608
-	minRecvBuffer = 2304
-	// What buffers of TCP are at first (tcp_wmem, tcp_rmem in /proc/sys/net/ipv4).
 	tcpSendBuffer = 16384
 	tcpRecvBuffer = 131072
 )
@@ -59,7 +53,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMP_NEW, of: ofAll, check: boolean, apply: reports(reportTimestampNew)},
 	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPNS_NEW, of: ofAll, check: boolean, apply: reports(reportTimestampNSNew)},
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
-	{level: unix.SOL_SOCKET, name: soRxqOvfl, of: ofAll, check: boolean},
+	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofAll, initial: -1, check: checkPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
@@ -144,17 +138,17 @@ func checkLowat(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 		v = 1<<31 - 1
 	}
 	if v = max(v, 1); s.stream() {
-		v = min(v, maxBuffer)
+		v = min(v, socket.DefaultBuffer)
 	}
 	return v, nil
 }
 
 func checkSendBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.SendBufferMax))), minSendBuffer), nil
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.SendBufferMax))), socket.MinSendBuffer), nil
 }
 
 func checkRecvBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.ReceiveBufferMax))), minRecvBuffer), nil
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.ReceiveBufferMax))), socket.MinReceiveBuffer), nil
 }
 
 // shownSendBuffer is SO_SNDBUF: until a connection lets it grow, that of TCP is shown as

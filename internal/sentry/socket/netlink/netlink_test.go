@@ -126,7 +126,7 @@ func TestReleaseGivesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetOption(root(), unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, number(unix.RTNLGRP_LINK)); err != nil {
+	if err := s.SetOption(root(), unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, socket.Number(unix.RTNLGRP_LINK)); err != nil {
 		t.Fatal(err)
 	}
 	ns.IP.SetUp(1, true)

@@ -9,14 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// defaultBuffer is net.core.rmem_default, which is also the maximum that
-	// setsockopt(2) doubles.
-	defaultBuffer = 212992
-	minSendBuffer = 4608
-	minRecvBuffer = 2304
-)
-
 // flag reports whether an option of SOL_NETLINK is on.
 func (s *Socket) flag(name int32) bool { return s.flags.Load()&(1<<name) != 0 }
 
@@ -35,7 +27,7 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	if level == unix.SOL_NETLINK {
 		switch {
 		case isFlag(name):
-			return boolean(s.flag(name)), nil
+			return socket.Boolean(s.flag(name)), nil
 		case name == unix.NETLINK_LIST_MEMBERSHIPS:
 			g := s.groups.Load()
 			b := binary.LittleEndian.AppendUint32(nil, uint32(g))
@@ -52,29 +44,28 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	if v, ok := s.TimeoutOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.BufferOption(name); ok {
+		return v, nil
+	}
 	switch name {
 	case unix.SO_TYPE:
-		return number(s.typ), nil
+		return socket.Number(s.typ), nil
 	case unix.SO_DOMAIN:
-		return number(unix.AF_NETLINK), nil
+		return socket.Number(unix.AF_NETLINK), nil
 	case unix.SO_PROTOCOL:
-		return number(s.protocol), nil
+		return socket.Number(s.protocol), nil
 	case unix.SO_ACCEPTCONN, unix.SO_REUSEADDR, unix.SO_PRIORITY, unix.SO_MARK:
-		return number(0), nil
+		return socket.Number(0), nil
 	case unix.SO_ERROR:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		err := s.err
 		s.err = 0
-		return number(int32(err)), nil
-	case unix.SO_SNDBUF:
-		return number(s.sndbuf.Load()), nil
-	case unix.SO_RCVBUF:
-		return number(s.rcvbuf.Load()), nil
+		return socket.Number(int32(err)), nil
 	case unix.SO_RCVLOWAT, unix.SO_SNDLOWAT:
-		return number(1), nil
+		return socket.Number(1), nil
 	case unix.SO_PASSCRED:
-		return boolean(s.passcred.Load()), nil
+		return socket.Boolean(s.passcred.Load()), nil
 	case unix.SO_LINGER:
 		return make([]byte, 8), nil
 	case unix.SO_COOKIE:
@@ -126,6 +117,9 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return err
 	}
+	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN) }); ok {
+		return err
+	}
 	if name == unix.SO_ATTACH_FILTER {
 		f, err := socket.CopyInFilter(c, value)
 		if err == nil {
@@ -138,17 +132,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	}
 	v := int32(binary.LittleEndian.Uint32(value))
 	switch name {
-	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
-		// No privilege goes beyond the maximum here: it bounds the sentry.
-		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN) {
-			return unix.EPERM
-		}
-		v = 2 * min(max(v, 0), defaultBuffer)
-		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
-			s.sndbuf.Store(max(v, minSendBuffer))
-		} else {
-			s.rcvbuf.Store(max(v, minRecvBuffer))
-		}
 	case unix.SO_PASSCRED:
 		s.passcred.Store(v != 0)
 	case unix.SO_DETACH_FILTER:
@@ -161,15 +144,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 		return unix.ENOPROTOOPT
 	}
 	return nil
-}
-
-func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
-
-func boolean(v bool) []byte {
-	if v {
-		return number(1)
-	}
-	return number(0)
 }
 
 // Ioctl implements vfs.File.

@@ -32,7 +32,7 @@ func (s *Socket) deliver(d datagram) bool {
 	case s.closed:
 		s.mu.Unlock()
 		return false
-	case s.used > 0 && s.used+size > int(s.rcvbuf.Load()), !shmem.Buffers.Charge(int64(size)):
+	case s.used > 0 && s.used+size > int(s.ReceiveBuffer()), !shmem.Buffers.Charge(int64(size)):
 		s.drops.Add(1)
 		if !s.flag(unix.NETLINK_NO_ENOBUFS) && !s.congested {
 			s.congested, s.err = true, unix.ENOBUFS

@@ -31,7 +31,7 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 		to = a
 	}
 	s.portID()
-	if len(p) > int(s.sndbuf.Load())-32 {
+	if len(p) > int(s.SendBuffer())-32 {
 		return 0, unix.EMSGSIZE
 	}
 	switch {

@@ -46,6 +46,7 @@ const maxGroups = 64
 type Socket struct {
 	vfs.NoFile
 	socket.Timeouts
+	socket.Buffers
 	ns       Namespace
 	protocol int32
 	typ      int32
@@ -60,8 +61,6 @@ type Socket struct {
 	// flags are the options of SOL_NETLINK that are on or off, a bit each.
 	flags    atomic.Uint32
 	passcred atomic.Bool
-	sndbuf   atomic.Int32
-	rcvbuf   atomic.Int32
 	drops    atomic.Uint64
 
 	mu    sync.Mutex
@@ -107,8 +106,6 @@ func New(ns Namespace, c Caller, typ, protocol int32) (*Socket, error) {
 		ns: ns, protocol: protocol, typ: typ, uid: cred.FSUID, pid: c.PID(),
 		ino: anon.New("socket:", unix.S_IFSOCK|0o777, anon.SocketDev, cred),
 	}
-	s.sndbuf.Store(defaultBuffer)
-	s.rcvbuf.Store(defaultBuffer)
 	ns.Sockets.Add(s)
 	return s, nil
 }
@@ -247,7 +244,7 @@ func (s *Socket) Info() socket.Info {
 	defer s.mu.Unlock()
 	return socket.Info{
 		Family: unix.AF_NETLINK, Type: s.typ, Protocol: s.protocol, Inode: s.ino.Ino(), UID: s.uid, State: 7,
-		ReceiveQueue: uint32(s.used), ReceiveBuffer: uint32(s.rcvbuf.Load()), SendBuffer: uint32(s.sndbuf.Load()),
+		ReceiveQueue: uint32(s.used), ReceiveBuffer: uint32(s.ReceiveBuffer()), SendBuffer: uint32(s.SendBuffer()),
 		Drops: s.drops.Load(), PortID: s.port.Load(), Groups: uint32(s.groups.Load()),
 	}
 }

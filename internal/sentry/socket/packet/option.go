@@ -12,17 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// defaultBuffer is net.core.rmem_default, which is also the maximum that
-	// setsockopt(2) doubles.
-	defaultBuffer = 212992
-	minSendBuffer = 4608
-	minRecvBuffer = 2304
-)
-
 // options are what setsockopt(2) sets.
 type options struct {
-	sndbuf, rcvbuf          atomic.Int32
+	socket.Buffers
 	auxdata, ignoreOutgoing atomic.Bool
 	// stampOption is SO_TIMESTAMP or SO_TIMESTAMPNS if that is set, in one of the two
 	// numbers that each has; 0 if not.
@@ -41,8 +33,6 @@ var rememberedNames = [...]int32{
 }
 
 func (o *options) init() {
-	o.sndbuf.Store(defaultBuffer)
-	o.rcvbuf.Store(defaultBuffer)
 	o.remembered[slices.Index(rememberedNames[:], unix.SO_RCVLOWAT)].Store(1)
 }
 
@@ -75,39 +65,38 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 	if v, ok := s.TimeoutOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.BufferOption(name); ok {
+		return v, nil
+	}
 	for i, n := range rememberedNames {
 		if n == name {
-			return number(s.remembered[i].Load()), nil
+			return socket.Number(s.remembered[i].Load()), nil
 		}
 	}
 	switch name {
 	case unix.SO_TYPE:
-		return number(s.typ), nil
+		return socket.Number(s.typ), nil
 	case unix.SO_DOMAIN:
-		return number(unix.AF_PACKET), nil
+		return socket.Number(unix.AF_PACKET), nil
 	case unix.SO_PROTOCOL, unix.SO_ACCEPTCONN:
-		return number(0), nil
+		return socket.Number(0), nil
 	case unix.SO_PEEK_OFF, unix.SO_REUSEPORT:
 		return nil, unix.EOPNOTSUPP
 	case unix.SO_ERROR:
-		return number(int32(s.takeError())), nil
-	case unix.SO_SNDBUF:
-		return number(s.sndbuf.Load()), nil
-	case unix.SO_RCVBUF:
-		return number(s.rcvbuf.Load()), nil
+		return socket.Number(int32(s.takeError())), nil
 	case unix.SO_SNDLOWAT:
-		return number(1), nil
+		return socket.Number(1), nil
 	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
-		return boolean(s.stampOption.Load() == name), nil
+		return socket.Boolean(s.stampOption.Load() == name), nil
 	case unix.SO_LINGER:
 		return make([]byte, 8), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_BPF_EXTENSIONS:
 		const lastPlusOne = 64 // SKF_AD_MAX
-		return number(lastPlusOne), nil
+		return socket.Number(lastPlusOne), nil
 	case unix.SO_LOCK_FILTER:
-		return boolean(s.locked.Load()), nil
+		return socket.Boolean(s.locked.Load()), nil
 	}
 	return nil, unix.ENOPROTOOPT
 }
@@ -122,16 +111,16 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		s.packets, s.drops = 0, 0
 		return b, nil
 	case unix.PACKET_AUXDATA:
-		return boolean(s.auxdata.Load()), nil
+		return socket.Boolean(s.auxdata.Load()), nil
 	case unix.PACKET_IGNORE_OUTGOING:
-		return boolean(s.ignoreOutgoing.Load()), nil
+		return socket.Boolean(s.ignoreOutgoing.Load()), nil
 	case unix.PACKET_VERSION:
-		return number(s.version.Load()), nil
+		return socket.Number(s.version.Load()), nil
 	case unix.PACKET_RESERVE:
-		return number(s.reserve.Load()), nil
+		return socket.Number(s.reserve.Load()), nil
 	case unix.PACKET_ORIGDEV, unix.PACKET_LOSS, unix.PACKET_TIMESTAMP, unix.PACKET_FANOUT, unix.PACKET_QDISC_BYPASS,
 		unix.PACKET_VNET_HDR, unix.PACKET_TX_HAS_OFF:
-		return number(0), nil
+		return socket.Number(0), nil
 	}
 	return nil, unix.ENOPROTOOPT
 }
@@ -149,6 +138,9 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
+		return err
+	}
+	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().Can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
 	if name == unix.SO_ATTACH_FILTER {
@@ -190,17 +182,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 			return unix.EPERM
 		}
 		s.locked.Store(v != 0)
-	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
-		// No privilege goes beyond the maximum here: it bounds the sentry.
-		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().Can(unix.CAP_NET_ADMIN) {
-			return unix.EPERM
-		}
-		v = 2 * min(max(v, 0), defaultBuffer)
-		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
-			s.sndbuf.Store(max(v, minSendBuffer))
-		} else {
-			s.rcvbuf.Store(max(v, minRecvBuffer))
-		}
 	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
 		if v == 0 {
 			name = 0
@@ -259,13 +240,4 @@ func (s *Socket) setPacketOption(name int32, value []byte) error {
 		return unix.ENOPROTOOPT
 	}
 	return nil
-}
-
-func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
-
-func boolean(v bool) []byte {
-	if v {
-		return number(1)
-	}
-	return number(0)
 }

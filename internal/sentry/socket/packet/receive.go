@@ -90,7 +90,7 @@ func (s *Socket) keep(f *frame, whole []byte) bool {
 		return true
 	}
 	n := f.charge()
-	if s.used+n > int(s.rcvbuf.Load()) || !shmem.Buffers.Charge(int64(n)) {
+	if s.used+n > int(s.ReceiveBuffer()) || !shmem.Buffers.Charge(int64(n)) {
 		s.drops++
 		s.lost++
 		return false

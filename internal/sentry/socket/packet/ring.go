@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"coffer/internal/sentry/shmem"
+	"coffer/internal/sentry/socket"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,7 +71,7 @@ func (s *Socket) Answer(_, _ int32, value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return number(n), nil
+	return socket.Number(n), nil
 }
 
 // setRingOption sets PACKET_VERSION and PACKET_RESERVE. EBUSY while there is a ring.

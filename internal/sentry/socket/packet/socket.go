@@ -203,7 +203,7 @@ func (s *Socket) Info() socket.Info {
 	i := socket.Info{
 		Family: unix.AF_PACKET, Type: s.typ, Protocol: int32(swap(s.protocol)), Inode: s.ino.Ino(), UID: s.uid,
 		Device: s.index, State: 7, EtherType: s.protocol, Running: s.protocol != 0,
-		ReceiveBuffer: uint32(s.rcvbuf.Load()), SendBuffer: uint32(s.sndbuf.Load()),
+		ReceiveBuffer: uint32(s.ReceiveBuffer()), SendBuffer: uint32(s.SendBuffer()),
 	}
 	s.bindMu.Unlock()
 	s.mu.Lock()

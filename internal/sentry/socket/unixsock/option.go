@@ -10,23 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// defaultBuffer is net.core.wmem_default and rmem_default, which are also
-	// the maxima that setsockopt(2) doubles.
-	defaultBuffer = 212992
-	minSendBuffer = 4608
-	minRecvBuffer = 2304
-)
-
 // options are what setsockopt(2) sets. Those that have no effect on a local
 // socket are remembered so that getsockopt(2) gives them back.
 type options struct {
 	socket.Timeouts
-	sndbuf, rcvbuf atomic.Int32
-	passcred       atomic.Bool
-	linger         atomic.Uint64
-	lowat          atomic.Int32
-	remembered     [len(rememberedNames)]atomic.Int32
+	socket.Buffers
+	passcred   atomic.Bool
+	linger     atomic.Uint64
+	lowat      atomic.Int32
+	remembered [len(rememberedNames)]atomic.Int32
 }
 
 // rememberedNames are options that are kept and otherwise ignored.
@@ -36,8 +28,6 @@ var rememberedNames = [...]int32{
 }
 
 func (o *options) init() {
-	o.sndbuf.Store(defaultBuffer)
-	o.rcvbuf.Store(defaultBuffer)
 	o.lowat.Store(1)
 }
 
@@ -50,35 +40,34 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if value, ok := s.TimeoutOption(name); ok {
 		return value, nil
 	}
+	if value, ok := s.BufferOption(name); ok {
+		return value, nil
+	}
 	for i, n := range rememberedNames {
 		if n == name {
-			return number(s.remembered[i].Load()), nil
+			return socket.Number(s.remembered[i].Load()), nil
 		}
 	}
 	switch name {
 	case unix.SO_TYPE:
-		return number(int32(s.typ)), nil
+		return socket.Number(int32(s.typ)), nil
 	case unix.SO_DOMAIN:
-		return number(unix.AF_UNIX), nil
+		return socket.Number(unix.AF_UNIX), nil
 	case unix.SO_PROTOCOL, unix.SO_MARK, unix.SO_BUSY_POLL, unix.SO_NO_CHECK:
-		return number(0), nil
+		return socket.Number(0), nil
 	case unix.SO_ACCEPTCONN:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return boolean(s.listening), nil
+		return socket.Boolean(s.listening), nil
 	case unix.SO_ERROR:
 		errno, _ := s.takeError().(unix.Errno)
-		return number(int32(errno)), nil
-	case unix.SO_SNDBUF:
-		return number(s.sndbuf.Load()), nil
-	case unix.SO_RCVBUF:
-		return number(s.rcvbuf.Load()), nil
+		return socket.Number(int32(errno)), nil
 	case unix.SO_RCVLOWAT:
-		return number(s.lowat.Load()), nil
+		return socket.Number(s.lowat.Load()), nil
 	case unix.SO_SNDLOWAT:
-		return number(1), nil
+		return socket.Number(1), nil
 	case unix.SO_PASSCRED:
-		return boolean(s.passcred.Load()), nil
+		return socket.Boolean(s.passcred.Load()), nil
 	case unix.SO_LINGER:
 		return binary.LittleEndian.AppendUint64(nil, s.linger.Load()), nil
 	case unix.SO_COOKIE:
@@ -131,6 +120,9 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return err
 	}
+	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().Can(unix.CAP_NET_ADMIN) }); ok {
+		return err
+	}
 	if name == unix.SO_LINGER {
 		if len(value) < 8 {
 			return unix.EINVAL
@@ -152,17 +144,6 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		}
 	}
 	switch name {
-	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
-		// No privilege goes beyond the maximum here: it bounds the sentry.
-		if force := name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE; force && !c.Credentials().Can(unix.CAP_NET_ADMIN) {
-			return unix.EPERM
-		}
-		v = 2 * min(max(v, 0), defaultBuffer)
-		if name == unix.SO_SNDBUF || name == unix.SO_SNDBUFFORCE {
-			s.sndbuf.Store(max(v, minSendBuffer))
-		} else {
-			s.rcvbuf.Store(max(v, minRecvBuffer))
-		}
 	case unix.SO_PASSCRED:
 		s.passcred.Store(v != 0)
 	case unix.SO_RCVLOWAT:
@@ -178,15 +159,6 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		return unix.ENOPROTOOPT
 	}
 	return nil
-}
-
-func number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
-
-func boolean(v bool) []byte {
-	if v {
-		return number(1)
-	}
-	return number(0)
 }
 
 // Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.
@@ -213,6 +185,6 @@ func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 	default:
 		return 0, unix.ENOTTY
 	}
-	_, err := c.CopyOut(arg, number(int32(n)))
+	_, err := c.CopyOut(arg, socket.Number(int32(n)))
 	return 0, err
 }

@@ -113,7 +113,7 @@ func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) 
 // enqueue appends to the queue of another socket what fits of a stream, or
 // all of a message. ENOBUFS if pipes and sockets hold too much.
 func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
-	limit := int(s.sndbuf.Load())
+	limit := int(s.SendBuffer())
 	if s.typ != unix.SOCK_STREAM && len(p) > limit-32 {
 		return 0, unix.EMSGSIZE
 	}

@@ -202,7 +202,7 @@ func (s *Socket) takesFrom(sender *Socket) bool {
 }
 
 func (s *Socket) roomy(sender *Socket) bool {
-	return s.in.used()*4 <= int(sender.sndbuf.Load()) && (s.connected() || s.in.len() < maxQueued)
+	return s.in.used()*4 <= int(sender.SendBuffer()) && (s.connected() || s.in.len() < maxQueued)
 }
 
 // block remembers a sender that found s full; s.mu is held.

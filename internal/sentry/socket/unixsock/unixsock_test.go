@@ -92,7 +92,7 @@ func TestStreamPair(t *testing.T) {
 		}
 		total += n
 	}
-	if total > defaultBuffer || total < defaultBuffer-overhead {
+	if total > socket.DefaultBuffer || total < socket.DefaultBuffer-overhead {
 		t.Errorf("%d bytes fit", total)
 	}
 	ready(t, "full", a, 0)
@@ -280,7 +280,7 @@ func TestDatagrams(t *testing.T) {
 	expect(t, b, 3, "", nil)
 	expect(t, b, 9, "third", nil)
 	expect(t, b, 9, "", unix.EAGAIN)
-	if _, err := send(a, string(make([]byte, defaultBuffer)), socket.Message{Addr: abstract("b")}); err != unix.EMSGSIZE {
+	if _, err := send(a, string(make([]byte, socket.DefaultBuffer)), socket.Message{Addr: abstract("b")}); err != unix.EMSGSIZE {
 		t.Errorf("too long: %v", err)
 	}
 	if err := a.Connect(root, abstract("b")); err != nil {
@@ -429,7 +429,7 @@ func TestCycles(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	a, b := NewPair(NewNamespace(), root, unix.SOCK_STREAM)
-	b.SetOption(root, unix.SOL_SOCKET, unix.SO_PASSCRED, number(1))
+	b.SetOption(root, unix.SOL_SOCKET, unix.SO_PASSCRED, socket.Number(1))
 	a.Write(root, []byte("root"), 0, 0)
 	a.Write(user, []byte("user"), 0, 0)
 	for _, want := range []caller{root, user} {

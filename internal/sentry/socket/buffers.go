@@ -1,0 +1,83 @@
+package socket
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// What buffers of sockets may take, in bytes, as Linux counts them (socket(7)).
+const (
+	// DefaultBuffer is rmem_default and wmem_default of /proc/sys/net/core at first, which
+	// are also rmem_max and wmem_max: what setsockopt(2) takes, and doubles.
+	DefaultBuffer = 212992
+	// No buffer is smaller than these (SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF).
+	MinSendBuffer    = 4608
+	MinReceiveBuffer = 2304
+)
+
+// Buffers are SO_SNDBUF and SO_RCVBUF of the families that know no other maximum. The
+// zero value has the defaults.
+type Buffers struct {
+	send, receive atomic.Int32 // 0 is DefaultBuffer
+}
+
+// SendBuffer is SO_SNDBUF in bytes.
+func (b *Buffers) SendBuffer() int32 { return orDefault(b.send.Load()) }
+
+// ReceiveBuffer is SO_RCVBUF in bytes.
+func (b *Buffers) ReceiveBuffer() int32 { return orDefault(b.receive.Load()) }
+
+func orDefault(v int32) int32 {
+	if v == 0 {
+		return DefaultBuffer
+	}
+	return v
+}
+
+// BufferOption returns the value of an option of SOL_SOCKET; ok is false if it is no
+// buffer's.
+func (b *Buffers) BufferOption(name int32) (value []byte, ok bool) {
+	switch name {
+	case unix.SO_SNDBUF:
+		return Number(b.SendBuffer()), true
+	case unix.SO_RCVBUF:
+		return Number(b.ReceiveBuffer()), true
+	}
+	return nil, false
+}
+
+// SetBufferOption sets one; ok is false if it is no buffer's. EINVAL for a value that is
+// too short, EPERM for those that take a privilege which the caller has not. That goes
+// no further than the maximum here: it bounds the sentry.
+func (b *Buffers) SetBufferOption(name int32, value []byte, privileged func() bool) (ok bool, err error) {
+	side, least := &b.send, int32(MinSendBuffer)
+	switch name {
+	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE:
+	case unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
+		side, least = &b.receive, MinReceiveBuffer
+	default:
+		return false, nil
+	}
+	if len(value) < 4 {
+		return true, unix.EINVAL
+	}
+	if (name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE) && !privileged() {
+		return true, unix.EPERM
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	side.Store(max(2*min(max(v, 0), DefaultBuffer), least))
+	return true, nil
+}
+
+// Number is the value of an option that is an int.
+func Number(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
+
+// Boolean is the value of an option that is on or off.
+func Boolean(v bool) []byte {
+	if v {
+		return Number(1)
+	}
+	return Number(0)
+}
