@@ -34,7 +34,7 @@ func run(control *os.File) error {
 		return err
 	}
 	rules := newPolicy(d)
-	files, err := raiseWalls()
+	files, err := raiseWalls(unix.SECCOMP_RET_TRAP)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == Role {
 		os.Exit(Main())
 	}
+	if len(os.Args) == 2 && os.Args[1] == wallsRole {
+		os.Exit(tryWalls())
+	}
 	switch os.Getenv(inNetwork) {
 	case "":
 		os.Exit(againInNetwork())

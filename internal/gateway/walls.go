@@ -20,9 +20,9 @@ const (
 )
 
 // raiseWalls takes from this process all that it does not need to move bytes between
-// the link and sockets: files, privileges, and host calls. It reports how many files
-// it may have open.
-func raiseWalls() (files int, err error) {
+// the link and sockets: files, privileges, and host calls: refusal is what its
+// filter answers those with. It reports how many files it may have open.
+func raiseWalls(refusal uint32) (files int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return 0, fmt.Errorf("making the gateway's mounts private: %w", err)
 	}
@@ -35,7 +35,7 @@ func raiseWalls() (files int, err error) {
 	if files, err = limitResources(); err != nil {
 		return 0, err
 	}
-	prog, err := seccomp.Build(HostCalls(), unix.SECCOMP_RET_TRAP)
+	prog, err := seccomp.Build(HostCalls(), refusal)
 	if err != nil {
 		return 0, fmt.Errorf("building the gateway's seccomp filter: %w", err)
 	}

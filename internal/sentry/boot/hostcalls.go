@@ -84,7 +84,7 @@ func terminalCalls() []seccomp.Rule {
 var stubCalls = []seccomp.Rule{
 	{Call: unix.SYS_PROCESS_VM_READV, Reason: "guest memory; only stubs are in sight in the PID namespace"},
 	{Call: unix.SYS_PROCESS_VM_WRITEV, Reason: "likewise"},
-	{Call: unix.SYS_SOCKETPAIR, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_UNIX)}, Reason: "hands a stub the descriptor of a file to map; such a socket leads nowhere else"},
+	{Call: unix.SYS_SOCKETPAIR, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_UNIX), seccomp.Equal(1, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC)}, Reason: "hands a stub the descriptor of a file to map; such a socket leads nowhere else, as one for datagrams would"},
 	{Call: unix.SYS_SENDMSG, Reason: "likewise"},
 	{Call: unix.SYS_WAIT4, Reason: "stubs that ended"},
 	{Call: unix.SYS_WAITID, Reason: "likewise"},

@@ -192,6 +192,14 @@ func attempts(hostPID int) []attempt {
 		no("a netlink socket", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, 0),
 		no("a packet socket", unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0),
 		no("a vsock", unix.SYS_SOCKET, unix.AF_VSOCK, unix.SOCK_STREAM, 0),
+		no("a raw socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP),
+		no("a protocol that loads a module", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP),
+		no("a socket of the host's packet filters", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER),
+		no("a way to abstract sockets", unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0, 0),
+		no("a filter at a socket", unix.SYS_SETSOCKOPT, 0, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, 0, 0),
+		no("a program at a socket", unix.SYS_SETSOCKOPT, 0, unix.SOL_SOCKET, unix.SO_ATTACH_BPF, 0, 0),
+		no("a mark on packets", unix.SYS_SETSOCKOPT, 0, unix.SOL_SOCKET, unix.SO_MARK, 0, 0),
+		no("TLS in the kernel", unix.SYS_SETSOCKOPT, 0, unix.IPPROTO_TCP, unix.TCP_ULP, 0, 0),
 		no("a pair of IP sockets", unix.SYS_SOCKETPAIR, unix.AF_INET, unix.SOCK_STREAM, 0, 0),
 		no("bind", unix.SYS_BIND, 0, 0, 0),
 		no("connect", unix.SYS_CONNECT, 0, 0, 0),
@@ -303,6 +311,9 @@ func probe() error {
 	}
 	if os.Getenv("SERVED") != "" {
 		box.ID, box.Server = "probe", &Server{Listener: fdServer}
+	}
+	if os.Getenv("HOST_NETWORK") != "" {
+		box.Network = &network.Config{Host: true} // in a namespace of its own all the same
 	}
 	if os.Getenv("LINKED") != "" {
 		ours, theirs, err := link.Pair()
@@ -422,13 +433,15 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 // TestWalls makes all attempts from inside of a sentry of each platform, of one that
-// serves the commands of a container runtime, and of one with a network interface.
+// serves the commands of a container runtime, of one with a network interface, and of one
+// whose sockets are the host's.
 func TestWalls(t *testing.T) {
 	for _, intercept := range Platforms() {
 		testWalls(t, intercept, "")
 	}
 	testWalls(t, Platforms()[0], "SERVED=1")
 	testWalls(t, Platforms()[0], "LINKED=1")
+	testWalls(t, Platforms()[0], "HOST_NETWORK=1")
 }
 
 func testWalls(t *testing.T, intercept, kind string) {
@@ -446,7 +459,12 @@ func testWalls(t *testing.T, intercept, kind string) {
 			if a.name == "ptrace" && intercept == "ptrace" {
 				a.want = unix.ESRCH // nobody but stubs is in sight
 			}
-			if a.name == "recvmsg" && kind == "SERVED=1" || kind == "LINKED=1" && slices.Contains([]string{"recvmmsg", "sendmmsg", "getsockname"}, a.name) {
+			// These are for sockets that it has.
+			if slices.Contains(map[string][]string{
+				"SERVED=1":       {"recvmsg"},
+				"LINKED=1":       {"recvmmsg", "sendmmsg", "getsockname"},
+				"HOST_NETWORK=1": {"recvmsg", "bind", "connect", "getsockname"},
+			}[kind], a.name) {
 				a.want = unix.ENOTSOCK
 			}
 			if r.Errnos[i] != a.want {

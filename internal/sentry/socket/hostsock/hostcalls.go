@@ -9,11 +9,7 @@ import (
 // HostCalls are the calls that these sockets make of the host, for the sentry's
 // filter. Options and ioctls are those that the package lists.
 func HostCalls() []seccomp.Rule {
-	const newMask = ^uint64(0xf) // the type lies in four bits, beside newFlags
 	rules := []seccomp.Rule{
-		{Call: unix.SYS_SOCKET, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_INET), {Index: 1, Mask: newMask, Value: newFlags}}, Reason: "a guest's socket"},
-		{Call: unix.SYS_SOCKET, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_INET6), {Index: 1, Mask: newMask, Value: newFlags}}, Reason: "likewise"},
-		{Call: unix.SYS_SOCKET, Args: []seccomp.Arg{seccomp.Equal(0, unix.AF_NETLINK), {Index: 1, Mask: newMask, Value: newFlags}, seccomp.Equal(2, unix.NETLINK_ROUTE)}, Reason: "which interfaces, addresses and routes the host has"},
 		{Call: unix.SYS_BIND, Reason: "a guest's bind(2)"},
 		{Call: unix.SYS_LISTEN, Reason: "a guest's listen(2)"},
 		{Call: unix.SYS_ACCEPT4, Args: []seccomp.Arg{seccomp.Equal(3, newFlags)}, Reason: "a guest's accept(2)"},
@@ -23,6 +19,13 @@ func HostCalls() []seccomp.Rule {
 		{Call: unix.SYS_GETPEERNAME, Reason: "its peer's"},
 		{Call: unix.SYS_SENDMSG, Reason: "what guests send"},
 		{Call: unix.SYS_RECVMSG, Reason: "what guests receive"},
+	}
+	for _, k := range kinds {
+		rules = append(rules, seccomp.Rule{
+			Call:   unix.SYS_SOCKET,
+			Args:   []seccomp.Arg{seccomp.Equal(0, uint64(k.family)), seccomp.Equal(1, uint64(k.typ)|newFlags), seccomp.Equal(2, uint64(k.protocol))},
+			Reason: "a guest's socket",
+		})
 	}
 	for _, o := range options {
 		args := []seccomp.Arg{seccomp.Equal(1, uint64(o.level)), seccomp.Equal(2, uint64(o.name))}

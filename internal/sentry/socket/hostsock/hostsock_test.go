@@ -148,6 +148,10 @@ func TestRefused(t *testing.T) {
 		return append(b, make([]byte, 10)...)
 	}
 	_, raw := New(caller{}, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+	_, sctp := New(caller{}, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP)
+	_, mptcp := New(caller{}, unix.AF_INET6, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+	_, l2tp := New(caller{}, unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_L2TP)
+	_, mixed := New(caller{}, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_UDP)
 	_, diag := New(caller{}, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_SOCK_DIAG)
 	_, filter := s.Option(nil, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER)
 	_, rights := s.Send(nil, nil, &socket.Message{Control: []socket.ControlMessage{{Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}}})
@@ -160,6 +164,10 @@ func TestRefused(t *testing.T) {
 		want unix.Errno
 	}{
 		{"a raw socket", raw, unix.EPERM},
+		{"SCTP", sctp, unix.EPROTONOSUPPORT},
+		{"MPTCP", mptcp, unix.EPROTONOSUPPORT},
+		{"L2TP", l2tp, unix.EPROTONOSUPPORT},
+		{"a stream of UDP", mixed, unix.EPROTONOSUPPORT},
 		{"netlink but for routes", diag, unix.EPROTONOSUPPORT},
 		{"an option with a pointer", s.SetOption(nil, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, make([]byte, 16)), unix.ENOPROTOOPT},
 		{"reading it", filter, unix.ENOPROTOOPT},

@@ -2,6 +2,7 @@ package hostsock
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -35,17 +36,29 @@ type Socket struct {
 	watched bool
 }
 
-// New returns a socket of a family, type and protocol. EAFNOSUPPORT,
-// ESOCKTNOSUPPORT and EPROTONOSUPPORT as on the host; EPERM for raw sockets, and
-// EPROTONOSUPPORT for families of netlink other than NETLINK_ROUTE.
+// kind is a kind of socket that guests can have of the host.
+type kind struct{ family, typ, protocol int32 }
+
+// kinds are all of them. Of other protocols the host's kernel may load a module for whoever
+// asks (SCTP, L2TP, MPTCP), which is not what the network was given for.
+var kinds = []kind{
+	{unix.AF_INET, unix.SOCK_STREAM, 0}, {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP},
+	{unix.AF_INET, unix.SOCK_DGRAM, 0}, {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_UDP}, {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP},
+	{unix.AF_INET6, unix.SOCK_STREAM, 0}, {unix.AF_INET6, unix.SOCK_STREAM, unix.IPPROTO_TCP},
+	{unix.AF_INET6, unix.SOCK_DGRAM, 0}, {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_UDP}, {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6},
+	{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, {unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_ROUTE},
+}
+
+// New returns a socket of a family, type and protocol. EAFNOSUPPORT as on the host;
+// EPERM for raw sockets, ESOCKTNOSUPPORT and EPROTONOSUPPORT for what is none of kinds.
 func New(c vfs.Caller, family, typ, protocol int32) (*Socket, error) {
 	switch {
-	case family == unix.AF_NETLINK && protocol != unix.NETLINK_ROUTE:
-		return nil, unix.EPROTONOSUPPORT
 	case typ == unix.SOCK_RAW && family != unix.AF_NETLINK:
 		return nil, unix.EPERM
 	case typ != unix.SOCK_STREAM && typ != unix.SOCK_DGRAM && typ != unix.SOCK_RAW:
 		return nil, unix.ESOCKTNOSUPPORT
+	case !slices.Contains(kinds, kind{family, typ, protocol}):
+		return nil, unix.EPROTONOSUPPORT
 	}
 	fd, err := unix.Socket(int(family), int(typ)|newFlags, int(protocol))
 	if err != nil {
