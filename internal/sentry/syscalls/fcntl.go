@@ -94,7 +94,7 @@ func dupTo(t *kernel.Task, from, to int32, cloexec bool) (uintptr, error) {
 		return 0, err
 	}
 	if old != nil {
-		t.FDs().Close(t, old)
+		closeFile(t, old)
 	}
 	return uintptr(to), nil
 }

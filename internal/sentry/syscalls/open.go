@@ -185,7 +185,40 @@ func sysClose(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if d == nil {
 		return 0, unix.EBADF
 	}
-	return 0, t.FDs().Close(t, d)
+	return 0, closeFile(t, d)
+}
+
+// lingerer is a file that close(2) may have to wait for once it is released (SO_LINGER in
+// socket(7)).
+type lingerer interface {
+	// Lingers tells how long, 0 for not at all, and what to wait for.
+	Lingers() (limit time.Duration, done func() bool)
+}
+
+// closeFile drops a descriptor's reference and waits if the file wants that, until a
+// signal comes.
+func closeFile(t *kernel.Task, d *vfs.FileDescription) error {
+	l, lingers := d.File.(lingerer)
+	err := t.FDs().Close(t, d)
+	if !lingers {
+		return err
+	}
+	limit, done := l.Lingers()
+	if limit == 0 {
+		return err
+	}
+	// Nobody tells when a peer has acknowledged what it got.
+	deadline := time.Now().Add(limit)
+	for pause := time.Millisecond; !done() && time.Now().Before(deadline); pause = min(2*pause, 50*time.Millisecond) {
+		next := time.Now().Add(pause)
+		if next.After(deadline) {
+			next = deadline
+		}
+		if t.Block(nil, next) != unix.ETIMEDOUT {
+			break
+		}
+	}
+	return err
 }
 
 func sysCloseRange(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -204,7 +237,7 @@ func sysCloseRange(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, nil
 	}
 	for _, d := range t.FDs().RemoveRange(first, last) {
-		t.FDs().Close(t, d)
+		closeFile(t, d)
 	}
 	return 0, nil
 }

@@ -146,6 +146,10 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	if !x.d.CanRead() {
 		return 0, unix.EBADF
 	}
+	if s, ok := x.d.File.(lowWaterMarked); ok && s.LowWaterMark() > 1 {
+		e := exchange{s: s, d: x.d, stream: true, nonblock: x.nonblock}
+		return e.recv(t, g)
+	}
 	if err := g.clampWritable(t); err != nil {
 		return 0, err
 	}

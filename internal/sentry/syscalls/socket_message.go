@@ -130,16 +130,14 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 	buf := getBuffer(g.total)
 	defer buf.put()
+	target := x.target(g.total)
+	if x.flags&unix.MSG_PEEK != 0 {
+		target = min(target, uint64(len(buf.b)))
+	}
 	var done uintptr
 	for {
 		step := buf.b[:min(uint64(len(buf.b)), g.total)]
-		var n int
-		nonblock := x.nonblock || done > 0 && x.flags&unix.MSG_WAITALL == 0
-		err := waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
-			x.m.Flags = x.flags // what comes out of a try is no flag of the next
-			n, err = x.s.Recv(step, &x.m)
-			return err
-		})
+		n, err := x.recvOnce(t, step, x.nonblock || done > 0 && uint64(done) >= target, int(target))
 		if err != nil {
 			if done > 0 {
 				x.keepError(err)
@@ -161,13 +159,51 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			return uintptr(got), nil
 		}
 		done += uintptr(got)
-		// A stream is read on only to fill the buffer, not past what came with
-		// the bytes, and not twice over what is only looked at.
-		more := n == len(step) || x.flags&unix.MSG_WAITALL != 0
+		// A stream is read on only to fill the buffer or to the mark, not past what came
+		// with the bytes, and not twice over what is only looked at.
+		more := n == len(step) || uint64(done) < target
 		if fault != nil || n == 0 || g.total == 0 || !more || x.m.Rights != nil || x.flags&unix.MSG_PEEK != 0 {
 			return done, nil
 		}
 	}
+}
+
+// lowWaterMarked is a stream whose readers wait for more than a byte (SO_RCVLOWAT in
+// socket(7)), and who looks at bytes may wait for all of them.
+type lowWaterMarked interface {
+	socket.Socket
+	LowWaterMark() int
+}
+
+// target is how many bytes a receive waits for, of size.
+func (x *exchange) target(size uint64) uint64 {
+	if x.flags&unix.MSG_WAITALL != 0 {
+		return size
+	}
+	if s, ok := x.s.(lowWaterMarked); ok && x.stream {
+		return min(size, uint64(s.LowWaterMark()))
+	}
+	return 1
+}
+
+// recvOnce receives what there is, after waiting for something. What is only looked at it
+// waits for until target bytes are there, or no more can come; a signal or the end of the
+// time that there is ends that with what there is.
+func (x *exchange) recvOnce(t *kernel.Task, p []byte, nonblock bool, target int) (n int, err error) {
+	_, peeks := x.s.(lowWaterMarked)
+	peeks = peeks && x.stream && x.flags&unix.MSG_PEEK != 0 && target > 1 && !nonblock
+	err = waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
+		x.m.Flags = x.flags // what comes out of a try is no flag of the next
+		n, err = x.s.Recv(p, &x.m)
+		if peeks && err == nil && n > 0 && n < target && x.s.Readiness(waiter.RdHup|waiter.Hup|waiter.Err) == 0 {
+			return unix.EAGAIN
+		}
+		return err
+	})
+	if peeks && err != nil && n > 0 {
+		err = nil
+	}
+	return n, err
 }
 
 // keepError gives a socket back the error that ended a call which had moved some bytes

@@ -68,9 +68,12 @@ func (s *Socket) queuedInStack(e *endpoint) int {
 	return n
 }
 
-// unsent is how many bytes wait to be sent. The stack tells only whether all room is
-// taken.
+// unsent is how many bytes the peer has not received. The stack tells only whether all
+// room is taken.
 func (s *Socket) unsent(e *endpoint) int {
+	if n := s.end.Load(); n != nil {
+		return n.unreceived()
+	}
 	if n, err := e.GetSockOptInt(tcpip.SendQueueSizeOption); err == nil {
 		return n
 	}

@@ -357,10 +357,9 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 	return false, nil
 }
 
-// applyLinger is SO_LINGER. A close that is to wait does not: what has been sent
-// goes out in the background.
+// applyLinger is SO_LINGER. Linux takes a negative time for a very long one.
 func applyLinger(e tcpip.Endpoint, l [2]int32) {
-	e.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: l[0] != 0, Timeout: time.Duration(l[1]) * time.Second})
+	e.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: l[0] != 0, Timeout: time.Duration(uint32(l[1])) * time.Second})
 }
 
 // bindToDevice is SO_BINDTODEVICE: the name of an interface, or nothing.

@@ -63,6 +63,8 @@ type Socket struct {
 	called route
 	// end is the socket's part in a connection within the namespace, or nil.
 	end atomic.Pointer[end]
+	// closing is set when a close(2) is to wait.
+	closing atomic.Pointer[closing]
 	// accepted is the peer that accept(2) reports.
 	accepted []byte
 
@@ -336,6 +338,14 @@ func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
 	return m
 }
 
+// LowWaterMark is SO_RCVLOWAT: how many bytes a stream's reader waits for.
+func (s *Socket) LowWaterMark() int {
+	if !s.stream() {
+		return 1
+	}
+	return int(s.lowat.Load())
+}
+
 // enough reports whether as many bytes have come as SO_RCVLOWAT asks for.
 func (s *Socket) enough(e *endpoint) bool {
 	least := s.lowat.Load()
@@ -361,6 +371,9 @@ func (s *Socket) Release() {
 	e := s.ep.Load()
 	if s.stream() {
 		l := e.SocketOptions().GetLinger()
+		if l.Enabled && l.Timeout > 0 {
+			s.closing.Store(&closing{l.Timeout, s.end.Load(), e})
+		}
 		if s.depart(e, l.Enabled && l.Timeout == 0) {
 			applyLinger(e, [2]int32{1, 0})
 		}
