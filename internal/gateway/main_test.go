@@ -182,7 +182,7 @@ func serve(t *testing.T, p Policy, hosts ...Host) (*gateway, *guest) {
 	return gw, newGuest(t, inside)
 }
 
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // dial connects to an address.
 func (g *guest) dial(to string) (*gonet.TCPConn, error) {
