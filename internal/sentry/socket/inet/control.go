@@ -68,7 +68,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	if m.HasIPv6PacketInfo {
 		typ := int32(unix.IPV6_PKTINFO)
 		if report&report2292PktInfo != 0 {
-			typ = ipv62292PktInfo
+			typ = unix.IPV6_2292PKTINFO
 		}
 		ip := addrPort(unix.AF_INET6, tcpip.FullAddress{Addr: m.IPv6PacketInfo.Addr}).Addr().As16()
 		add(unix.IPPROTO_IPV6, typ, append(ip[:], int32Bytes(int32(m.IPv6PacketInfo.NIC))...))
@@ -76,7 +76,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	if m.HasHopLimit {
 		typ := int32(unix.IPV6_HOPLIMIT)
 		if report&report2292HopLimit != 0 {
-			typ = ipv62292HopLimit
+			typ = unix.IPV6_2292HOPLIMIT
 		}
 		add(unix.IPPROTO_IPV6, typ, int32Bytes(int32(m.HopLimit)))
 	}
@@ -87,7 +87,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		if s.family == unix.AF_INET {
 			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(s.family, m.OriginalDstAddress))
 		} else {
-			add(unix.IPPROTO_IPV6, ipv6OrigDstAddr, sockaddr(s.family, m.OriginalDstAddress))
+			add(unix.IPPROTO_IPV6, unix.IPV6_ORIGDSTADDR, sockaddr(s.family, m.OriginalDstAddress))
 		}
 	}
 	return out
@@ -180,7 +180,7 @@ func sendControl4(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 // IPV6_TCLASS, IPV6_DONTFRAG.
 func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 	switch m.Type {
-	case unix.IPV6_HOPLIMIT, ipv62292HopLimit:
+	case unix.IPV6_HOPLIMIT, unix.IPV6_2292HOPLIMIT:
 		if len(m.Data) != 4 {
 			return unix.EINVAL
 		}
@@ -192,7 +192,7 @@ func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 			o.ControlMessages.HasHopLimit, o.ControlMessages.HopLimit = true, uint8(v)
 		}
 		return nil
-	case unix.IPV6_PKTINFO, ipv62292PktInfo:
+	case unix.IPV6_PKTINFO, unix.IPV6_2292PKTINFO:
 		if len(m.Data) < 20 {
 			return unix.EINVAL
 		}

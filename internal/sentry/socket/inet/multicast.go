@@ -10,13 +10,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// Options of ip(7) and ipv6(7) that join groups, which x/sys does not have all of.
-const (
-	mcastJoinGroup  = 42
-	mcastLeaveGroup = 45
-	ipMulticastAll  = 49
-)
-
 // group is a multicast group on an interface that the socket has joined.
 type group struct {
 	link    int32
@@ -40,12 +33,12 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 			return true, unix.EINVAL
 		}
 		return true, s.changeGroup(name == unix.IPV6_JOIN_GROUP, netip.AddrFrom16([16]byte(value)), netip.Addr{}, int32(binary.LittleEndian.Uint32(value[16:])))
-	case (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && (name == mcastJoinGroup || name == mcastLeaveGroup):
+	case (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && (name == unix.MCAST_JOIN_GROUP || name == unix.MCAST_LEAVE_GROUP):
 		address, index, err := groupRequest(level, value)
 		if err != nil {
 			return true, err
 		}
-		return true, s.changeGroup(name == mcastJoinGroup, address, netip.Addr{}, index)
+		return true, s.changeGroup(name == unix.MCAST_JOIN_GROUP, address, netip.Addr{}, index)
 	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_IF:
 		return true, s.setMulticastInterface4(value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_IF:
@@ -54,7 +47,7 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 			return true, unix.EINVAL
 		}
 		return true, s.setMulticastInterface6(v)
-	case level == unix.IPPROTO_IP && name == ipMulticastAll:
+	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_ALL:
 		v, ok := number32(level, value)
 		if !ok || v != 0 && v != 1 {
 			return true, unix.EINVAL
@@ -78,7 +71,7 @@ func (s *Socket) multicastOption(level, name int32) (value []byte, ok bool) {
 		return b, true
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_IF:
 		return int32Bytes(s.multicastLink6), true
-	case level == unix.IPPROTO_IP && name == ipMulticastAll:
+	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_ALL:
 		return int32Bytes(truth(!s.onlyJoined.Load())), true
 	}
 	return nil, false

@@ -9,29 +9,19 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// Options of IPv4 and IPv6 that x/sys does not have.
 const (
-	ipLocalPortRange    = 51
-	ipRecverrRFC4884    = 26
-	ipv6MulticastAll    = 29
-	ipv6RecverrRFC4884  = 31
-	ipv6OrigDstAddr     = 74
-	ipv6Transparent     = 75
-	ipv6FreeBind        = 78
-	ipv6MinHopCount     = 73
-	ipv6RecvFragSize    = 77
-	ipv6RouterIsolate   = 30
-	ipv6FlowInfo        = 11
-	ipv6FlowInfoSend    = 33
-	lowestIPv6MTU       = 1280
-	ipv62292PktInfo     = 2
-	ipv62292HopOpts     = 3
-	ipv62292DstOpts     = 4
-	ipv62292RtHdr       = 5
-	ipv62292HopLimit    = 8
-	defaultHops         = 64
-	ecnMask             = 3
-	maxIPOptions        = 40
+	// Options that x/sys does not have (linux/in6.h).
+	ipv6FlowInfo     = 11
+	ipv6FlowInfoSend = 33
+	// lowestIPv6MTU is what every link carries (RFC 8200, section 5).
+	lowestIPv6MTU = 1280
+	// defaultHops is net.ipv4.ip_default_ttl, and IPv6's hop limit.
+	defaultHops = 64
+	// ecnMask are the bits of a TOS that belong to congestion control (RFC 3168).
+	ecnMask = 3
+	// maxIPOptions are as many bytes as an IPv4 header has room for options.
+	maxIPOptions = 40
+	// sizeofIPv6MTUReport is that of struct ip6_mtuinfo.
 	sizeofIPv6MTUReport = 32
 )
 
@@ -57,20 +47,20 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofTCP, check: invalid},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofUDPish, check: boolean},
-	{level: unix.IPPROTO_IP, name: ipRecverrRFC4884, of: ofAll, check: strict},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVERR_RFC4884, of: ofAll, check: strict},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofTCP, initial: 1, check: invalid},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofUDPish, initial: 1, check: checkMulticastTTL, apply: applyMulticastTTL},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_LOOP, of: ofAll, initial: 1, check: boolean, apply: applyMulticastLoop},
-	{level: unix.IPPROTO_IP, name: ipLocalPortRange, of: ofAll, check: checkPortRange},
+	{level: unix.IPPROTO_IP, name: unix.IP_LOCAL_PORT_RANGE, of: ofAll, check: checkPortRange},
 	{level: unix.IPPROTO_IP, name: unix.IP_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 }
 
 var ip6Options = []option{
-	{level: unix.IPPROTO_IPV6, name: ipv62292PktInfo, of: ofAll, check: boolean, apply: reports(report2292PktInfo)},
-	{level: unix.IPPROTO_IPV6, name: ipv62292HopOpts, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv62292DstOpts, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv62292RtHdr, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv62292HopLimit, of: ofAll, check: boolean, apply: reports(report2292HopLimit)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292PKTINFO, of: ofAll, check: boolean, apply: reports(report2292PktInfo)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292HOPOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292DSTOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292RTHDR, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292HOPLIMIT, of: ofAll, check: boolean, apply: reports(report2292HopLimit)},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfo, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_HOPS, of: ofAll, initial: -1, check: between(-1, 255), apply: applyHops, shown: shownHops},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofTCP, initial: 1, check: readOnly},
@@ -80,9 +70,9 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only},
-	{level: unix.IPPROTO_IPV6, name: ipv6MulticastAll, of: ofAll, initial: 1, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv6RouterIsolate, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv6RecverrRFC4884, of: ofAll, check: strict},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_ALL, of: ofAll, initial: 1, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT_ISOLATE, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR_RFC4884, of: ofAll, check: strict},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPKTINFO, of: ofAll, check: boolean, apply: applyPktInfo6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPLIMIT, of: ofAll, check: boolean, apply: applyRecvHops},
@@ -94,12 +84,12 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TCLASS, of: ofAll, check: checkTClass, apply: applyTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv6MinHopCount, of: ofAll, check: between(0, 255)},
-	{level: unix.IPPROTO_IPV6, name: ipv6OrigDstAddr, of: ofAll, check: boolean, apply: applyOrigDst},
-	{level: unix.IPPROTO_IPV6, name: ipv6Transparent, of: ofAll, check: privileged},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MINHOPCOUNT, of: ofAll, check: between(0, 255)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TRANSPARENT, of: ofAll, check: privileged},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
-	{level: unix.IPPROTO_IPV6, name: ipv6RecvFragSize, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: ipv6FreeBind, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVFRAGSIZE, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_FREEBIND, of: ofAll, check: boolean},
 }
 
 // checkTOS takes a type of service. Of TCP the two bits of congestion notification are

@@ -14,12 +14,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// Options of SOL_SOCKET that x/sys does not have.
-const (
-	soRcvmark     = 75
-	soRcvpriority = 82
-)
-
 // What buffers of TCP are at first (tcp_wmem, tcp_rmem in /proc/sys/net/ipv4).
 const (
 	tcpSendBuffer = 16384
@@ -66,8 +60,8 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_BINDTOIFINDEX, of: ofAll, check: checkInterface, apply: applyInterface},
 	{level: unix.SOL_SOCKET, name: unix.SO_BUF_LOCK, of: ofAll, check: between(0, 3)},
 	{level: unix.SOL_SOCKET, name: unix.SO_TXREHASH, of: ofTCP, initial: 1, check: checkRehash},
-	{level: unix.SOL_SOCKET, name: soRcvmark, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: soRcvpriority, of: ofAll, check: boolean},
+	{level: unix.SOL_SOCKET, name: unix.SO_RCVMARK, of: ofAll, check: boolean},
+	{level: unix.SOL_SOCKET, name: unix.SO_RCVPRIORITY, of: ofAll, check: boolean},
 }
 
 func admin(_ *Socket, c vfs.Caller, v int32) (int32, error) {
@@ -253,15 +247,13 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return s.filterOption()
 	case unix.SO_PEERGROUPS, unix.SO_PEERPIDFD:
 		return nil, unix.ENODATA
-	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, soPassrights:
+	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
 		return nil, unix.EOPNOTSUPP
 	case unix.SO_TXREHASH:
 		return nil, unix.EOPNOTSUPP
 	}
 	return nil, unix.ENOPROTOOPT
 }
-
-const soPassrights = 83
 
 // memory is SO_MEMINFO: nine numbers (SK_MEMINFO_*).
 func (s *Socket) memory(e *endpoint) []byte {
@@ -342,7 +334,7 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, s.attach(c, value)
 	case unix.SO_DETACH_FILTER:
 		return true, s.detach()
-	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, soPassrights:
+	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
 		return true, unix.EOPNOTSUPP
 	case unix.SO_TXREHASH:
 		if !s.stream() {

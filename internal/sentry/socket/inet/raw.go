@@ -16,9 +16,8 @@ import (
 
 // Options of raw(7) and icmp(7) that x/sys does not have.
 const (
-	icmpFilter   = 1 // ICMP_FILTER, of level SOL_RAW
-	icmp6Filter  = 1 // ICMP6_FILTER, of level SOL_ICMPV6
-	ipv6Checksum = 7
+	icmpFilter  = 1 // ICMP_FILTER, of level SOL_RAW
+	icmp6Filter = 1 // ICMP6_FILTER, of level SOL_ICMPV6
 )
 
 // rawEndpoint makes the endpoints of raw sockets of a protocol. Those of IPPROTO_RAW
@@ -95,7 +94,7 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 			return true, unix.EINVAL
 		}
 		e.SocketOptions().SetHeaderIncluded(v != 0)
-	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == ipv6Checksum && s.family == unix.AF_INET6:
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family == unix.AF_INET6:
 		v, ok := number32(level, value)
 		if !ok || v > 0 && v%2 != 0 {
 			return true, unix.EINVAL
@@ -145,7 +144,7 @@ func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error)
 		return value, true, nil
 	case s.headerOption(level, name):
 		return int32Bytes(truth(e.SocketOptions().GetHeaderIncluded())), true, nil
-	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == ipv6Checksum && s.family == unix.AF_INET6:
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family == unix.AF_INET6:
 		v, terr := e.GetSockOptInt(tcpip.IPv6Checksum)
 		if terr != nil {
 			return nil, true, errno(terr)
