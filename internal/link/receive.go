@@ -52,18 +52,24 @@ func (s *slot) take(n int) buffer.Buffer {
 }
 
 func (s *slot) release() {
-	for _, p := range s.pieces {
+	for i, p := range s.pieces {
 		if p != nil {
 			p.Release()
+			s.pieces[i] = nil
 		}
 	}
 }
 
 // receiver reads frames.
 type receiver struct {
-	link     *Link
+	link *Link
+	// batch is how many frames the next read may take: as many as came the last time,
+	// so that a quiet link holds the memory of one slot and not of all.
+	batch    int
 	slots    [batchFrames]slot
 	messages [batchFrames]message
+	// toRead is read, made once.
+	toRead func(uintptr) bool
 	// n and err are what the last read came to.
 	n   int
 	err error
@@ -72,14 +78,15 @@ type receiver struct {
 // receive reads frames until the link is closed, or nothing can come any more.
 func (l *Link) receive() {
 	defer close(l.ended)
-	r := &receiver{link: l}
+	r := &receiver{link: l, batch: 1}
+	r.toRead = r.read
 	defer func() {
 		for i := range r.slots {
 			r.slots[i].release()
 		}
 	}()
 	for {
-		err := l.raw.Read(r.read)
+		err := l.raw.Read(r.toRead)
 		switch {
 		case err == nil && r.err == nil:
 			if !r.deliver() {
@@ -106,14 +113,29 @@ func (l *Link) receive() {
 
 // read is what raw.Read calls until it is true.
 func (r *receiver) read(fd uintptr) bool {
-	for i := range r.slots {
+	for i := range r.slots[:r.batch] {
 		r.messages[i].set(r.slots[i].prepare(r.link.config.Offload))
 	}
-	r.n, r.err = recvBatch(fd, r.messages[:])
-	if r.err == nil {
+	r.n, r.err = recvBatch(fd, r.messages[:r.batch])
+	switch {
+	case r.err == unix.EAGAIN:
+		r.rest()
+		return false
+	case r.err == nil:
+		if r.n == r.batch {
+			r.batch = min(2*r.batch, batchFrames)
+		}
 		r.link.revive(fd)
 	}
-	return r.err != unix.EAGAIN
+	return true
+}
+
+// rest gives memory back before a wait.
+func (r *receiver) rest() {
+	for i := range r.slots[1:] {
+		r.slots[1+i].release()
+	}
+	r.batch = max(r.batch/2, 1)
 }
 
 // poll reads without the poller's help, after a while. It reports whether to go on.

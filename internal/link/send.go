@@ -25,6 +25,9 @@ type sender struct {
 
 	// pace is used by the goroutine alone.
 	pace pace
+	// now are packets that are not queued yet; under mu. toSend is sendNow, made once.
+	now    []*stack.PacketBuffer
+	toSend func(uintptr)
 
 	// What a call is made of; under mu.
 	messages [batchFrames]message
@@ -47,15 +50,9 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 && s.pace.rate == 0 {
-		l.raw.Control(func(fd uintptr) {
-			for len(packets) > 0 {
-				n := l.transmit(fd, packets)
-				if n == 0 {
-					return
-				}
-				packets = packets[n:]
-			}
-		})
+		s.now = packets
+		l.raw.Control(s.toSend)
+		packets, s.now = s.now, nil
 	}
 	for _, pkt := range packets {
 		if !l.running.Load() || len(s.queue) >= queueFrames || s.bytes >= queueBytes {
@@ -70,6 +67,18 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		go l.drain()
 	}
 	return count, nil
+}
+
+// sendNow takes those of the sender's packets that the socket takes.
+func (l *Link) sendNow(fd uintptr) {
+	s := &l.sender
+	for len(s.now) > 0 {
+		n := l.transmit(fd, s.now)
+		if n == 0 {
+			return
+		}
+		s.now = s.now[n:]
+	}
 }
 
 // Pending reports whether frames wait to be sent.
