@@ -1,14 +1,12 @@
 package gateway
 
 import (
+	"net"
 	"net/netip"
-
-	"golang.org/x/net/dns/dnsmessage"
 )
 
 // Names answers questions for names (DNS) outside of a gateway.
 type Names struct {
-	known    func(name string) ([]netip.Addr, bool)
 	resolver *resolver
 }
 
@@ -20,22 +18,15 @@ func NewNames(servers []netip.Addr, known func(name string) ([]netip.Addr, bool)
 	if err != nil {
 		return nil, err
 	}
-	return &Names{known, newResolver(list, nil, nil)}, nil
+	r := newResolver(list, nil, nil)
+	r.known = known
+	return &Names{r}, nil
 }
 
-// Answer returns the answer to a message, or nil if it is none that has one. stream
-// says that it came over TCP. It may take a few seconds.
-func (n *Names) Answer(query []byte, stream bool) []byte {
-	var p dnsmessage.Parser
-	h, err := p.Start(query)
-	if err != nil || h.Response || h.OpCode != 0 {
-		return n.resolver.answer(query, stream)
-	}
-	q, err := p.Question()
-	if err == nil && q.Class == dnsmessage.ClassINET {
-		if addresses, known := n.known(canonicalName(q.Name.String())); known {
-			return hostReply(h, q, addresses)
-		}
-	}
-	return n.resolver.answer(query, stream)
-}
+// Answer returns the answer to a message that came in a datagram, or nil if it is none
+// that has one. It may take a few seconds.
+func (n *Names) Answer(query []byte) []byte { return n.resolver.answer(query, false) }
+
+// ServeStream answers the messages of a TCP connection until that ends or is silent.
+// The caller closes it.
+func (n *Names) ServeStream(c net.Conn) { n.resolver.serveStream(c) }

@@ -14,8 +14,9 @@ import (
 type resolver struct {
 	// servers are asked in this order.
 	servers []netip.AddrPort
-	// hosts are names in lower case without a trailing dot.
-	hosts  map[string][]netip.Addr
+	// known are the addresses of a name that it answers by itself. The name is in lower
+	// case, without a final dot.
+	known  func(name string) ([]netip.Addr, bool)
 	policy Policy
 	// slots bounds the questions that are being asked at once.
 	slots chan struct{}
@@ -33,12 +34,18 @@ const (
 )
 
 func newResolver(servers []netip.AddrPort, hosts []Host, p Policy) *resolver {
-	r := &resolver{servers: servers, policy: p, hosts: map[string][]netip.Addr{}, slots: make(chan struct{}, questionsMax)}
+	known := map[string][]netip.Addr{}
 	for _, h := range hosts {
 		name := canonicalName(h.Name)
-		r.hosts[name] = append(r.hosts[name], h.Address)
+		known[name] = append(known[name], h.Address)
 	}
-	return r
+	return &resolver{
+		servers: servers, policy: p, slots: make(chan struct{}, questionsMax),
+		known: func(name string) ([]netip.Addr, bool) {
+			addresses, ok := known[name]
+			return addresses, ok
+		},
+	}
 }
 
 // canonicalName is how names are compared: in lower case, without the last dot.
@@ -73,11 +80,13 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 			return reply(h, &q, dnsmessage.RCodeRefused)
 		}
 	}
-	if addresses, known := r.hosts[name]; known && q.Class == dnsmessage.ClassINET {
-		if r.policy != nil && r.policy.Answer(name, addresses, hostTTL*time.Second) != Permit {
-			return reply(h, &q, dnsmessage.RCodeRefused)
+	if q.Class == dnsmessage.ClassINET {
+		if addresses, known := r.known(name); known {
+			if r.policy != nil && r.policy.Answer(name, addresses, hostTTL*time.Second) != Permit {
+				return reply(h, &q, dnsmessage.RCodeRefused)
+			}
+			return hostReply(h, q, addresses)
 		}
-		return hostReply(h, q, addresses)
 	}
 	select {
 	case r.slots <- struct{}{}:

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 
@@ -92,25 +93,31 @@ func (r *resolver) serveStreams(l *gonet.TCPListener, slots chan struct{}) {
 		go func() {
 			defer func() { <-slots }()
 			defer c.Close()
-			for {
-				c.SetDeadline(time.Now().Add(streamIdle))
-				var length [2]byte
-				if _, err := io.ReadFull(c, length[:]); err != nil {
-					return
-				}
-				query := make([]byte, binary.BigEndian.Uint16(length[:]))
-				if _, err := io.ReadFull(c, query); err != nil {
-					return
-				}
-				answer := r.answer(query, true)
-				if answer == nil {
-					return
-				}
-				if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
-					return
-				}
-			}
+			r.serveStream(c)
 		}()
+	}
+}
+
+// serveStream answers messages, each after its length (RFC 1035, section 4.2.2), until
+// the connection ends or is silent.
+func (r *resolver) serveStream(c net.Conn) {
+	for {
+		c.SetDeadline(time.Now().Add(streamIdle))
+		var length [2]byte
+		if _, err := io.ReadFull(c, length[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(length[:]))
+		if _, err := io.ReadFull(c, query); err != nil {
+			return
+		}
+		answer := r.answer(query, true)
+		if answer == nil {
+			return
+		}
+		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+			return
+		}
 	}
 }
 

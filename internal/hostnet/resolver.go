@@ -2,13 +2,10 @@ package hostnet
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"coffer/internal/gateway"
 )
@@ -27,12 +24,8 @@ type resolver struct {
 	slots chan struct{}
 }
 
-const (
-	// questionsMax bounds what is asked at once, streamIdle how long a connection may
-	// be silent.
-	questionsMax = 128
-	streamIdle   = 10 * time.Second
-)
+// questionsMax bounds what is asked at once.
+const questionsMax = 128
 
 func newResolver(b *bridgeAttachment) (*resolver, error) {
 	servers, _, err := hostResolvers()
@@ -85,7 +78,7 @@ func (r *resolver) serveDatagrams() {
 		query := bytes.Clone(buffer[:n])
 		go func() {
 			defer func() { <-r.slots }()
-			if answer := r.names.Answer(query, false); answer != nil {
+			if answer := r.names.Answer(query); answer != nil {
 				r.datagrams.WriteTo(answer, from)
 			}
 		}()
@@ -107,30 +100,8 @@ func (r *resolver) serveStreams() {
 		go func() {
 			defer func() { <-r.slots }()
 			defer c.Close()
-			r.serveStream(c)
+			r.names.ServeStream(c)
 		}()
-	}
-}
-
-// serveStream answers messages, each after its length (RFC 1035, section 4.2.2).
-func (r *resolver) serveStream(c net.Conn) {
-	for {
-		c.SetDeadline(time.Now().Add(streamIdle))
-		var length [2]byte
-		if _, err := io.ReadFull(c, length[:]); err != nil {
-			return
-		}
-		query := make([]byte, binary.BigEndian.Uint16(length[:]))
-		if _, err := io.ReadFull(c, query); err != nil {
-			return
-		}
-		answer := r.names.Answer(query, true)
-		if answer == nil {
-			return
-		}
-		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
-			return
-		}
 	}
 }
 
