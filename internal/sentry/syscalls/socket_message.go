@@ -25,7 +25,7 @@ func socketMessageRows() []Row {
 	}
 }
 
-const msgCaveat = "no out-of-band data, MSG_FASTOPEN and MSG_ZEROCOPY"
+const msgCaveat = "no MSG_FASTOPEN and MSG_ZEROCOPY; urgent data (MSG_OOB) within a network namespace, and else inline"
 
 var msgFlags = &FlagSet{Names: []FlagName{
 	{unix.MSG_OOB, "MSG_OOB"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_DONTROUTE, "MSG_DONTROUTE"},
@@ -348,7 +348,7 @@ func (x *exchange) recvmsg(t *kernel.Task, addr uint64) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	flags := x.m.Flags&(unix.MSG_TRUNC|unix.MSG_EOR|unix.MSG_CTRUNC|unix.MSG_ERRQUEUE) | x.flags&unix.MSG_CMSG_CLOEXEC
+	flags := x.m.Flags&(unix.MSG_OOB|unix.MSG_TRUNC|unix.MSG_EOR|unix.MSG_CTRUNC|unix.MSG_ERRQUEUE) | x.flags&unix.MSG_CMSG_CLOEXEC
 	if x.stream {
 		flags &^= unix.MSG_TRUNC
 	}

@@ -31,6 +31,9 @@ func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		if !s.stream() {
 			return 0, unix.ENOTTY
 		}
+		if s.atMark() {
+			n = 1
+		}
 	case unix.SIOCGSTAMP, unix.SIOCGSTAMPNS:
 		return 0, s.stamp(c, cmd, arg)
 	default:

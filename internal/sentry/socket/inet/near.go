@@ -42,6 +42,9 @@ type flow struct {
 	over, gone bool
 	// starved says that the sender waits for room.
 	starved bool
+	// taken is how many bytes have been read, urgentAt which of them is urgent.
+	taken, urgentAt int64
+	urgency         urgency
 }
 
 // end is a socket's part in a near connection.
@@ -178,8 +181,8 @@ func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
 }
 
 // sendNear sends to the other end. ok is false if that has gone, and the stack is to
-// be asked. s.sendMu is held.
-func (s *Socket) sendNear(n *end, p []byte) (done int, ok bool, err error) {
+// be asked. With urgent the last byte of p is to be urgent. s.sendMu is held.
+func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err error) {
 	n.mu.Lock()
 	out := n.out()
 	switch room := capacity(s, n.peer) - out.data.Len(); {
@@ -202,11 +205,21 @@ func (s *Socket) sendNear(n *end, p []byte) (done int, ok bool, err error) {
 			done, err = 0, unix.ENOBUFS
 			break
 		}
+		if urgent = urgent && done == len(p); urgent {
+			out.passMark(n.peer.oobInline.Load())
+		}
 		out.data.Write(p[:done])
+		if urgent {
+			out.mark()
+		}
 	}
 	n.mu.Unlock()
 	if done > 0 {
-		n.peer.wait.Notify(waiter.Readable)
+		events := waiter.Readable
+		if urgent {
+			events |= waiter.Pri
+		}
+		n.peer.wait.Notify(events)
 	}
 	if err == unix.EPIPE {
 		if pending := s.takeError(s.ep.Load()); pending != nil {
@@ -220,13 +233,8 @@ func (s *Socket) sendNear(n *end, p []byte) (done int, ok bool, err error) {
 func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	n.mu.Lock()
 	in := n.in()
-	there := in.data.Len()
-	var done int
-	if peek {
-		done = in.data.Peek(p, 0)
-	} else {
-		done = in.data.Read(p)
-	}
+	done := in.take(p, peek, s.oobInline.Load())
+	there := done > 0 || len(p) == 0 && in.data.Len() > 0
 	over, wake := in.over, false
 	if done > 0 && !peek && in.starved && roomy(in, capacity(n.peer, s)) {
 		in.starved, wake = false, true
@@ -235,7 +243,7 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	if wake {
 		n.peer.wait.Notify(waiter.Writable)
 	}
-	if there > 0 {
+	if there {
 		return done, nil
 	}
 	if err := s.takeError(s.ep.Load()); err != nil {
@@ -256,7 +264,10 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	shut := s.shut.Load()
 	n.mu.Lock()
 	in, out := n.in(), n.out()
-	there := in.data.Len()
+	there, pri := in.data.Len(), in.urgency == urgentThere
+	if in.atMark() && !s.oobInline.Load() {
+		there--
+	}
 	if in.over {
 		shut |= recvShut
 	}
@@ -275,6 +286,9 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	}
 	if there > 0 && there >= int(s.lowat.Load()) {
 		m |= waiter.Readable
+	}
+	if pri {
+		m |= waiter.Pri
 	}
 	if gone {
 		m |= waiter.Mask(e.Readiness(stackwaiter.WritableEvents)) & waiter.Writable
@@ -314,7 +328,7 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	n.mu.Lock()
 	in := n.in()
 	reset = reset || in.data.Len() > 0
-	in.gone = true
+	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
 	if reset && !n.out().gone {
 		// The error is there before the end of what was sent can be seen.
@@ -341,5 +355,5 @@ func (s *Socket) nearQueued() int {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.in().data.Len()
+	return n.in().readable(s.oobInline.Load())
 }

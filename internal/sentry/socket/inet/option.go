@@ -18,6 +18,8 @@ import (
 type options struct {
 	socket.Timeouts
 	lowat atomic.Int32
+	// oobInline is SO_OOBINLINE.
+	oobInline atomic.Bool
 	// cork is TCP_CORK or UDP_CORK; moreStream says that the last send had MSG_MORE.
 	cork, moreStream atomic.Bool
 	// sendBuffer and recvBuffer are SO_SNDBUF and SO_RCVBUF, if they have been set.
@@ -127,6 +129,7 @@ func (s *Socket) setValue(o *option, v int32) {
 func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {
 	s.Timeouts.CopyFrom(&from.Timeouts)
 	s.lowat.Store(from.lowat.Load())
+	s.oobInline.Store(from.oobInline.Load())
 	s.cork.Store(from.cork.Load())
 	s.report.Store(from.report.Load())
 	from.optionMu.Lock()

@@ -37,7 +37,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_SNDBUF, of: ofAll, check: checkSendBuffer, apply: applySendBuffer, shown: shownSendBuffer},
 	{level: unix.SOL_SOCKET, name: unix.SO_RCVBUF, of: ofAll, check: checkRecvBuffer, apply: applyRecvBuffer, shown: shownRecvBuffer},
 	{level: unix.SOL_SOCKET, name: unix.SO_KEEPALIVE, of: ofAll, check: boolean, apply: applyKeepalive},
-	{level: unix.SOL_SOCKET, name: unix.SO_OOBINLINE, of: ofAll, check: boolean},
+	{level: unix.SOL_SOCKET, name: unix.SO_OOBINLINE, of: ofAll, check: boolean, apply: applyInline},
 	{level: unix.SOL_SOCKET, name: unix.SO_NO_CHECK, of: ofAll, check: boolean, apply: applyNoCheck},
 	{level: unix.SOL_SOCKET, name: unix.SO_PRIORITY, of: ofAll, check: checkPriority},
 	{level: unix.SOL_SOCKET, name: unix.SO_BSDCOMPAT, of: ofAll, check: func(*Socket, vfs.Caller, int32) (int32, error) { return 0, nil }},

@@ -19,6 +19,10 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 		return s.recvError(p, m)
 	}
 	if s.stream() {
+		if flags&unix.MSG_OOB != 0 {
+			m.Flags = unix.MSG_OOB
+			return s.recvUrgent(p, flags&unix.MSG_PEEK != 0)
+		}
 		n, err := s.recvStream(p, flags)
 		if err == nil && s.report.Load()&reportInq != 0 {
 			m.Control = []socket.ControlMessage{{Level: unix.IPPROTO_TCP, Type: unix.TCP_INQ, Data: int32Bytes(int32(s.queued(s.ep.Load())))}}
@@ -39,9 +43,6 @@ func (s *Socket) Read(_ vfs.Caller, p []byte, _ int64) (int, error) {
 
 // recvStream takes bytes off the stream; 0 is its end.
 func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
-	if flags&unix.MSG_OOB != 0 {
-		return 0, unix.EINVAL // no urgent data is there
-	}
 	e := s.ep.Load()
 	peek := flags&unix.MSG_PEEK != 0
 	s.recvMu.Lock()

@@ -36,7 +36,7 @@ func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64,
 
 // sendStream queues as much of p as there is room for.
 func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
-	if flags&(unix.MSG_OOB|unix.MSG_FASTOPEN) != 0 {
+	if flags&unix.MSG_FASTOPEN != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
 	e := s.ep.Load()
@@ -48,7 +48,7 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	}
 	s.sendMu.Lock()
 	if n := s.end.Load(); n != nil {
-		if done, ok, err := s.sendNear(n, p); ok {
+		if done, ok, err := s.sendNear(n, p, flags&unix.MSG_OOB != 0); ok {
 			s.sendMu.Unlock()
 			return done, err
 		}
