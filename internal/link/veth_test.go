@@ -133,18 +133,19 @@ var native = tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4([4]byte{10, 9, 0, 1
 
 const transferPatience = 3 * time.Minute
 
-// transferNative sends random bytes to a server in the peer's namespace, which sends
-// back what it got.
-func (v *veth) transferNative(t *testing.T, m *machine, size int64) {
+// dialEcho connects to a server in the peer's namespace, which sends back what it gets.
+func (v *veth) dialEcho(t *testing.T, m *machine) *gonet.TCPConn {
 	t.Helper()
 	var l net.Listener
 	v.peer.do(t, func() (err error) {
 		l, err = net.Listen("tcp4", "10.9.0.1:80")
 		return err
 	})
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
-		if c, err := l.Accept(); err == nil {
+		c, err := l.Accept()
+		l.Close() // for the next call to listen there
+		if err == nil {
 			c.SetDeadline(time.Now().Add(transferPatience))
 			io.Copy(c, c)
 			c.Close()
@@ -156,8 +157,16 @@ func (v *veth) transferNative(t *testing.T, m *machine, size int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(transferPatience))
+	return c
+}
+
+// transferNative sends random bytes to a server of the peer's kernel, and back.
+func (v *veth) transferNative(t *testing.T, m *machine, size int64) {
+	t.Helper()
+	c := v.dialEcho(t, m)
+	defer c.Close()
 	sent := sha256.New()
 	go func() {
 		io.Copy(io.MultiWriter(c, sent), io.LimitReader(rand.NewChaCha8([32]byte{2}), size))
@@ -269,27 +278,7 @@ func TestVethShrinks(t *testing.T) {
 func TestVethShrinksUnderConnection(t *testing.T) {
 	v := newVeth(t, 1500)
 	m := v.machine(t, nil)
-	var l net.Listener
-	v.peer.do(t, func() (err error) {
-		l, err = net.Listen("tcp4", "10.9.0.1:80")
-		return err
-	})
-	defer l.Close()
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			c.SetDeadline(time.Now().Add(transferPatience))
-			io.Copy(c, c)
-			c.Close()
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), transferPatience)
-	defer cancel()
-	c, err := gonet.DialContextTCP(ctx, m.Stack, native, ipv4.ProtocolNumber)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(transferPatience))
+	c := v.dialEcho(t, m)
 	for _, mtu := range []int{1500, 1300, 1000} {
 		for s, name := range map[*space]string{v.peer: "peer", v.ours: "ours"} {
 			s.change(t, name, func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })

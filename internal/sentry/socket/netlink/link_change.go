@@ -14,20 +14,18 @@ const (
 	maxAlias = 256
 )
 
-// checkFamily refuses what is about the ports of a bridge (AF_BRIDGE), such as hairpin mode.
-func checkFamily(r *request) error {
+// changedAttrs are the attributes of a message that changes a link. It refuses what is
+// about the ports of a bridge (AF_BRIDGE), such as hairpin mode.
+func (s *Socket) changedAttrs(r *request) (*attrs, error) {
 	if r.body[0] == unix.AF_BRIDGE {
-		return refuse(unix.EOPNOTSUPP, "Ports of bridges have no settings here")
+		return nil, refuse(unix.EOPNOTSUPP, "Ports of bridges have no settings here")
 	}
-	return nil
+	return s.attrs(r, unix.SizeofIfInfomsg)
 }
 
 // newLink answers RTM_NEWLINK: it makes an interface, or changes the one that there is.
 func (s *Socket) newLink(c Caller, r *request) error {
-	if err := checkFamily(r); err != nil {
-		return err
-	}
-	at, err := s.attrs(r, unix.SizeofIfInfomsg)
+	at, err := s.changedAttrs(r)
 	if err != nil {
 		return err
 	}
@@ -48,10 +46,7 @@ func (s *Socket) newLink(c Caller, r *request) error {
 
 // setLink answers RTM_SETLINK.
 func (s *Socket) setLink(c Caller, r *request) error {
-	if err := checkFamily(r); err != nil {
-		return err
-	}
-	at, err := s.attrs(r, unix.SizeofIfInfomsg)
+	at, err := s.changedAttrs(r)
 	if err != nil {
 		return err
 	}
@@ -64,10 +59,7 @@ func (s *Socket) setLink(c Caller, r *request) error {
 
 // deleteLink answers RTM_DELLINK.
 func (s *Socket) deleteLink(_ Caller, r *request) error {
-	if err := checkFamily(r); err != nil {
-		return err
-	}
-	at, err := s.attrs(r, unix.SizeofIfInfomsg)
+	at, err := s.changedAttrs(r)
 	if err != nil {
 		return err
 	}
