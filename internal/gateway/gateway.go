@@ -23,6 +23,7 @@ type gateway struct {
 	// tcpFlows counts TCP flows in both directions.
 	tcpFlows atomic.Int32
 	tcpSyns  synTable
+	sending  sending
 	// clients are those of published UDP ports, by publishedFlow.
 	clients   sync.Map
 	datagrams *flowTable

@@ -71,6 +71,6 @@ func (c *connection) readSome(b *bytes.Buffer, room int, until <-chan time.Time)
 	w := tcpip.LimitedWriter{W: b, N: int64(room)}
 	return c.wait(waiter.ReadableEvents, until, func() tcpip.Error {
 		_, err := c.inner.Read(&w, tcpip.ReadOptions{})
-		return err
+		return c.orCut(err)
 	})
 }

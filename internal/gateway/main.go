@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"sync"
 
 	"coffer/internal/link"
 
@@ -43,7 +44,8 @@ func run(control *os.File) error {
 		policy = rules
 		defer rules.close()
 	}
-	gone := make(chan struct{}, 2)
+	down := make(chan struct{})
+	var once sync.Once
 	var l *link.Link
 	ready := make(chan struct{})
 	l, err = link.New(link.Config{
@@ -51,7 +53,7 @@ func run(control *os.File) error {
 		Changed: func() {
 			<-ready
 			if !l.Running() {
-				gone <- struct{}{}
+				once.Do(func() { close(down) })
 			}
 		},
 	})
@@ -87,14 +89,19 @@ func run(control *os.File) error {
 	if _, err := io.WriteString(control, serving); err != nil {
 		return err
 	}
+	left := make(chan struct{})
 	if d.Detached {
 		control.Close()
 	} else {
 		go func() {
 			control.Read(make([]byte, 1)) // nothing comes but its end
-			gone <- struct{}{}
+			close(left)
 		}()
 	}
-	<-gone
+	select {
+	case <-down:
+	case <-left:
+	}
+	g.sending.drain(down, lastBytes)
 	return nil
 }

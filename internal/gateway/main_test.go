@@ -250,14 +250,15 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // reset has a connection end by RST.
-func (g *guest) reset(c *gonet.TCPConn) {
-	// gonet hides the endpoint, which the stack knows.
+func (g *guest) reset(c *gonet.TCPConn) { g.endpoint(c).Abort() }
+
+// endpoint is what gonet hides, and the stack knows.
+func (g *guest) endpoint(c *gonet.TCPConn) stack.TransportEndpoint {
 	local, remote := addr(c.LocalAddr().String()), addr(c.RemoteAddr().String())
-	ep := g.stack.FindTransportEndpoint(protocolOf(local.Addr()), header.TCPProtocolNumber, stack.TransportEndpointID{
+	return g.stack.FindTransportEndpoint(protocolOf(local.Addr()), header.TCPProtocolNumber, stack.TransportEndpointID{
 		LocalPort: local.Port(), LocalAddress: tcpip.AddrFromSlice(local.Addr().AsSlice()),
 		RemotePort: remote.Port(), RemoteAddress: tcpip.AddrFromSlice(remote.Addr().AsSlice()),
 	}, 1)
-	ep.Abort()
 }
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

@@ -57,8 +57,10 @@ func (g *gateway) accepted(fd int, from netip.AddrPort, port uint16) {
 	defer g.tcpFlows.Add(-1)
 	for _, to := range guestAddresses(from.Addr()) {
 		c := &connection{outer: outer, queue: new(waiter.Queue)}
+		g.sending.add(c)
+		defer g.sending.remove(c)
 		if c.inner, err = g.dialGuest(c.queue, guestSource(from, to), netip.AddrPortFrom(to, port)); err == nil {
-			c.run(g.bufferSize())
+			c.run(g.bufferSize(), func() { g.sending.remove(c) })
 			return
 		}
 	}

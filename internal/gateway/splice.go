@@ -24,10 +24,13 @@ type connection struct {
 	inspect func(first []byte, last bool) Decision
 	rest    func(first []byte) Rest
 	broken  atomic.Bool
+	// cut says that the sandbox is no more: nothing comes that has not come.
+	cut atomic.Bool
 }
 
-// run carries bytes both ways until both sides have ended or one has broken off.
-func (c *connection) run(bufferSize int) {
+// run carries bytes both ways until both sides have ended or one has broken off. It
+// calls sent when nothing will leave any more.
+func (c *connection) run(bufferSize int, sent func()) {
 	c.prepare(bufferSize)
 	// What waits for the host's side must hear if the sandbox breaks off.
 	watch := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) {
@@ -48,6 +51,7 @@ func (c *connection) run(bufferSize int) {
 	if !c.outward() {
 		c.breakOff()
 	}
+	sent()
 	done.Wait()
 	c.queue.EventUnregister(&watch)
 	c.outer.close()
@@ -125,7 +129,7 @@ func (c *connection) readable() tcpip.Error {
 	if _, refused := err.(*tcpip.ErrBadBuffer); refused {
 		return nil
 	}
-	return err
+	return c.orCut(err)
 }
 
 // refuser is a writer that takes nothing.

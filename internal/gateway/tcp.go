@@ -82,6 +82,9 @@ func (g *gateway) connect(r *tcp.ForwarderRequest) {
 		return
 	}
 	c := &connection{outer: outer, queue: new(waiter.Queue)}
+	// From now on the sandbox may send all that it has, and end.
+	g.sending.add(c)
+	defer g.sending.remove(c)
 	ep, e := r.CreateEndpoint(c.queue)
 	r.Complete(false)
 	if e != nil {
@@ -93,7 +96,7 @@ func (g *gateway) connect(r *tcp.ForwarderRequest) {
 		c.inspect = func(first []byte, last bool) Decision { return g.policy.Data(flow, first, last) }
 		c.rest = func(first []byte) Rest { return g.policy.Rest(flow, first) }
 	}
-	c.run(g.bufferSize())
+	c.run(g.bufferSize(), func() { g.sending.remove(c) })
 }
 
 // refuse tells the sandbox why there is no connection.
