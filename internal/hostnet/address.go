@@ -3,6 +3,7 @@ package hostnet
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -57,4 +58,10 @@ func (n *Network) sibling(a netip.Addr) netip.Addr {
 func hardware(a netip.Addr) string {
 	b := a.As4()
 	return fmt.Sprintf("02:c0:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+}
+
+// ownLinkLocal is the IPv6 address that an interface gives itself: fe80:: and its Ethernet
+// address (RFC 4291, appendix A).
+func ownLinkLocal(mac net.HardwareAddr) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]})
 }

@@ -255,12 +255,19 @@ func (t *ruleset) guard(r *record) {
 	add(etherType(unix.ETH_P_ARP), accept)
 	add(notSource(one(v4)), drop)
 	// Duplicate address detection has no source address, and neighbours may ask and
-	// answer from their link-local one. No sandbox is a router.
+	// answer from their link-local one, for the addresses that they have. No sandbox is a router.
 	for _, kind := range []uint8{routerAdvertisement, redirect} {
 		add(etherType(unix.ETH_P_IPV6), protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{kind}), drop)
 	}
 	if v6.IsValid() {
-		add(notSource(one(v6)), notSource(one(netip.IPv6Unspecified())), notSource(netip.MustParsePrefix("fe80::/10")), drop)
+		own := ownLinkLocal(mac)
+		add(notSource(one(v6)), notSource(one(netip.IPv6Unspecified())), notSource(one(own)), drop)
+		// A neighbour advertisement has at 8 the address that it is about.
+		target := func(a netip.Addr) []expr.Any {
+			return payload(expr.PayloadBaseTransportHeader, 8, expr.CmpOpNeq, nil, a.AsSlice())
+		}
+		add(etherType(unix.ETH_P_IPV6), protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{neighbourAdvertisement}),
+			target(v6), target(own), drop)
 	}
 	if r.Filter.Rate > 0 {
 		add(faster(r.Filter.Rate), drop)

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -284,6 +285,39 @@ func TestSpoof(t *testing.T) {
 				t.Errorf("exit status %d, %q, %s", r.code, r.stdout, r.stderr)
 			}
 		})
+	}
+}
+
+// TestNeighbours: a sandbox claims a neighbour's IPv6 address, and nobody believes it.
+func TestNeighbours(t *testing.T) {
+	need(t, "ip")
+	clean(t)
+	s := start(t, "process", "--network bridge", "serve", "80", "sandbox")
+	var gateway netip.Prefix
+	for _, word := range strings.Fields(must(t, "ip", "-6", "-o", "addr", "show", "dev", "coffer0", "scope", "global")) {
+		if p, err := netip.ParsePrefix(word); err == nil {
+			gateway = p
+		}
+	}
+	if !gateway.IsValid() {
+		t.Skip("this host has no IPv6")
+	}
+	b := gateway.Addr().As16()
+	b[15] = netip.MustParseAddr(s.address).As4()[3] // the number is the same in both families
+	victim := netip.AddrFrom16(b)
+	self, _ := os.Executable()
+	reach := func() {
+		expect(t, run(t, self, guestRole, "fetch", "tcp+:["+victim.String()+"]:80"), "sandbox to "+gateway.Addr().String()+"\n")
+	}
+	reach()
+	for _, flags := range []string{"--network bridge", "--network bridge --egress 192.0.2.1"} {
+		if r := do(t, "process", flags, "advertise", victim.String(), gateway.Addr().String()); r.code != 0 {
+			t.Errorf("exit status %d, %q, %s", r.code, r.stdout, r.stderr)
+		}
+		if known := must(t, "ip", "-6", "neigh", "show", "dev", "coffer0"); strings.Contains(known, "02:00:00:00:00:99") {
+			t.Errorf("%s: the host believes %s", flags, known)
+		}
+		reach()
 	}
 }
 

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // guestRole is the word by which this program becomes what runs in a sandbox, or on
@@ -37,6 +39,8 @@ func guestMain() {
 		err = names(args[0], netip.MustParseAddr(args[1]))
 	case "read":
 		err = read(args)
+	case "advertise":
+		err = advertise(netip.MustParseAddr(args[0]), args[1])
 	default:
 		err = fmt.Errorf("there is no role %q", os.Args[2])
 	}
@@ -233,4 +237,28 @@ func read(files []string) error {
 		os.Stdout.Write(b)
 	}
 	return nil
+}
+
+// advertise claims an IPv6 address, in a neighbour advertisement (RFC 4861, 4.4) to who is at
+// another one.
+func advertise(target netip.Addr, to string) error {
+	c, err := net.ListenPacket("ip6:ipv6-icmp", "::")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	raw, err := c.(*net.IPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	if err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 255) }); err != nil || set != nil {
+		return errors.Join(err, set)
+	}
+	const solicitedOverride = 0x60
+	message := append([]byte{136, 0, 0, 0, solicitedOverride, 0, 0, 0}, target.AsSlice()...)
+	// The target's Ethernet address, in units of 8 bytes.
+	message = append(message, 2, 1, 0x02, 0, 0, 0, 0, 0x99)
+	_, err = c.WriteTo(message, &net.IPAddr{IP: net.ParseIP(to)})
+	return err
 }
