@@ -168,7 +168,7 @@ ip link set lo up; ip link set lo mtu 1500; ip -o link show lo | grep -o 'mtu [0
 ip neigh show; ip -j addr show lo | tr -d ' \n' | grep -o '"local":"[^"]*"'; ip maddr show dev lo >/dev/null; echo "maddr $?"; ip monitor link & sleep 0.01; kill %1; wait`},
 
 	{"ip-netns", []string{"ip", "nc", "nsenter", "ping"}, `
-mkdir -p /run/netns; [ "$(stat -f -c %T /run/netns)" = tmpfs ] || mount -t tmpfs none /run/netns
+mkdir -p /run/netns; mount -t tmpfs none /run/netns
 quiet() { sed -E 's/time[= ][0-9.]+ ?ms/time/; s/^rtt.*/rtt/; /^$/d'; }
 at() { local n=$1; shift; nsenter --net=/run/netns/$n "$@"; }; ip netns add left; ip netns add right; ip netns list | sed 's/ (id.*//' | sort
 ip link add l0 type veth peer name r0; ip link set l0 netns left; ip link set r0 netns right

@@ -527,6 +527,12 @@ TEST(corked) {
 TEST(privileged_ports) {
 	if (geteuid())
 		SKIP("only root can give up the right to low ports");
+	char first[16] = "";
+	int fd = OK(open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_RDONLY));
+	OK(read(fd, first, sizeof first - 1));
+	close(fd);
+	if (atoi(first) <= 81)
+		SKIP("this host lets everybody have low ports");
 	EXITED_OK(IN_CHILD(
 		union addr a;
 		OK(setresuid(12345, 12345, 12345));
