@@ -44,4 +44,6 @@ type Statistics struct {
 	SentFrames, SentBytes, SentDropped             uint64
 	// Spoofed are frames that Guard did not let leave; they are in SentDropped too.
 	Spoofed uint64
+	// Damaged are frames with a wrong checksum, which are in ReceivedDropped too.
+	DamagedIP, DamagedTCP, DamagedUDP uint64
 }

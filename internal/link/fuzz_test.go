@@ -24,6 +24,8 @@ func FuzzFrame(f *testing.F) {
 	f.Add(frame(1, 2, header.IPv4ProtocolNumber, append([]byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 0, 2, 10, 9, 0, 1}, 0, 9, 0, 9, 0, 8, 1, 1)))
 	f.Add(frame(1, 2, header.IPv6ProtocolNumber, append([]byte{0x60, 0, 0, 0, 0, 8, 17, 64, 39: 1}, 0, 9, 0, 9, 0, 4, 1, 1)))
 	f.Add(frame(1, 2, header.ARPProtocolNumber, []byte{0, 1, 8, 0, 6, 4, 0, 1}))
+	f.Add(frame(1, 2, header.IPv4ProtocolNumber, forgedMTU4(68)))
+	f.Add(frame(1, 2, header.IPv6ProtocolNumber, forgedMTU6(68)))
 	ours, theirs, err := Pair()
 	if err != nil {
 		f.Fatal(err)

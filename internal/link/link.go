@@ -53,6 +53,7 @@ type counters struct {
 	receivedFrames, receivedBytes, receivedDropped atomic.Uint64
 	sentFrames, sentBytes, sentDropped             atomic.Uint64
 	spoofed                                        atomic.Uint64
+	damagedIP, damagedTCP, damagedUDP              atomic.Uint64
 }
 
 // New returns a link. Frames are read once it is attached to a stack. If it fails,
@@ -96,7 +97,8 @@ func (l *Link) Statistics() Statistics {
 	return Statistics{
 		ReceivedFrames: l.receivedFrames.Load(), ReceivedBytes: l.receivedBytes.Load(), ReceivedDropped: l.receivedDropped.Load(),
 		SentFrames: l.sentFrames.Load(), SentBytes: l.sentBytes.Load(), SentDropped: l.sentDropped.Load(),
-		Spoofed: l.spoofed.Load(),
+		Spoofed:   l.spoofed.Load(),
+		DamagedIP: l.damagedIP.Load(), DamagedTCP: l.damagedTCP.Load(), DamagedUDP: l.damagedUDP.Load(),
 	}
 }
 

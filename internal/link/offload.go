@@ -52,8 +52,8 @@ const headersMax = header.IPv4MaximumHeaderSize + header.UDPMinimumSize
 // intact verifies the checksums that the stack does not look at if the link has
 // CapabilityRXChecksumOffload: those of IPv4, TCP and UDP. Of what is no whole packet
 // the stack makes what it can; behind IPv6's extension headers nothing is looked at,
-// as network cards do.
-func intact(pkt *stack.PacketBuffer) bool {
+// as network cards do. What is wrong is counted, as the stack would.
+func (l *Link) intact(pkt *stack.PacketBuffer) bool {
 	b, ok := pkt.Data().PullUp(min(pkt.Data().Size(), headersMax))
 	if !ok {
 		return true
@@ -68,6 +68,7 @@ func intact(pkt *stack.PacketBuffer) bool {
 			return true
 		}
 		if !h.IsChecksumValid() {
+			l.damagedIP.Add(1)
 			return false
 		}
 		if h.More() || h.FragmentOffset() != 0 {
@@ -88,6 +89,7 @@ func intact(pkt *stack.PacketBuffer) bool {
 	if end > pkt.Data().Size() {
 		return true
 	}
+	damaged := &l.damagedTCP
 	switch {
 	case protocol == uint8(header.TCPProtocolNumber) && end-start >= header.TCPMinimumSize:
 	case protocol == uint8(header.UDPProtocolNumber) && end-start >= header.UDPMinimumSize:
@@ -95,7 +97,7 @@ func intact(pkt *stack.PacketBuffer) bool {
 		if h.Checksum() == 0 {
 			return true // none was made; the stack knows where there must be one
 		}
-		end = min(end, start+int(h.Length()))
+		end, damaged = min(end, start+int(h.Length())), &l.damagedUDP
 	default:
 		return true
 	}
@@ -106,9 +108,15 @@ func intact(pkt *stack.PacketBuffer) bool {
 	if end < pkt.Data().Size() {
 		// What follows is padding, of a short frame on Ethernet.
 		part := pkt.Data().AsRange().Capped(end).ToSlice()
-		return checksum.Checksum(part[start:], sum) == 0xffff
+		sum = checksum.Checksum(part[start:], sum)
+	} else {
+		// The stack counts this offset from the frame's first byte.
+		at := len(pkt.LinkHeader().Slice()) + start
+		sum = checksum.Combine(sum, pkt.Data().ChecksumAtOffset(at))
 	}
-	// The stack counts this offset from the frame's first byte.
-	at := len(pkt.LinkHeader().Slice()) + start
-	return checksum.Combine(sum, pkt.Data().ChecksumAtOffset(at)) == 0xffff
+	if sum != 0xffff {
+		damaged.Add(1)
+		return false
+	}
+	return true
 }

@@ -218,7 +218,7 @@ func (l *Link) accept(d stack.NetworkDispatcher, pkt *stack.PacketBuffer, verifi
 	default:
 		return false
 	}
-	if !verified && !intact(pkt) {
+	if !verified && !l.intact(pkt) || !believable(pkt) {
 		return false
 	}
 	d.DeliverNetworkPacket(pkt.NetworkProtocolNumber, pkt)

@@ -32,6 +32,19 @@ func (n *Namespace) stats() (s tcpip.Stats, v4, v6 ipCounters) {
 	return st.Stats(), v4, v6
 }
 
+// damaged are the packets whose checksums were wrong, of which links keep the stack clear.
+func (n *Namespace) damaged() (ip, tcp, udp uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if o, ok := l.device.(*outside); ok {
+			s := o.Statistics()
+			ip, tcp, udp = ip+s.DamagedIP, tcp+s.DamagedTCP, udp+s.DamagedUDP
+		}
+	}
+	return ip, tcp, udp
+}
+
 // ipCounters are those of IP over all interfaces.
 type ipCounters struct {
 	received, headerErrors, addressErrors, delivered, sent, discarded uint64
@@ -54,6 +67,9 @@ func (c *ipCounters) add(of stack.NetworkEndpointStats) {
 // Counters are the groups of /proc/net/snmp; MoreCounters those of /proc/net/netstat.
 func (n *Namespace) Counters() []CounterGroup {
 	s, v4, _ := n.stats()
+	damagedIP, damagedTCP, damagedUDP := n.damaged()
+	damagedTCP += s.TCP.ChecksumErrors.Value()
+	damagedUDP += s.UDP.ChecksumErrors.Value()
 	forwarding := uint64(2)
 	if n.Number(ipForward) != 0 {
 		forwarding = 1
@@ -62,9 +78,9 @@ func (n *Namespace) Counters() []CounterGroup {
 	const rtoMin, rtoMax = 200, 120000 // milliseconds
 	udp := []Counter{
 		{"InDatagrams", s.UDP.PacketsReceived.Value()}, {"NoPorts", s.UDP.UnknownPortErrors.Value()},
-		{"InErrors", s.UDP.MalformedPacketsReceived.Value() + s.UDP.ReceiveBufferErrors.Value() + s.UDP.ChecksumErrors.Value()},
+		{"InErrors", s.UDP.MalformedPacketsReceived.Value() + s.UDP.ReceiveBufferErrors.Value() + damagedUDP},
 		{"OutDatagrams", s.UDP.PacketsSent.Value()}, {"RcvbufErrors", s.UDP.ReceiveBufferErrors.Value()},
-		{"SndbufErrors", 0}, {"InCsumErrors", s.UDP.ChecksumErrors.Value()}, {"IgnoredMulti", 0}, {"MemErrors", 0},
+		{"SndbufErrors", 0}, {"InCsumErrors", damagedUDP}, {"IgnoredMulti", 0}, {"MemErrors", 0},
 	}
 	lite := make([]Counter, len(udp))
 	for i, c := range udp {
@@ -73,7 +89,7 @@ func (n *Namespace) Counters() []CounterGroup {
 	return []CounterGroup{
 		{"Ip", []Counter{
 			{"Forwarding", forwarding}, {"DefaultTTL", uint64(n.Number("ipv4/ip_default_ttl"))}, {"InReceives", v4.received},
-			{"InHdrErrors", v4.headerErrors}, {"InAddrErrors", v4.addressErrors}, {"ForwDatagrams", 0}, {"InUnknownProtos", 0},
+			{"InHdrErrors", v4.headerErrors + damagedIP}, {"InAddrErrors", v4.addressErrors}, {"ForwDatagrams", 0}, {"InUnknownProtos", 0},
 			{"InDiscards", 0}, {"InDelivers", v4.delivered}, {"OutRequests", v4.sent}, {"OutDiscards", v4.discarded},
 			{"OutNoRoutes", 0}, {"ReasmTimeout", 0}, {"ReasmReqds", 0}, {"ReasmOKs", 0}, {"ReasmFails", 0}, {"FragOKs", 0},
 			{"FragFails", 0}, {"FragCreates", 0}, {"OutTransmits", v4.sent},
@@ -97,8 +113,8 @@ func (n *Namespace) Counters() []CounterGroup {
 			{"CurrEstab", s.TCP.CurrentEstablished.Value()},
 			{"InSegs", s.TCP.ValidSegmentsReceived.Value() + s.TCP.InvalidSegmentsReceived.Value()},
 			{"OutSegs", s.TCP.SegmentsSent.Value()}, {"RetransSegs", s.TCP.Retransmits.Value()},
-			{"InErrs", s.TCP.InvalidSegmentsReceived.Value() + s.TCP.ChecksumErrors.Value()}, {"OutRsts", s.TCP.ResetsSent.Value()},
-			{"InCsumErrors", s.TCP.ChecksumErrors.Value()},
+			{"InErrs", s.TCP.InvalidSegmentsReceived.Value() + damagedTCP}, {"OutRsts", s.TCP.ResetsSent.Value()},
+			{"InCsumErrors", damagedTCP},
 		}},
 		{"Udp", udp},
 		{"UdpLite", lite},
