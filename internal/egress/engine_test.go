@@ -87,6 +87,7 @@ func TestFlow(t *testing.T) {
 		{UDP, "192.168.7.255:9", Refuse, "broadcast"},
 		{TCP, "[2001:db8:7::5]:443", Refuse, "the host's own"},
 		{TCP, "[64:ff9b::a9fe:a9fe]:443", Refuse, "metadata service (translated"},
+		{TCP, "[::ffff:0:a9fe:a9fe]:443", Refuse, "metadata service (translated"},
 		{TCP, "[64:ff9b::a01:203]:5432", Permit, "[64:ff9b::a00:0]/104"},
 		{TCP, "[2002:7f00:1::]:443", Refuse, "loopback address (translated"},
 		{TCP, "[fe80::1%eth0]:443", Refuse, "link-local"},
@@ -290,7 +291,7 @@ func TestGuardedRanges(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []string{"169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "fe80::1", "::1", "255.255.255.255"} {
+	for _, s := range []string{"169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::ffff:0:7f00:1", "fe80::1", "::1", "255.255.255.255"} {
 		if !slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr(s)) }) {
 			t.Errorf("%s is in none of the ranges", s)
 		}

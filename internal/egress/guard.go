@@ -17,14 +17,14 @@ type guard struct {
 var guards = []guard{
 	{netip.MustParsePrefix("0.0.0.0/8"), "the host itself"},
 	{netip.MustParsePrefix("127.0.0.0/8"), "a loopback address"},
-	{netip.MustParsePrefix("169.254.0.0/16"), "a link-local address"},
+	{netip.MustParsePrefix("169.254.0.0/16"), linkLocal},
 	{netip.MustParsePrefix("224.0.0.0/4"), "a multicast address"},
 	{netip.MustParsePrefix("240.0.0.0/4"), "a reserved address"},
 	{netip.MustParsePrefix("255.255.255.255/32"), "the broadcast address"},
 	{netip.MustParsePrefix("::/96"), "the host itself"},
 	{netip.MustParsePrefix("::1/128"), "a loopback address"},
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "a local translation of IPv4 addresses"},
-	{netip.MustParsePrefix("fe80::/10"), "a link-local address"},
+	{netip.MustParsePrefix("fe80::/10"), linkLocal},
 	{netip.MustParsePrefix("fec0::/10"), "a site-local address"},
 	{netip.MustParsePrefix("ff00::/8"), "a multicast address"},
 
@@ -39,12 +39,16 @@ var guards = []guard{
 	{netip.MustParsePrefix("fd20:ce::254/128"), metadata},   // Google
 }
 
-const metadata = "a cloud's metadata service"
+const (
+	linkLocal = "a link-local address"
+	metadata  = "a cloud's metadata service"
+)
 
 // translations are prefixes of IPv6 addresses that have an IPv4 address behind them, to
-// which routers on the way translate (RFC 6052, RFC 3056).
+// which routers on the way, or the host itself, translate (RFC 6052, RFC 2765, RFC 3056).
 var translations = []netip.Prefix{
 	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("::ffff:0:0:0/96"),
 	netip.MustParsePrefix("2002::/16"),
 }
 
@@ -85,15 +89,35 @@ func guardOf(a netip.Addr, host []netip.Prefix) (narrowest guard, found bool) {
 		if !t.Contains(a) {
 			continue
 		}
-		b := a.As16()
-		inner := netip.AddrFrom4([4]byte(b[t.Bits()/8:]))
-		if g, ok := guardOf(inner, host); ok {
+		if g, ok := guardOf(behind(a, t), host); ok {
 			// The same range, as it looks translated.
 			p, _ := a.Prefix(t.Bits() + g.prefix.Bits())
 			consider(guard{p, g.what + " (translated to IPv6)"})
 		}
 	}
 	return narrowest, found
+}
+
+// behind is the IPv4 address behind one of a translation.
+func behind(a netip.Addr, translation netip.Prefix) netip.Addr {
+	b := a.As16()
+	return netip.AddrFrom4([4]byte(b[translation.Bits()/8:]))
+}
+
+// HoldsSecrets reports whether an address, or one that it is translated to, is link-local or of
+// a cloud's metadata service: even who may reach everything needs a rule for these.
+func HoldsSecrets(a netip.Addr) bool {
+	for _, g := range guards {
+		if (g.what == linkLocal || g.what == metadata) && g.prefix.Contains(a) {
+			return true
+		}
+	}
+	for _, t := range translations {
+		if t.Contains(a) && HoldsSecrets(behind(a, t)) {
+			return true
+		}
+	}
+	return false
 }
 
 // broadcast returns the last address of an IPv4 network.

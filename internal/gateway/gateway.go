@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"coffer/internal/egress"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -63,15 +65,11 @@ func (g *gateway) decide(f Flow) Decision {
 		return Refuse
 	case g.policy != nil:
 		return g.policy.Connect(f)
-	case to.IsLinkLocalUnicast() || to == metadata6:
-		return Refuse
+	case egress.HoldsSecrets(to):
+		return Refuse // it is the host's business alone
 	}
 	return Permit
 }
-
-// metadata6 is where a cloud's virtual machines ask for their credentials, as at
-// 169.254.169.254: that is the host's business alone.
-var metadata6 = netip.MustParseAddr("fd00:ec2::254")
 
 // ours reports whether an address is one that a sandbox may have here.
 func ours(a netip.Addr) bool { return Guest4.Contains(a) || Guest6.Contains(a) }

@@ -116,6 +116,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestMetadata asks for what clouds tell their machines alone, without a policy.
+func TestMetadata(t *testing.T) {
+	gw, _ := serve(t, nil)
+	for to, want := range map[string]Decision{
+		"169.254.169.254:80": Refuse, "169.254.1.1:80": Refuse, "100.100.100.200:80": Refuse, "168.63.129.16:80": Refuse, "192.0.0.192:80": Refuse,
+		"[fd00:ec2::254]:80": Refuse, "[fd00:ec2::23]:80": Refuse, "[fd20:ce::254]:80": Refuse,
+		"[64:ff9b::a9fe:a9fe]:80": Refuse, "[::ffff:0:a9fe:a9fe]:80": Refuse, "[2002:a9fe:a9fe::1]:80": Refuse, "[64:ff9b::6464:64c8]:80": Refuse,
+		"100.100.100.201:80": Permit, "[fd00:ec2::253]:80": Permit, "[64:ff9b::c000:201]:80": Permit,
+	} {
+		if d := gw.decide(Flow{Protocol: unix.IPPROTO_TCP, From: addr("10.0.2.15:1000"), To: addr(to)}); d != want {
+			t.Errorf("%s: %v, not %v", to, d, want)
+		}
+	}
+}
+
 // TestLoopback asks for what listens on the host's loopback, in all clothes.
 func TestLoopback(t *testing.T) {
 	gw, _ := serve(t, nil)
