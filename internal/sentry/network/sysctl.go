@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"coffer/internal/sentry/abi"
+
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -56,10 +58,10 @@ const (
 // sysctls is the table, in the order of directory listings.
 var sysctls = []sysctl{
 	{name: Somaxconn, initial: []int64{4096}, max: maxInt},
-	{name: ReceiveBufferDefault, initial: []int64{212992}, min: 2304, max: maxBuffer},
-	{name: ReceiveBufferMax, initial: []int64{212992}, min: 2304, max: maxBuffer},
-	{name: SendBufferDefault, initial: []int64{212992}, min: 4608, max: maxBuffer},
-	{name: SendBufferMax, initial: []int64{212992}, min: 4608, max: maxBuffer},
+	{name: ReceiveBufferDefault, initial: []int64{abi.DefaultSocketBuffer}, min: abi.MinSocketReceiveBuffer, max: maxBuffer},
+	{name: ReceiveBufferMax, initial: []int64{abi.DefaultSocketBuffer}, min: abi.MinSocketReceiveBuffer, max: maxBuffer},
+	{name: SendBufferDefault, initial: []int64{abi.DefaultSocketBuffer}, min: abi.MinSocketSendBuffer, max: maxBuffer},
+	{name: SendBufferMax, initial: []int64{abi.DefaultSocketBuffer}, min: abi.MinSocketSendBuffer, max: maxBuffer},
 	{name: "core/optmem_max", initial: []int64{131072}, fixed: true},
 	{name: "core/netdev_max_backlog", initial: []int64{maxQueued}, fixed: true},
 	{name: "core/busy_poll", initial: []int64{0}, fixed: true},

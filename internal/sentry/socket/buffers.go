@@ -4,23 +4,15 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
+	"coffer/internal/sentry/abi"
+
 	"golang.org/x/sys/unix"
 )
 
-// What buffers of sockets may take, in bytes, as Linux counts them (socket(7)).
-const (
-	// DefaultBuffer is rmem_default and wmem_default of /proc/sys/net/core at first, which
-	// are also rmem_max and wmem_max: what setsockopt(2) takes, and doubles.
-	DefaultBuffer = 212992
-	// No buffer is smaller than these (SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF).
-	MinSendBuffer    = 4608
-	MinReceiveBuffer = 2304
-)
-
-// Buffers are SO_SNDBUF and SO_RCVBUF of the families that know no other maximum. The
-// zero value has the defaults.
+// Buffers are SO_SNDBUF and SO_RCVBUF of the families that know no other maximum than
+// abi.DefaultSocketBuffer. The zero value has the defaults.
 type Buffers struct {
-	send, receive atomic.Int32 // 0 is DefaultBuffer
+	send, receive atomic.Int32 // 0 is the default
 }
 
 // SendBuffer is SO_SNDBUF in bytes.
@@ -31,7 +23,7 @@ func (b *Buffers) ReceiveBuffer() int32 { return orDefault(b.receive.Load()) }
 
 func orDefault(v int32) int32 {
 	if v == 0 {
-		return DefaultBuffer
+		return abi.DefaultSocketBuffer
 	}
 	return v
 }
@@ -52,11 +44,11 @@ func (b *Buffers) BufferOption(name int32) (value []byte, ok bool) {
 // too short, EPERM for those that take a privilege which the caller has not. That goes
 // no further than the maximum here: it bounds the sentry.
 func (b *Buffers) SetBufferOption(name int32, value []byte, privileged func() bool) (ok bool, err error) {
-	side, least := &b.send, int32(MinSendBuffer)
+	side, least := &b.send, int32(abi.MinSocketSendBuffer)
 	switch name {
 	case unix.SO_SNDBUF, unix.SO_SNDBUFFORCE:
 	case unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
-		side, least = &b.receive, MinReceiveBuffer
+		side, least = &b.receive, abi.MinSocketReceiveBuffer
 	default:
 		return false, nil
 	}
@@ -67,7 +59,7 @@ func (b *Buffers) SetBufferOption(name int32, value []byte, privileged func() bo
 		return true, unix.EPERM
 	}
 	v := int32(binary.LittleEndian.Uint32(value))
-	side.Store(max(2*min(max(v, 0), DefaultBuffer), least))
+	side.Store(max(2*min(max(v, 0), abi.DefaultSocketBuffer), least))
 	return true, nil
 }
 

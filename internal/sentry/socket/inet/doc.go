@@ -8,7 +8,8 @@
 //
 // It must not know tasks, nor configure the stack.
 //
-// Lock order: Socket.mu, then Socket.sendMu or Socket.recvMu, then near.mu or the locks
-// of the stack; never those of two sockets at once. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent,
-// takes only that of the socket's waiter.Queue.
+// Lock order: Socket.mu, then sendMu or recvMu, then optionMu or groupMu, then those of
+// network.Namespace and of the stack. near.mu is a leaf, which both ends of a connection
+// take; no other lock of two sockets is held at once. The stack notifies with its locks
+// held: what it calls, endpoint.NotifyEvent, takes only that of the socket's waiter.Queue.
 package inet

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -132,17 +133,17 @@ func checkLowat(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 		v = 1<<31 - 1
 	}
 	if v = max(v, 1); s.stream() {
-		v = min(v, socket.DefaultBuffer)
+		v = min(v, abi.DefaultSocketBuffer)
 	}
 	return v, nil
 }
 
 func checkSendBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.SendBufferMax))), socket.MinSendBuffer), nil
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.SendBufferMax))), abi.MinSocketSendBuffer), nil
 }
 
 func checkRecvBuffer(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.ReceiveBufferMax))), socket.MinReceiveBuffer), nil
+	return max(2*int32(min(int64(uint32(v)), s.net.Number(network.ReceiveBufferMax))), abi.MinSocketReceiveBuffer), nil
 }
 
 // shownSendBuffer is SO_SNDBUF: until a connection lets it grow, that of TCP is shown as

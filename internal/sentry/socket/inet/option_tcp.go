@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/network"
-	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +25,7 @@ const (
 	// The size that segments have without an agreement, and the bounds of TCP_MAXSEG.
 	defaultMSS, minMSS, maxMSS = 536, 88, 32767
 	// leastClamp is the smallest window that TCP_WINDOW_CLAMP sets.
-	leastClamp = socket.MinReceiveBuffer / 2
+	leastClamp = abi.MinSocketReceiveBuffer / 2
 	// timestampSize is what each segment of a connection has timestamps in.
 	timestampSize = 12
 	// maxRetransmit is the longest time between two attempts, in seconds.

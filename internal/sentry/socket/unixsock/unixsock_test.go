@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/pipefs"
 	"coffer/internal/sentry/socket"
@@ -92,7 +93,7 @@ func TestStreamPair(t *testing.T) {
 		}
 		total += n
 	}
-	if total > socket.DefaultBuffer || total < socket.DefaultBuffer-overhead {
+	if total > abi.DefaultSocketBuffer || total < abi.DefaultSocketBuffer-overhead {
 		t.Errorf("%d bytes fit", total)
 	}
 	ready(t, "full", a, 0)
@@ -280,7 +281,7 @@ func TestDatagrams(t *testing.T) {
 	expect(t, b, 3, "", nil)
 	expect(t, b, 9, "third", nil)
 	expect(t, b, 9, "", unix.EAGAIN)
-	if _, err := send(a, string(make([]byte, socket.DefaultBuffer)), socket.Message{Addr: abstract("b")}); err != unix.EMSGSIZE {
+	if _, err := send(a, string(make([]byte, abi.DefaultSocketBuffer)), socket.Message{Addr: abstract("b")}); err != unix.EMSGSIZE {
 		t.Errorf("too long: %v", err)
 	}
 	if err := a.Connect(root, abstract("b")); err != nil {
