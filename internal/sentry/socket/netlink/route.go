@@ -26,7 +26,7 @@ const (
 
 // routeKind has what can be done with one kind of thing. What is nil is EOPNOTSUPP.
 type routeKind struct {
-	// family is the size of the structure that the messages begin with.
+	// size is that of the structure that the messages begin with.
 	size          int
 	dump, get     func(s *Socket, c Caller, r *request) error
 	add, del, set func(s *Socket, c Caller, r *request) error
