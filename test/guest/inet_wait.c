@@ -256,14 +256,20 @@ TEST(close_lingers_until_all_is_received) {
 
 TEST(close_lingers_until_a_signal) {
 	int s[2];
+	volatile int *closed = mmap(NULL, sizeof *closed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(closed != MAP_FAILED);
 	full(s, 1000);
 	on_signal(0);
 	pid_t self = getpid(), k = without(s);
 	if (k == 0) {
-		kill(self, SIGUSR1);
+		/* The first one may come before the close. */
+		for (; !*closed; sleep_ms(20))
+			kill(self, SIGUSR1);
 		_exit(0);
 	}
 	OK(close(s[0]));
+	*closed = 1;
+	signal(SIGUSR1, SIG_IGN);
 	over(k);
 	FAILS(fcntl(s[0], F_GETFD), EBADF);
 	/* The end of a process waits for nothing, nor does a descriptor that is not the last. */
