@@ -292,7 +292,7 @@ func parsePrefix(a netip.Addr, s string, at int) (Rule, string, error) {
 	}
 	p := netip.PrefixFrom(a, bits)
 	if p != p.Masked() {
-		return Rule{}, "", wrong(0, "%s has bits set behind its %d; write %s", a, bits, Rule{prefix: p.Masked()}.destination())
+		return Rule{}, "", wrong(0, "%s has bits set beyond its first %d; write %s", a, bits, Rule{prefix: p.Masked()}.destination())
 	}
 	return Rule{prefix: p}, rest, nil
 }

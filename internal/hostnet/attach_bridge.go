@@ -180,7 +180,7 @@ func (a *Attachment) names(b *bridgeAttachment) {
 	if b.resolver != nil {
 		servers = append(servers, b.network.Gateway)
 	}
-	a.Resolv = resolvConf(servers, orElse(o.Search, search))
+	a.Resolv = append(resolvConf(servers, orElse(o.Search, search)), neighboursFirst...)
 	a.Hosts = hostsFile(own(o.Container, b.record.Addresses...), o.Hosts)
 }
 
@@ -197,7 +197,11 @@ func (a *Attachment) takeOver(b *bridgeAttachment) error {
 		return err
 	}
 	if b.options.Egress != nil {
-		return a.gatewayOn(b.options, ns, []netip.Addr{b.network.Gateway})
+		if err := a.gatewayOn(b.options, ns, []netip.Addr{b.network.Gateway}); err != nil {
+			return err
+		}
+		a.Resolv = append(a.Resolv, neighboursFirst...)
+		return nil
 	}
 	return a.take(ns, b.options)
 }

@@ -143,9 +143,15 @@ func (t *ruleset) translate(networks []bridged, records []*record) {
 	incoming := t.chain("incoming", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
 	own := t.chain("own", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
 	outgoing := t.chain("outgoing", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	// Without forwarding sandboxes have no way to answer those beyond the bridge, the
+	// host's other addresses included: the listener has their connections then.
+	families := []bool{true}
+	if forwards6() {
+		families = append(families, false)
+	}
 	for _, r := range records {
 		for _, p := range r.Publish {
-			for _, v4 := range []bool{true, false} {
+			for _, v4 := range families {
 				at, ok := r.published(p, v4)
 				if !ok || !r.address(v4).IsValid() {
 					continue

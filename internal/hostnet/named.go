@@ -104,7 +104,7 @@ func (n *Networks) Find(name string) (*Network, error) {
 		return nil, fmt.Errorf("there is no network %s: 'coffer network ls' lists those that there are, and 'coffer network create %s' makes one", name, name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("network %s: %w", name, err)
+		return nil, fmt.Errorf("network %s: %w", name, rootOnly(err))
 	}
 	return net, nil
 }
@@ -297,6 +297,9 @@ func (n *Networks) Inspect(name string) (*Network, []Attached, error) {
 
 // Remove removes a named network that nothing is attached to.
 func (n *Networks) Remove(name string) error {
+	if name == defaultName {
+		return fmt.Errorf("network %s is always there: its bridge goes with the last sandbox on it", name)
+	}
 	net, err := n.Find(name)
 	if err != nil {
 		return err

@@ -66,6 +66,11 @@ func resolvConf(servers []netip.Addr, search []string) []byte {
 	return []byte(b.String())
 }
 
+// neighboursFirst is the line of a resolv.conf(5) that has names without a dot looked up
+// as they are before the search list is tried: db is the sandbox db, though the search
+// list may have a db of its own.
+const neighboursFirst = "options ndots:0\n"
+
 // own are the lines for what the sandbox itself is called.
 func own(name string, addresses ...netip.Prefix) (list []Host) {
 	for _, p := range addresses {

@@ -14,7 +14,7 @@ import (
 
 // ports hold the published ports of the host's, so that nobody else takes them, and
 // serve those connections that rules of nftables cannot lead: of the host itself to its
-// IPv6 loopback address.
+// IPv6 loopback address, and of IPv6 altogether where the host does not forward it.
 type ports struct {
 	closers []io.Closer
 	// slots bounds the connections that are served at once.

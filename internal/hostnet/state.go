@@ -101,12 +101,20 @@ type state struct {
 // maxRecord bounds what is read of a file, in bytes.
 const maxRecord = 1 << 20
 
+// rootOnly says what to do where others than root may not look.
+func rootOnly(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: networks with bridges are for root alone: run coffer as root, or use --network user", err)
+	}
+	return err
+}
+
 // lockState locks the directory, removes what dead owners have left, and reads the
 // records of the others.
 func (n *Networks) lockState() (_ *state, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("the directory of networks %s: %w", n.Dir, err)
+			err = fmt.Errorf("the directory of networks %s: %w", n.Dir, rootOnly(err))
 		}
 	}()
 	s := &state{dir: n.Dir}

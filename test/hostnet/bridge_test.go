@@ -37,13 +37,15 @@ func TestBridge(t *testing.T) {
 		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8080", "udp+:192.0.2.1:8080")...), "sandbox to 192.0.2.2\nsandbox to 192.0.2.2\n")
 		must(t, "ip", "-n", "outside", "route", "add", "10.209.0.0/16", "via", "192.0.2.1")
 		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8081", "tcp:"+s.address+":80")...), "no: refused\nno: i/o timeout\n")
+		// Nothing forwards IPv6 here.
+		expect(t, run(t, at("outside", "fetch", "tcp+:[2001:db8::1]:8080")...), "sandbox to 10.209.0.1\n")
 		// The host itself.
 		self, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect(t, run(t, self, guestRole, "fetch", "tcp+:"+s.address+":80", "tcp+:127.0.0.1:8080", "tcp+:127.0.0.1:8081", "tcp+:[::1]:8080", "udp+:127.0.0.1:8080"),
-			strings.Repeat("sandbox to 10.209.0.1\n", 5))
+		expect(t, run(t, self, guestRole, "fetch", "tcp+:"+s.address+":80", "tcp+:127.0.0.1:8080", "tcp+:127.0.0.1:8081", "tcp+:[::1]:8080", "tcp+:[2001:db8::1]:8080", "udp+:127.0.0.1:8080"),
+			strings.Repeat("sandbox to 10.209.0.1\n", 6))
 		// Another sandbox, directly and by what is published.
 		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+s.address+":80", "tcp+:192.0.2.1:8080", "tcp+:10.209.0.1:8080", "tcp+:10.209.0.1:8081"),
 			"sandbox to 10.209.0.3\nsandbox to 10.209.0.1\nsandbox to 10.209.0.1\nno: refused\n")
@@ -82,7 +84,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("inspect says %s, %s", r.stdout, r.stderr)
 		}
 		expect(t, do(t, wall, "--network lan --hostname me --add-host db:192.0.2.7 --dns 192.0.2.9 --dns-search example.org", "read", "/etc/resolv.conf"),
-			"nameserver 10.209.16.1\nsearch example.org\n")
+			"nameserver 10.209.16.1\nsearch example.org\noptions ndots:0\n")
 		if r := do(t, wall, "--network lan --hostname me --add-host db:192.0.2.7", "read", "/etc/hosts"); !strings.Contains(r.stdout, "192.0.2.7\tdb\n") || !strings.Contains(r.stdout, "\tme\n") {
 			t.Errorf("hosts are %q", r.stdout)
 		}
