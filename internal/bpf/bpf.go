@@ -48,18 +48,7 @@ type Program struct {
 // without a verdict. Jumps only lead forward, so every program ends. The
 // caller must not change code afterwards.
 func New(code []unix.SockFilter) (*Program, error) {
-	if len(code) == 0 || len(code) > MaxInstructions {
-		return nil, unix.EINVAL
-	}
-	for pc := range code {
-		if !valid(code, pc) {
-			return nil, unix.EINVAL
-		}
-	}
-	if last := code[len(code)-1].Code; last != retK && last != retA {
-		return nil, unix.EINVAL
-	}
-	if !initialized(code) {
+	if !sound(code, valid) {
 		return nil, unix.EINVAL
 	}
 	return &Program{code: code}, nil
@@ -73,98 +62,28 @@ func (p *Program) Instructions() []unix.SockFilter { return p.code }
 
 // Run computes the program's result for d.
 func (p *Program) Run(d *Data) uint32 {
-	var a, x uint32
-	var mem [memWords]uint32
+	var m machine
 	for pc := 0; ; pc++ {
 		in := &p.code[pc]
 		switch in.Code {
 		case ldAbs:
-			a = d.word(in.K)
+			m.a = d.word(in.K)
 		case ldLen:
-			a = DataSize
+			m.a = DataSize
 		case ldxLen:
-			x = DataSize
-		case ldImm:
-			a = in.K
-		case ldxImm:
-			x = in.K
-		case ldMem:
-			a = mem[in.K]
-		case ldxMem:
-			x = mem[in.K]
-		case st:
-			mem[in.K] = a
-		case stx:
-			mem[in.K] = x
-		case tax:
-			x = a
-		case txa:
-			a = x
+			m.x = DataSize
 		case retK:
 			return in.K
 		case retA:
-			return a
-		case ja:
-			pc += int(in.K)
+			return m.a
 		default:
-			operand := in.K
-			if in.Code&unix.BPF_X != 0 {
-				operand = x
-			}
 			if in.Code&classMask == unix.BPF_JMP {
-				if holds(in.Code, a, operand) {
-					pc += int(in.Jt)
-				} else {
-					pc += int(in.Jf)
-				}
-				continue
-			}
-			if in.Code == divX && x == 0 {
-				// As in Linux the program ends at once.
+				pc += m.jump(in)
+			} else if !m.step(in) {
 				return 0
 			}
-			a = compute(in.Code, a, operand)
 		}
 	}
-}
-
-// holds is the condition of a jump.
-func holds(code uint16, a, operand uint32) bool {
-	switch code & opMask {
-	case unix.BPF_JEQ:
-		return a == operand
-	case unix.BPF_JGT:
-		return a > operand
-	case unix.BPF_JGE:
-		return a >= operand
-	}
-	return a&operand != 0 // BPF_JSET
-}
-
-// compute is the result of an instruction of class BPF_ALU. A divisor is not
-// 0. Of a shift's width the low five bits count, as in Linux.
-func compute(code uint16, a, operand uint32) uint32 {
-	switch code & opMask {
-	case unix.BPF_ADD:
-		return a + operand
-	case unix.BPF_SUB:
-		return a - operand
-	case unix.BPF_MUL:
-		return a * operand
-	case unix.BPF_DIV:
-		return a / operand
-	case unix.BPF_OR:
-		return a | operand
-	case unix.BPF_AND:
-		return a & operand
-	case unix.BPF_XOR:
-		return a ^ operand
-	case unix.BPF_LSH:
-		return a << (operand & 31)
-	case unix.BPF_RSH:
-		return a >> (operand & 31)
-	}
-	return -a // BPF_NEG
 }
 
 // Constant returns the program's result for a call's number and architecture,

@@ -76,6 +76,23 @@ func valid(code []unix.SockFilter, pc int) bool {
 	return false
 }
 
+// sound reports whether a program has a length that Linux takes, instructions that are
+// valid, a verdict in the end, and no load of scratch memory that was not written.
+func sound(code []unix.SockFilter, valid func(code []unix.SockFilter, pc int) bool) bool {
+	if len(code) == 0 || len(code) > MaxInstructions {
+		return false
+	}
+	for pc := range code {
+		if !valid(code, pc) {
+			return false
+		}
+	}
+	if last := code[len(code)-1].Code; last != retK && last != retA {
+		return false
+	}
+	return initialized(code)
+}
+
 // initialized reports whether every path to a load from scratch memory stores
 // to that word before. Since jumps only lead forward, one pass finds out.
 func initialized(code []unix.SockFilter) bool {

@@ -68,18 +68,7 @@ type SocketFilter struct {
 // SKF_AD_NLATTR_NEST and SKF_AD_PAY_OFFSET, which are not there. The caller must not
 // change code afterwards.
 func NewSocketFilter(code []unix.SockFilter) (*SocketFilter, error) {
-	if len(code) == 0 || len(code) > MaxInstructions {
-		return nil, unix.EINVAL
-	}
-	for pc := range code {
-		if !validForSocket(code, pc) {
-			return nil, unix.EINVAL
-		}
-	}
-	if last := code[len(code)-1].Code; last != retK && last != retA {
-		return nil, unix.EINVAL
-	}
-	if !initialized(code) {
+	if !sound(code, validForSocket) {
 		return nil, unix.EINVAL
 	}
 	return &SocketFilter{code}, nil
@@ -112,67 +101,35 @@ func validForSocket(code []unix.SockFilter, pc int) bool {
 // Run returns how many bytes of the packet the socket receives: 0 drops it, and more
 // than it has keeps all of it. A load from beyond the packet drops it.
 func (f *SocketFilter) Run(p *Packet) uint32 {
-	var a, x uint32
-	var mem [memWords]uint32
+	var m machine
 	for pc := 0; ; pc++ {
 		in := &f.code[pc]
 		ok := true
 		switch in.Code {
 		case ldAbs, ldAbsH, ldAbsB:
 			if in.K >= adStart {
-				a = p.ancillary(in.K-adStart, a, x)
+				m.a = p.ancillary(in.K-adStart, m.a, m.x)
 			} else {
-				a, ok = p.load(in.Code, in.K)
+				m.a, ok = p.load(in.Code, in.K)
 			}
 		case ldInd, ldIndH, ldIndB:
-			a, ok = p.load(in.Code, x+in.K)
+			m.a, ok = p.load(in.Code, m.x+in.K)
 		case ldxMsh:
-			x, ok = p.load(ldAbsB, in.K)
-			x = x & 0xf * 4
+			m.x, ok = p.load(ldAbsB, in.K)
+			m.x = m.x & 0xf * 4
 		case ldLen:
-			a = uint32(len(p.Data))
+			m.a = uint32(len(p.Data))
 		case ldxLen:
-			x = uint32(len(p.Data))
-		case ldImm:
-			a = in.K
-		case ldxImm:
-			x = in.K
-		case ldMem:
-			a = mem[in.K]
-		case ldxMem:
-			x = mem[in.K]
-		case st:
-			mem[in.K] = a
-		case stx:
-			mem[in.K] = x
-		case tax:
-			x = a
-		case txa:
-			a = x
+			m.x = uint32(len(p.Data))
 		case retK:
 			return in.K
 		case retA:
-			return a
-		case ja:
-			pc += int(in.K)
+			return m.a
 		default:
-			operand := in.K
-			if in.Code&unix.BPF_X != 0 {
-				operand = x
-			}
-			switch {
-			case in.Code&classMask == unix.BPF_JMP:
-				if holds(in.Code, a, operand) {
-					pc += int(in.Jt)
-				} else {
-					pc += int(in.Jf)
-				}
-			case (in.Code == divX || in.Code == modX) && x == 0:
-				return 0
-			case in.Code == modX || in.Code == modK:
-				a %= operand
-			default:
-				a = compute(in.Code, a, operand)
+			if in.Code&classMask == unix.BPF_JMP {
+				pc += m.jump(in)
+			} else {
+				ok = m.step(in)
 			}
 		}
 		if !ok {
