@@ -287,6 +287,8 @@ PasswordAuthentication no
 PermitUserEnvironment no
 AcceptEnv A
 MaxStartups 100
+# Where bash is not the outermost shell it reads no ~/.bashrc, which may take seconds, or talk.
+SetEnv SHLVL=2
 Subsystem sftp internal-sftp
 X
 cat >ssh_config <<X
