@@ -25,6 +25,8 @@ type request struct {
 	header
 	// raw is the whole message, body what follows its header.
 	raw, body []byte
+	// addressed says that it was sent to an address that was given with it.
+	addressed bool
 }
 
 // nextMessage takes the first message off b. ok is false if b does not begin with a whole one,

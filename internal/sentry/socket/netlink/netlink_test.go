@@ -158,6 +158,33 @@ func TestNeedsPrivilege(t *testing.T) {
 	}
 }
 
+// TestOpenerNeedsPrivilege has a privileged program write to a socket that somebody without
+// privileges has opened, as its standard error perhaps.
+func TestOpenerNeedsPrivilege(t *testing.T) {
+	ns := namespace()
+	nobody := &caller{cred: auth.New(0, 0, nil).Clone()}
+	nobody.cred.Effective = 0
+	s, err := New(ns, nobody, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Release)
+	up := message(unix.RTM_SETLINK, unix.NLM_F_ACK, func(w *builder) { link(w, 1, unix.IFF_UP, unix.IFF_UP) })
+	for _, c := range []struct {
+		name string
+		addr []byte
+		want unix.Errno
+	}{{"without an address", nil, unix.EPERM}, {"to an address", address{}.bytes(), 0}} {
+		if n, err := s.Send(root(), up, &socket.Message{Addr: c.addr}); n != len(up) || err != nil {
+			t.Fatal(n, err)
+		}
+		all, _ := messages(t, s, 4096)
+		if len(all) != 1 || int32(binary.LittleEndian.Uint32(all[0].body)) != -int32(c.want) {
+			t.Errorf("%s: %+v, want %v", c.name, all, c.want)
+		}
+	}
+}
+
 func TestAttributes(t *testing.T) {
 	var w builder
 	w.attr32(1, 7)

@@ -59,7 +59,7 @@ func (s *Socket) handleRoute(c Caller, r *request) (dumps bool, err error) {
 	}
 	verb := int(r.typ-unix.RTM_BASE) % 4
 	k, ok := routeKinds[int(r.typ-unix.RTM_BASE)/4]
-	if verb != verbGet && !c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN) {
+	if verb != verbGet && !s.may(c, r, s.ns.Owner, unix.CAP_NET_ADMIN) {
 		return false, unix.EPERM
 	}
 	var f func(*Socket, Caller, *request) error

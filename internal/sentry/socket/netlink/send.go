@@ -51,7 +51,7 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 	if !ok {
 		return 0, unix.EOPNOTSUPP
 	}
-	s.answer(caller, p)
+	s.answer(caller, p, m.Addr != nil)
 	return len(p), nil
 }
 
@@ -94,13 +94,13 @@ func (s *Socket) copied(c vfs.Caller, p []byte, m *socket.Message, group int) da
 }
 
 // answer answers all requests in p. Other messages are acknowledged at most.
-func (s *Socket) answer(c Caller, p []byte) {
+func (s *Socket) answer(c Caller, p []byte, addressed bool) {
 	for {
 		r, rest, ok := nextMessage(p)
 		if !ok {
 			return
 		}
-		p = rest
+		p, r.addressed = rest, addressed
 		var err error
 		dumps := false
 		if r.flags&unix.NLM_F_REQUEST != 0 && r.typ >= unix.NLMSG_MIN_TYPE {

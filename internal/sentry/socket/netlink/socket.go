@@ -52,6 +52,7 @@ type Socket struct {
 	typ      int32
 	uid      uint32
 	pid      int32 // of who made the socket: its port ID, if it can be had
+	opener   *auth.Credentials
 	ino      *anon.Inode
 	wait     waiter.Queue
 	filter   atomic.Pointer[bpf.SocketFilter]
@@ -103,7 +104,7 @@ func New(ns Namespace, c Caller, typ, protocol int32) (*Socket, error) {
 	}
 	cred := c.Credentials()
 	s := &Socket{
-		ns: ns, protocol: protocol, typ: typ, uid: cred.FSUID, pid: c.PID(),
+		ns: ns, protocol: protocol, typ: typ, uid: cred.FSUID, pid: c.PID(), opener: cred,
 		ino: anon.New("socket:", unix.S_IFSOCK|0o777, anon.SocketDev, cred),
 	}
 	ns.Sockets.Add(s)
@@ -212,6 +213,13 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 // maySendTo is whether c may send to programs, and not just to the kernel.
 func (s *Socket) maySendTo(c vfs.Caller) bool {
 	return s.protocol == unix.NETLINK_USERSOCK || c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN)
+}
+
+// may is whether a request may do what takes a capability over what a user namespace owns. Who
+// only writes, and gives no address, might not know that it writes to such a socket: then whoever
+// opened it needs the capability, too.
+func (s *Socket) may(c Caller, r *request, over *auth.UserNamespace, capability int) bool {
+	return c.Credentials().CanIn(over, capability) && (r.addressed || s.opener.CanIn(over, capability))
 }
 
 // Listen, Accept and Shutdown implement socket.Socket: there is nothing like that.
