@@ -133,6 +133,21 @@ var wireCloseCases = []struct {
 		c.call("ok", "accept", "l", "%sa", c.name)
 		k.alive()
 	}},
+	{"RST in TIME_WAIT", func(c *wireCase) {
+		c.listen(10, "")
+		k := c.accepted()
+		c.call("ok", "shutdown", "a", "1")
+		k.expect("a FIN", func(s segment) bool { return s.flags&fin != 0 })
+		k.due++
+		k.send(segment{flags: fin})
+		k.acked()
+		k.sendAt(segment{flags: rst, seq: k.next})
+		k.sendAt(segment{flags: fin, seq: k.next - 1})
+		s := k.expect("an answer", func(s segment) bool { return true })
+		if isReset(s) == c.h.inside { // its stack keeps RFC 1337
+			c.Errorf("the answer is %v", s)
+		}
+	}},
 	{"close with something unread", func(c *wireCase) {
 		c.listen(10, "")
 		k := c.accepted()

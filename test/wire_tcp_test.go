@@ -151,23 +151,10 @@ var wireCases = []struct {
 		k.alive()
 	}},
 	{"a window of the peer's that is small", func(c *wireCase) {
-		c.listen(10, "")
-		k := c.accepted(optionMSS(500))
-		k.send(segment{window: 600, data: []byte("x")})
-		k.acked()
-		c.call("3000", "write", "a", "3000")
-		edge := k.due + 600
-		for end := k.due + 3000; k.due != end; {
-			s := k.expectWithout("data", func(s segment) bool { return s.seq == k.due && len(s.data) > 0 }, isReset)
-			k.due += uint32(len(s.data))
-			if int32(k.due-edge) > 0 {
-				c.Fatalf("more comes than the window has room for:\n%s", k.history())
-			}
-			edge = k.due + 600
-			k.send(segment{window: 600})
-		}
-		c.call(`"x"`, "read", "a", "1")
-		k.alive()
+		c.smallWindow(600, optionMSS(500))
+	}},
+	{"a window of the peer's that is scaled", func(c *wireCase) {
+		c.smallWindow(600>>3, optionMSS(500), optionScale(3))
 	}},
 	{"data that is not acknowledged", func(c *wireCase) {
 		c.listen(10, "")
@@ -323,6 +310,32 @@ var wireCases = []struct {
 		}
 		k.gone()
 	}},
+}
+
+// smallWindow has the near end write more than a peer has room for, which is 600 bytes.
+func (c *wireCase) smallWindow(window uint16, options ...[]byte) {
+	c.Helper()
+	c.listen(10, "")
+	k := c.accepted(options...)
+	k.send(segment{window: window, data: []byte("x")})
+	k.acked()
+	c.call("3000", "write", "a", "3000")
+	edge, most := k.due+600, 0
+	for end := k.due + 3000; k.due != end; {
+		s := k.expectWithout("data", func(s segment) bool { return s.seq == k.due && len(s.data) > 0 }, isReset)
+		k.due += uint32(len(s.data))
+		most = max(most, len(s.data))
+		if int32(k.due-edge) > 0 {
+			c.Fatalf("more comes than the window has room for:\n%s", k.history())
+		}
+		edge = k.due + 600
+		k.send(segment{window: window})
+	}
+	if most < 400 {
+		c.Errorf("segments have at most %d bytes", most)
+	}
+	c.call(`"x"`, "read", "a", "1")
+	k.alive()
 }
 
 // TestWire runs the cases with Linux, and behind the kernel wall.
