@@ -1,6 +1,6 @@
 /* The errors of datagrams: IP_RECVERR and MSG_ERRQUEUE of ip(7), on lo of a network of the
  * test's own. */
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <linux/errqueue.h>
 #include <netinet/in.h>
@@ -10,17 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <net/if.h>
-
-static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-	struct ifreq r = { .ifr_name = "lo" };
-	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCGIFFLAGS, &r));
-	r.ifr_flags |= IFF_UP;
-	OK(ioctl(s, SIOCSIFFLAGS, &r));
-	close(s);
-}
 
 /* error is what MSG_ERRQUEUE gave. */
 struct error {
@@ -70,7 +59,7 @@ static struct sockaddr_in nobody(void) {
 }
 
 TEST(port_unreachable) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1, v;
 	struct sockaddr_in to = nobody();
 	struct error e;
@@ -99,7 +88,7 @@ TEST(port_unreachable) {
 }
 
 TEST(the_error_is_told_by_calls_too) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1;
 	struct sockaddr_in to = nobody();
 	char b[10];
@@ -114,7 +103,7 @@ TEST(the_error_is_told_by_calls_too) {
 }
 
 TEST(without_the_option_nothing_is_told) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1, off = 0;
 	struct sockaddr_in to = nobody();
 	char b[10];
@@ -131,7 +120,7 @@ TEST(without_the_option_nothing_is_told) {
 }
 
 TEST(each_datagram_has_its_own) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), other = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1;
 	struct sockaddr_in to = nobody();
 	struct error e;
@@ -151,7 +140,7 @@ TEST(each_datagram_has_its_own) {
 }
 
 TEST(ipv6) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), on = 1;
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons(9) };
 	struct error e;

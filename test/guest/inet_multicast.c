@@ -1,21 +1,10 @@
 /* Multicast groups: ip(7), ipv6(7), on lo of a network of the test's own. */
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-
-static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-	struct ifreq r = { .ifr_name = "lo" };
-	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCGIFFLAGS, &r));
-	r.ifr_flags |= IFF_UP;
-	OK(ioctl(s, SIOCSIFFLAGS, &r));
-	close(s);
-}
 
 static int bound(int port, const char *at) {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
@@ -44,7 +33,7 @@ static void send_to(const char *group, int port, const char *text) {
 }
 
 TEST(joining_and_leaving) {
-	own_network();
+	own_network_up();
 	int s = bound(0, "0.0.0.0");
 	struct ip_mreqn m = request("239.1.2.3", 1);
 	FAILS(setsockopt(s, IPPROTO_IP, IP_DROP_MEMBERSHIP, &m, sizeof m), EADDRNOTAVAIL);
@@ -77,7 +66,7 @@ TEST(joining_and_leaving) {
 }
 
 TEST(protocol_independent_names) {
-	own_network();
+	own_network_up();
 	int s = bound(0, "0.0.0.0");
 	struct group_req g = { .gr_interface = 1 };
 	struct sockaddr_in *a = (void *)&g.gr_group;
@@ -96,7 +85,7 @@ TEST(protocol_independent_names) {
 }
 
 TEST(receiving_from_a_group) {
-	own_network();
+	own_network_up();
 	int a = bound(5555, "0.0.0.0"), b = bound(5555, "239.1.2.3");
 	struct ip_mreqn m = request("239.1.2.3", 1);
 	OK(setsockopt(a, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
@@ -108,7 +97,7 @@ TEST(receiving_from_a_group) {
 }
 
 TEST(options_read_back) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), v;
 	socklen_t n = sizeof v;
 	OK(getsockopt(s, IPPROTO_IP, IP_MULTICAST_TTL, &v, &n));
@@ -134,7 +123,7 @@ TEST(options_read_back) {
 }
 
 TEST(only_what_was_joined) {
-	own_network();
+	own_network_up();
 	int a = bound(5555, "0.0.0.0"), b = bound(5555, "0.0.0.0"), off = 0;
 	struct ip_mreqn m = request("239.1.2.3", 1);
 	OK(setsockopt(a, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
@@ -150,7 +139,7 @@ TEST(only_what_was_joined) {
 }
 
 TEST(groups_of_ipv6) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), lo = 1, v;
 	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(5556) };
 	OK(bind(s, (void *)&a, sizeof a));

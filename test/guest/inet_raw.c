@@ -1,5 +1,5 @@
 /* Raw and ping sockets: raw(7), icmp(7), on lo of a network of the test's own. */
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/icmp6.h>
@@ -17,17 +17,6 @@
 #ifndef SOL_RAW
 #define SOL_RAW 255
 #endif
-
-static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-	struct ifreq r = { .ifr_name = "lo" };
-	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCGIFFLAGS, &r));
-	r.ifr_flags |= IFF_UP;
-	OK(ioctl(s, SIOCSIFFLAGS, &r));
-	close(s);
-}
 
 static void set_file(const char *path, const char *text) {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -64,7 +53,7 @@ static void echo(char *p, int id, int sequence) {
 }
 
 TEST(kinds_of_sockets) {
-	own_network();
+	own_network_up();
 	FAILS(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
 	FAILS(socket(AF_INET, SOCK_RAW, 300), EINVAL);
 	FAILS(socket(AF_INET6, SOCK_RAW, 0), EPROTONOSUPPORT);
@@ -90,7 +79,7 @@ TEST(kinds_of_sockets) {
 }
 
 TEST(raw_echo) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
 	struct sockaddr_in to = loopback4(), from;
 	char p[12], got[200];
@@ -121,7 +110,7 @@ TEST(raw_echo) {
 }
 
 TEST(icmp_filter) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
 	uint32_t mask = 1 << ICMP_ECHO, got_mask = 0;
 	socklen_t n = sizeof got_mask;
@@ -140,7 +129,7 @@ TEST(icmp_filter) {
 }
 
 TEST(a_packet_with_its_header) {
-	own_network();
+	own_network_up();
 	int u = OK(socket(AF_INET, SOCK_DGRAM, 0)), one = 1;
 	struct sockaddr_in at = loopback4(), from;
 	OK(bind(u, (void *)&at, sizeof at));
@@ -170,7 +159,7 @@ TEST(a_packet_with_its_header) {
 }
 
 TEST(raw_sees_udp) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_RAW, IPPROTO_UDP)), u = OK(socket(AF_INET, SOCK_DGRAM, 0)), to = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	struct sockaddr_in at = loopback4();
 	OK(bind(to, (void *)&at, sizeof at));
@@ -184,7 +173,7 @@ TEST(raw_sees_udp) {
 }
 
 TEST(echo6) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6));
 	struct icmp6_filter f;
 	ICMP6_FILTER_SETBLOCKALL(&f);
@@ -201,7 +190,7 @@ TEST(echo6) {
 }
 
 TEST(ping_sockets) {
-	own_network();
+	own_network_up();
 	set_file("/proc/sys/net/ipv4/ping_group_range", "1 0");
 	FAILS(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP), EACCES);
 	set_file("/proc/sys/net/ipv4/ping_group_range", "4242 4243");
@@ -241,7 +230,7 @@ TEST(ping_sockets) {
 }
 
 TEST(a_protocol_of_its_own) {
-	own_network();
+	own_network_up();
 	int r = OK(socket(AF_INET, SOCK_RAW, 253)), s = OK(socket(AF_INET, SOCK_RAW, 253)), other = OK(socket(AF_INET, SOCK_RAW, 254));
 	struct sockaddr_in to = loopback4();
 	EQUAL(sendto(s, "hello", 5, 0, (void *)&to, sizeof to), 5);

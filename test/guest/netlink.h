@@ -1,28 +1,19 @@
 /* netlink.h: requests of rtnetlink(7) and their answers, for the guest tests. */
 #ifndef NETLINK_H
 #define NETLINK_H
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
-#include <net/if.h>
 #include <net/if_arp.h>
 #include <poll.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
 #endif
-
-/* own_network gives the test a network of its own, in which lo is down. */
-__attribute__((unused)) static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-}
 
 __attribute__((unused)) static int netlink(int protocol) {
 	return OK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));

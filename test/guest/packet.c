@@ -1,5 +1,5 @@
 /* AF_PACKET sockets: packet(7), on lo of a network namespace of the test's own. */
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
@@ -12,18 +12,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-
-/* own_network gives the test a network of its own, with lo up. */
-static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-	struct ifreq r = { .ifr_name = "lo" };
-	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCGIFFLAGS, &r));
-	r.ifr_flags |= IFF_UP;
-	OK(ioctl(s, SIOCSIFFLAGS, &r));
-	close(s);
-}
 
 static int packet_socket(int type, int protocol) { return OK(socket(AF_PACKET, type, htons(protocol))); }
 
@@ -46,7 +34,7 @@ static int readable(int fd) {
 }
 
 TEST(kinds_of_sockets) {
-	own_network();
+	own_network_up();
 	FAILS(socket(AF_PACKET, SOCK_STREAM, 0), ESOCKTNOSUPPORT);
 	FAILS(socket(AF_PACKET, SOCK_SEQPACKET, htons(ETH_P_ALL)), ESOCKTNOSUPPORT);
 	int s = packet_socket(SOCK_DGRAM, 0), v;
@@ -67,7 +55,7 @@ TEST(kinds_of_sockets) {
 }
 
 TEST(needs_a_capability) {
-	own_network();
+	own_network_up();
 	int status = IN_CHILD(
 		OK(setresuid(65534, 65534, 65534));
 		FAILS(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), EPERM);
@@ -77,7 +65,7 @@ TEST(needs_a_capability) {
 }
 
 TEST(bind_and_name) {
-	own_network();
+	own_network_up();
 	int s = packet_socket(SOCK_RAW, ETH_P_IP);
 	struct sockaddr_ll a, lo = on_lo(0);
 	socklen_t n = sizeof a;
@@ -103,7 +91,7 @@ TEST(bind_and_name) {
 }
 
 TEST(raw_frames_on_lo) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_RAW, OWN_PROTOCOL), s = packet_socket(SOCK_RAW, 0);
 	unsigned char f[100], got[200];
 	frame(f, "hello");
@@ -137,7 +125,7 @@ TEST(raw_frames_on_lo) {
 }
 
 TEST(datagrams_without_header) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_DGRAM, OWN_PROTOCOL), s = packet_socket(SOCK_DGRAM, 0);
 	struct sockaddr_ll lo = on_lo(OWN_PROTOCOL), from;
 	lo.sll_halen = 6;
@@ -151,7 +139,7 @@ TEST(datagrams_without_header) {
 }
 
 TEST(protocols_are_chosen) {
-	own_network();
+	own_network_up();
 	int ip = packet_socket(SOCK_RAW, ETH_P_IP), all = packet_socket(SOCK_RAW, ETH_P_ALL), s = packet_socket(SOCK_RAW, 0);
 	unsigned char f[100], got[200];
 	frame(f, "hello");
@@ -177,7 +165,7 @@ TEST(protocols_are_chosen) {
 }
 
 TEST(a_sender_does_not_hear_itself_leave) {
-	own_network();
+	own_network_up();
 	int s = packet_socket(SOCK_RAW, ETH_P_ALL);
 	unsigned char f[100], got[200];
 	frame(f, "hello");
@@ -190,7 +178,7 @@ TEST(a_sender_does_not_hear_itself_leave) {
 }
 
 TEST(sees_udp_on_lo) {
-	own_network();
+	own_network_up();
 	int p = packet_socket(SOCK_RAW, ETH_P_IP), u = OK(socket(AF_INET, SOCK_DGRAM, 0)), to = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	OK(bind(to, (void *)&a, sizeof a));
@@ -211,7 +199,7 @@ TEST(sees_udp_on_lo) {
 
 /* A connection over lo is seen whole by who listens from before it began. */
 TEST(sees_tcp_on_lo) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_DGRAM, ETH_P_ALL);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof a;
@@ -237,7 +225,7 @@ TEST(sees_tcp_on_lo) {
 }
 
 TEST(filters) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_RAW, OWN_PROTOCOL), s = packet_socket(SOCK_RAW, 0);
 	/* the first byte after the header is 'y': six bytes more; else nothing */
 	struct sock_filter code[] = {
@@ -283,7 +271,7 @@ TEST(filters) {
 }
 
 TEST(control_messages) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_RAW, OWN_PROTOCOL), s = packet_socket(SOCK_RAW, 0), one = 1;
 	OK(setsockopt(r, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one));
 	OK(setsockopt(r, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof one));
@@ -315,7 +303,7 @@ TEST(control_messages) {
 }
 
 TEST(statistics) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_RAW, OWN_PROTOCOL), s = packet_socket(SOCK_RAW, 0), small = 1;
 	OK(setsockopt(r, SOL_SOCKET, SO_RCVBUF, &small, sizeof small));
 	struct sockaddr_ll lo = on_lo(OWN_PROTOCOL);
@@ -339,7 +327,7 @@ TEST(statistics) {
 }
 
 TEST(memberships) {
-	own_network();
+	own_network_up();
 	int s = packet_socket(SOCK_RAW, ETH_P_ALL);
 	struct packet_mreq m = { .mr_ifindex = 1, .mr_type = PACKET_MR_PROMISC };
 	OK(setsockopt(s, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &m, sizeof m));
@@ -367,7 +355,7 @@ TEST(an_interface_that_is_down) {
 }
 
 TEST(ring) {
-	own_network();
+	own_network_up();
 	int r = packet_socket(SOCK_RAW, 0), s = packet_socket(SOCK_RAW, 0), v = TPACKET_V2;
 	socklen_t n = sizeof v;
 	OK(getsockopt(r, SOL_PACKET, PACKET_HDRLEN, &v, &n));

@@ -1,5 +1,5 @@
 /* /proc/net and /proc/sys/net, as programs parse them: proc_pid_net(5), proc_sys_net(5). */
-#include "guest.h"
+#include "network.h"
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <net/if.h>
@@ -10,17 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-static void own_network(void) {
-	if (unshare(CLONE_NEWNET) == -1)
-		SKIP("only root can make network namespaces");
-	struct ifreq r = { .ifr_name = "lo" };
-	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCGIFFLAGS, &r));
-	r.ifr_flags |= IFF_UP;
-	OK(ioctl(s, SIOCSIFFLAGS, &r));
-	close(s);
-}
 
 static char text[65536];
 
@@ -74,7 +63,7 @@ static unsigned long inode(int fd) {
 }
 
 TEST(tcp_and_udp) {
-	own_network();
+	own_network_up();
 	EQUAL(lines(content("tcp")), 1);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(4567), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0)), u = OK(socket(AF_INET, SOCK_DGRAM, 0));
@@ -121,7 +110,7 @@ TEST(tcp_and_udp) {
 }
 
 TEST(ipv6_sockets) {
-	own_network();
+	own_network_up();
 	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(4568), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	int l = OK(socket(AF_INET6, SOCK_STREAM, 0)), u = OK(socket(AF_INET6, SOCK_DGRAM, 0));
 	OK(bind(l, (void *)&a, sizeof a));
@@ -137,7 +126,7 @@ TEST(ipv6_sockets) {
 }
 
 TEST(unix_sockets) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_UNIX, SOCK_STREAM, 0));
 	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "\0hidden" };
 	OK(bind(s, (void *)&a, offsetof(struct sockaddr_un, sun_path) + 7));
@@ -148,7 +137,7 @@ TEST(unix_sockets) {
 }
 
 TEST(interfaces) {
-	own_network();
+	own_network_up();
 	char *dev = content("dev");
 	EQUAL(lines(dev), 3);
 	unsigned long long bytes, packets;
@@ -162,7 +151,7 @@ TEST(interfaces) {
 }
 
 TEST(groups) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	struct ip_mreqn m = { .imr_ifindex = 1 };
 	inet_pton(AF_INET, "239.1.2.3", &m.imr_multiaddr);
@@ -173,7 +162,7 @@ TEST(groups) {
 }
 
 TEST(counters) {
-	own_network();
+	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), r = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof a;
@@ -198,7 +187,7 @@ TEST(counters) {
 }
 
 TEST(settings_of_a_namespace) {
-	own_network();
+	own_network_up();
 	CHECK(!strcmp(get("ipv4/ip_forward"), "0\n"));
 	CHECK(!strcmp(get("ipv4/ip_local_port_range"), "32768\t60999\n"));
 	OK(set("ipv4/ip_local_port_range", "20000 20003"));
@@ -224,7 +213,7 @@ TEST(settings_of_a_namespace) {
 }
 
 TEST(privileged_ports) {
-	own_network();
+	own_network_up();
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	for (int i = 0; i < 2; i++) {
 		int status = IN_CHILD(
@@ -241,7 +230,7 @@ TEST(privileged_ports) {
 }
 
 TEST(settings_of_interfaces) {
-	own_network();
+	own_network_up();
 	OK(set("ipv4/ip_forward", "1"));
 	CHECK(!strcmp(get("ipv4/conf/all/forwarding"), "1\n"));
 	CHECK(!strcmp(get("ipv4/conf/lo/forwarding"), "1\n"));
@@ -264,7 +253,7 @@ TEST(settings_of_interfaces) {
 }
 
 TEST(settings_need_a_privilege) {
-	own_network();
+	own_network_up();
 	int status = IN_CHILD(
 		OK(setresuid(65534, 65534, 65534));
 		FAILS(open("/proc/sys/net/ipv4/ip_forward", O_WRONLY), EACCES);
@@ -274,7 +263,7 @@ TEST(settings_need_a_privilege) {
 }
 
 TEST(settings_of_sockets) {
-	own_network();
+	own_network_up();
 	int v;
 	socklen_t n = sizeof v;
 	OK(set("ipv4/tcp_keepalive_time", "100"));
@@ -317,7 +306,7 @@ static unsigned state_of(int from, int to, unsigned long *ino) {
 }
 
 TEST(connections_without_sockets) {
-	own_network();
+	own_network_up();
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, b;
 	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0));
 	OK(bind(l, (void *)&a, sizeof a));

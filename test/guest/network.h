@@ -1,0 +1,26 @@
+/* network.h: networks of a test's own, so that nothing of the host's is touched. */
+#ifndef NETWORK_H
+#define NETWORK_H
+#include "guest.h"
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/* own_network gives the test a network of its own, in which lo is down. */
+__attribute__((unused)) static void own_network(void) {
+	if (unshare(CLONE_NEWNET) == -1)
+		SKIP("only root can make network namespaces");
+}
+
+/* own_network_up gives it one in which lo is up. */
+__attribute__((unused)) static void own_network_up(void) {
+	own_network();
+	struct ifreq r = { .ifr_name = "lo" };
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(ioctl(s, SIOCGIFFLAGS, &r));
+	r.ifr_flags |= IFF_UP;
+	OK(ioctl(s, SIOCSIFFLAGS, &r));
+	close(s);
+}
+
+#endif
