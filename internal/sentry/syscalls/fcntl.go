@@ -142,14 +142,14 @@ func sysFcntl(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if d.Flags()&unix.O_PATH != 0 {
 		return 0, unix.EBADF
 	}
-	return fcntlFile(t, d, cmd, a[2])
+	return fcntlFile(t, d, fd, cmd, a[2])
 }
 
 // fcntlFile answers the commands that are not for O_PATH descriptors.
-func fcntlFile(t *kernel.Task, d *vfs.FileDescription, cmd int32, arg uint64) (uintptr, error) {
+func fcntlFile(t *kernel.Task, d *vfs.FileDescription, fd, cmd int32, arg uint64) (uintptr, error) {
 	switch cmd {
 	case unix.F_SETFL:
-		return 0, setStatusFlags(t, d, uint32(arg))
+		return 0, setStatusFlags(t, d, fd, uint32(arg))
 	case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW:
 		return 0, recordLock(t, d, cmd, arg, false)
 	case unix.F_OFD_GETLK:
@@ -204,7 +204,7 @@ func fcntlFile(t *kernel.Task, d *vfs.FileDescription, cmd int32, arg uint64) (u
 	return 0, unix.EINVAL
 }
 
-func setStatusFlags(t *kernel.Task, d *vfs.FileDescription, flags uint32) error {
+func setStatusFlags(t *kernel.Task, d *vfs.FileDescription, fd int32, flags uint32) error {
 	if flags&unix.O_NOATIME != 0 && d.Flags()&unix.O_NOATIME == 0 && d.Inode != nil {
 		a, err := d.Attr(t)
 		if err != nil {
@@ -214,7 +214,11 @@ func setStatusFlags(t *kernel.Task, d *vfs.FileDescription, flags uint32) error 
 			return unix.EPERM
 		}
 	}
+	changed := (flags ^ d.Flags()) & unix.O_ASYNC
 	d.SetStatusFlags(flags)
+	if changed != 0 {
+		setAsync(t, d, fd)
+	}
 	return nil
 }
 
@@ -268,11 +272,11 @@ func asyncOwner(t *kernel.Task, d *vfs.FileDescription, cmd int32, arg uint64) (
 		o.Signal = int32(arg)
 	}
 	if cmd == unix.F_SETOWN || cmd == unix.F_SETOWN_EX {
-		ns := t.PIDs()
-		if o.PID != 0 && (o.Type == ownerGroup && ns.ProcessGroup(o.PID) == nil ||
-			o.Type != ownerGroup && ns.Task(o.PID) == nil) {
-			return 0, unix.ESRCH
+		tell, err := ownerTeller(t, &o)
+		if err != nil {
+			return 0, err
 		}
+		o.Tell = tell
 	}
 	d.SetOwner(&o)
 	return 0, nil

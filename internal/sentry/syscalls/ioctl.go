@@ -72,9 +72,9 @@ func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		t.FDs().SetCloexec(uint32(fd), uint32(fd), false)
 		return 0, nil
 	case fionbio:
-		return 0, setFlagByIoctl(t, d, arg, unix.O_NONBLOCK)
+		return 0, setFlagByIoctl(t, d, fd, arg, unix.O_NONBLOCK)
 	case fioasync:
-		return 0, setFlagByIoctl(t, d, arg, unix.O_ASYNC)
+		return 0, setFlagByIoctl(t, d, fd, arg, unix.O_ASYNC)
 	}
 	n, err := d.File.Ioctl(t, cmd, arg)
 	if err == unix.EAGAIN {
@@ -104,7 +104,7 @@ func waitIoctl(t *kernel.Task, f vfs.File, cmd uint32, arg uint64) (n uintptr, e
 }
 
 // setFlagByIoctl sets or clears a status flag as the int at arg says.
-func setFlagByIoctl(t *kernel.Task, d *vfs.FileDescription, arg uint64, flag uint32) error {
+func setFlagByIoctl(t *kernel.Task, d *vfs.FileDescription, fd int32, arg uint64, flag uint32) error {
 	on, err := t.CopyInUint32(arg)
 	if err != nil {
 		return err
@@ -113,8 +113,7 @@ func setFlagByIoctl(t *kernel.Task, d *vfs.FileDescription, arg uint64, flag uin
 	if on != 0 {
 		flags |= flag
 	}
-	d.SetStatusFlags(flags)
-	return nil
+	return setStatusFlags(t, d, fd, flags)
 }
 
 // fileIoctl answers what Linux answers for every regular file.

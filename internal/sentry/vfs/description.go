@@ -41,13 +41,9 @@ type FileDescription struct {
 	writes *Mount
 
 	owner   atomic.Pointer[AsyncOwner]
-	onClose []func(*FileDescription)
 	closeMu sync.Mutex
-}
-
-// AsyncOwner is who gets SIGIO and SIGURG, as fcntl(2)'s F_SETOWN says.
-type AsyncOwner struct {
-	Type, PID, Signal int32
+	onClose []func(*FileDescription)
+	async   *asyncIO // for O_ASYNC, or nil
 }
 
 // NewDescription returns a description with one reference. It takes over the
@@ -94,7 +90,11 @@ func (d *FileDescription) DecRef() {
 	d.closeMu.Lock()
 	hooks := d.onClose
 	d.onClose = nil
+	async := d.async
 	d.closeMu.Unlock()
+	if async != nil {
+		d.SetAsync(false, 0)
+	}
 	for _, f := range hooks {
 		f(d)
 	}
@@ -149,12 +149,6 @@ func (d *FileDescription) CanWrite() bool {
 	acc := f & unix.O_ACCMODE
 	return f&unix.O_PATH == 0 && (acc == unix.O_WRONLY || acc == unix.O_RDWR)
 }
-
-// Owner returns the asynchronous-I/O owner, or nil.
-func (d *FileDescription) Owner() *AsyncOwner { return d.owner.Load() }
-
-// SetOwner sets it.
-func (d *FileDescription) SetOwner(o *AsyncOwner) { d.owner.Store(o) }
 
 // position is the offset that a read or write at the present offset passes to
 // the file; mu is held. The field offset does not count if the file keeps it.

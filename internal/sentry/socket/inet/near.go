@@ -218,6 +218,9 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 		events := waiter.Readable
 		if urgent {
 			events |= waiter.Pri
+			if d := n.peer.desc.Load(); d != nil {
+				d.Urge()
+			}
 		}
 		n.peer.wait.Notify(events)
 	}

@@ -63,6 +63,8 @@ type Socket struct {
 	called route
 	// end is the socket's part in a connection within the namespace, or nil.
 	end atomic.Pointer[end]
+	// desc is the socket's description, once it has one.
+	desc atomic.Pointer[vfs.FileDescription]
 	// closing is set when a close(2) is to wait.
 	closing atomic.Pointer[closing]
 	// accepted is the peer that accept(2) reports.
@@ -250,6 +252,9 @@ func (s *Socket) Inode() vfs.Inode { return s.ino }
 
 // Fsync implements vfs.File.
 func (s *Socket) Fsync(bool) error { return unix.EINVAL }
+// SetDescription implements vfs.DescriptionSetter.
+func (s *Socket) SetDescription(d *vfs.FileDescription) { s.desc.Store(d) }
+
 
 // Register implements waiter.Waitable.
 func (s *Socket) Register(e *waiter.Entry) { s.wait.Register(e) }
