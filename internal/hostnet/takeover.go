@@ -110,6 +110,14 @@ func (t *Taken) take(owner string, keep func(*Held) error) error {
 		t.Files = append(t.Files, f)
 		r.config.Interfaces[i].FD = len(t.Files) - 1
 	}
+	server, err := nameserver()
+	if err != nil {
+		return err
+	}
+	if server != nil {
+		t.Files = append(t.Files, server)
+		r.config.Nameserver = &network.Nameserver{Address: dockerNames, FD: len(t.Files) - 1}
+	}
 	t.Network = &r.config
 	for _, l := range r.links {
 		if err := silence(h, l, owner); err != nil {

@@ -231,6 +231,8 @@ func TestDocker(t *testing.T) {
 			}
 		})
 		t.Run("bridge", func(t *testing.T) { d.bridge(t) })
+		t.Run("names", func(t *testing.T) { d.names(t) })
+		t.Run("shared network", func(t *testing.T) { d.shared(t) })
 		t.Run("storm", func(t *testing.T) {
 			storm(t, func(i int) error {
 				word := fmt.Sprintf("storm-%d", i)
@@ -290,4 +292,50 @@ func (d *docker) bridge(t *testing.T) {
 		t.Errorf("it said %q and %q", o.stdout, o.stderr)
 	}
 	d.must(t, "rm", "--force", "server")
+}
+
+// names has containers on a network of the user's find each other by name, also
+// after a restart, as Docker's own name server has it.
+func (d *docker) names(t *testing.T) {
+	d.must(t, "network", "create", "own")
+	serve := []string{"run", "--detach", "--name", "server", "--network", "own", "--network-alias", "alias", "e2e",
+		"sh", "-c", "while :; do echo by name | nc -l -p 8000; done"}
+	d.must(t, serve...)
+	d.must(t, "run", "--detach", "--name", "client", "--network", "own", "e2e", "sleep", "1000")
+	address := func() string {
+		return d.inspect(t, "server", "{{(index .NetworkSettings.Networks \"own\").IPAddress}}")
+	}
+	look := func(name string) outcome { return d.try(t, "exec", "client", "nslookup", "-type=a", name) }
+	for _, name := range []string{"server", "alias"} {
+		if o := look(name); !strings.Contains(o.stdout, "Address: "+address()+"\n") {
+			t.Errorf("%s is not %s: %q, %q", name, address(), o.stdout, o.stderr)
+		}
+	}
+	eventually(t, "it is reached by name", func() bool {
+		return d.try(t, "exec", "client", "nc", "server", "8000").stdout == "by name\n"
+	})
+	d.must(t, "restart", "--time", "0", "server")
+	if o := look("server"); !strings.Contains(o.stdout, "Address: "+address()+"\n") {
+		t.Errorf("after a restart it is not %s: %q, %q", address(), o.stdout, o.stderr)
+	}
+	d.must(t, "rm", "--force", "server")
+	d.must(t, "rm", "--force", "client")
+	d.must(t, "network", "rm", "own")
+}
+
+// shared has a container join the network of another one, which only works in the host's kernel.
+func (d *docker) shared(t *testing.T) {
+	d.must(t, "run", "--detach", "--name", "server", "e2e", "sleep", "1000")
+	defer d.must(t, "rm", "--force", "server")
+	o := d.try(t, "run", "--rm", "--network", "container:server", "e2e", "sh", "-c", "ip -o addr show eth0")
+	address := d.inspect(t, "server", "{{.NetworkSettings.IPAddress}}")
+	switch isolated := d.runtime.isolated(); {
+	case isolated && (o.code == 0 || !strings.Contains(o.stderr, "is served by the sandbox of container")):
+		t.Errorf("it is not refused: %+v", o)
+	case !isolated && !strings.Contains(o.stdout, "inet "+address+"/"):
+		t.Errorf("it has not %s: %+v", address, o)
+	}
+	if out := d.must(t, "exec", "server", "ip", "-o", "addr", "show", "eth0"); !strings.Contains(out, "inet "+address+"/") {
+		t.Errorf("the other one has %q afterwards", out)
+	}
 }

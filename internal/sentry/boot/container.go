@@ -117,6 +117,9 @@ func (c *Container) descriptors() []*int {
 		if c.Network.Questions != 0 {
 			fds = append(fds, &c.Network.Questions)
 		}
+		if c.Network.Nameserver != nil {
+			fds = append(fds, &c.Network.Nameserver.FD)
+		}
 		for i := range c.Network.Interfaces {
 			n := &c.Network.Interfaces[i]
 			fds = append(fds, &n.FD)

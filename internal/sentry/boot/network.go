@@ -28,6 +28,11 @@ func (c *Container) network() (*network.Namespace, error) {
 			to.Capture = take(&from.Capture)
 		}
 	}
+	if c.Network.Nameserver != nil {
+		server := *c.Network.Nameserver
+		server.FD = take(&c.Network.Nameserver.FD)
+		config.Nameserver = &server
+	}
 	n, err := network.New(config)
 	if err != nil {
 		return nil, fmt.Errorf("making the network: %w", err)
@@ -69,15 +74,25 @@ func (b *Sandbox) receiveNetwork() (err error) {
 		return nil
 	}
 	for i := range b.Network.Interfaces {
-		fd := &b.Network.Interfaces[i].FD
-		if *fd < 0 || *fd >= len(fds) {
-			return fmt.Errorf("of the network interface %s no descriptor came", b.Network.Interfaces[i].Name)
+		if err := takePlace(&b.Network.Interfaces[i].FD, fds, "network interface "+b.Network.Interfaces[i].Name); err != nil {
+			return err
 		}
-		// No two interfaces have one: it would be closed twice.
-		*fd, fds[*fd] = fds[*fd], -1
-		if *fd < 0 {
-			return fmt.Errorf("the network interface %s has the descriptor of another one", b.Network.Interfaces[i].Name)
-		}
+	}
+	if s := b.Network.Nameserver; s != nil {
+		return takePlace(&s.FD, fds, "name server "+s.Address.String())
+	}
+	return nil
+}
+
+// takePlace turns a place in fds into the descriptor there.
+func takePlace(fd *int, fds []int, whose string) error {
+	if *fd < 0 || *fd >= len(fds) {
+		return fmt.Errorf("of the %s no descriptor came", whose)
+	}
+	// No two have one: it would be closed twice.
+	*fd, fds[*fd] = fds[*fd], -1
+	if *fd < 0 {
+		return fmt.Errorf("the %s has the descriptor of another one", whose)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ type Config struct {
 	Interfaces []Interface
 	Routes     []Route
 	Neighbours []Neighbour
+	// Nameserver, if not nil, is asked for what programs send to its address.
+	Nameserver *Nameserver
 	// Host makes sockets the host's own: then there are no interfaces and routes, and
 	// the sentry stays in its starter's network namespace.
 	Host bool
@@ -98,6 +100,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("network interface %s: %w", i.Name, err)
 		}
 		names[i.Name] = true
+	}
+	if s := c.Nameserver; s != nil && (!s.Address.Addr().Is4() || !s.Address.Addr().IsLoopback() || s.Address.Port() == 0) {
+		return fmt.Errorf("the name server %s: it has no IPv4 address of a loopback interface and a port", s.Address)
 	}
 	for _, n := range c.Neighbours {
 		if !n.Address.IsValid() || !names[n.Interface] || n.Interface == "lo" {

@@ -104,6 +104,7 @@ func (n *Namespace) Stack() *stack.Stack {
 		defer n.mu.Unlock()
 		n.stack = newStack()
 		n.mirror()
+		n.serveNames()
 		// The stack's goroutines hold the stack, not the namespace: with the last
 		// socket and task of the namespace they end.
 		runtime.AddCleanup(n, func(s *stack.Stack) { s.Destroy() }, n.stack)
