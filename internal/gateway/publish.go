@@ -45,7 +45,7 @@ func (p Publish) listen() (*os.File, error) {
 	case errors.Is(err, unix.EACCES):
 		advice = ": ports below 1024 take root (or the sysctl net.ipv4.ip_unprivileged_port_start); publish a higher one"
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		advice = ": this host has no such address"
+		advice = ": this host has no such address; publish at one that it has, or leave the address out"
 	}
 	return nil, fmt.Errorf("publishing port %d at the host's %s/%s: %w%s", p.Port, at, p.Protocol, err, advice)
 }

@@ -1,9 +1,12 @@
 package hostnet
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // network is one for tests.
@@ -85,5 +88,18 @@ func TestResolvConf(t *testing.T) {
 		"nameserver fe80::1%eth0\nnameserver\nnameserver 192.0.2.2\nnameserver 192.0.2.3\ndomain c\n"))
 	if got := string(resolvConf(servers, search)); got != "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.2\nsearch c\n" {
 		t.Errorf("resolv.conf became %q", got)
+	}
+}
+
+func TestWhole(t *testing.T) {
+	asked := 0
+	got, err := whole(func() (int, error) {
+		if asked++; asked < 3 {
+			return 0, fmt.Errorf("asking: %w", netlink.ErrDumpInterrupted)
+		}
+		return 7, nil
+	})
+	if got != 7 || err != nil {
+		t.Errorf("a list that changes twice is %d, %v", got, err)
 	}
 }

@@ -204,7 +204,7 @@ func (s *state) settle() error {
 	}
 	records := s.here()
 	err = s.writeRules(switched)
-	links, lerr := netlink.LinkList()
+	links, lerr := whole(netlink.LinkList)
 	if lerr != nil {
 		return errors.Join(err, fmt.Errorf("listing the host's interfaces: %w", lerr))
 	}

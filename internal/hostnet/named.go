@@ -219,7 +219,7 @@ func (n *Networks) subnets() ([]used, error) {
 
 // hostRoutes are the networks that the host knows a way to, but for the default route.
 func hostRoutes() ([]used, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("reading the host's routes: %w", err)
 	}
@@ -235,6 +235,17 @@ func hostRoutes() ([]used, error) {
 		}
 	}
 	return list, nil
+}
+
+// whole asks the kernel for a list until nothing has changed while it answered, as when
+// many sandboxes start and end at once.
+func whole[T any](list func() (T, error)) (got T, err error) {
+	for range 100 {
+		if got, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return got, err
 }
 
 // last is the last address of a network, the broadcast address for IPv4.

@@ -38,7 +38,7 @@ func reserve(r *record) (*ports, error) {
 				return nil, fmt.Errorf("--publish %s: the host's port %d is in use by another program: choose another one", pub, pub.HostPort)
 			}
 			if errors.Is(err, unix.EADDRNOTAVAIL) {
-				return nil, fmt.Errorf("--publish %s: %s is no address of the host's", pub, pub.Address)
+				return nil, fmt.Errorf("--publish %s: %s is no address of the host's: give one that it has, or leave it out", pub, pub.Address)
 			}
 			return nil, fmt.Errorf("--publish %s: %w", pub, err)
 		}

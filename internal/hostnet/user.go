@@ -49,7 +49,11 @@ func (a *Attachment) gateway(o *Options, ns *os.File) (*gateway.Gateway, error) 
 	}
 	g, err := gateway.Start(c)
 	if err != nil {
-		return nil, fmt.Errorf("--network %s: %w; --network none does without", o.Mode, err)
+		cure := "; --network none does without"
+		if len(o.Publish) > 0 {
+			cure = "" // it cannot have them
+		}
+		return nil, fmt.Errorf("--network %s: %w%s", o.Mode, err, cure)
 	}
 	a.onClose(g.Close)
 	a.Files = append(a.Files, g.Link)
