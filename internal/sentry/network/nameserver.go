@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
@@ -80,7 +81,11 @@ func (r *relay) HandlePacket(id stack.TransportEndpointID, pkt *stack.PacketBuff
 	r.mu.Unlock()
 	binary.BigEndian.PutUint16(message, number)
 	r.once.Do(func() { go r.answer() })
-	r.file.Write(message)
+	// A write of the file's would wait while the server takes nothing, and with it all that
+	// the sandbox sends.
+	if raw, err := r.file.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.Write(int(fd), message) })
+	}
 }
 
 // HandleError, Abort and Wait implement stack.TransportEndpoint.

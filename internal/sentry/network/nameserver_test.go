@@ -94,3 +94,33 @@ func TestNameserver(t *testing.T) {
 		t.Errorf("the sandbox's own server got %d bytes", n)
 	}
 }
+
+// TestNameserverThatIsSlow has a program ask a name server that takes nothing: it asks on.
+func TestNameserverThatIsSlow(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	n, err := New(Config{LoopbackUp: true, Nameserver: &Nameserver{Address: netip.MustParseAddrPort("127.0.0.11:53"), FD: fds[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := gonet.DialUDP(n.Stack(), nil, &tcpip.FullAddress{Addr: tcpip.AddrFrom4([4]byte{127, 0, 0, 11}), Port: 53}, header.IPv4ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for range 2000 { // more than the socket holds
+			c.Write(make([]byte, queryMax))
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(time.Minute):
+		t.Error("the program waits for the name server")
+	}
+}
