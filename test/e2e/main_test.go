@@ -7,8 +7,6 @@
 package e2e
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,52 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables of the environment by which the test is told what to do, and tells
-// itself in the room what the room is.
+// Variables of the environment by which the test is told what to do.
 const (
 	envLevel    = "COFFER_E2E"          // "full" for more than what is quick
 	envRuntimes = "COFFER_E2E_RUNTIMES" // paths of runtimes, instead of both walls
-	envTmp      = "COFFER_E2E_TMP"      // the room's directory for files
 )
 
 // tmp is a directory for files, in memory.
-var tmp = os.Getenv(envTmp)
-
-// noRoom says why there is no room to run in.
-var noRoom error
+var tmp = room.Tmp()
 
 func TestMain(m *testing.M) {
 	room.Main()
-	if tmp != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	code, err := inRoom()
-	if errors.Is(err, room.ErrForbidden) {
-		noRoom = err
-		os.Exit(m.Run())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// inRoom runs the tests in a room.
-func inRoom() (code int, err error) {
-	dir, err := os.MkdirTemp("", "coffer-e2e")
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 0, err
-	}
-	os.Setenv(envTmp, dir)
-	os.Setenv("TMPDIR", dir)
-	// containerd, Docker and Podman write there, whatever they are told.
-	o := room.Options{Tmp: dir, Network: true, Discard: []string{"/etc", "/opt", "/var"}}
-	return room.Run(o, os.Args[1:]...)
+	room.Tests(m.Run)
 }
 
 // defaultFiles is the limit of open files in the specs that engines make. Not
@@ -78,8 +42,8 @@ func need(t *testing.T, full bool, programs ...string) {
 	if os.Geteuid() != 0 {
 		t.Skip("containerd and Docker need root")
 	}
-	if noRoom != nil {
-		t.Skip(noRoom)
+	if room.Forbidden != nil {
+		t.Skip(room.Forbidden)
 	}
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {

@@ -23,45 +23,13 @@ import (
 	"github.com/google/nftables"
 )
 
-// envTmp is the room's directory for files.
-const envTmp = "COFFER_HOSTNET_TMP"
-
 // patience is how long anything may take on a busy machine.
 const patience = 2 * time.Minute
-
-// noRoom says why there is no room to run in.
-var noRoom error
 
 func TestMain(m *testing.M) {
 	room.Main()
 	guestMain()
-	if os.Getenv(envTmp) != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	code, err := inRoom()
-	if errors.Is(err, room.ErrForbidden) {
-		noRoom = err
-		os.Exit(m.Run())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "hostnet:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func inRoom() (code int, err error) {
-	dir, err := os.MkdirTemp("", "coffer-hostnet")
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 0, err
-	}
-	os.Setenv(envTmp, dir)
-	os.Setenv("TMPDIR", dir)
-	return room.Run(room.Options{Tmp: dir, Network: true, Discard: []string{"/etc", "/opt", "/var"}}, os.Args[1:]...)
+	room.Tests(m.Run)
 }
 
 // need skips the test unless it can run here.
@@ -70,8 +38,8 @@ func need(t *testing.T, programs ...string) {
 	if os.Geteuid() != 0 {
 		t.Skip("bridges need root")
 	}
-	if noRoom != nil {
-		t.Skip(noRoom)
+	if room.Forbidden != nil {
+		t.Skip(room.Forbidden)
 	}
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
