@@ -121,36 +121,35 @@ func ip4(a tcpip.Address) []byte {
 	return b[:]
 }
 
-// sendControl reads the control messages of a send. It returns the size of the
-// datagrams that the bytes are to be cut into, 0 for one. EINVAL for messages that
-// it does not know.
-func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage) (segment int, err error) {
-	segment = int(s.segment.Load())
+// sendControl reads the control messages of a send, for the stack into o. EINVAL for
+// messages that it does not know.
+func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage) (beside aside, err error) {
+	beside.segment = int(s.segment.Load())
 	for _, m := range list {
 		switch {
 		case m.Level == unix.IPPROTO_IP:
-			err = sendControl4(o, m)
+			err = sendControl4(o, &beside, m)
 		case m.Level == unix.IPPROTO_IPV6 && s.family == unix.AF_INET6:
-			err = sendControl6(o, m)
+			err = sendControl6(o, &beside, m)
 		case m.Level == unix.IPPROTO_UDP && m.Type == unix.UDP_SEGMENT:
 			if len(m.Data) < 2 {
-				return 0, unix.EINVAL
+				return beside, unix.EINVAL
 			}
-			segment = int(binary.LittleEndian.Uint16(m.Data))
+			beside.segment = int(binary.LittleEndian.Uint16(m.Data))
 		case m.Level == unix.SOL_SOCKET && (m.Type == unix.SO_MARK || m.Type == unix.SO_TXTIME || m.Type == unix.SO_TIMESTAMPING):
-			return 0, unix.EPERM // the stack has these for all datagrams of a socket
+			return beside, unix.EPERM // the stack has these for all datagrams of a socket
 		case m.Level == unix.SOL_SOCKET:
-			return 0, unix.EINVAL
+			return beside, unix.EINVAL
 		}
 		if err != nil {
-			return 0, err
+			return beside, err
 		}
 	}
-	return segment, nil
+	return beside, nil
 }
 
 // sendControl4 reads a control message of IPv4: IP_TTL, IP_TOS, IP_PKTINFO.
-func sendControl4(o *tcpip.WriteOptions, m socket.ControlMessage) error {
+func sendControl4(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IP_TTL:
 		if len(m.Data) != 4 {
@@ -163,22 +162,36 @@ func sendControl4(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 		o.ControlMessages.HasTTL, o.ControlMessages.TTL = true, uint8(v)
 		return nil
 	case unix.IP_TOS:
-		if len(m.Data) != 1 && len(m.Data) != 4 {
+		v := uint32(0)
+		switch len(m.Data) {
+		case 1:
+			v = uint32(m.Data[0])
+		case 4:
+			v = binary.LittleEndian.Uint32(m.Data)
+		default:
 			return unix.EINVAL
 		}
-		return nil // the stack has one for the socket only
+		if v > 255 {
+			return unix.EINVAL
+		}
+		beside.classed, beside.class, beside.option = true, uint8(v), tcpip.IPv4TOSOption
+		return nil
 	case unix.IP_PKTINFO:
 		if len(m.Data) != 12 {
 			return unix.EINVAL
 		}
-		return nil // the way a datagram takes is the route's to choose
+		beside.nic = tcpip.NICID(binary.LittleEndian.Uint32(m.Data))
+		if ip := [4]byte(m.Data[4:8]); ip != [4]byte{} {
+			beside.source = tcpip.AddrFrom4(ip)
+		}
+		return nil
 	}
 	return unix.EINVAL
 }
 
 // sendControl6 reads a control message of IPv6: IPV6_HOPLIMIT, IPV6_PKTINFO,
 // IPV6_TCLASS, IPV6_DONTFRAG.
-func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
+func sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IPV6_HOPLIMIT, unix.IPV6_2292HOPLIMIT:
 		if len(m.Data) != 4 {
@@ -206,6 +219,14 @@ func sendControl6(o *tcpip.WriteOptions, m socket.ControlMessage) error {
 		if len(m.Data) != 4 {
 			return unix.EINVAL
 		}
+		v := int32(binary.LittleEndian.Uint32(m.Data))
+		if m.Type == unix.IPV6_DONTFRAG {
+			return nil // the stack has it for a whole socket
+		}
+		if v < -1 || v > 255 {
+			return unix.EINVAL
+		}
+		beside.classed, beside.class, beside.option = true, uint8(v), tcpip.IPv6TrafficClassOption
 		return nil
 	}
 	return unix.EINVAL

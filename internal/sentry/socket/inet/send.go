@@ -124,7 +124,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 			}
 		}
 	}
-	segment, err := s.sendControl(&opts, m.Control)
+	beside, err := s.sendControl(&opts, m.Control)
 	if err != nil {
 		return 0, err
 	}
@@ -145,14 +145,21 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		s.to = to
 		opts.To = &s.to
 	}
+	if len(m.Control) > 0 {
+		undo, err := beside.apply(s, e, &opts)
+		if err != nil {
+			return 0, err
+		}
+		defer undo()
+	}
 	if m.Flags&unix.MSG_MORE != 0 || s.cork.Load() {
 		return s.grow(p)
 	}
 	if s.corked != nil {
 		return s.flush(e, p, opts)
 	}
-	if segment > 0 && len(p) > segment {
-		return s.sendSegments(e, p, segment, opts)
+	if beside.segment > 0 && len(p) > beside.segment {
+		return s.sendSegments(e, p, beside.segment, opts)
 	}
 	return s.sendOne(e, p, opts)
 }
@@ -161,6 +168,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	if shmem.Buffers.Room() < maxPacket {
 		return 0, unix.ENOBUFS
+	}
+	if s.from.BitLen() != 0 {
+		return s.sendFrom(e, p, opts)
 	}
 	s.source.Reset(p)
 	_, terr := e.Write(&s.source, opts)

@@ -82,6 +82,8 @@ type Socket struct {
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
 	corked []byte
+	// from is the source of the next datagram, if it is not the socket's own address.
+	from tcpip.Address
 
 	// icmpFilter is ICMP_FILTER: a bit for each type that a raw socket does not want.
 	icmpFilter atomic.Uint32
@@ -247,14 +249,14 @@ func (s *Socket) takeError(e *endpoint) error {
 	return nil
 }
 
+// SetDescription implements vfs.DescriptionSetter.
+func (s *Socket) SetDescription(d *vfs.FileDescription) { s.desc.Store(d) }
+
 // Inode implements socket.Socket.
 func (s *Socket) Inode() vfs.Inode { return s.ino }
 
 // Fsync implements vfs.File.
 func (s *Socket) Fsync(bool) error { return unix.EINVAL }
-// SetDescription implements vfs.DescriptionSetter.
-func (s *Socket) SetDescription(d *vfs.FileDescription) { s.desc.Store(d) }
-
 
 // Register implements waiter.Waitable.
 func (s *Socket) Register(e *waiter.Entry) { s.wait.Register(e) }

@@ -1,0 +1,123 @@
+package inet
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// aside is what control messages say of one datagram, beside what the stack takes along
+// with it.
+type aside struct {
+	// segment is UDP_SEGMENT, the size of the datagrams to be made of it, 0 for one.
+	segment int
+	// classed says that class, IP_TOS or IPV6_TCLASS, is set instead of the socket's.
+	classed bool
+	class   uint8
+	option  tcpip.SockOptInt
+	// nic and source are of IP_PKTINFO: the interface to leave by and the address to come
+	// from, if they are set.
+	nic    tcpip.NICID
+	source tcpip.Address
+}
+
+// apply makes the socket's next datagrams what control messages said; the result undoes it.
+// s.sendMu is held.
+func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(), err error) {
+	if a.nic != 0 || a.source.BitLen() != 0 {
+		if o.To == nil {
+			peer, err := s.peer(e)
+			if err != nil {
+				return nil, unix.EDESTADDRREQ
+			}
+			s.to, o.To = peer, &s.to
+		}
+		if a.nic != 0 {
+			s.to.NIC = a.nic
+		}
+	}
+	if s.sort() == ofUDP && !header.IsV4MulticastAddress(s.to.Addr) {
+		s.from = a.source
+	}
+	before := 0
+	if a.classed {
+		if v, err := e.GetSockOptInt(a.option); err == nil {
+			before = v
+		}
+		e.SetSockOptInt(a.option, int(a.class))
+	}
+	return func() {
+		s.from = tcpip.Address{}
+		if a.classed {
+			e.SetSockOptInt(a.option, before)
+		}
+	}, nil
+}
+
+// sendFrom sends a datagram of IPv4 from s.from, which need not be the address that the
+// socket is bound to: the stack's sockets know that of IPv6 only. s.sendMu is held.
+func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+	local, err := e.GetLocalAddress()
+	if err == nil && local.Port == 0 {
+		if err = e.Bind(tcpip.FullAddress{}); err == nil {
+			local, err = e.GetLocalAddress()
+		}
+	}
+	if err != nil {
+		return 0, errno(err)
+	}
+	if len(p) > maxDatagram {
+		return 0, unix.EMSGSIZE
+	}
+	to := opts.To.Addr
+	if header.IsV4MappedAddress(to) {
+		to = tcpip.AddrFrom4Slice(to.AsSlice()[12:])
+	}
+	st := s.net.Stack()
+	if to.Len() != header.IPv4AddressSize || st.CheckLocalAddress(opts.To.NIC, header.IPv4ProtocolNumber, s.from) == 0 {
+		return 0, unix.ENETUNREACH
+	}
+	r, err := st.FindRoute(opts.To.NIC, s.from, to, header.IPv4ProtocolNumber, true)
+	if err != nil {
+		return 0, errno(err)
+	}
+	defer r.Release()
+	if r.IsOutboundBroadcast() && !e.SocketOptions().GetBroadcast() {
+		return 0, unix.EACCES
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
+		ReserveHeaderBytes: header.UDPMinimumSize + int(r.MaxHeaderLength()),
+		Payload:            buffer.MakeWithData(p),
+		Mark:               e.SocketOptions().GetMark(),
+	})
+	defer pkt.DecRef()
+	udp := header.UDP(pkt.TransportHeader().Push(header.UDPMinimumSize))
+	pkt.TransportProtocolNumber = header.UDPProtocolNumber
+	length := uint16(pkt.Size())
+	udp.Encode(&header.UDPFields{SrcPort: local.Port, DstPort: opts.To.Port, Length: length})
+	if r.RequiresTXTransportChecksum() && !e.SocketOptions().GetNoChecksum() {
+		sum := udp.CalculateChecksum(checksum.Combine(
+			header.PseudoHeaderChecksum(header.UDPProtocolNumber, r.LocalAddress(), r.RemoteAddress(), length), pkt.Data().Checksum()))
+		if sum != math.MaxUint16 { // 0 would say that there is none
+			sum = ^sum
+		}
+		udp.SetChecksum(sum)
+	}
+	tos, _ := e.GetSockOptInt(tcpip.IPv4TOSOption)
+	ttl, _ := e.GetSockOptInt(tcpip.IPv4TTLOption)
+	switch {
+	case opts.ControlMessages.HasTTL:
+		ttl = int(opts.ControlMessages.TTL)
+	case ttl <= 0:
+		ttl = int(r.DefaultTTL())
+	}
+	if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.UDPProtocolNumber, TTL: uint8(ttl), TOS: uint8(tos)}, pkt); err != nil {
+		return 0, errno(err)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,145 @@
+/* Control messages of a send: what they change for one datagram: ip(7), ipv6(7). */
+#include "inet.h"
+#include <netinet/ip.h>
+
+static char buf[65536];
+
+/* send_with sends "x" to a socket's address with one control message. */
+static ssize_t send_with(int fd, union addr *to, socklen_t n, int level, int type, void *data, int size) {
+	union { char b[128]; struct cmsghdr align; } c = { { 0 } };
+	struct iovec v = { "x", 1 };
+	struct msghdr m = { .msg_name = to, .msg_namelen = n, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = CMSG_SPACE(size) };
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = level;
+	h->cmsg_type = type;
+	h->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(h), data, size);
+	return sendmsg(fd, &m, 0);
+}
+
+/* receive gets one datagram, its sender, and the control message of a type as a number. */
+static int receive(int fd, union addr *from, int level, int type) {
+	union { char b[512]; struct cmsghdr align; } c;
+	struct iovec v = { buf, sizeof buf };
+	struct msghdr m = { .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
+	ready(fd, POLLIN);
+	OK(recvmsg(fd, &m, 0));
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+		if (h->cmsg_level == level && h->cmsg_type == type)
+			return h->cmsg_len == CMSG_LEN(1) ? *CMSG_DATA(h) : *(int *)CMSG_DATA(h);
+	return -1;
+}
+
+TEST(type_of_service) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr from, to;
+	socklen_t n = sizeof to;
+	OK(getsockname(r, &to.sa, &n));
+	OK(set(r, IPPROTO_IP, IP_RECVTOS, 1));
+	OK(set(s, IPPROTO_IP, IP_TOS, 0x10));
+	int tos = 0x28;
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_TOS, &tos, 4), 1);
+	EQUAL(receive(r, &from, IPPROTO_IP, IP_TOS), 0x28);
+	unsigned char byte = 0x48;
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_TOS, &byte, 1), 1);
+	EQUAL(receive(r, &from, IPPROTO_IP, IP_TOS), 0x48);
+	EQUAL(sendto(s, "x", 1, 0, &to.sa, n), 1);
+	EQUAL(receive(r, &from, IPPROTO_IP, IP_TOS), 0x10);
+	EQUAL(option(s, IPPROTO_IP, IP_TOS), 0x10);
+	tos = 256;
+	FAILS(send_with(s, &to, n, IPPROTO_IP, IP_TOS, &tos, 4), EINVAL);
+	FAILS(send_with(s, &to, n, IPPROTO_IP, IP_TOS, &tos, 2), EINVAL);
+}
+
+TEST(traffic_class) {
+	need_family(AF_INET6);
+	int r = bound(AF_INET6, SOCK_DGRAM), s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	union addr from, to;
+	socklen_t n = sizeof to;
+	OK(getsockname(r, &to.sa, &n));
+	OK(set(r, IPPROTO_IPV6, IPV6_RECVTCLASS, 1));
+	int class = 0x28;
+	EQUAL(send_with(s, &to, n, IPPROTO_IPV6, IPV6_TCLASS, &class, 4), 1);
+	EQUAL(receive(r, &from, IPPROTO_IPV6, IPV6_TCLASS), 0x28);
+	EQUAL(sendto(s, "x", 1, 0, &to.sa, n), 1);
+	EQUAL(receive(r, &from, IPPROTO_IPV6, IPV6_TCLASS), 0);
+	class = 256;
+	FAILS(send_with(s, &to, n, IPPROTO_IPV6, IPV6_TCLASS, &class, 4), EINVAL);
+}
+
+/* A server of all addresses answers from the one that it was asked at. */
+TEST(source_address) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr from, to, any = { .in = { .sin_family = AF_INET } };
+	socklen_t n = sizeof any.in;
+	OK(bind(s, &any.sa, n));
+	n = sizeof to;
+	OK(getsockname(r, &to.sa, &n));
+	struct in_pktinfo info = { .ipi_spec_dst.s_addr = htonl(0x7f000102) };
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_PKTINFO, &info, sizeof info), 1);
+	receive(r, &from, 0, 0);
+	EQUAL(from.in.sin_addr.s_addr, htonl(0x7f000102));
+	EQUAL(ntohs(from.in.sin_port), port_of(s));
+	EQUAL(buf[0], 'x');
+	/* The interface alone changes no address here. */
+	info = (struct in_pktinfo){ .ipi_ifindex = 1 };
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_PKTINFO, &info, sizeof info), 1);
+	receive(r, &from, 0, 0);
+	EQUAL(from.in.sin_addr.s_addr, htonl(0x7f000001));
+	/* Of a connected socket too; one that only receives knows it by that. */
+	OK(connect(s, &to.sa, n));
+	info = (struct in_pktinfo){ .ipi_spec_dst.s_addr = htonl(0x7f000103) };
+	EQUAL(send_with(s, NULL, 0, IPPROTO_IP, IP_PKTINFO, &info, sizeof info), 1);
+	receive(r, &from, 0, 0);
+	EQUAL(from.in.sin_addr.s_addr, htonl(0x7f000103));
+	EQUAL(send(s, "y", 1, 0), 1);
+	receive(r, &from, 0, 0);
+	EQUAL(from.in.sin_addr.s_addr, htonl(0x7f000001));
+	/* An address that is not one's own, and a structure of another size. */
+	info.ipi_spec_dst.s_addr = htonl(0xc0000201);
+	CHECK(send_with(s, NULL, 0, IPPROTO_IP, IP_PKTINFO, &info, sizeof info) == -1);
+	CHECK(errno == ENETUNREACH || errno == EINVAL); /* by version */
+	FAILS(send_with(s, NULL, 0, IPPROTO_IP, IP_PKTINFO, &info, sizeof info - 1), EINVAL);
+}
+
+TEST(source_address_of_no_port) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr from, to;
+	socklen_t n = sizeof to;
+	OK(getsockname(r, &to.sa, &n));
+	struct in_pktinfo info = { .ipi_spec_dst.s_addr = htonl(0x7f000102) };
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_PKTINFO, &info, sizeof info), 1);
+	receive(r, &from, 0, 0);
+	EQUAL(from.in.sin_addr.s_addr, htonl(0x7f000102));
+	EQUAL(ntohs(from.in.sin_port), port_of(s));
+	EQUAL(sendto(r, "z", 1, 0, &from.sa, sizeof from.in), 1);
+	ready(s, POLLIN);
+}
+
+/* Whoever gives up a connection may have another name then, unless he asked for a port. */
+TEST(name_after_disconnect) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int r = bound(f, SOCK_DGRAM), s = OK(socket(f, SOCK_DGRAM, 0));
+		union addr a, none = { .sa = { .sa_family = AF_UNSPEC } };
+		connect_to(s, r);
+		CHECK(port_of(s) != 0);
+		OK(connect(s, &none.sa, sizeof none.sa));
+		EQUAL(port_of(s), 0);
+		int spare = bound(f, SOCK_DGRAM), port = port_of(spare);
+		close(spare);
+		OK(bind(s, &a.sa, loopback(&a, f, port)));
+		EQUAL(port_of(s), port);
+		connect_to(s, r);
+		OK(connect(s, &none.sa, sizeof none.sa));
+		EQUAL(port_of(s), port);
+		FAILS(bind(s, &a.sa, loopback(&a, f, 0)), EINVAL);
+		/* A port that was had by sending stays. */
+		int u = OK(socket(f, SOCK_DGRAM, 0));
+		socklen_t n = sizeof a;
+		OK(getsockname(r, &a.sa, &n));
+		EQUAL(sendto(u, "x", 1, 0, &a.sa, n), 1);
+		CHECK(port_of(u) != 0);
+		FAILS(bind(u, &a.sa, loopback(&a, f, 0)), EINVAL);
+	}
+}
