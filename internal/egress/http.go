@@ -17,7 +17,9 @@ const (
 
 // looksLikeHTTP reports whether bytes begin with the first line of an HTTP/1 request:
 // a word in capitals and, at the line's end, the version. errMore is for too few of them.
+// Empty lines before it, which servers pass over (RFC 9112, 2.2), make it no less one.
 func looksLikeHTTP(b []byte) (bool, error) {
+	b = bytes.TrimLeft(b, "\r\n")
 	method := 0
 	for method < len(b) && ('A' <= b[method] && b[method] <= 'Z' || b[method] == '-') {
 		method++

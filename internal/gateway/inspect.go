@@ -17,8 +17,9 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 	var first bytes.Buffer
 	late := time.NewTimer(inspectTime)
 	defer late.Stop()
+	until := late.C
 	for {
-		err := c.readSome(&first, inspectMax-first.Len(), late.C)
+		err := c.readSome(&first, inspectMax-first.Len(), until)
 		last := first.Len() >= inspectMax
 		switch err.(type) {
 		case nil:
@@ -28,7 +29,13 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 			}
 			last = true
 		case *tcpip.ErrTimeout:
-			last = true
+			// What may not be silent is refused. Else the other side may be to speak first, or
+			// somebody is typing: the first bytes are looked at whenever they come.
+			if c.inspect(first.Bytes(), true) != Permit {
+				return false, false
+			}
+			until = nil
+			continue
 		default:
 			return false, false
 		}

@@ -25,8 +25,9 @@ type Policy interface {
 	// Data looks at the first bytes that the sandbox has sent on a TCP flow for which
 	// Connect has said Inspect. Inspect now asks for more of them; last says that
 	// there won't be any: the sandbox has ended its side, or has sent as much as is
-	// looked at (inspectMax), or has taken too long (inspectTime). Meanwhile what the
-	// other side sends is passed on: in some protocols it speaks first.
+	// looked at (inspectMax), or has taken too long (inspectTime): then Permit lets nothing
+	// leave, but has Data asked again when more comes. Meanwhile what the other side sends
+	// is passed on: in some protocols it speaks first.
 	Data(f Flow, first []byte, last bool) Decision
 	// Rest returns who has a say in all of a flow whose first bytes Data has permitted;
 	// nil is nobody.
@@ -69,6 +70,7 @@ const (
 	// inspectMax is how many bytes a policy gets to see: a ClientHello with
 	// post-quantum key shares and a long ticket has some 4 KiB, request headers 8.
 	inspectMax = 16 << 10
-	// inspectTime is how long a sandbox may take to send them.
-	inspectTime = 10 * time.Second
 )
+
+// inspectTime is how long a sandbox may take to send them. Tests are in a hurry.
+var inspectTime = 10 * time.Second

@@ -297,3 +297,42 @@ func TestEgressWithoutResolver(t *testing.T) {
 		t.Errorf("it is %d", d)
 	}
 }
+
+// TestSilentFlows has clients wait with their first bytes, or with a part of them, for longer than
+// they may at the web's ports.
+func TestSilentFlows(t *testing.T) {
+	was := inspectTime
+	t.Cleanup(func() { inspectTime = was })
+	inspectTime = 20 * time.Millisecond
+	p, _ := egressFor(t, "good.test:8000")
+	gw, g := serve(t, p)
+	p.engine.Answer("good.test", []netip.Addr{netip.MustParseAddr(outside4)}, time.Hour)
+	site := newSite(t, outside4+":8000", false)
+	if d := gw.decide(Flow{Protocol: unix.IPPROTO_TCP, From: addr("10.0.2.15:1000"), To: addr(outside4 + ":8000")}); d != Inspect {
+		t.Fatalf("a flow by name is %d", d)
+	}
+	const good, evil = "GET / HTTP/1.1\r\nHost: good.test\r\n\r\n", "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n"
+	for _, test := range []struct {
+		what, before, after string
+		served              bool
+	}{
+		{"nothing at first", "", good, true},
+		{"half a word at first", good[:2], good[2:], true},
+		{"nothing at first, then another name", "", evil, false},
+		{"half a word of another name at first", evil[:2], evil[2:], false},
+		{"an empty line before another name", "", "\r\n" + evil, false},
+		{"an empty line at first", "\r\n", evil, false},
+	} {
+		before := site.requests.Load()
+		c := g.mustDial(outside4 + ":8000")
+		io.WriteString(c, test.before)
+		time.Sleep(5 * inspectTime)
+		io.WriteString(c, test.after)
+		c.SetDeadline(time.Now().Add(patience))
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if served := strings.HasPrefix(line, "HTTP/1.1 200"); served != test.served || site.requests.Load()-before > 0 != test.served {
+			t.Errorf("%s: %q, %v", test.what, line, err)
+		}
+		c.Close()
+	}
+}
