@@ -13,9 +13,10 @@ import (
 func TestPodman(t *testing.T) {
 	need(t, true, "podman", "conmon")
 	eachRuntime(t, func(t *testing.T, r runtime) {
-		leavesNothing(t, "file /run/libpod", "file /run/libpod/*", "file /run/containers", "file /run/containers/*", "file /run/crun", "file /run/runc", "file /run/coffer",
+		// Whatever the runtime is, the cgroups of pods stay, which have their IDs as names.
+		leavesNothing(t, "cgroup /sys/fs/cgroup/*/libpod_parent/[0-9a-f]*", "cgroup /sys/fs/cgroup/libpod_parent/[0-9a-f]*", "file /run/libpod", "file /run/libpod/*", "file /run/containers", "file /run/containers/*", "file /run/crun", "file /run/runc", "file /run/coffer",
 			"file /run/netns", "file /run/cni", "file /run/cni/*", "file /run/lock", "file /run/lock/*",
-			"cgroup /sys/fs/cgroup/*/libpod_parent", "cgroup /sys/fs/cgroup/*/libpod_parent/conmon", "cgroup /sys/fs/cgroup/libpod_parent")
+			"mount on /run/netns", "cgroup /sys/fs/cgroup/*/libpod_parent", "cgroup /sys/fs/cgroup/*/libpod_parent/conmon", "cgroup /sys/fs/cgroup/libpod_parent")
 		dir, err := os.MkdirTemp(tmp, "podman")
 		if err != nil {
 			t.Fatal(err)
@@ -63,6 +64,22 @@ func TestPodman(t *testing.T) {
 			})
 			must(t, argv("start", "one")...)
 			must(t, argv("rm", "--force", "--time", "0", "one")...)
+		})
+		t.Run("network", func(t *testing.T) {
+			need(t, true, "iptables", "/usr/lib/cni/bridge")
+			serve := "while :; do echo $(hostname) | nc -l -p 8000; done"
+			must(t, argv("run", "--detach", "--name", "server", "--hostname", "there", "localhost/e2e", "sh", "-c", serve)...)
+			address := must(t, argv("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "server")...)
+			eventually(t, "another container reaches it", func() bool {
+				return podman(t, "run", "--rm", "localhost/e2e", "nc", address, "8000").stdout == "there\n"
+			})
+			must(t, argv("rm", "--force", "--time", "0", "server")...)
+			must(t, argv("pod", "create", "--name", "pod", "--infra-image", "localhost/e2e", "--infra-command", "/bin/sleep 1000")...)
+			must(t, argv("run", "--detach", "--pod", "pod", "localhost/e2e", "sh", "-c", serve)...)
+			eventually(t, "another container of the pod reaches it at 127.0.0.1", func() bool {
+				return podman(t, "run", "--rm", "--pod", "pod", "localhost/e2e", "nc", "127.0.0.1", "8000").stdout == "pod\n"
+			})
+			must(t, argv("pod", "rm", "--force", "--time", "0", "pod")...)
 		})
 		t.Run("created and removed", func(t *testing.T) {
 			must(t, argv("create", "--name", "two", "--network", "none", "localhost/e2e", "true")...)
