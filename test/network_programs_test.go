@@ -358,7 +358,7 @@ func TestNetworkPrograms(t *testing.T) {
 	}
 }
 
-// inNamespaces is what runs a command natively in a network namespace with lo up,
+// inNamespaces is what runs a command natively in a network namespace, whose lo is down,
 // and a PID namespace that takes its servers along when it ends.
 func inNamespaces() []string {
 	argv := strings.Fields("unshare --net --pid --fork --kill-child --mount-proc")
