@@ -83,7 +83,7 @@ func (n *Networks) Names() ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".json")
-		if ok && e.Name() != forwardingFile && CheckName(name) == nil {
+		if ok && e.Name() != forwardingFile && checkName(name) == nil {
 			names = append(names, name)
 		}
 	}
@@ -95,7 +95,7 @@ func (n *Networks) Find(name string) (*Network, error) {
 	if name == "" {
 		return defaultNetwork(), nil
 	}
-	if err := CheckName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	net := new(Network)
@@ -114,7 +114,7 @@ func (n *Networks) networkPath(name string) string { return n.Dir + "/" + name +
 // Create makes a named network. A bridge's subnet is chosen if it has none, and so is
 // the gateway.
 func (n *Networks) Create(net *Network) error {
-	if err := CheckName(net.Name); err != nil {
+	if err := checkName(net.Name); err != nil {
 		return err
 	}
 	if Mode(net.Name) == ModeCNI || slices.Contains(Modes, Mode(net.Name)) || net.Name+".json" == forwardingFile {

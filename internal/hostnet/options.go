@@ -67,7 +67,7 @@ func (o *Options) SetNetwork(value string) error {
 		o.Mode, o.Name = ModeCNI, name
 		return nil
 	}
-	if err := CheckName(value); err != nil {
+	if err := checkName(value); err != nil {
 		return fmt.Errorf("%w; a network is none, user, bridge, host, cni:NAME, or one that 'coffer network create' has made", err)
 	}
 	o.Mode, o.Name = ModeBridge, value
@@ -117,9 +117,9 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// CheckName says what is wrong with the name of a network, which is a part of the
+// checkName says what is wrong with the name of a network, which is a part of the
 // names of files and a word of a command line.
-func CheckName(name string) error {
+func checkName(name string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	switch {
 	case name == "":
