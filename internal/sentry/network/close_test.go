@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -79,6 +80,49 @@ func TestClose(t *testing.T) {
 	list[0].Close(time.Minute)
 	if n := <-got; n != int64(sent) || n == 0 {
 		t.Errorf("%d of %d bytes arrived", n, sent)
+	}
+	list[1].Close(0)
+}
+
+// TestSevered reads what has come after the link has gone that it came by.
+func TestSevered(t *testing.T) {
+	list := neighbours(t)
+	to := tcpip.FullAddress{Addr: tcpip.AddrFrom4([4]byte{10, 9, 0, 2}), Port: 80}
+	l, err := gonet.ListenTCP(list[1].Stack(), to, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var out [2]net.Conn // one that ends, and one that does not
+	for i := range out {
+		if out[i], err = gonet.DialContextTCP(ctx, list[0].Stack(), to, ipv4.ProtocolNumber); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := map[string]net.Conn{}
+	for range out {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		in[c.RemoteAddr().String()] = c
+	}
+	if _, err := out[0].Write(make([]byte, 10000)); err != nil {
+		t.Fatal(err)
+	}
+	from := [2]string{out[0].LocalAddr().String(), out[1].LocalAddr().String()}
+	out[0].Close()
+	list[0].Close(time.Minute)
+	// Breaking connections comes after the link goes down.
+	if _, err := in[from[1]].Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("a connection that has not ended: %v", err)
+	}
+	if b, err := io.ReadAll(in[from[0]]); len(b) != 10000 || err != nil {
+		t.Errorf("%d bytes are read, %v", len(b), err)
 	}
 	list[1].Close(0)
 }

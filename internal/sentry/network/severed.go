@@ -8,7 +8,7 @@ import (
 
 // severed is for a link whose other end is gone for good, a gateway that has ended: the
 // link goes down, with its routes, and connections that lead over its addresses break,
-// so that programs learn of it at once. An interface of the host's may come back.
+// so that programs learn of it at once, but for those whose peer has ended them. An interface of the host's may come back.
 func severed(d device, addresses []netip.Prefix) {
 	home, index := d.base().place()
 	if home == nil {
@@ -26,7 +26,7 @@ func severed(d device, addresses []netip.Prefix) {
 		if err != nil {
 			continue
 		}
-		if tcp.EndpointState(e.State()) == tcp.StateListen {
+		if tcp.EndpointState(e.State()) == tcp.StateListen || ended(e) {
 			continue
 		}
 		a, _ := netip.AddrFromSlice(local.Addr.AsSlice())
@@ -36,4 +36,14 @@ func severed(d device, addresses []netip.Prefix) {
 			}
 		}
 	}
+}
+
+// ended reports whether a connection's peer has said all. That, and that it is all, can still
+// be read; a connection that breaks would forget it.
+func ended(e *tcp.Endpoint) bool {
+	switch tcp.EndpointState(e.State()) {
+	case tcp.StateCloseWait, tcp.StateClosing, tcp.StateLastAck, tcp.StateTimeWait:
+		return true
+	}
+	return false
 }
