@@ -8,7 +8,8 @@ import (
 
 // severed is for a link whose other end is gone for good, a gateway that has ended: the
 // link goes down, with its routes, and connections that lead over its addresses break,
-// so that programs learn of it at once, but for those whose peer has ended them. An interface of the host's may come back.
+// so that programs learn of it at once, but for those whose peer has ended them. An
+// interface of the host's may come back.
 func severed(d device, addresses []netip.Prefix) {
 	home, index := d.base().place()
 	if home == nil {
