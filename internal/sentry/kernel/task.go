@@ -50,6 +50,9 @@ type Task struct {
 	// timer serves Block.
 	timer *time.Timer
 
+	// giving is whether the task gives way to those that it wakes.
+	giving giving
+
 	// Signal state; group.mu guards it. blocked is written by the task alone.
 	blocked signalMask
 	pending signalQueue

@@ -31,6 +31,7 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 		expired = t.timer.C
 		defer t.timer.Stop()
 	}
+	t.giving.slept()
 	t.rest()
 	t.clock.pause(t, modeBlocked)
 	defer t.clock.resume(t)

@@ -78,6 +78,9 @@ type Context interface {
 	// Rest says that the goroutine is about to wait for something else, so
 	// that the stub does not spin for an answer. Switch goes on as ever.
 	Rest()
+	// Bound reports whether the goroutine is bound to a thread of the host, so that
+	// letting others run in its place would take turns of threads.
+	Bound() bool
 
 	// Queue adds a host operation to the batch that runs before guest code
 	// goes on. A failure is an EventOpFailed from Switch. The operations of

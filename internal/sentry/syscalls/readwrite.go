@@ -169,6 +169,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	var done uintptr
 	for {
 		if n > 0 {
+			t.Received(x.d.File)
 			m, fault := g.copyOutLate(t, step[:n])
 			done += uintptr(m)
 			if fault != nil {
@@ -216,6 +217,7 @@ func (x *transfer) write(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		}
 		w, err := x.writeAll(t, step[:n])
 		done += uintptr(w)
+		woke(t, x.d.File, w)
 		if err != nil {
 			x.signal(t, err)
 			if done > 0 {

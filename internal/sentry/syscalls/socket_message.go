@@ -87,6 +87,7 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		}
 		w, err := x.sendAll(t, step[:n])
 		done += uintptr(w)
+		woke(t, x.s, w)
 		switch {
 		case err != nil && done == 0:
 			if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
@@ -99,6 +100,20 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		case err != nil || w < n || fault != nil || g.total == 0:
 			return done, nil
 		}
+	}
+}
+
+// giveWayMax is up to how many bytes a sender may give way to the receiver. Of more, one
+// copies out while the other copies in.
+const giveWayMax = 16 << 10
+
+// woke tells the task if n bytes, which have just been sent, were waited for.
+func woke(t *kernel.Task, f vfs.File, n int) {
+	if n > giveWayMax {
+		return
+	}
+	if w, ok := f.(interface{ Woke() bool }); ok && w.Woke() {
+		t.Woke(f)
 	}
 }
 
@@ -145,6 +160,7 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			}
 			return 0, err
 		}
+		t.Received(x.s)
 		if x.discard {
 			return uintptr(n), nil
 		}

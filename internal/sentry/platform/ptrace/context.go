@@ -60,6 +60,9 @@ func (c *context) Switch() platform.Event {
 	return ev
 }
 
+// Bound implements platform.Context: a tracer is a thread.
+func (c *context) Bound() bool { return true }
+
 // die notes that the tracee has ended, which the guest can only bring about
 // by breaking its stub.
 func (c *context) die() {

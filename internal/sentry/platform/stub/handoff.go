@@ -106,6 +106,9 @@ func (t *Thread) Rest() {
 	atomic.StoreUint32(&t.page.spin, 0)
 }
 
+// Bound implements platform.Context.
+func (t *Thread) Bound() bool { return t.placement.pinned }
+
 // budget says whether the next spin is a full one, for how long.
 func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 	s := t.proc.stubs

@@ -488,3 +488,42 @@ func TestObserved(t *testing.T) {
 	n.Observe(-1)
 	end(n.pair(t, true))
 }
+
+// TestWoke: a send tells whether somebody waited for it, once.
+func TestWoke(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	client, server := n.pair(t, true)
+	defer client.Release()
+	defer server.Release()
+	from, to := n.socket(t, unix.AF_INET, unix.SOCK_DGRAM), n.socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+	defer from.Release()
+	defer to.Release()
+	if err := to.Bind(root, loopback4(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := from.Connect(root, to.Name()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ from, to *Socket }{{client, server}, {from, to}} {
+		send := func() bool {
+			t.Helper()
+			if _, err := c.from.Send(root, []byte("text"), &socket.Message{}); err != nil {
+				t.Fatal(err)
+			}
+			return c.from.Woke()
+		}
+		if send() {
+			t.Error("nobody waits, and is woken")
+		}
+		if _, err := c.to.Recv(make([]byte, 10), &socket.Message{}); err != nil {
+			t.Fatal(err)
+		}
+		e := &waiter.Entry{Mask: waiter.Readable, Listener: waiter.NewChannel()}
+		c.to.Register(e)
+		if !send() || c.from.Woke() {
+			t.Error("who waits is not woken, or more than once")
+		}
+		c.to.Unregister(e)
+	}
+}

@@ -1,6 +1,8 @@
 package inet
 
 import (
+	"sync/atomic"
+
 	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -48,6 +50,7 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	}
 	s.sendMu.Lock()
 	if n := s.end.Load(); n != nil {
+		s.woke.Store(!n.peer.wait.Empty())
 		if done, ok, err := s.sendNear(n, p, flags&unix.MSG_OOB != 0); ok {
 			s.sendMu.Unlock()
 			return done, err
@@ -164,6 +167,13 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	return s.sendOne(e, p, opts)
 }
 
+// awaited counts datagrams that came while somebody waited for them: over lo they come
+// before the send has ended.
+var awaited atomic.Uint32
+
+// Woke reports, once, whether the last send woke who waited for it.
+func (s *Socket) Woke() bool { return s.woke.Swap(false) }
+
 // sendOne sends a datagram. s.sendMu is held.
 func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	if shmem.Buffers.Room() < maxPacket {
@@ -173,8 +183,10 @@ func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, e
 		return s.sendFrom(e, p, opts)
 	}
 	s.source.Reset(p)
+	before := awaited.Load()
 	_, terr := e.Write(&s.source, opts)
 	s.source.Reset(nil)
+	s.woke.Store(awaited.Load() != before)
 	switch terr.(type) {
 	case nil:
 		return len(p), nil

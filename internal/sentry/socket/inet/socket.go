@@ -77,7 +77,9 @@ type Socket struct {
 	scratch [1]byte // what nobody wants
 	sendMu  sync.Mutex
 	source  bytes.Reader
-	to      tcpip.FullAddress
+	// woke says that the last send found somebody waiting for it.
+	woke atomic.Bool
+	to   tcpip.FullAddress
 	// sentBefore is how many bytes of a stream went through the stack.
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
@@ -200,6 +202,9 @@ func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
 	if m&stackwaiter.EventIn != 0 {
 		m |= stackwaiter.EventRdHUp
 		e.owner.chargeRecv(e)
+		if !e.owner.stream() && !e.owner.wait.Empty() {
+			awaited.Add(1)
+		}
 	}
 	e.owner.wait.Notify(waiter.Mask(m))
 }
