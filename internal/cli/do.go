@@ -194,7 +194,11 @@ func (f *doFlags) attach(g *globals, mode hostnet.Mode, wall hostnet.Wall) (*hos
 		return nil, err
 	}
 	o.Container = f.hostname
-	return g.config.Network.networks().Attach(o, wall)
+	a, err := g.config.Network.networks().Attach(o, wall)
+	if err != nil && f.net.network == "" && g.config.Network.Default != "" {
+		err = fmt.Errorf("%w (network.default in %s chooses this network)", err, configPath)
+	}
+	return a, err
 }
 
 // detach removes a network, and tells of what is left.
