@@ -196,8 +196,15 @@ func (s *Socket) Register(e *waiter.Entry) {
 // Unregister implements waiter.Waitable.
 func (s *Socket) Unregister(e *waiter.Entry) { s.queue.Unregister(e) }
 
-// Release implements vfs.File.
+// LowWaterMark is 1: SO_RCVLOWAT is for the host to heed.
+func (s *Socket) LowWaterMark() int { return 1 }
+
+// Release implements vfs.File. A close that SO_LINGER has wait goes on in the background:
+// the host's would keep a thread of the sentry, which no signal of the guest's ends.
 func (s *Socket) Release() {
+	if l, err := unix.GetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER); err == nil && l.Onoff != 0 && l.Linger != 0 {
+		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{})
+	}
 	s.watch.Do(func() {})
 	if s.watched {
 		hostpoll.Remove(s.fd)
