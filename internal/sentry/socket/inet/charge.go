@@ -1,14 +1,11 @@
 package inet
 
 import (
-	"sync"
 	"sync/atomic"
-	"weak"
 
 	"coffer/internal/sentry/shmem"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
@@ -40,10 +37,20 @@ type charges struct {
 
 // chargeNew counts a new socket. ENOBUFS if there is no memory for it.
 func chargeNew() error {
-	if !shmem.Buffers.Charge(chargeSocket) {
+	if !charge(chargeSocket) {
 		return unix.ENOBUFS
 	}
 	return nil
+}
+
+// charge takes n bytes, if need be after connections have been looked at that may have
+// come to their end.
+func charge(n int64) bool {
+	if shmem.Buffers.Charge(n) {
+		return true
+	}
+	settleOrphans()
+	return shmem.Buffers.Charge(n)
 }
 
 // chargeSend counts a stream's buffer in the stack before something is put into it;
@@ -61,9 +68,9 @@ func (s *Socket) chargeSend(e *endpoint) bool {
 		return true
 	case want < have:
 		shmem.Buffers.Uncharge(have - want)
-	case !shmem.Buffers.Charge(want - have):
+	case !charge(want - have):
 		least := int64(tcpSendBuffer) + other
-		if have < least && !shmem.Buffers.Charge(least-have) {
+		if have < least && !charge(least-have) {
 			return false
 		}
 		want = max(have, least)
@@ -115,48 +122,12 @@ func (s *Socket) counted() bool {
 	return s.charges.recv.Load() != 0 || s.charges.shrunk.Load() != 0
 }
 
-// uncharge gives back all that the socket counted for.
-func (s *Socket) uncharge() {
+// uncharge gives back all that the socket counted for, but for what it sends, which it
+// returns.
+func (s *Socket) uncharge() (sending int64) {
 	s.sendMu.Lock()
-	n := s.charges.send
-	s.charges.send = 0
+	sending, s.charges.send = s.charges.send, 0
 	s.sendMu.Unlock()
-	shmem.Buffers.Uncharge(chargeSocket + n + s.charges.recv.Swap(0))
-}
-
-// maxLingering is how many connections go on after their sockets have been closed, those
-// in TIME_WAIT for the most part (tcp_max_tw_buckets and tcp_max_orphans in tcp(7)).
-const maxLingering = 8192
-
-// lingering are the connections whose sockets were closed last.
-var lingering struct {
-	sync.Mutex
-	oldest    int
-	endpoints []weak.Pointer[tcp.Endpoint]
-}
-
-// linger lets a closed endpoint come to its end by itself, unless too many do.
-func linger(e tcpip.Endpoint) {
-	t, ok := e.(*tcp.Endpoint)
-	if !ok {
-		return
-	}
-	switch t.EndpointState() {
-	case tcp.StateError, tcp.StateClose, tcp.StateInitial, tcp.StateBound, tcp.StateListen:
-		return
-	}
-	lingering.Lock()
-	var old *tcp.Endpoint
-	if len(lingering.endpoints) < maxLingering {
-		lingering.endpoints = append(lingering.endpoints, weak.Make(t))
-	} else {
-		i := lingering.oldest
-		old = lingering.endpoints[i].Value()
-		lingering.endpoints[i] = weak.Make(t)
-		lingering.oldest = (i + 1) % maxLingering
-	}
-	lingering.Unlock()
-	if old != nil {
-		old.Abort()
-	}
+	shmem.Buffers.Uncharge(chargeSocket + s.charges.recv.Swap(0))
+	return sending
 }

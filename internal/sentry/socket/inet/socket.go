@@ -377,6 +377,7 @@ func (s *Socket) Release() {
 	}
 	s.endErrors()
 	s.leaveAll()
+	calling := s.calling.Load()
 	s.mu.Lock()
 	s.hangUp()
 	s.mu.Unlock()
@@ -392,6 +393,5 @@ func (s *Socket) Release() {
 	}
 	e.queue.EventUnregister(&e.entry)
 	e.Close()
-	linger(e.Endpoint)
-	s.uncharge()
+	linger(e.Endpoint, s.uncharge(), calling)
 }
