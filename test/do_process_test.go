@@ -109,7 +109,7 @@ func TestDoProcess(t *testing.T) {
 		}
 	})
 	t.Run("another's root", func(t *testing.T) {
-		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", coffer(t), "do", "--isolation", "process", "--", "true")
+		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", anyonesCoffer(t), "do", "--isolation", "process", "--", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "only root") {
 			t.Errorf("exit status %d, %q", r.code, r.stderr)
 		}

@@ -40,6 +40,24 @@ func newKernelRuntime(t *testing.T) *kernelRuntime {
 	return r
 }
 
+// anyonesCoffer is a copy of coffer that every user may execute, wherever the tests are.
+func anyonesCoffer(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "coffer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program := filepath.Join(dir, "coffer")
+	copyFile(t, coffer(t), program)
+	for _, name := range []string{dir, program} {
+		if err := os.Chmod(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return program
+}
+
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)

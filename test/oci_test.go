@@ -295,7 +295,7 @@ func TestMistakes(t *testing.T) {
 		if list := r.list(); len(list) != 1 {
 			t.Errorf("left: %q", list)
 		}
-		stranger := append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "--unset", "XDG_RUNTIME_DIR"}, coffer(t), "list")
+		stranger := append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "--unset", "XDG_RUNTIME_DIR"}, anyonesCoffer(t), "list")
 		if out := run(t, time.Minute, "/", "", stranger...); out.code != 1 || !strings.Contains(out.stderr, "XDG_RUNTIME_DIR is not set") {
 			t.Errorf("somebody else: %+v", out)
 		}
