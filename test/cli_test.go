@@ -294,9 +294,10 @@ func missingFrom(some, all []string) (missing []string) {
 	return missing
 }
 
-// filesOfCoffer are the files and cgroups that bear coffer's name.
+// filesOfCoffer are the files and cgroups that bear coffer's name. The directory
+// of the containers' state is not among them, what is in it is: it stays, as runc's.
 func filesOfCoffer() (found []string) {
-	for _, pattern := range []string{"/tmp/coffer*", "/run/coffer*", "/dev/shm/coffer*"} {
+	for _, pattern := range []string{"/tmp/coffer*", "/run/coffer/*", "/run/coffer?*", "/dev/shm/coffer*"} {
 		m, _ := filepath.Glob(pattern)
 		found = append(found, m...)
 	}
