@@ -29,7 +29,7 @@ type family struct {
 // families are all that there are, in the table's order.
 func families() []family {
 	var all []family
-	for _, list := range [][]family{operationFamilies(), startFamilies(), memoryFamilies(), applicationFamilies(), networkFamilies(), scaleFamilies()} {
+	for _, list := range [][]family{operationFamilies(), startFamilies(), memoryFamilies(), applicationFamilies(), networkFamilies(), edgeFamilies(), scaleFamilies()} {
 		all = append(all, list...)
 	}
 	return all

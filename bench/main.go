@@ -197,6 +197,10 @@ func memoryDir() string {
 // close ends and removes all that the run has made, but for what it worked on.
 func (b *bench) close() error {
 	b.killAll()
+	// runsc keeps a namespace here for containers to come.
+	if err := unix.Unmount(filepath.Join(b.tmp, "runsc", "null-netns"), unix.MNT_DETACH); err != nil && err != unix.ENOENT && err != unix.EINVAL && err != unix.EPERM {
+		return fmt.Errorf("unmounting what runsc has left in %s: %w", b.tmp, err)
+	}
 	return errors.Join(b.meter.close(), os.RemoveAll(b.tmp))
 }
 

@@ -120,9 +120,14 @@ func bundleConfig(b *bench, j job, id string, mounts []object) object {
 		{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "nodev"}},
 	}, mounts...)
 	var namespaces []object
-	for _, kind := range []string{"pid", "network", "ipc", "uts", "mount"} {
+	for _, kind := range []string{"pid", "ipc", "uts", "mount"} {
 		namespaces = append(namespaces, object{"type": kind})
 	}
+	network := object{"type": "network"}
+	if j.netns != "" {
+		network["path"] = j.netns
+	}
+	namespaces = append(namespaces, network)
 	return object{
 		"ociVersion": "1.0.2",
 		"process": object{

@@ -32,6 +32,12 @@ type job struct {
 	env []string
 	// binds are the host's directories that it may write to.
 	binds []string
+	// netns is the path of the network namespace that it has its network from; its
+	// own, without any, by default.
+	netns string
+	// ports are those that it listens on, which walls without an interface in netns
+	// have to be told.
+	ports []string
 	// held says that its standard input stays open until it is released.
 	held bool
 }
@@ -136,8 +142,14 @@ func (p *process) wait() (outcome, error) {
 }
 
 // release ends the standard input of p, which was held, and waits for p's end.
-func (p *process) release() {
+func (p *process) release() (outcome, error) {
 	p.input.Close()
+	return p.wait()
+}
+
+// end ends p, which would not end by itself.
+func (p *process) end() {
+	p.cancel()
 	p.wait()
 }
 

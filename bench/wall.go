@@ -26,6 +26,12 @@ type wall struct {
 // bases are the walls that ratios are taken over.
 var bases = []string{"native", "runsc systrap"}
 
+// kernelWall is coffer with a kernel of its own as an OCI runtime.
+const kernelWall = "coffer kernel"
+
+// nativeWall is none.
+var nativeWall = &wall{name: "native", host: true, argv: func(_ *bench, j job) ([]string, error) { return inNamespace(j.netns, j.args), nil }}
+
 // allWalls are the walls that there are, in the order in which a round visits
 // them. Peers that are not there say why.
 func allWalls(bin string, coffer string) []*wall {
@@ -33,7 +39,7 @@ func allWalls(bin string, coffer string) []*wall {
 	runc, noRunc := findPeer(bin, "runc")
 	crun, noCrun := findPeer(bin, "crun")
 	return []*wall{
-		{name: "native", host: true, argv: func(_ *bench, j job) ([]string, error) { return j.args, nil }},
+		nativeWall,
 		bundleWall("runc", noRunc, bundled(runc)),
 		bundleWall("crun", noCrun, withoutHybrid(bundled(crun, "--cgroup-manager=disabled"))),
 		{name: "runsc systrap", missing: noRunsc, argv: runscDo(runsc, "systrap")},
@@ -41,7 +47,7 @@ func allWalls(bin string, coffer string) []*wall {
 		{name: "coffer trap", argv: cofferDo(coffer, "trap")},
 		{name: "coffer ptrace", argv: cofferDo(coffer, "ptrace")},
 		bundleWall(processWall, "", bundled(coffer, "--isolation=process")),
-		bundleWall("coffer kernel", "", bundled(coffer, "--isolation=kernel")),
+		bundleWall(kernelWall, "", bundled(coffer, "--isolation=kernel")),
 	}
 }
 
@@ -59,7 +65,10 @@ func bundleWall(name, missing string, make func(*bench, job) (*bundle, error)) *
 // cofferDo runs jobs by coffer do.
 func cofferDo(path, platform string) func(*bench, job) ([]string, error) {
 	return func(_ *bench, j job) ([]string, error) {
-		argv := []string{path, "do", "--intercept", platform, "--stats", "--cwd", j.dir()}
+		argv := inNamespace(j.netns, []string{path, "do", "--intercept", platform, "--stats", "--cwd", j.dir()})
+		for _, port := range j.ports {
+			argv = append(argv, "--publish", port)
+		}
 		for _, dir := range j.binds {
 			argv = append(argv, "--bind", dir+":"+dir+":rw")
 		}
@@ -69,9 +78,15 @@ func cofferDo(path, platform string) func(*bench, job) ([]string, error) {
 
 // runscDo runs jobs by runsc do, which is the peer's counterpart of coffer do:
 // the host's root, read-only beneath a layer in memory. Its state goes to the
-// run's own directory.
+// run's own directory. Where the network matters it runs a bundle: what it does with
+// a namespace's interfaces is then as for any container, and no packet filter of the
+// host's is between.
 func runscDo(path, platform string) func(*bench, job) ([]string, error) {
+	run := bundleWall("", "", bundled(path, "--platform="+platform, "--ignore-cgroups", "--network=sandbox"))
 	return func(b *bench, j job) ([]string, error) {
+		if j.netns != "" {
+			return run.argv(b, j)
+		}
 		argv := []string{path, "--root=" + filepath.Join(b.tmp, "runsc"), "--platform=" + platform,
 			"--network=none", "--ignore-cgroups", "do", "--cwd", j.dir()}
 		for _, dir := range j.binds {

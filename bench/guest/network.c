@@ -1,7 +1,8 @@
-/* network.c SECONDS [NAME]: what TCP and UDP cost over the loopback interface.
+/* network.c SECONDS [NAME [ADDRESS]]: what TCP and UDP cost, over the loopback interface or to
+ * ADDRESS, where "network.c serve" runs.
  *
- * The other end is a process of its own. Ports are the kernel's choice, so that many can run
- * on one host.
+ * Over loopback the other end is a process of its own. Ports are the kernel's choice, so that
+ * many can run on one host.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -15,6 +16,9 @@
 #include "measure.h"
 
 enum { MIB = 1 << 20, CONNECTIONS = 64 };
+
+/* far is the address of the other ends, if they are not to be made here. */
+static in_addr_t far;
 
 static struct sockaddr_in local(int port) {
 	return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -60,6 +64,7 @@ static pid_t child(void (*f)(int), int s) {
 }
 
 static void end(pid_t p) {
+	if (p == 0) return;
 	kill(p, SIGKILL);
 	waitpid(p, NULL, 0);
 }
@@ -97,19 +102,54 @@ static void echo_datagrams(int s) {
 	}
 }
 
+/* swallow and pour serve one connection after another. */
 static void swallow(int l) {
 	static char buf[MIB];
-	int s = accept(l, NULL, NULL);
-	long total = 0;
-	for (ssize_t r; (r = read(s, buf, sizeof buf)) > 0;)
-		for (total += r; total >= MIB; total -= MIB) need(write(s, "", 1) == 1, "write");
+	for (int s; (s = accept(l, NULL, NULL)) >= 0; close(s)) {
+		long total = 0;
+		for (ssize_t r; (r = read(s, buf, sizeof buf)) > 0;)
+			for (total += r; total >= MIB; total -= MIB) need(write(s, "", 1) == 1, "write");
+	}
 }
 
 static void pour(int l) {
 	static char buf[MIB];
-	int s = accept(l, NULL, NULL);
 	char c;
-	while (read(s, &c, 1) == 1) need(write(s, buf, MIB) == MIB, "write");
+	for (int s; (s = accept(l, NULL, NULL)) >= 0; close(s))
+		while (read(s, &c, 1) == 1) need(write(s, buf, MIB) == MIB, "write");
+}
+
+/* ends are what can be at the other end, and their ports where it is served. */
+static const struct end { void (*serve)(int); int type, port; }
+	echoing = {echo_all, SOCK_STREAM, 7001}, echoing_datagrams = {echo_datagrams, SOCK_DGRAM, 7002},
+	swallowing = {swallow, SOCK_STREAM, 7003}, pouring = {pour, SOCK_STREAM, 7004};
+
+/* other makes an end in a process of its own, unless it is there already, and says where it is. */
+static pid_t other(const struct end *e, struct sockaddr_in *a) {
+	if (far) {
+		*a = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e->port), .sin_addr.s_addr = far};
+		return 0;
+	}
+	int s = e->type == SOCK_STREAM ? listening(a) : bound(e->type, a);
+	pid_t p = child(e->serve, s);
+	close(s);
+	return p;
+}
+
+/* serve is all ends, for any address. */
+static void serve(void) {
+	const struct end *all[] = {&echoing, &echoing_datagrams, &swallowing, &pouring};
+	for (int i = 0; i < 4; i++) {
+		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(all[i]->port)};
+		int s = socket(AF_INET, all[i]->type, 0), one = 1;
+		setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+		need(s >= 0 && bind(s, (void *)&a, sizeof a) == 0, "bind");
+		if (all[i]->type == SOCK_STREAM) need(listen(s, 128) == 0, "listen");
+		child(all[i]->serve, s);
+	}
+	puts("serving");
+	fflush(stdout);
+	pause();
 }
 
 /* once makes a connection for one request. A reset leaves no TIME_WAIT behind, of which there
@@ -125,8 +165,7 @@ static void once(const struct sockaddr_in *a, char *buf) {
 static void requests(void) {
 	static char buf[16384];
 	struct sockaddr_in a;
-	int l = listening(&a);
-	pid_t p = child(echo_all, l);
+	pid_t p = other(&echoing, &a);
 	int s = connected(&a), all[CONNECTIONS];
 	ROW("small", "tcp: request and answer of 64 B", exchange(s, buf, 64));
 	ROW("small", "tcp: request and answer of 16 KiB", exchange(s, buf, sizeof buf));
@@ -140,47 +179,45 @@ static void requests(void) {
 	}
 	close(s);
 	ROW("small", "tcp: connect, request, close", once(&a, buf));
-	close(l);
 	end(p);
 }
 
 static void datagrams(void) {
 	static char buf[1024];
-	struct sockaddr_in a, b;
-	int server = bound(SOCK_DGRAM, &a), s = bound(SOCK_DGRAM, &b);
-	need(connect(s, (void *)&a, sizeof a) == 0, "connect");
-	pid_t p = child(echo_datagrams, server);
+	struct sockaddr_in a;
+	pid_t p = other(&echoing_datagrams, &a);
+	int s = socket(AF_INET, SOCK_DGRAM, 0);
+	need(s >= 0 && connect(s, (void *)&a, sizeof a) == 0, "connect");
 	ROW("small", "udp: request and answer of 64 B", exchange(s, buf, 64));
 	close(s);
-	close(server);
 	end(p);
 }
 
 /* bulk moves a MiB at a time, to and from the other end. */
-static void bulk(const char *name, void (*other)(int), int gives) {
+static void bulk(const char *name, const struct end *e, int gives) {
 	static char buf[MIB];
 	struct sockaddr_in a;
 	char c = 0;
 	if (!wanted(name)) return;
-	int l = listening(&a);
-	pid_t p = child(other, l);
+	pid_t p = other(e, &a);
 	int s = connected(&a);
 	ROW("bulk", name, {
 		if (gives) need(write(s, buf, MIB) == MIB && read(s, &c, 1) == 1, "write");
 		else need(write(s, &c, 1) == 1 && recv(s, buf, MIB, MSG_WAITALL) == MIB, "recv");
 	});
 	close(s);
-	close(l);
 	end(p);
 }
 
 int main(int argc, char **argv) {
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 2 && strcmp(argv[1], "serve") == 0) serve();
 	if (argc > 1) seconds_per_row = atof(argv[1]);
 	if (argc > 2) only = argv[2];
-	signal(SIGPIPE, SIG_IGN);
+	if (argc > 3) far = inet_addr(argv[3]);
 	requests();
 	datagrams();
-	bulk("tcp: 1 MiB sent", swallow, 1);
-	bulk("tcp: 1 MiB received", pour, 0);
+	bulk("tcp: 1 MiB sent", &swallowing, 1);
+	bulk("tcp: 1 MiB received", &pouring, 0);
 	return 0;
 }
