@@ -21,7 +21,13 @@ var fetchSizes = map[Kind]int{
 	PollFDs:    platform.FetchMax,
 	Sigaction:  32,
 	EpollEvent: 12, // packed
+	InOutInt:   4,
+	Msghdr:     sizeofMsghdr,
+	OutMsghdr:  sizeofMsghdr,
 }
+
+// readsOut are the kinds that a call reads too, though it is what it writes that is shown.
+var readsOut = map[Kind]bool{OutIOVec: true, OutMsghdr: true, OutMmsghdrs: true}
 
 // Fetches tells, by the calls' numbers, what each reads first of guest memory.
 func (t *Table) Fetches() map[uint64]platform.Fetch {
@@ -32,6 +38,9 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 		}
 		for i, p := range r.Params {
 			size := fetchSizes[p.Kind]
+			if size == 0 && p.Depends == nil && p.Kind.isOut() && !readsOut[p.Kind] {
+				continue
+			}
 			if p.Depends != nil || size == 0 && p.Kind.isPointer() {
 				// What the call reads first, or whether it looks at what
 				// follows at all, isn't known: futex(2)'s operations differ.

@@ -103,20 +103,38 @@ func copyInSockaddr(t *kernel.Task, addr uint64, length int32) ([]byte, error) {
 	return b, nil
 }
 
-// copyOutSockaddr writes as much of a socket address as the guest's buffer
-// holds, and its whole length to lenAddr, where the buffer's size was.
-func copyOutSockaddr(t *kernel.Task, sa []byte, addr, lenAddr uint64) error {
+// sockaddrBuffer is where a call writes a socket's address: as much as there is room for
+// at addr, and its whole length to lenAddr, where the room was told.
+type sockaddrBuffer struct {
+	addr, lenAddr uint64
+	room          uint32
+	read          bool
+}
+
+// sockaddrBufferAt reads how much room there is. That comes with the call, and after a
+// wait would be a hand-off of its own. What is wrong is told in the end, as by Linux.
+func sockaddrBufferAt(t *kernel.Task, addr, lenAddr uint64) sockaddrBuffer {
 	room, err := t.CopyInUint32(lenAddr)
-	if err != nil {
-		return err
+	return sockaddrBuffer{addr, lenAddr, room, err == nil}
+}
+
+// put writes an address on the way back to the guest. It has failed at once where nothing
+// can be written.
+func (b *sockaddrBuffer) put(t *kernel.Task, sa []byte) error {
+	if !b.read {
+		return unix.EFAULT
 	}
-	if int32(room) < 0 {
+	if int32(b.room) < 0 {
 		return unix.EINVAL
 	}
-	if _, err := t.CopyOut(addr, sa[:min(int(room), len(sa))]); err != nil {
+	sa, whole := sa[:min(int(b.room), len(sa))], len(sa)
+	if m := t.MM(); m.CheckRange(b.addr, uint64(len(sa)), true) != nil || m.CheckRange(b.lenAddr, 4, true) != nil {
+		return unix.EFAULT
+	}
+	if err := t.CopyOutLate(b.addr, sa); err != nil {
 		return err
 	}
-	return t.CopyOutUint32(lenAddr, uint32(len(sa)))
+	return t.CopyOutUint32Late(b.lenAddr, uint32(whole))
 }
 
 // newSocketFlags checks the flags that may be or'ed to a socket's type.
@@ -241,6 +259,10 @@ func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
 	if !t.FDs().HasRoom(t.Limit(unix.RLIMIT_NOFILE)) {
 		return 0, unix.EMFILE // before a connection is taken that nobody could have
 	}
+	var name sockaddrBuffer
+	if a[1] != 0 {
+		name = sockaddrBufferAt(t, a[1], a[2])
+	}
 	var conn socket.Socket
 	err = waitSocket(t, s, d.Nonblocking(), waiter.Readable, s.ReadTimeout(), func() (err error) {
 		conn, err = s.Accept()
@@ -253,7 +275,7 @@ func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
 	if err != nil || a[1] == 0 {
 		return fd, err
 	}
-	if err := copyOutSockaddr(t, acceptedFrom(conn), a[1], a[2]); err != nil {
+	if err := name.put(t, acceptedFrom(conn)); err != nil {
 		uninstall(t, int32(fd))
 		return 0, err
 	}
@@ -277,7 +299,8 @@ func sysGetsockname(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer d.DecRef()
-	return 0, copyOutSockaddr(t, s.Name(), a[1], a[2])
+	name := sockaddrBufferAt(t, a[1], a[2])
+	return 0, name.put(t, s.Name())
 }
 
 // sysGetpeername is getpeername(2).
@@ -291,7 +314,8 @@ func sysGetpeername(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, copyOutSockaddr(t, peer, a[1], a[2])
+	name := sockaddrBufferAt(t, a[1], a[2])
+	return 0, name.put(t, peer)
 }
 
 // sysShutdown is shutdown(2).

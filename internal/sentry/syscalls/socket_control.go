@@ -115,7 +115,7 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 		b.Truncated = b.Truncated || len(fds) < 4*len(x.m.Rights)
 	}
 	if len(b.Buf) > 0 {
-		if _, err := t.CopyOut(addr, b.Buf); err != nil {
+		if err := x.copyOut(t, addr, b.Buf); err != nil {
 			return 0, false, err
 		}
 	}

@@ -45,7 +45,9 @@ type exchange struct {
 	flags    int32
 	nonblock bool
 	discard  bool // the bytes are not wanted: TCP's MSG_TRUNC
+	several  bool // the call receives more messages, and tells how many it had before an error
 	m        socket.Message
+	raw      [12]byte // fields of a struct msghdr on their way out
 }
 
 // begin looks up the socket; the caller drops x.d.
@@ -262,12 +264,16 @@ func sysRecvfrom(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err := g.setRange(a[1], a[2]); err != nil {
 		return 0, err
 	}
+	var name sockaddrBuffer
+	if a[4] != 0 {
+		name = sockaddrBufferAt(t, a[4], a[5])
+	}
 	n, err := x.recv(t, &g)
 	x.m.DropRights()
 	if err != nil || a[4] == 0 {
 		return n, err
 	}
-	return n, copyOutSockaddr(t, x.m.Addr, a[4], a[5])
+	return n, name.put(t, x.m.Addr)
 }
 
 // sizeofMsghdr and sizeofMmsghdr are those of the structures of sendmsg(2)
@@ -376,17 +382,27 @@ func (x *exchange) recvmsg(t *kernel.Task, addr uint64) (uintptr, error) {
 		flags |= unix.MSG_CTRUNC
 	}
 	if h.name != 0 {
-		if _, err := t.CopyOut(h.name, x.m.Addr[:min(len(x.m.Addr), int(h.nameLen))]); err != nil {
+		if err := x.copyOut(t, h.name, x.m.Addr[:min(len(x.m.Addr), int(h.nameLen))]); err != nil {
 			return 0, err
 		}
-		if err := t.CopyOutUint32(addr+8, uint32(len(x.m.Addr))); err != nil {
+		le.PutUint32(x.raw[:], uint32(len(x.m.Addr)))
+		if err := x.copyOut(t, addr+8, x.raw[:4]); err != nil {
 			return 0, err
 		}
 	}
-	if err := t.CopyOutUint64(addr+40, controlLen); err != nil {
-		return 0, err
+	le.PutUint64(x.raw[:], controlLen)
+	le.PutUint32(x.raw[8:], uint32(flags))
+	return n, x.copyOut(t, addr+40, x.raw[:])
+}
+
+// copyOut writes what a message has beside its bytes: on the way back to the guest, unless
+// the call is to know at once whether that was possible.
+func (x *exchange) copyOut(t *kernel.Task, addr uint64, b []byte) error {
+	if !x.several {
+		return t.CopyOutLate(addr, b)
 	}
-	return n, t.CopyOutUint32(addr+48, uint32(flags))
+	_, err := t.CopyOut(addr, b)
+	return err
 }
 
 // sysSendmmsg is sendmmsg(2): an error after the first message ends it with
@@ -430,6 +446,7 @@ func sysRecvmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer x.d.DecRef()
+	x.several = true
 	var got uintptr
 	for i := range uint64(min(a.Uint(2), maxIovecs)) {
 		addr := a[1] + i*sizeofMmsghdr
