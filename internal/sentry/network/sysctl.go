@@ -47,6 +47,8 @@ const (
 	KeepaliveInterval     = "ipv4/tcp_keepalive_intvl"
 	KeepaliveProbes       = "ipv4/tcp_keepalive_probes"
 	MaxMemberships        = "ipv4/igmp_max_memberships"
+	MaxSources4           = "ipv4/igmp_max_msf"
+	MaxSources6           = "ipv6/mld_max_msf"
 	BindV6Only            = "ipv6/bindv6only"
 	congestionControl     = "ipv4/tcp_congestion_control"
 	ipForward             = "ipv4/ip_forward"
@@ -54,6 +56,9 @@ const (
 	maxGroup              = 1<<32 - 1
 	maxBuffer             = 64 << 20
 )
+
+// MostSources is how many sources of a multicast group a socket can be let name.
+const MostSources = 64
 
 // sysctls is the table, in the order of directory listings.
 var sysctls = []sysctl{
@@ -96,6 +101,7 @@ var sysctls = []sysctl{
 		return nil
 	}},
 	{name: MaxMemberships, initial: []int64{20}, max: 4096},
+	{name: MaxSources4, initial: []int64{10}, max: MostSources},
 	{name: "ipv4/tcp_rmem", initial: []int64{4096, 131072, 6291456}, min: 1, max: maxBuffer, check: ascending,
 		apply: func(s *stack.Stack, v []int64) tcpip.Error {
 			return setTCP(s, &tcpip.TCPReceiveBufferSizeRangeOption{Min: int(v[0]), Default: int(v[1]), Max: int(v[2])})
@@ -156,6 +162,7 @@ var sysctls = []sysctl{
 	{name: "ipv4/udp_wmem_min", initial: []int64{4096}, fixed: true},
 
 	{name: BindV6Only, initial: []int64{0}, max: 1},
+	{name: MaxSources6, initial: []int64{64}, max: MostSources},
 	{name: "ipv6/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
 }
 

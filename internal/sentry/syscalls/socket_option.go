@@ -2,6 +2,7 @@ package syscalls
 
 import (
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,20 @@ func socketOptionRows() []Row {
 	}
 }
 
-// maxOption is the longest option value that is read.
-const maxOption = 256
+// The longest option values that are read: lists of a group's sources, with a struct
+// sockaddr_storage for each, and all others.
+const (
+	maxSourceList = 144 + 128*network.MostSources
+	maxOption     = 264 // struct group_source_req
+)
+
+// longestValue is how much of an option's value is read.
+func longestValue(level, name int32) int32 {
+	if (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && name == unix.MCAST_MSFILTER || level == unix.IPPROTO_IP && name == unix.IP_MSFILTER {
+		return maxSourceList
+	}
+	return maxOption
+}
 
 // sysSetsockopt is setsockopt(2).
 func sysSetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -30,7 +43,7 @@ func sysSetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if n < 0 {
 		return 0, unix.EINVAL
 	}
-	value := make([]byte, min(n, maxOption))
+	value := make([]byte, min(n, longestValue(a.Int(1), a.Int(2))))
 	if _, err := t.CopyIn(a[3], value); err != nil {
 		return 0, err
 	}
@@ -54,7 +67,7 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	level, name := a.Int(1), a.Int(2)
 	var value []byte
 	if asker, ok := s.(socket.Asker); ok && asker.Asks(level, name) {
-		question := make([]byte, min(room, maxOption))
+		question := make([]byte, min(int32(room), longestValue(level, name)))
 		if _, err := t.CopyIn(a[3], question); err != nil {
 			return 0, err
 		}

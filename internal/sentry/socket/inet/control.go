@@ -35,7 +35,7 @@ func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
 		}
 		switch bit {
 		case report2292PktInfo:
-			e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0)
+			e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0 || s.judgesGroups())
 		case report2292HopLimit:
 			e.SocketOptions().SetReceiveHopLimit(v != 0)
 		}
@@ -65,7 +65,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	if m.HasTOS {
 		add(unix.IPPROTO_IP, unix.IP_TOS, []byte{m.TOS})
 	}
-	if m.HasIPv6PacketInfo {
+	if m.HasIPv6PacketInfo && s.wantsPacketInfo6() {
 		typ := int32(unix.IPV6_PKTINFO)
 		if report&report2292PktInfo != 0 {
 			typ = unix.IPV6_2292PKTINFO

@@ -46,6 +46,7 @@ func TestErrorsOfICMP(t *testing.T) {
 func FuzzErrors(f *testing.F) {
 	f.Add(icmp4(3, 3, "text"))
 	f.Add(make([]byte, 136))
+	f.Add(make([]byte, sizeofFilter+sizeofAddress))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		for _, parse := range []func([]byte) (queuedError, []byte, bool){parseError4, parseError6} {
 			if e, inner, ok := parse(packet); ok {
@@ -57,6 +58,12 @@ func FuzzErrors(f *testing.F) {
 		groupRequest4(packet)
 		groupRequest(unix.IPPROTO_IP, packet)
 		groupRequest(unix.IPPROTO_IPV6, packet)
+		sourceRequest4(packet)
+		sourceList4(packet, 64)
+		for _, level := range []int32{unix.IPPROTO_IP, unix.IPPROTO_IPV6} {
+			sourceRequest(level, packet)
+			sourceListOf(level, packet, 64)
+		}
 		s := new(Socket)
 		s.icmpFilter.Store(1)
 		s.refusesICMP(packet)

@@ -58,7 +58,7 @@ func (s *Socket) filterOption() ([]byte, error) {
 
 // sifts reports whether the socket does not want all datagrams that come.
 func (s *Socket) sifts() bool {
-	return s.filter.Load() != nil || s.icmpFilter.Load() != 0 || s.onlyJoined.Load()
+	return s.filter.Load() != nil || s.icmpFilter.Load() != 0 || s.judgesGroups()
 }
 
 // sift takes datagrams off the queue that the socket does not want. It
@@ -88,7 +88,7 @@ func (s *Socket) sift(e *endpoint) (int, error) {
 		if f := s.filter.Load(); f != nil {
 			n = f.Run(&bpf.Packet{Data: whole, Protocol: etherType(res.RemoteAddr)})
 		}
-		if n > 0 && !s.refusesICMP(whole) && !s.notJoined(&res.ControlMessages) {
+		if n > 0 && !s.refusesICMP(whole) && !s.refusesGroup(&res.ControlMessages, res.RemoteAddr.Addr) {
 			return max(int(min(n, uint32(len(whole))))-front, 0), nil
 		}
 		e.Read(&s.sink, tcpip.ReadOptions{})

@@ -3,6 +3,7 @@ package inet
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"coffer/internal/sentry/network"
 
@@ -14,6 +15,11 @@ import (
 type group struct {
 	link    int32
 	address netip.Addr
+	// only says that sources are those whose datagrams are wanted (MCAST_INCLUDE), not
+	// those whose are not (MCAST_EXCLUDE).
+	only bool
+	// sources is nil until one has been named: an empty list keeps its kind, as on Linux.
+	sources []netip.Addr
 }
 
 // maxGroups6 is how many groups of IPv6 a socket joins at most.
@@ -24,21 +30,27 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 	switch {
 	case level == unix.IPPROTO_IP && (name == unix.IP_ADD_MEMBERSHIP || name == unix.IP_DROP_MEMBERSHIP):
 		address, local, index, ok := groupRequest4(value)
-		if !ok {
+		switch {
+		case s.stream():
+			return true, unix.EPROTO
+		case !ok:
 			return true, unix.EINVAL
 		}
-		return true, s.changeGroup(name == unix.IP_ADD_MEMBERSHIP, address, local, index)
+		return true, s.changeGroup(name == unix.IP_ADD_MEMBERSHIP, false, address, local, index)
 	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_JOIN_GROUP || name == unix.IPV6_LEAVE_GROUP):
-		if len(value) < 20 {
+		switch {
+		case s.stream():
+			return true, unix.EPROTO
+		case len(value) < 20:
 			return true, unix.EINVAL
 		}
-		return true, s.changeGroup(name == unix.IPV6_JOIN_GROUP, netip.AddrFrom16([16]byte(value)), netip.Addr{}, int32(binary.LittleEndian.Uint32(value[16:])))
+		return true, s.changeGroup(name == unix.IPV6_JOIN_GROUP, false, netip.AddrFrom16([16]byte(value)), netip.Addr{}, int32(binary.LittleEndian.Uint32(value[16:])))
 	case (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && (name == unix.MCAST_JOIN_GROUP || name == unix.MCAST_LEAVE_GROUP):
 		address, index, err := groupRequest(level, value)
 		if err != nil {
 			return true, err
 		}
-		return true, s.changeGroup(name == unix.MCAST_JOIN_GROUP, address, netip.Addr{}, index)
+		return true, s.changeGroup(name == unix.MCAST_JOIN_GROUP, false, address, netip.Addr{}, index)
 	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_IF:
 		return true, s.setMulticastInterface4(value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_IF:
@@ -53,11 +65,31 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 			return true, unix.EINVAL
 		}
 		s.onlyJoined.Store(v == 0)
-		// Where a datagram was sent to is known only if the stack keeps it.
-		s.ep.Load().SocketOptions().SetReceivePacketInfo(v == 0 || s.wantsPacketInfo())
+		s.keepDestinations()
+		return true, nil
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_ALL:
+		v, ok := number32(level, value)
+		if !ok {
+			return true, unix.EINVAL
+		}
+		s.onlyJoined6.Store(v == 0)
+		s.keepDestinations()
 		return true, nil
 	}
-	return false, nil
+	return s.setSourceOption(level, name, value)
+}
+
+// keepDestinations has the stack keep where datagrams were sent to, if that decides
+// whether the socket wants them, or the program wants to know it.
+func (s *Socket) keepDestinations() {
+	o, judged := s.ep.Load().SocketOptions(), s.judgesGroups()
+	o.SetReceivePacketInfo(judged || s.wantsPacketInfo())
+	o.SetIPv6ReceivePacketInfo(judged || s.wantsPacketInfo6())
+}
+
+// judgesGroups reports whether the socket does not want all that is sent to groups.
+func (s *Socket) judgesGroups() bool {
+	return s.onlyJoined.Load() || s.onlyJoined6.Load() || s.bySource.Load()
 }
 
 // multicastOption is an option of groups; ok is false if it is none.
@@ -73,12 +105,19 @@ func (s *Socket) multicastOption(level, name int32) (value []byte, ok bool) {
 		return int32Bytes(s.multicastLink6), true
 	case level == unix.IPPROTO_IP && name == unix.IP_MULTICAST_ALL:
 		return int32Bytes(truth(!s.onlyJoined.Load())), true
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_ALL:
+		return int32Bytes(truth(!s.onlyJoined6.Load())), true
 	}
 	return nil, false
 }
 
 // wantsPacketInfo is whether IP_PKTINFO has been set.
 func (s *Socket) wantsPacketInfo() bool { return s.value(s.row(unix.IPPROTO_IP, unix.IP_PKTINFO)) != 0 }
+
+// wantsPacketInfo6 is the same of IPV6_RECVPKTINFO, by either of its names.
+func (s *Socket) wantsPacketInfo6() bool {
+	return s.report.Load()&report2292PktInfo != 0 || s.value(s.row(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)) != 0
+}
 
 // groupRequest4 reads a struct ip_mreq or ip_mreqn.
 func groupRequest4(value []byte) (address, local netip.Addr, index int32, ok bool) {
@@ -99,26 +138,19 @@ func groupRequest(level int32, value []byte) (address netip.Addr, index int32, e
 	if len(value) < sizeofRequest {
 		return address, 0, unix.EINVAL
 	}
-	index = int32(binary.LittleEndian.Uint32(value))
-	at := value[8:]
-	switch f := family(at); {
-	case level == unix.IPPROTO_IP && f == unix.AF_INET:
-		return netip.AddrFrom4([4]byte(at[4:])), index, nil
-	case level == unix.IPPROTO_IPV6 && f == unix.AF_INET6:
-		return netip.AddrFrom16([16]byte(at[8:])), index, nil
+	address, ok := storedAddress(level, value[8:])
+	if !ok {
+		return address, 0, unix.EADDRNOTAVAIL
 	}
-	return address, 0, unix.EADDRNOTAVAIL
+	return address, int32(binary.LittleEndian.Uint32(value)), nil
 }
 
 // changeGroup joins or leaves a group on an interface, which is given by its index, by
-// an address that it has, or by where the group's packets would be sent. EPROTO for streams,
-// EINVAL for what is no group, ENODEV without an interface, EADDRINUSE for a group that is
-// joined already, EADDRNOTAVAIL for one that is not, ENOBUFS for too many.
-func (s *Socket) changeGroup(join bool, address, local netip.Addr, index int32) error {
-	switch {
-	case s.stream():
-		return unix.EPROTO
-	case !address.IsMulticast():
+// an address that it has, or by where the group's packets would be sent. only is for who
+// joins to name sources. EINVAL for what is no group, ENODEV without an interface, EADDRINUSE
+// for a group that is joined already, EADDRNOTAVAIL for one that is not, ENOBUFS for too many.
+func (s *Socket) changeGroup(join, only bool, address, local netip.Addr, index int32) error {
+	if !address.IsMulticast() {
 		return unix.EINVAL
 	}
 	s.groupMu.Lock()
@@ -135,20 +167,19 @@ func (s *Socket) changeGroup(join bool, address, local netip.Addr, index int32) 
 	if link == 0 {
 		return unix.ENODEV
 	}
+	switch i := s.member(link, address); {
+	case i >= 0 && join:
+		return unix.EADDRINUSE
+	case i >= 0:
+		return s.leave(i)
+	case !join:
+		return unix.EADDRNOTAVAIL
+	}
 	count := 0
-	for i, g := range s.groups {
-		if g == (group{link, address}) {
-			if join {
-				return unix.EADDRINUSE
-			}
-			return s.leave(i)
-		}
+	for _, g := range s.groups {
 		if g.address.Is4() == address.Is4() {
 			count++
 		}
-	}
-	if !join {
-		return unix.EADDRNOTAVAIL
 	}
 	most := int64(maxGroups6)
 	if address.Is4() {
@@ -160,14 +191,21 @@ func (s *Socket) changeGroup(join bool, address, local netip.Addr, index int32) 
 	if err := s.net.JoinGroup(link, address); err != nil {
 		return err
 	}
-	s.groups = append(s.groups, group{link, address})
+	s.groups = append(s.groups, group{link: link, address: address, only: only})
+	s.judgeSources()
 	return nil
+}
+
+// member is where a group on an interface is among those joined, or -1. s.groupMu is held.
+func (s *Socket) member(link int32, address netip.Addr) int {
+	return slices.IndexFunc(s.groups, func(g group) bool { return g.link == link && g.address == address })
 }
 
 // leave leaves the i-th group. s.groupMu is held.
 func (s *Socket) leave(i int) error {
 	g := s.groups[i]
-	s.groups = append(s.groups[:i], s.groups[i+1:]...)
+	s.groups = slices.Delete(s.groups, i, i+1)
+	s.judgeSources()
 	s.net.LeaveGroup(g.link, g.address)
 	return nil
 }
@@ -266,22 +304,32 @@ func (s *Socket) setMulticastInterface6(index int32) error {
 	return nil
 }
 
-// notJoined reports whether a datagram was sent to a group that the socket is to have
-// nothing of, having not joined it (IP_MULTICAST_ALL).
-func (s *Socket) notJoined(m *tcpip.ReceivableControlMessages) bool {
-	if !s.onlyJoined.Load() || !m.HasIPPacketInfo {
+// refusesGroup reports whether a datagram was sent to a group of which the socket wants
+// nothing, having not joined it (IP_MULTICAST_ALL), or nothing from there.
+func (s *Socket) refusesGroup(m *tcpip.ReceivableControlMessages, from tcpip.Address) bool {
+	if !s.judgesGroups() {
 		return false
 	}
-	to, ok := netip.AddrFromSlice(m.PacketInfo.DestinationAddr.AsSlice())
-	if !ok || !to.IsMulticast() {
+	var link int32
+	var to netip.Addr
+	onlyJoined := s.onlyJoined.Load()
+	switch {
+	case m.HasIPPacketInfo:
+		link = int32(m.PacketInfo.NIC)
+		to, _ = netip.AddrFromSlice(m.PacketInfo.DestinationAddr.AsSlice())
+	case m.HasIPv6PacketInfo:
+		link, onlyJoined = int32(m.IPv6PacketInfo.NIC), s.onlyJoined6.Load()
+		to, _ = netip.AddrFromSlice(m.IPv6PacketInfo.Addr.AsSlice())
+	}
+	if !to.IsMulticast() {
 		return false
 	}
 	s.groupMu.Lock()
 	defer s.groupMu.Unlock()
-	for _, g := range s.groups {
-		if g == (group{int32(m.PacketInfo.NIC), to}) {
-			return false
-		}
+	i := s.member(link, to)
+	if i < 0 {
+		return onlyJoined
 	}
-	return true
+	source, _ := netip.AddrFromSlice(from.AsSlice())
+	return slices.Contains(s.groups[i].sources, source) != s.groups[i].only
 }

@@ -70,7 +70,6 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_ALL, of: ofAll, initial: 1, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT_ISOLATE, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR_RFC4884, of: ofAll, check: strict},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
@@ -175,12 +174,13 @@ func applyMTUDiscover(_ *Socket, e tcpip.Endpoint, v int32) {
 }
 
 func applyPktInfo(s *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetReceivePacketInfo(v != 0 || s.onlyJoined.Load())
+	e.SocketOptions().SetReceivePacketInfo(v != 0 || s.judgesGroups())
 }
 
-func applyPktInfo6(_ *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0)
+func applyPktInfo6(s *Socket, e tcpip.Endpoint, v int32) {
+	e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0 || s.judgesGroups())
 }
+
 func applyRecvErr(s *Socket, _ tcpip.Endpoint, v int32)  { s.setReceiveErrors(false, v != 0) }
 func applyRecvErr6(s *Socket, _ tcpip.Endpoint, v int32) { s.setReceiveErrors(true, v != 0) }
 func applyRecvTTL(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTTL(v != 0) }

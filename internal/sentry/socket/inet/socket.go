@@ -93,10 +93,12 @@ type Socket struct {
 	rawPeer atomic.Pointer[tcpip.FullAddress]
 	errors  errorQueue
 
-	// onlyJoined is the opposite of IP_MULTICAST_ALL.
-	onlyJoined atomic.Bool
-	groupMu    sync.Mutex
-	groups     []group
+	// onlyJoined is the opposite of IP_MULTICAST_ALL, onlyJoined6 that of IPV6_MULTICAST_ALL.
+	onlyJoined, onlyJoined6 atomic.Bool
+	// bySource says that of some group not all sources are wanted.
+	bySource atomic.Bool
+	groupMu  sync.Mutex
+	groups   []group
 	// multicastFrom is IP_MULTICAST_IF, multicastLink6 IPV6_MULTICAST_IF.
 	multicastFrom  netip.Addr
 	multicastLink6 int32
