@@ -75,18 +75,18 @@ func resolveAt(t *kernel.Task, dirfd int32, addr uint64, at uint32) (vfs.Path, e
 	return resolve(t, dirfd, path, resolveFlags(at))
 }
 
-// resolveAttrAt is resolveAt and brings the attributes too.
-func resolveAttrAt(t *kernel.Task, dirfd int32, addr uint64, at uint32) (vfs.Path, vfs.Attr, error) {
+// pathStat is resolveAt for who only wants to know what is there.
+func pathStat(t *kernel.Task, dirfd int32, addr uint64, at uint32) (vfs.Stat, error) {
 	path, err := pathAt(t, addr, at)
 	if err != nil {
-		return vfs.Path{}, vfs.Attr{}, err
+		return vfs.Stat{}, err
 	}
 	o, err := originOf(t, dirfd, path)
 	if err != nil {
-		return vfs.Path{}, vfs.Attr{}, err
+		return vfs.Stat{}, err
 	}
 	defer o.release()
-	return o.ns.ResolveAttr(t, o.Origin, path, resolveFlags(at))
+	return o.ns.Stat(t, o.Origin, path, resolveFlags(at))
 }
 
 func pathAt(t *kernel.Task, addr uint64, at uint32) (string, error) {

@@ -68,12 +68,11 @@ func sysNewfstatat(t *kernel.Task, a kernel.Args) (uintptr, error) {
 }
 
 func statAt(t *kernel.Task, dirfd int32, path, buf uint64, flags uint32) (uintptr, error) {
-	p, attr, err := resolveAttrAt(t, dirfd, path, flags)
+	st, err := pathStat(t, dirfd, path, flags)
 	if err != nil {
 		return 0, err
 	}
-	p.DecRef()
-	return 0, copyOutStat(t, buf, &attr)
+	return 0, copyOutStat(t, buf, &st.Attr)
 }
 
 func sysFstat(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -143,19 +142,18 @@ func sysStatx(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		flags&statxSyncType == statxSyncType || mask&unix.STATX__RESERVED != 0 {
 		return 0, unix.EINVAL
 	}
-	p, attr, err := resolveAttrAt(t, a.Int(0), a[1], flags)
+	st, err := pathStat(t, a.Int(0), a[1], flags)
 	if err != nil {
 		return 0, err
 	}
-	defer p.DecRef()
 	buf := getBuffer(statxSize)
 	defer buf.put()
-	shown := shownAttr(t, &attr)
+	shown := shownAttr(t, &st.Attr)
 	putStatx(buf.b, &shown)
-	if p.IsMountRoot() {
+	if st.MountRoot {
 		binary.LittleEndian.PutUint64(buf.b[8:], unix.STATX_ATTR_MOUNT_ROOT)
 	}
-	id := uint64(p.Mount.ID())
+	id := uint64(st.MountID)
 	if mask&unix.STATX_MNT_ID_UNIQUE != 0 {
 		binary.LittleEndian.PutUint32(buf.b[0:], statxMask&^unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE)
 		id += firstUniqueID

@@ -42,27 +42,43 @@ func (ns *MountNamespace) Resolve(c Caller, o Origin, path string, flags Resolve
 	return w.take(), nil
 }
 
-// ResolveAttr is Resolve, and brings the attributes: a walk has often just
-// learned them.
-func (ns *MountNamespace) ResolveAttr(c Caller, o Origin, path string, flags ResolveFlags) (Path, Attr, error) {
+// Stat is what stat(2) and statx(2) tell of what a path leads to.
+type Stat struct {
+	Attr
+	// MountID numbers the mount that it is on; MountRoot says that it is what
+	// is mounted there.
+	MountID   int
+	MountRoot bool
+}
+
+// Stat walks a path and returns what there is to tell of its end: a walk has
+// often just learned it.
+func (ns *MountNamespace) Stat(c Caller, o Origin, path string, flags ResolveFlags) (Stat, error) {
 	var w walk
 	if err := w.begin(c, o, path, flags); err != nil {
-		return Path{}, Attr{}, err
+		return Stat{}, err
 	}
 	defer w.end()
+	w.wantAttr = true
 	if err := w.finish(); err != nil {
-		return Path{}, Attr{}, err
+		return Stat{}, err
 	}
-	p := w.take()
-	if k, ok := p.Inode().(AttrKeeper); ok && w.fresh {
+	if w.told {
+		return Stat{Attr: w.attr, MountID: w.mnt.ID()}, nil
+	}
+	w.settle()
+	p := Path{w.mnt, w.d}
+	a, err := w.attributes()
+	return Stat{a, p.Mount.ID(), p.IsMountRoot()}, err
+}
+
+// attributes are those of the position, which is settled.
+func (w *walk) attributes() (Attr, error) {
+	ino := w.d.inode
+	if k, ok := ino.(AttrKeeper); ok && w.fresh {
 		if a, ok := k.KeptAttr(); ok {
-			return p, a, nil
+			return a, nil
 		}
 	}
-	a, err := InodeFor(c, p.Inode()).Attr()
-	if err != nil {
-		p.DecRef()
-		return Path{}, Attr{}, err
-	}
-	return p, a, nil
+	return InodeFor(w.c, ino).Attr()
 }

@@ -30,6 +30,8 @@ type super struct {
 	// be evicted.
 	hand  *Dentry
 	count int
+	// glances is there once the cache has been full.
+	glances atomic.Pointer[glances]
 
 	// dirs finds the directories in the cache by their inodes while there are
 	// layers (watchers).

@@ -42,6 +42,10 @@ type walk struct {
 	presumption presumption
 	// fresh says that the file system was asked about the position by this walk.
 	fresh bool
+	// wantAttr says that only the attributes of what the path leads to are
+	// wanted; told that attr holds them, see glance.
+	wantAttr, told bool
+	attr           Attr
 
 	mnt    *Mount
 	d      *Dentry
@@ -269,6 +273,9 @@ func (w *walk) enter(name string, wantLink bool) (link bool, err error) {
 	if child == nil {
 		if w.flags&cachedOnly != 0 {
 			return false, unix.EAGAIN
+		}
+		if done, err := w.glance(name, wantLink); done {
+			return false, err
 		}
 		w.settle()
 		d := w.d

@@ -27,10 +27,9 @@ const (
 	rpcPipeMagic  = 0x67596969
 )
 
-// crosses reports whether child, found in n, is on another mount.
-func (n *inode) crosses(child *inode) bool {
-	a, b := n.id, child.id
-	return a.mount != b.mount || a.devMajor != b.devMajor || a.devMinor != b.devMinor
+// crosses reports whether child, found in directory dir, is on another mount.
+func (dir identity) crosses(child identity) bool {
+	return dir.mount != child.mount || dir.devMajor != child.devMajor || dir.devMinor != child.devMinor
 }
 
 // bar decides whether a mount's top may be looked into. What is barred looks

@@ -26,6 +26,26 @@ func (n *inode) Lookup(name string) (vfs.Inode, error) {
 	return child, nil
 }
 
+// Glance implements vfs.Glancer, but for what may have to be barred.
+func (n *inode) Glance(name string) (a vfs.Attr, ok bool, err error) {
+	if n.kind != unix.S_IFDIR || n.barred.Load() {
+		return a, false, nil
+	}
+	h, err := n.fs.acquire(n)
+	if err != nil {
+		return a, true, err
+	}
+	defer n.fs.dirs.release(h)
+	st, err := n.fs.host.Stat(Dir(h.fd), name)
+	if err != nil {
+		return a, true, err
+	}
+	if n.id.crosses(n.fs.identify(&st)) {
+		return a, false, nil
+	}
+	return attrOf(&st), true, nil
+}
+
 // find looks up a name with n's handle.
 func (n *inode) find(h *descriptor, name string) (*inode, error) {
 	asked := n.fs.now()
@@ -36,7 +56,7 @@ func (n *inode) find(h *descriptor, name string) (*inode, error) {
 	child := n.fs.inodeOf(n.fs.identify(&st), uint32(st.Mode))
 	n.fs.place(child, n, name)
 	child.remember(&st, asked)
-	if n.crosses(child) {
+	if n.id.crosses(child.id) {
 		n.bar(h, name, child)
 	}
 	return child, nil

@@ -36,6 +36,33 @@ func (n *node) Lookup(name string) (vfs.Inode, error) {
 	return child, nil
 }
 
+// Glance implements vfs.Glancer for names that only one lower layer can have.
+func (n *node) Glance(name string) (a vfs.Attr, ok bool, err error) {
+	n.fs.mu.RLock()
+	defer n.fs.mu.RUnlock()
+	if len(n.lowers) != 1 {
+		return a, false, nil
+	}
+	if up := n.upper(); up != nil {
+		if _, err := up.Lookup(name); err != unix.ENOENT {
+			return a, false, nil
+		}
+	}
+	lower, ok := n.lowers[0].(vfs.Glancer)
+	if !ok {
+		return a, false, nil
+	}
+	a, ok, err = lower.Glance(name)
+	if !ok || err != nil {
+		return a, ok, err
+	}
+	if a.Mode&unix.S_IFMT == unix.S_IFCHR {
+		return a, false, nil // it may be a whiteout
+	}
+	n.fs.show(&a, n.fs.inos.of(a.DevMajor, a.DevMinor, a.Ino), true)
+	return a, true, nil
+}
+
 // child looks a name up in all layers; fs.mu is held. Without an error the
 // name exists; with ENOENT the entry still tells what is there.
 func (n *node) child(name string) (*node, entry, error) {

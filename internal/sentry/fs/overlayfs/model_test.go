@@ -175,12 +175,27 @@ func (v vfsTree) chmod(p string, mode uint32) error {
 func (v vfsTree) truncate(p string, size int64) error {
 	return v.at(p, 0, func(at vfs.Path) error { return vfs.Truncate(root, at, size) })
 }
-func (v vfsTree) stat(p string) (a vfs.Attr, err error) {
-	err = v.at(p, vfs.NoFollowLast, func(at vfs.Path) error {
-		a, err = at.Attr()
-		return err
+func (v vfsTree) stat(p string) (vfs.Attr, error) {
+	st, err := v.ns.Stat(root, v.o, p, vfs.NoFollowLast)
+	if e := v.glance(p, st.Attr, err); e != nil {
+		return st.Attr, e
+	}
+	return st.Attr, err
+}
+
+// glance checks that a glance at p, if it tells anything, tells the same.
+func (v vfsTree) glance(p string, want vfs.Attr, wantErr error) error {
+	return v.at(filepath.Dir(p), 0, func(at vfs.Path) error {
+		dir, ok := at.Inode().(vfs.Glancer)
+		if !ok || filepath.Base(p) == "." {
+			return nil
+		}
+		a, ok, err := dir.Glance(filepath.Base(p))
+		if a.Atime = want.Atime; ok && (a != want && err == nil || err != wantErr) {
+			return fmt.Errorf("a glance at %s tells %+v, %v; stat %+v, %v", p, a, err, want, wantErr)
+		}
+		return nil
 	})
-	return a, err
 }
 func (v vfsTree) readlink(p string) (s string, err error) {
 	err = v.at(p, vfs.NoFollowLast, func(at vfs.Path) error {

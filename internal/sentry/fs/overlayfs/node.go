@@ -153,16 +153,21 @@ func (n *node) Attr() (vfs.Attr, error) {
 	if err != nil {
 		return a, err
 	}
-	a.DevMajor, a.DevMinor, a.Ino = 0, n.fs.dev, n.ino
-	switch {
-	case n.dead.Load() && n.upper() == nil:
+	n.fs.show(&a, n.ino, len(n.lowers) > 0)
+	if n.dead.Load() && n.upper() == nil {
 		a.Nlink = 0
-	case n.kind == unix.S_IFDIR && len(n.lowers) > 0 && a.Nlink > 1:
+	}
+	return a, nil
+}
+
+// show turns a layer's attributes into the overlay's.
+func (fs *FileSystem) show(a *vfs.Attr, ino uint64, below bool) {
+	a.DevMajor, a.DevMinor, a.Ino = 0, fs.dev, ino
+	if below && a.Mode&unix.S_IFMT == unix.S_IFDIR && a.Nlink > 1 {
 		// Subdirectories of all layers are not worth counting; 1 tells
 		// find(1) and its like not to rely on the number.
 		a.Nlink = 1
 	}
-	return a, nil
 }
 
 // Permissions implements vfs.Permissioner.
