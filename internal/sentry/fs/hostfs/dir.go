@@ -22,9 +22,12 @@ type dir struct {
 	vfs.NoFile
 	waiter.AlwaysReady
 	inode *inode
+	fd    int
+	// handle is set if fd is the inode's handle too, and closed with that. Nobody
+	// else reads from it, so its offset is this dir's.
+	handle *descriptor
 
 	mu sync.Mutex
-	fd int
 	// buf[at:end] are entries that were read but not taken yet; next is the
 	// offset at which they begin.
 	buf     *[dirBuffer]byte
@@ -32,10 +35,18 @@ type dir struct {
 	next    int64
 }
 
+// openDir opens a directory for reading. If it has no handle yet, the descriptor
+// becomes that too: who lists a directory mostly goes on to what is in it.
 func (n *inode) openDir() (vfs.File, error) {
-	h, err := n.fs.acquire(n)
-	if err != nil {
-		return nil, err
+	h := n.fs.dirs.get(&n.dir)
+	if h == nil {
+		d, err := n.openHandle()
+		if err != nil || d != nil {
+			return d, err
+		}
+		if h, err = n.fs.acquire(n); err != nil {
+			return nil, err
+		}
 	}
 	defer n.fs.dirs.release(h)
 	fd, _, err := n.fs.host.Open(Dir(h.fd), "", unix.O_RDONLY)
@@ -43,6 +54,38 @@ func (n *inode) openDir() (vfs.File, error) {
 		return nil, err
 	}
 	return &dir{inode: n, fd: fd}, nil
+}
+
+// openHandle is openDir for a directory without a handle. It returns nil if
+// meanwhile there is one.
+func (n *inode) openHandle() (vfs.File, error) {
+	fs := n.fs
+	parent, name := fs.where(n)
+	if parent == nil {
+		return nil, unix.ESTALE
+	}
+	in, err := fs.acquire(parent)
+	if err != nil {
+		return nil, err
+	}
+	defer fs.dirs.release(in)
+	asked := fs.now()
+	fd, st, err := fs.host.Open(Dir(in.fd), name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	if fs.identify(&st) != n.id {
+		unix.Close(fd)
+		return nil, unix.ESTALE
+	}
+	n.remember(&st, asked)
+	handle := fs.host.Handle(fd)
+	h := fs.dirs.put(&n.dir, int(handle))
+	if h.fd != int(handle) {
+		fs.dirs.release(h)
+		return nil, nil
+	}
+	return &dir{inode: n, fd: fd, handle: h}, nil
 }
 
 // Readiness, Register and Unregister are AlwaysReady's.
@@ -159,7 +202,11 @@ func (d *dir) Fsync(dataOnly bool) error { return fsync(d.fd, dataOnly) }
 
 // Release implements vfs.File.
 func (d *dir) Release() {
-	unix.Close(d.fd)
+	if d.handle != nil {
+		d.inode.fs.dirs.release(d.handle)
+	} else {
+		unix.Close(d.fd)
+	}
 	if d.buf != nil {
 		dirBuffers.Put(d.buf)
 	}

@@ -3,7 +3,7 @@ package hostfs
 import "golang.org/x/sys/unix"
 
 // Dir is a handle of a directory on the host, given by a Host. For Local it
-// is an O_PATH descriptor.
+// is a descriptor, most often an O_PATH one.
 type Dir int
 
 // Host makes the calls that a FileSystem needs on one tree of the host. Every
@@ -37,11 +37,15 @@ type Host interface {
 	// Readlink returns the target of a symbolic link.
 	Readlink(dir Dir, name string) (string, error)
 	// Open opens a regular file, or with an empty name dir itself for
-	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR. The caller
+	// reading its entries. flags are O_RDONLY, O_WRONLY or O_RDWR, or
+	// O_RDONLY|O_DIRECTORY for a subdirectory and nothing else. The caller
 	// has looked lately and seen a regular file; what has taken its place since
 	// is opened without waiting, at most, and refused with ENXIO. The caller
 	// owns the descriptor, and learns what file was opened.
 	Open(dir Dir, name string, flags int) (int, unix.Statx_t, error)
+	// Handle makes a subdirectory's descriptor of Open's a handle as well:
+	// CloseDir then closes both.
+	Handle(fd int) Dir
 
 	// Create makes a regular file, opened O_RDWR. EEXIST if the name is taken.
 	Create(dir Dir, name string, mode uint32) (int, error)

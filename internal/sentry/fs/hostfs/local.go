@@ -178,7 +178,7 @@ func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, 
 		return fd, st, err
 	}
 	if err = checkName(name); err == nil {
-		fd, err = openat2(dir, name, flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		fd, err = openat2(dir, name, flags&(unix.O_ACCMODE|unix.O_DIRECTORY)|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	}
 	if err != nil {
 		return -1, st, err
@@ -193,6 +193,8 @@ func (l *local) Open(dir Dir, name string, flags int) (fd int, st unix.Statx_t, 
 	}
 	return fd, st, nil
 }
+
+func (l *local) Handle(fd int) Dir { return Dir(fd) }
 
 func (l *local) Create(dir Dir, name string, mode uint32) (int, error) {
 	if err := checkName(name); err != nil {
