@@ -286,6 +286,10 @@ func TestCapture(t *testing.T) {
 	}
 	a, b := pair(t, Config{Capture: own(t, f)}, Config{})
 	transfer(t, a, b, 1<<20)
+	await(t, "the connection's last frame", func() bool {
+		in, out := a.link.Statistics(), b.link.Statistics()
+		return b.Stats().TCP.CurrentConnected.Value() == 0 && in.ReceivedFrames == out.SentFrames && in.SentFrames == out.ReceivedFrames
+	})
 	a.link.Close()
 	s := a.link.Statistics()
 	raw, err := os.ReadFile(name)

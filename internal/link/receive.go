@@ -187,10 +187,10 @@ func (r *receiver) deliver() bool {
 			continue
 		}
 		bytes += n
-		l.receivedFrames.Add(1)
-		l.receivedBytes.Add(uint64(n))
 		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: s.take(n)})
 		l.capture.packet(pkt)
+		l.receivedFrames.Add(1)
+		l.receivedBytes.Add(uint64(n))
 		if d == nil || !l.accept(d, pkt, !l.config.Offload || s.vnet.verified()) {
 			l.receivedDropped.Add(1)
 		}

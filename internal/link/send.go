@@ -127,9 +127,9 @@ func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
 		return l.unsent(fd, packets[0], err)
 	}
 	for _, pkt := range packets[:n] {
+		l.capture.packet(pkt) // before it is counted: a capture lacks nothing that has been
 		l.sentFrames.Add(1)
 		l.sentBytes.Add(uint64(pkt.Size()))
-		l.capture.packet(pkt)
 	}
 	l.revive(fd)
 	return n
