@@ -52,6 +52,8 @@ type Image struct {
 	elf    *elfFile
 	interp *vfs.FileDescription // nil without PT_INTERP
 	ielf   *elfFile
+	// progReader reads prog.
+	progReader readAt
 	// emulated says that the program is an emulator, which finds the argv[0]
 	// of what it is to run behind that one's path.
 	emulated bool
@@ -113,7 +115,7 @@ func (i *Image) open() error {
 	if err != nil {
 		return err
 	}
-	if i.elf, err = parseELF(i.reader(i.prog), a.Max); err != nil {
+	if i.elf, err = parseELF(i.progReader, a.Max); err != nil {
 		return err
 	}
 	if i.elf.interp == "" {
@@ -153,14 +155,15 @@ func (i *Image) openScript(head []byte, name string) (string, error) {
 // head returns the first bytes of the program, padded with zeros.
 func (i *Image) head() ([]byte, error) {
 	head := make([]byte, scriptLine)
-	_, err := readFull(i.reader(i.prog), head, 0)
+	i.progReader = i.reader(i.prog)
+	_, err := readFull(i.progReader, head, 0)
 	return head, err
 }
 
 // reader reads a file that need not be readable to the caller: to execute it
 // is enough.
 func (i *Image) reader(f *vfs.FileDescription) readAt {
-	return func(p []byte, off int64) (int, error) { return f.File.Read(i.args.Caller, p, off) }
+	return firstPage(func(p []byte, off int64) (int, error) { return f.File.Read(i.args.Caller, p, off) })
 }
 
 // Close drops the image's files.

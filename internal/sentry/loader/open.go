@@ -77,6 +77,26 @@ func openPath(c vfs.Caller, p vfs.Path) (*vfs.FileDescription, error) {
 // readAt reads from a file, as vfs.File.Read does.
 type readAt func(p []byte, off int64) (int, error)
 
+// firstPage reads as r does, but the file's first page only once: there are all
+// headers of most files.
+func firstPage(r readAt) readAt {
+	var page []byte
+	return func(p []byte, off int64) (int, error) {
+		if off < 0 || off+int64(len(p)) > pageSize {
+			return r(p, off)
+		}
+		if page == nil {
+			b := make([]byte, pageSize)
+			n, err := readFull(r, b, 0)
+			if err != nil {
+				return 0, err
+			}
+			page = b[:n]
+		}
+		return copy(p, page[min(int(off), len(page)):]), nil
+	}
+}
+
 // readFull fills p from off on, up to the end of the file.
 func readFull(r readAt, p []byte, off int64) (n int, err error) {
 	for n < len(p) {

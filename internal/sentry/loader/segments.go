@@ -97,14 +97,15 @@ func (l *load) describe() {
 // segments maps all segments of one file, moved by bias.
 func (l *load) segments(f *vfs.FileDescription, e *elfFile, bias uint64) error {
 	for k := range e.segments {
-		if err := l.segment(f, &e.segments[k], bias); err != nil {
+		if err := l.segment(f, &e.segments[k], bias, k > 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *load) segment(f *vfs.FileDescription, s *segment, bias uint64) error {
+// segment maps one segment; again says that it is not the file's first.
+func (l *load) segment(f *vfs.FileDescription, s *segment, bias uint64, again bool) error {
 	start := s.addr + bias
 	fileEnd, end := start+s.fileSize, start+s.memSize
 	lead := start & pageMask
@@ -112,7 +113,7 @@ func (l *load) segment(f *vfs.FileDescription, s *segment, bias uint64) error {
 	if s.fileSize > 0 {
 		_, err := l.m.MMap(l.ctx, mm.MMapArgs{
 			Addr: start - lead, Length: lead + s.fileSize, Prot: s.prot, Flags: unix.MAP_PRIVATE | unix.MAP_FIXED,
-			File: f, Offset: s.offset - lead, Executable: true,
+			File: f, Offset: s.offset - lead, Executable: true, SameFile: again,
 		})
 		if err != nil {
 			return err

@@ -25,6 +25,9 @@ type MMapArgs struct {
 	Offset uint64 // in bytes
 	// Executable says that execve(2) maps: the file need not be readable.
 	Executable bool
+	// SameFile says that the call before, by the same context, mapped the same
+	// file, and that it has been held since.
+	SameFile bool
 	// Name is shown in /proc/PID/maps for anonymous memory.
 	Name string
 	// CanLock says that RLIMIT_MEMLOCK does not matter (CAP_IPC_LOCK).
@@ -88,7 +91,7 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 		m.removeRange(addr, addr+length)
 	}
 	v.start, v.end = addr, addr+length
-	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, Offset: v.offset,
+	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, SameFD: a.SameFile, Offset: v.offset,
 		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}
 	m.add(v)
 	ctx.Queue(op)

@@ -193,6 +193,7 @@ type Op struct {
 	Prot         int32  // OpMmap, OpMprotect: unix.PROT_*
 	Flags        int32  // OpMmap: unix.MAP_*, always with MAP_FIXED; OpMremap: MREMAP_*; OpMsync: MS_*
 	FD           int    // OpMmap: a descriptor of the sentry's, or -1
+	SameFD       bool   // OpMmap: the context's operation before had the same FD, which was not closed since
 	Offset       uint64 // OpMmap: file offset
 	NewAddr      uint64 // OpMremap
 	NewLength    uint64 // OpMremap

@@ -198,15 +198,39 @@ func testOpsMany(t *testing.T, p platform.Platform) {
 	unix.Pwrite(fd, []byte("file"), 0)
 	// More than a batch and more than the socket holds.
 	const a, n = 0x10000000, 1000
-	for i := range uint64(n) {
-		g.Ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: a + i*0x2000, Length: 0x1000,
-			Prot: unix.PROT_READ, Flags: unix.MAP_PRIVATE | unix.MAP_FIXED, FD: fd})
+	for _, same := range []bool{false, true} {
+		g.Ctx.Queue(platform.Op{Kind: platform.OpMunmap, Addr: a, Length: n * 0x2000})
+		for i := range uint64(n) {
+			g.Ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: a + i*0x2000, Length: 0x1000,
+				Prot: unix.PROT_READ, Flags: unix.MAP_PRIVATE | unix.MAP_FIXED, FD: fd, SameFD: same})
+		}
+		g.Ctx.Regs().Rip = CodeAddr
+		g.Syscall(60)
+		for i := range uint64(n) {
+			b := make([]byte, 4)
+			if _, err := g.AS.CopyIn(a+i*0x2000, b); err != nil || string(b) != "file" {
+				t.Fatalf("same %v, mapping %d: %q, %v", same, i, b, err)
+			}
+		}
 	}
-	g.Syscall(60)
-	for i := range uint64(n) {
+	// One of several that share a descriptor fails, and another descriptor does not share.
+	const addr = 0x20000000
+	m := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: 0x1000, Prot: unix.PROT_READ,
+		Flags: unix.MAP_PRIVATE | unix.MAP_FIXED, FD: fd, SameFD: true}
+	bad, anonymous := m, m
+	bad.Prot, bad.Flags = unix.PROT_WRITE, unix.MAP_FIXED
+	anonymous.Addr, anonymous.Flags, anonymous.FD = addr+0x1000, m.Flags|unix.MAP_ANONYMOUS, -1
+	for _, o := range []platform.Op{m, bad, anonymous} {
+		g.Ctx.Queue(o)
+	}
+	var failed *platform.OpError
+	if err := g.Ctx.Flush(); !errors.As(err, &failed) || failed.Op != bad || failed.Errno != unix.EINVAL || failed.Next != nil {
+		t.Errorf("Flush: %v, %+v", err, failed)
+	}
+	for at, want := range map[uint64]string{addr: "file", addr + 0x1000: "\x00\x00\x00\x00"} {
 		b := make([]byte, 4)
-		if _, err := g.AS.CopyIn(a+i*0x2000, b); err != nil || string(b) != "file" {
-			t.Fatalf("mapping %d: %q, %v", i, b, err)
+		if _, err := g.AS.CopyIn(at, b); err != nil || string(b) != want {
+			t.Errorf("%#x: %q, %v", at, b, err)
 		}
 	}
 }

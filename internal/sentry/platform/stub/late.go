@@ -37,7 +37,7 @@ func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
 		return err
 	}
 	copy(t.window()[t.used:], src)
-	t.addWrite(queuedOp{platform.Op{Kind: platform.OpWrite, Addr: addr}, t}, len(src))
+	t.addWrite(queuedOp{op: platform.Op{Kind: platform.OpWrite, Addr: addr}, t: t}, len(src))
 	t.leave()
 	return nil
 }
@@ -53,8 +53,12 @@ func (t *Thread) addWrite(q queuedOp, n int) {
 // addLate adds a queued operation to the batch. It reports false if there is
 // no room.
 func (t *Thread) addLate(q queuedOp) bool {
-	if t.nops > opsMax-lateReserve {
+	if t.nops > opsMax-lateReserve-len(q.more) {
 		return false
+	}
+	if q.op.Kind == platform.OpMmap && q.op.FD >= 0 {
+		t.addFileMaps(q)
+		return true
 	}
 	if q.op.Kind == platform.OpWrite {
 		if len(q.op.Data) > windowSize-t.used {

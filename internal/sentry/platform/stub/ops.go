@@ -6,8 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// opSteps is the most entries of a batch that one Op takes.
-const opSteps = 3
+const (
+	// opSteps is the most entries of a batch that one Op takes.
+	opSteps = 3
+	// sharersMax is the most mappings more that may share a descriptor's way to
+	// the stub, with an entry each.
+	sharersMax = 8
+)
 
 // Queue implements platform.Context. A descriptor to map is passed to the
 // stub at once, so the caller may close it.
@@ -16,6 +21,10 @@ func (t *Thread) Queue(o platform.Op) {
 	p := t.proc
 	for {
 		p.mu.Lock()
+		if o.SameFD && p.share(t, o) {
+			p.mu.Unlock()
+			return
+		}
 		if o.Kind == platform.OpMmap && o.FD >= 0 {
 			switch err := p.send(o.FD); err {
 			case nil:
@@ -35,11 +44,25 @@ func (t *Thread) Queue(o platform.Op) {
 				return
 			}
 		}
-		p.queue = append(p.queue, queuedOp{o, t})
+		p.queue = append(p.queue, queuedOp{op: o, t: t})
 		p.pending.Add(1)
 		p.mu.Unlock()
 		return
 	}
+}
+
+// share adds a mapping to the one before, if that waits for the same descriptor.
+// mu is held.
+func (p *Process) share(t *Thread, o platform.Op) bool {
+	if len(p.queue) == 0 {
+		return false
+	}
+	last := &p.queue[len(p.queue)-1]
+	if last.t != t || last.op.Kind != platform.OpMmap || last.op.FD != o.FD || o.FD < 0 || len(last.more) == sharersMax {
+		return false
+	}
+	last.more = append(last.more, o)
+	return true
 }
 
 // Flush implements platform.Context.
@@ -145,17 +168,22 @@ func (t *Thread) runSome(queue []queuedOp) int {
 	return n
 }
 
-// addOp adds an operation to the batch and returns the index of its result.
+// addFileMaps adds a mapping of a file to the batch, with those that share its
+// descriptor.
+func (t *Thread) addFileMaps(q queuedOp) {
+	t.add(opReceive)
+	for _, o := range append([]platform.Op{q.op}, q.more...) {
+		at := t.add(opMmapFD, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), 0, o.Offset)
+		t.late = append(t.late, lateOp{queuedOp: queuedOp{op: o, t: q.t}, at: at})
+	}
+	t.add(opCloseFD)
+}
+
+// addOp adds another operation to the batch and returns the index of its result.
 func (t *Thread) addOp(o *platform.Op) int {
 	switch o.Kind {
 	case platform.OpMmap:
-		if o.FD < 0 {
-			return t.add(unix.SYS_MMAP, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), ^uint64(0), 0)
-		}
-		t.add(opReceive)
-		i := t.add(opMmapFD, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), 0, o.Offset)
-		t.add(opCloseFD)
-		return i
+		return t.add(unix.SYS_MMAP, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), ^uint64(0), 0)
 	case platform.OpMunmap:
 		return t.add(unix.SYS_MUNMAP, o.Addr, o.Length)
 	case platform.OpMprotect:

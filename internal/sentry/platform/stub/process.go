@@ -61,6 +61,8 @@ type Process struct {
 type queuedOp struct {
 	op platform.Op
 	t  *Thread
+	// more are mappings of the same descriptor.
+	more []platform.Op
 }
 
 // parcel is what a new process takes along: descriptors that it receives by
