@@ -10,10 +10,10 @@ import (
 )
 
 // waitRequeuePI has tasks wait at 16 for the PI futex at 8.
-func waitRequeuePI(tasks []*Task, deadline time.Time) chan error {
+func waitRequeuePI(tasks []*Task) chan error {
 	got := make(chan error)
 	for _, w := range tasks {
-		go func() { got <- w.FutexWaitRequeuePI(16, 0, 8, false, deadline) }()
+		go func() { got <- w.FutexWaitRequeuePI(16, 0, 8, false, time.Time{}) }()
 	}
 	waiting(tasks[0].k, len(tasks))
 	return got
@@ -36,7 +36,7 @@ func TestFutexRequeuePI(t *testing.T) {
 		for _, w := range tasks {
 			byTID[w.futexTID()] = w
 		}
-		got := waitRequeuePI(tasks[1:], time.Time{})
+		got := waitRequeuePI(tasks[1:])
 		if held {
 			m.store(8, a.futexTID())
 		}
@@ -78,7 +78,7 @@ func TestFutexRequeuePIErrors(t *testing.T) {
 	<-got
 
 	m.store(8, 12345)
-	got = waitRequeuePI(tasks[1:2], time.Time{})
+	got = waitRequeuePI(tasks[1:2])
 	for _, tt := range []struct {
 		name                string
 		addr, addr2         uint64
@@ -122,29 +122,41 @@ func TestFutexRequeuePIEnds(t *testing.T) {
 	m, tasks := futexThreads(t, 3)
 	a, b, c := tasks[0], tasks[1], tasks[2]
 	m.store(8, a.futexTID())
-	move := func() {
+	move := func() int {
 		t.Helper()
-		if n, err := a.FutexRequeuePI(16, 8, false, 1, 9, 0); n != 1 || err != nil {
-			t.Fatalf("%d, %v", n, err)
+		n, err := a.FutexRequeuePI(16, 8, false, 1, 9, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return n
 	}
-	got := waitRequeuePI(tasks[1:2], time.Now().Add(50*time.Millisecond))
-	move()
-	if err := <-got; err != unix.ETIMEDOUT {
-		t.Errorf("timeout after the move: %v", err)
+	moved := 0
+	for limit := 50 * time.Millisecond; moved == 0; limit *= 2 { // on a busy host it may be over before the move
+		ended := make(chan error, 1)
+		go func() { ended <- b.FutexWaitRequeuePI(16, 0, 8, false, time.Now().Add(limit)) }()
+		for moved == 0 && len(ended) == 0 {
+			moved = move()
+		}
+		if err := <-ended; err != unix.ETIMEDOUT {
+			t.Fatalf("timeout, %d moved: %v", moved, err)
+		}
 	}
 	wantPI(t, m, 0, a.k, a.futexTID()|futexWaitersBit)
 
-	got = waitRequeuePI(tasks[2:], time.Time{})
-	move()
+	got := waitRequeuePI(tasks[2:])
+	if n := move(); n != 1 {
+		t.Fatalf("%d moved", n)
+	}
 	a.ExitFutexes()
 	if err := <-got; err != nil {
 		t.Errorf("after the owner's death: %v", err)
 	}
 	wantPI(t, m, 0, a.k, c.futexTID()|futexOwnerDiedBit)
 
-	got = waitRequeuePI(tasks[1:2], time.Time{})
-	move()
+	got = waitRequeuePI(tasks[1:2])
+	if n := move(); n != 1 {
+		t.Fatalf("%d moved", n)
+	}
 	b.Signal(KernelSignal(unix.SIGKILL))
 	if err := <-got; err != unix.EAGAIN {
 		t.Errorf("signal after the move: %v", err)
