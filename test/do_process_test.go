@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,7 +55,10 @@ func TestDoProcess(t *testing.T) {
 		{name: "streams opened again", args: []string{"--", "sh", "-c", "cat /dev/stdin >/dev/stdout; echo e >/dev/stderr"}, stdin: "x\n", stdout: "x\n", stderr: "e\n"},
 		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "executable file not found in $PATH"},
 		{name: "not executable", args: []string{bind("ro"), "--", "/b/plain"}, code: 126, stderr: "permission denied"},
-		{name: "a tree of its own", args: []string{"--", "sh", "-c", "echo $$; cat /proc/1/comm; hostname; echo /proc/[0-9]*"}, stdout: "1\nsh\ncoffer\n/proc/1\n"},
+		{name: "a tree of its own", args: []string{"--", "sh", "-c", "echo $PPID; hostname; set -- /proc/[0-9]*; echo $#"}, stdout: "1\ncoffer\n2\n"},
+		{name: "orphans are reaped", args: []string{"--", "sh", "-c", "(sleep 0.1 &); while set -- /proc/[0-9]*; test $# -gt 2; do :; done; echo done"}, stdout: "done\n"},
+		{name: "only the streams are open", args: []string{"--", "sh", "-c", "ls /proc/self/fd"}, stdout: "0\n1\n2\n3\n"}, // 3 is the directory
+		{name: "limit of open files", args: []string{"--", "sh", "-c", "ulimit -n"}, stdout: openFiles(t)},
 		{name: "no network", args: []string{"--", "sh", "-c", "ls /sys/class/net"}, stdout: "lo\n"},
 		{name: "host name", args: []string{"--hostname", "here", "--", "hostname"}, stdout: "here\n"},
 		{name: "user", args: []string{"--user", "nobody", "--", "sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"}, stdout: "65534\n65534\nCapEff:\t0000000000000000\n"},
@@ -114,6 +118,26 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("exit status %d, %q", r.code, r.stderr)
 		}
 	})
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1} {
+		t.Run("ended by "+unix.SignalName(sig), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, coffer(t), "do", "--isolation", "process", "--cwd", "/", "--", "sh", "-c", "echo started; exec sleep 1000")
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			out.Read(make([]byte, 100))
+			cmd.Process.Signal(sig)
+			cmd.Wait()
+			if got, want := cmd.ProcessState.ExitCode(), 128+int(sig); got != want {
+				t.Errorf("exit status %d, want %d", got, want)
+			}
+		})
+	}
 	t.Run("killed", func(t *testing.T) {
 		// Its own pipe tells when the last process that has it is gone.
 		read, write, err := os.Pipe()
@@ -153,4 +177,9 @@ func TestDoProcess(t *testing.T) {
 	if after := null(); after.Mode != before.Mode || after.Uid != before.Uid || after.Gid != before.Gid {
 		t.Errorf("the host's /dev/null had mode %o and belonged to %d:%d, and now %o, %d:%d", before.Mode, before.Uid, before.Gid, after.Mode, after.Uid, after.Gid)
 	}
+}
+
+// openFiles is what ulimit -n says on the host.
+func openFiles(t *testing.T) string {
+	return run(t, time.Minute, "/", "", "sh", "-c", "ulimit -n").stdout
 }

@@ -31,6 +31,8 @@ type CreateRequest struct {
 	isolation.Streams
 	NoPivot      bool
 	NoNewKeyring bool
+	// Reap is that of isolation.Request.
+	Reap bool
 	// PIDFile is where the first process's number is written, if not empty.
 	PIDFile string
 	// Network, if not nil, furnishes the container's network namespace, in which its
@@ -54,7 +56,7 @@ func (s *Store) Create(r *CreateRequest) (isolation.PID, error) {
 	}}
 	request := &isolation.Request{
 		ID: r.ID, Bundle: r.Bundle, Spec: r.Spec, StateDir: dir, Streams: r.Streams,
-		NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Intercept: r.Intercept, State: c.ociState,
+		NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, Intercept: r.Intercept, State: c.ociState,
 	}
 	if err := wall.Check(request); err != nil {
 		return isolation.PID{}, fmt.Errorf("isolation %s: %w", r.Isolation, err)

@@ -86,6 +86,9 @@ type Request struct {
 	Streams
 	NoPivot      bool
 	NoNewKeyring bool
+	// Reap has process 1 be an init of Coffer's that passes signals on to the program
+	// and reaps what is orphaned. The kernel wall takes no notice of it.
+	Reap bool
 	// Intercept is how the kernel wall intercepts system calls; empty for the
 	// default.
 	Intercept string

@@ -58,10 +58,11 @@ func InitMain(args []string) int {
 	}
 	p := &initProcess{channel: channel{fd}}
 	slog.SetDefault(slog.New(warner{p}))
-	if err := p.run(); err != nil {
+	code, err := p.run()
+	if err != nil {
 		return p.fail(err)
 	}
-	return 0
+	return code
 }
 
 func channelFD(args []string) (int, error) {
@@ -113,33 +114,33 @@ func (w warner) Handle(_ context.Context, r slog.Record) error {
 func (w warner) WithAttrs([]slog.Attr) slog.Handler { return w }
 func (w warner) WithGroup(string) slog.Handler      { return w }
 
-// run makes the container and becomes its program.
-func (p *initProcess) run() (err error) {
+// run makes the container and becomes its program, or runs it and returns its exit code.
+func (p *initProcess) run() (code int, err error) {
 	defer func() {
 		if e := recover(); e != nil {
 			err = fmt.Errorf("this is a bug in Coffer: please report it: %v\n%s", e, debug.Stack())
 		}
 	}()
 	if err := p.protect(); err != nil {
-		return err
+		return 0, err
 	}
 	files, err := p.channel.receive(&p.todo)
 	if err != nil {
-		return fmt.Errorf("receiving instructions: %w", orphaned(err))
+		return 0, fmt.Errorf("receiving instructions: %w", orphaned(err))
 	}
 	spec := p.todo.Spec
 	if spec == nil || spec.Process == nil || spec.Linux == nil {
-		return errors.New("the instructions lack a process: this is a bug in Coffer, please report it")
+		return 0, errors.New("the instructions lack a process: this is a bug in Coffer, please report it")
 	}
 	p.identity = identity.Settings{
 		ID: p.todo.ID, Process: spec.Process, Linux: spec.Linux, Exec: p.todo.Exec,
 		NoNewKeyring: p.todo.NoNewKeyring, Rootless: p.todo.Rootless,
 	}
 	if p.todo.Exec {
-		return p.exec()
+		return 0, p.exec()
 	}
 	if len(files) == 0 {
-		return errors.New("the instructions lack the socket to wait on: this is a bug in Coffer, please report it")
+		return 0, errors.New("the instructions lack the socket to wait on: this is a bug in Coffer, please report it")
 	}
 	p.start = files[0]
 	if len(files) == 3 {
@@ -277,24 +278,28 @@ func (p *initProcess) installFilter() error {
 	return err
 }
 
-// execute becomes the program. It returns only with an error.
-func (p *initProcess) execute() error {
+// execute becomes the program. It returns only with an error; or, where it runs the
+// program, with that one's exit code.
+func (p *initProcess) execute() (int, error) {
 	process := p.todo.Spec.Process
 	if err := settleLimit(process); err != nil {
-		return err
+		return 0, err
 	}
 	if err := defaultSignals(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := p.arrange(); err != nil {
-		return err
+		return 0, err
 	}
 	if process.NoNewPrivileges {
 		if err := p.installFilter(); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return execute(p.path, process.Args, p.env)
+	if p.todo.Reap {
+		return p.reap()
+	}
+	return 0, execute(p.path, process.Args, p.env)
 }
 
 // arrange leaves to the program the descriptors that it inherits.

@@ -16,56 +16,57 @@ import (
 // been started, or to start it, before Linux puts them off.
 const startBacklog = 16
 
-// create makes the container, waits for Start, and becomes its program.
-func (p *initProcess) create() error {
+// create makes the container, waits for Start, and becomes its program, or runs
+// it and returns its exit code.
+func (p *initProcess) create() (int, error) {
 	spec := p.todo.Spec
 	if err := newSession(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := p.identity.Keyring(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := p.network(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := setNames(spec); err != nil {
-		return err
+		return 0, err
 	}
 	terminal, err := p.makeRoot()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if p.hostMounts != nil {
 		if err := p.hostMounts.enter(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if _, _, err := p.say(sayReady, terminal...); err != nil {
-		return err
+		return 0, err
 	}
 	closeAll(terminal)
 	if err := p.become(); err != nil {
-		return err
+		return 0, err
 	}
 	// From now on a command that asks finds that the program waits; and finds
 	// this process by the socket's peer credentials, which listen(2) takes.
 	if err := unix.Listen(int(p.start.Fd()), startBacklog); err != nil {
-		return fmt.Errorf("waiting for start: %w", err)
+		return 0, fmt.Errorf("waiting for start: %w", err)
 	}
 	if err := outliveParent(); err != nil {
-		return err
+		return 0, err
 	}
 	if _, _, err := p.say(sayCreated); err != nil {
-		return err
+		return 0, err
 	}
 	p.channel.close()
 	state, err := p.awaitStart()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	hooks := oci.StageHooks(spec.Hooks, oci.StartContainer)
 	if err := oci.RunHooks(hooks, state, oci.StartContainer); err != nil {
-		return err
+		return 0, err
 	}
 	return p.execute()
 }

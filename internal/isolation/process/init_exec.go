@@ -36,5 +36,6 @@ func (p *initProcess) exec() error {
 	if _, _, err := p.say(sayCreated); err != nil {
 		return err
 	}
-	return p.execute()
+	_, err := p.execute()
+	return err
 }

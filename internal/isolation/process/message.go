@@ -27,6 +27,8 @@ type instructions struct {
 	Rootless     bool        `json:"rootless,omitempty"`
 	// Extra is how many descriptors from 3 on the program inherits.
 	Extra int `json:"extra,omitempty"`
+	// Reap has it stay process 1 and run the program as a child.
+	Reap bool `json:"reap,omitempty"`
 	// Terminal has it open a terminal and report its master.
 	Terminal bool `json:"terminal,omitempty"`
 }

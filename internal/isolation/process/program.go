@@ -59,7 +59,11 @@ func findProgram(args, env []string) (string, error) {
 // execute becomes a program. It makes as few system calls as can be before: a
 // seccomp filter may be in force.
 func execute(path string, args, env []string) error {
-	err := syscall.Exec(path, args, env)
+	return explainExec(path, syscall.Exec(path, args, env))
+}
+
+// explainExec says why execve(2) of a program failed.
+func explainExec(path string, err error) error {
 	code := notExecutable
 	if errors.Is(err, unix.ENOENT) {
 		code = notFound
@@ -78,8 +82,7 @@ func execute(path string, args, env []string) error {
 // what init was started with, if the spec has one: it was set from outside,
 // of which package syscall knows nothing.
 func settleLimit(process *specs.Process) error {
-	set := slices.ContainsFunc(process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })
-	if !set {
+	if !limitsFiles(process) {
 		return nil
 	}
 	var l syscall.Rlimit
@@ -91,6 +94,11 @@ func settleLimit(process *specs.Process) error {
 		return fmt.Errorf("keeping the limit on open files: %w", err)
 	}
 	return nil
+}
+
+// limitsFiles reports whether the spec has a limit on open files.
+func limitsFiles(process *specs.Process) bool {
+	return slices.ContainsFunc(process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })
 }
 
 // sigaction is struct sigaction of the kernel (arch/x86/include/uapi/asm/signal.h).

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal opens a new terminal, makes it init's controlling terminal and
-// its standard streams, and returns the master.
+// openTerminal opens a new terminal, makes it init's controlling terminal, unless the
+// program is to have it, and its standard streams, and returns the master.
 func (p *initProcess) openTerminal(ptmx func() (*os.File, error)) (*os.File, error) {
 	process := p.todo.Spec.Process
 	master, err := ptmx()
@@ -36,8 +36,10 @@ func (p *initProcess) useTerminal(master *os.File, process *specs.Process) error
 	}
 	defer slave.Close()
 	fd := int(slave.Fd())
-	if err := unix.IoctlSetInt(fd, unix.TIOCSCTTY, 0); err != nil {
-		return fmt.Errorf("making the terminal the controlling one: %w", err)
+	if !p.todo.Reap { // else the program's process does
+		if err := unix.IoctlSetInt(fd, unix.TIOCSCTTY, 0); err != nil {
+			return fmt.Errorf("making the terminal the controlling one: %w", err)
+		}
 	}
 	for std := range 3 {
 		if err := unix.Dup3(fd, std, 0); err != nil {
