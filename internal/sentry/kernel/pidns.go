@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -33,7 +32,7 @@ type PIDNamespace struct {
 	// last is the number given last; the search goes on from it, so that a
 	// number is not used again soon.
 	last int32
-	ids  map[int32]*pid
+	ids  pidTable
 	// init is the first process. It takes in orphans, and all end with it.
 	init *ThreadGroup
 	// started says that there is, or was, one.
@@ -79,7 +78,7 @@ type pid struct {
 }
 
 func newPIDNamespace(k *Kernel, parent *PIDNamespace, n namespace) *PIDNamespace {
-	ns := &PIDNamespace{namespace: n, k: k, parent: parent, ids: make(map[int32]*pid), empty: make(chan struct{})}
+	ns := &PIDNamespace{namespace: n, k: k, parent: parent, empty: make(chan struct{})}
 	if parent != nil {
 		ns.level = parent.level + 1
 	}
@@ -144,7 +143,7 @@ func (ns *PIDNamespace) alloc(chosen chosenPIDs) (*pid, error) {
 			return nil, err
 		}
 		p.numbers[at.level] = n
-		at.ids[n] = p
+		at.ids.add(n, p)
 	}
 	return p, nil
 }
@@ -158,7 +157,7 @@ func (ns *PIDNamespace) claim(c *auth.Credentials, n int32) (int32, error) {
 		return 0, unix.EINVAL
 	case !c.CanIn(ns.owner, unix.CAP_CHECKPOINT_RESTORE) && !c.CanIn(ns.owner, unix.CAP_SYS_ADMIN):
 		return 0, unix.EPERM
-	case ns.ids[n] != nil:
+	case ns.ids.get(n) != nil:
 		return 0, unix.EEXIST
 	}
 	return n, nil
@@ -171,7 +170,7 @@ func (ns *PIDNamespace) free() (int32, error) {
 		if n++; n >= PIDMax {
 			n = reservedPIDs
 		}
-		if ns.ids[n] == nil {
+		if ns.ids.get(n) == nil {
 			return n, nil
 		}
 	}
@@ -182,7 +181,7 @@ func (ns *PIDNamespace) free() (int32, error) {
 func (p *pid) drop() {
 	for at := p.ns; at != nil; at = at.parent {
 		if n := p.numbers[at.level]; n != 0 {
-			delete(at.ids, n)
+			at.ids.remove(n)
 		}
 		at.checkEmpty()
 	}
@@ -197,7 +196,7 @@ func (p *pid) release() {
 
 // checkEmpty lets init end once it is alone in an ending namespace.
 func (ns *PIDNamespace) checkEmpty() {
-	if !ns.ending || len(ns.ids) > ns.own {
+	if !ns.ending || ns.ids.count > ns.own {
 		return
 	}
 	select {
@@ -218,7 +217,7 @@ func (ns *PIDNamespace) end(t *Task) {
 	if t.pid.Load() != ns.init.pid {
 		ns.own++
 	}
-	for _, p := range ns.ids {
+	ns.ids.after(0, func(p *pid) bool {
 		switch g := p.group; {
 		case g == nil || g == ns.init:
 		case g.zombie && g.parent == ns.init:
@@ -226,7 +225,8 @@ func (ns *PIDNamespace) end(t *Task) {
 		case !g.zombie:
 			notices = append(notices, g.Kill)
 		}
-	}
+		return true
+	})
 	ns.checkEmpty()
 	k.mu.Unlock()
 	for _, f := range notices {
@@ -255,7 +255,7 @@ func (g *ThreadGroup) PIDs() *PIDNamespace { return g.pid.ns }
 func (ns *PIDNamespace) Task(tid int32) *Task {
 	ns.k.mu.Lock()
 	defer ns.k.mu.Unlock()
-	if p := ns.ids[tid]; p != nil {
+	if p := ns.ids.get(tid); p != nil {
 		return p.task
 	}
 	return nil
@@ -269,7 +269,7 @@ func (ns *PIDNamespace) ThreadGroup(pid int32) *ThreadGroup {
 }
 
 func (ns *PIDNamespace) threadGroupLocked(pid int32) *ThreadGroup {
-	if p := ns.ids[pid]; p != nil {
+	if p := ns.ids.get(pid); p != nil {
 		return p.group
 	}
 	return nil
@@ -279,7 +279,7 @@ func (ns *PIDNamespace) threadGroupLocked(pid int32) *ThreadGroup {
 func (ns *PIDNamespace) ProcessGroup(pgid int32) *ProcessGroup {
 	ns.k.mu.Lock()
 	defer ns.k.mu.Unlock()
-	if p := ns.ids[pgid]; p != nil {
+	if p := ns.ids.get(pgid); p != nil {
 		return p.pgrp
 	}
 	return nil
@@ -289,7 +289,7 @@ func (ns *PIDNamespace) ProcessGroup(pgid int32) *ProcessGroup {
 func (ns *PIDNamespace) Session(sid int32) *Session {
 	ns.k.mu.Lock()
 	defer ns.k.mu.Unlock()
-	if p := ns.ids[sid]; p != nil {
+	if p := ns.ids.get(sid); p != nil {
 		return p.session
 	}
 	return nil
@@ -300,22 +300,43 @@ func (ns *PIDNamespace) Session(sid int32) *Session {
 func (ns *PIDNamespace) ThreadGroups() []*ThreadGroup {
 	ns.k.mu.Lock()
 	defer ns.k.mu.Unlock()
-	var list []*ThreadGroup
-	if ns.level == 0 {
-		list = make([]*ThreadGroup, 0, len(ns.k.groups))
-		for _, g := range ns.k.groups {
-			list = append(list, g)
+	return ns.threadGroupsAfterLocked(0, ns.ids.count)
+}
+
+// ThreadGroupsAfter are those with numbers above n, which is not negative, the
+// first most of them.
+func (ns *PIDNamespace) ThreadGroupsAfter(n int32, most int) []*ThreadGroup {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	return ns.threadGroupsAfterLocked(n, most)
+}
+
+func (ns *PIDNamespace) threadGroupsAfterLocked(n int32, most int) []*ThreadGroup {
+	list := make([]*ThreadGroup, 0, min(most, ns.ids.count))
+	ns.ids.after(n, func(p *pid) bool {
+		if p.group != nil {
+			list = append(list, p.group)
 		}
-	} else {
-		for _, p := range ns.ids {
-			if p.group != nil {
-				list = append(list, p.group)
-			}
-		}
-	}
-	level := ns.level
-	slices.SortFunc(list, func(a, b *ThreadGroup) int { return int(a.pid.numbers[level] - b.pid.numbers[level]) })
+		return len(list) < most
+	})
 	return list
+}
+
+// ThreadGroupCount is how many processes can be seen from ns.
+func (ns *PIDNamespace) ThreadGroupCount() int {
+	ns.k.mu.Lock()
+	defer ns.k.mu.Unlock()
+	if ns.level == 0 {
+		return len(ns.k.groups)
+	}
+	n := 0
+	ns.ids.after(0, func(p *pid) bool {
+		if p.group != nil {
+			n++
+		}
+		return true
+	})
+	return n
 }
 
 // The methods below name objects as ns does; 0 is what cannot be seen there.

@@ -184,7 +184,7 @@ func (t *Task) SetForeground(tty TTY, pgid int32) error {
 	if pgid < 0 {
 		return unix.EINVAL
 	}
-	p := t.PIDs().ids[pgid]
+	p := t.PIDs().ids.get(pgid)
 	if p == nil || p.pgrp == nil {
 		return unix.ESRCH
 	}
@@ -378,7 +378,7 @@ func (g *ThreadGroup) SetPGID(pid, pgid int32) error {
 		target.dropEmptyLocked(old)
 		return nil
 	}
-	p := ns.ids[pgid]
+	p := ns.ids.get(pgid)
 	if p == nil || p.pgrp == nil || p.pgrp.session != g.pgrp.session {
 		return unix.EPERM
 	}

@@ -138,7 +138,7 @@ func TestWait(t *testing.T) {
 	if n := init.k.TaskCount(); n != 1 {
 		t.Errorf("%d tasks are counted", n)
 	}
-	if n := len(init.k.pids.ids); n != 1 {
+	if n := init.k.pids.ids.count; n != 1 {
 		t.Errorf("%d numbers are taken", n)
 	}
 }

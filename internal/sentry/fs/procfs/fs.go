@@ -13,6 +13,7 @@
 package procfs
 
 import (
+	"math"
 	"strconv"
 
 	"coffer/internal/sentry/fs/genfs"
@@ -160,7 +161,7 @@ func (r *root) Open(vfs.Caller, uint32) (vfs.File, error) {
 // Attr counts the processes among the links, as Linux does.
 func (r *root) Attr() (vfs.Attr, error) {
 	a, err := r.Dir.Attr()
-	a.Nlink += uint32(len(r.fs.pids.ThreadGroups()))
+	a.Nlink += uint32(r.fs.pids.ThreadGroupCount())
 	return a, err
 }
 
@@ -179,19 +180,25 @@ func (r *root) List(c vfs.Caller, after int64, emit func(int64, vfs.DirEntry) bo
 	if !more {
 		return nil
 	}
-	for _, g := range r.fs.pids.ThreadGroups() {
-		id := g.IDIn(r.fs.pids)
-		key := firstPIDKey + int64(id)
-		if key <= after {
-			continue
+	id := int32(min(max(after-firstPIDKey, 0), math.MaxInt32))
+	for {
+		groups := r.fs.pids.ThreadGroupsAfter(id, listedAtOnce)
+		for _, g := range groups {
+			id = g.IDIn(r.fs.pids)
+			name := strconv.Itoa(int(id))
+			if !emit(firstPIDKey+int64(id), vfs.DirEntry{Ino: genfs.Ino(r.Ino, name), Type: unix.DT_DIR, Name: name}) {
+				return nil
+			}
 		}
-		name := strconv.Itoa(int(id))
-		if !emit(key, vfs.DirEntry{Ino: genfs.Ino(r.Ino, name), Type: unix.DT_DIR, Name: name}) {
+		if len(groups) < listedAtOnce {
 			return nil
 		}
 	}
-	return nil
 }
+
+// listedAtOnce is how many processes are looked up at once to be listed: some of
+// what fits into the buffer that a C library gives.
+const listedAtOnce = 256
 
 // parseID parses the name of a process or thread: a positive decimal number
 // without leading zeros.
