@@ -110,10 +110,12 @@ func do(o options) error {
 		return err
 	}
 	res, err := b.measure(ctx, selected, walls)
-	if err := errors.Join(err, b.close()); err != nil {
+	err = errors.Join(err, b.close())
+	if len(res.rows) == 0 && err != nil {
 		return err
 	}
-	return write(o, newReport(o, res, walls))
+	// What was measured before a run was ended took long to measure.
+	return errors.Join(err, write(o, newReport(o, res, walls)))
 }
 
 // write prints the report and writes it where o says.

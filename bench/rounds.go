@@ -9,13 +9,13 @@ import (
 
 // measure measures the families behind the walls. Walls that can't be are
 // marked as missing; what fails is among the results' failures. The error says
-// that the run was ended.
+// that the run was ended: the results are those so far.
 func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (*results, error) {
 	res := newResults(nil)
 	for _, w := range walls {
 		b.probe(ctx, w)
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return res, context.Cause(ctx)
 		}
 		if w.missing != "" {
 			b.progress("%s can't be measured: %s", w.name, w.missing)
@@ -26,7 +26,7 @@ func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (
 	if b.busy {
 		stop, err := b.keepBusy(ctx)
 		if err != nil {
-			return nil, err
+			return res, err
 		}
 		defer stop()
 	}
@@ -49,12 +49,12 @@ func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (
 					continue
 				}
 				if err := b.renewScratch(); err != nil {
-					return nil, err
+					return res, err
 				}
 				samples, err := f.measure(ctx, b, w, f.part)
 				b.descendants.settle()
 				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
+					return res, context.Cause(ctx)
 				}
 				res.add(w.name, samples)
 				if err != nil {

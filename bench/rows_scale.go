@@ -16,7 +16,7 @@ func scaleFamilies() []family {
 			measure: func(ctx context.Context, b *bench, w *wall, _ string) ([]sample, error) {
 				o, err := b.run(ctx, w, job{args: []string{filepath.Join(b.work, "scale"), what, "0.1"}})
 				samples, parseErr := guestSamples(o.stdout, func(_, name string) row {
-					return row{Group: group, Name: groupDigits(name), Unit: nanoseconds}
+					return row{Group: group, Name: groupDigits(name), Unit: nanoseconds, Goals: []goal{notSlower}}
 				})
 				if err == nil {
 					err = parseErr
