@@ -112,6 +112,15 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
 		}
 	})
+	t.Run("mounts below the root", func(t *testing.T) {
+		// A file system, a single file, and a mount that another one covers.
+		r := run(t, 5*time.Minute, "/", "", "unshare", "--mount", "sh", "-c", `mkdir -p /mnt && mount -t tmpfs none /mnt && mkdir /mnt/covered && mount -t tmpfs none /mnt/covered &&
+			mount -t tmpfs none /mnt && echo deep >/mnt/f && echo file >/mnt/g && : >/mnt/h && mount --bind /mnt/g /mnt/h && mkdir /mnt/run && touch /mnt/run/ns && mount --bind /proc/self/ns/uts /mnt/run/ns &&
+			cd /mnt && "$0" do --isolation process -- sh -c 'cat f h; echo changed >f; cat f; wc -c <run/ns; echo x 2>/dev/null >h || echo refused' && cat f h`, coffer(t))
+		if r.code != 0 || r.stdout != "deep\nfile\nchanged\n0\nrefused\ndeep\nfile\n" {
+			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+		}
+	})
 	t.Run("another's root", func(t *testing.T) {
 		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", anyonesCoffer(t), "do", "--isolation", "process", "--", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "only root") {

@@ -66,6 +66,8 @@ func enterRoom() error {
 type room struct {
 	dir      string
 	overlays int
+	// mounts are where the host has mounted something, as it was before the room.
+	mounts []string
 	// ids maps the IDs of the container, and of the files that it is shown, to
 	// those that they have on the host.
 	ids []specs.LinuxIDMapping
@@ -91,15 +93,19 @@ func newRoom(dir string) (*room, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the directory of containers: %w (root in %s names another one)", err, configPath)
 	}
+	mounts, err := hostMounts()
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's mounts: %w", err)
+	}
 	if err := unix.Mount("coffer", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return nil, fmt.Errorf("mounting a file system in memory on %s: %w", dir, err)
 	}
-	return &room{dir: dir, ids: idRange(os.Getpid())}, nil
+	return &room{dir: dir, mounts: mounts, ids: idRange(os.Getpid())}, nil
 }
 
 // overlay shows a directory of the host's, with changes kept in memory, at a new
-// directory of the room.
-func (r *room) overlay(lower string) (string, error) {
+// directory of the room, its files with the container's IDs if they are mapped.
+func (r *room) overlay(lower string, mapped bool) (string, error) {
 	r.overlays++
 	base := filepath.Join(r.dir, "overlay"+strconv.Itoa(r.overlays))
 	path := func(name string) string { return filepath.Join(base, name) }
@@ -108,7 +114,7 @@ func (r *room) overlay(lower string) (string, error) {
 			return "", err
 		}
 	}
-	if err := r.show(lower, path("lower")); err != nil {
+	if err := r.show(lower, path("lower"), mapped); err != nil {
 		return "", fmt.Errorf("showing %s to the container: %w; isolation kernel can do without", lower, err)
 	}
 	// The top of what is seen has the mode and owner of the upper directory.
@@ -127,15 +133,17 @@ func (r *room) overlay(lower string) (string, error) {
 	return merged, nil
 }
 
-// show mounts a directory of the host's at another one, with the container's IDs.
-func (r *room) show(dir, at string) error {
+// show mounts a directory of the host's at another one.
+func (r *room) show(dir, at string, mapped bool) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("making a mount of it: %w", err)
 	}
 	defer unix.Close(tree)
-	if err := rootfs.MapIDs(tree, r.ids, r.ids); err != nil {
-		return err
+	if mapped {
+		if err := rootfs.MapIDs(tree, r.ids, r.ids); err != nil {
+			return err
+		}
 	}
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("mounting it: %w", err)
@@ -186,19 +194,30 @@ func (r *room) givePipes(uid uint32) error {
 	return nil
 }
 
-// mountsBelow lists what the host has mounted below a directory.
-func mountsBelow(root string) ([]string, error) {
-	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
+// hostMounts lists where something is mounted, parents first. Namespaces that are
+// kept by a mount are left out: they are no files to show.
+func hostMounts() ([]string, error) {
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.FSType == "nsfs", false })
 	if err != nil {
-		return nil, fmt.Errorf("reading the host's mounts: %w", err)
+		return nil, err
 	}
 	var list []string
 	for _, m := range infos {
-		if m.Mountpoint != root && !slices.Contains(list, m.Mountpoint) {
-			list = append(list, m.Mountpoint)
+		list = append(list, m.Mountpoint)
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// mountsBelow lists what the host has mounted below a directory, but for what
+// another mount covers and what root may not see (FUSE).
+func (r *room) mountsBelow(dir string) (list []string) {
+	for _, m := range r.mounts {
+		if _, err := os.Lstat(m); err == nil && m != dir && strings.HasPrefix(m, strings.TrimSuffix(dir, "/")+"/") {
+			list = append(list, m)
 		}
 	}
-	return list, nil
+	return list
 }
 
 // inside is the path by which the container knows a path below its root.
@@ -210,14 +229,21 @@ func isHidden(path string) bool {
 }
 
 // showEach shows what is mounted below a directory of the host's, which the
-// container has at another path, with changes kept in memory.
+// container has at another path, with changes kept in memory. Files of a file
+// system that maps no IDs belong to nobody there, and what cannot be overlaid is not
+// shown, but for single files: through an overlay no socket of the host's is reached.
 func (r *room) showEach(dir, at string, below []string) []specs.Mount {
 	var mounts []specs.Mount
 	for _, m := range below {
-		// What cannot be overlaid, a single file for example, is shown as it is.
-		source, err := r.overlay(m)
 		options := []string{"bind", "nosuid", "nodev"}
+		source, err := r.overlay(m, true)
 		if err != nil {
+			source, err = r.overlay(m, false)
+		}
+		if err != nil {
+			if st, err := os.Lstat(m); err != nil || !st.Mode().IsRegular() {
+				continue
+			}
 			source, options = m, append(options, "ro")
 		}
 		mounts = append(mounts, specs.Mount{Destination: filepath.Join(at, inside(dir, m)), Type: "bind", Source: source, Options: options})
@@ -267,7 +293,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		return refused(err)
 	}
 	defer detach(attached)
-	spec, err := f.spec(r, &cfg)
+	spec, err := f.spec(r, &cfg, attached)
 	if err != nil {
 		return refused(err)
 	}
@@ -314,7 +340,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 // spec describes the container. Its root has all capabilities in a user namespace
 // of its own, and so none over the host's kernel; it may read what the host's root
 // may.
-func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
+func (f *doFlags) spec(r *room, cfg *kernel.Config, attached *hostnet.Attachment) (*specs.Spec, error) {
 	box := &cfg.Sandbox
 	spec := oci.Template(false)
 	p, l := spec.Process, spec.Linux
@@ -340,16 +366,16 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	}
 
 	root := cfg.Root.Name()
-	merged, err := r.overlay(root)
+	merged, err := r.overlay(root, true)
 	if err != nil {
 		return nil, err
 	}
 	spec.Root = &specs.Root{Path: merged}
-	below, err := mountsBelow(root)
-	if err != nil {
-		return nil, err
-	}
-	below = slices.DeleteFunc(below, func(m string) bool { return isHidden(inside(root, m)) })
+	written := namesOf(attached)
+	below := slices.DeleteFunc(r.mountsBelow(root), func(m string) bool {
+		_, own := written[inside(root, m)] // an engine mounts its own in a container of its
+		return own || isHidden(inside(root, m))
+	})
 	mounts := r.showEach(root, "/", below)
 	mounts = append(mounts, spec.Mounts...)
 	mounts = append(mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}})
@@ -359,12 +385,8 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 		var nested []specs.Mount
 		switch {
 		case m.Overlay:
-			below, err := mountsBelow(source)
-			if err != nil {
-				return nil, err
-			}
-			nested = r.showEach(source, m.Path, below)
-			if source, err = r.overlay(source); err != nil {
+			nested = r.showEach(source, m.Path, r.mountsBelow(source))
+			if source, err = r.overlay(source, true); err != nil {
 				return nil, err
 			}
 		default:
