@@ -192,3 +192,22 @@ func TestDoProcess(t *testing.T) {
 func openFiles(t *testing.T) string {
 	return run(t, time.Minute, "/", "", "sh", "-c", "ulimit -n").stdout
 }
+
+// TestOpenToAll has a program of an ordinary user take a low port and a ping socket, as
+// Docker's containers let it.
+func TestOpenToAll(t *testing.T) {
+	const program = `import socket
+s = socket.socket(); s.bind(("127.0.0.1", 80)); s.listen()
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+print(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read().strip())`
+	for _, w := range walls[1:3] {
+		t.Run(w.name, func(t *testing.T) {
+			needsRoot(t, w.name)
+			argv := append([]string{coffer(t)}, w.args...)
+			r := run(t, time.Minute, "/", "", append(argv, "--network", "none", "--user", "nobody", "--", "/usr/bin/python3", "-c", program)...)
+			if r.stdout != "0\n" {
+				t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+			}
+		})
+	}
+}

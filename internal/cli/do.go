@@ -132,6 +132,7 @@ func runDo(f doFlags, g *globals, args []string) error {
 	}
 	defer detach(attached)
 	cfg.Sandbox.Network, cfg.Network = attached.Network, attached.Files
+	cfg.Sandbox.NetworkOpenToAll = !attached.Host
 	for path, data := range namesOf(attached) {
 		cfg.Sandbox.Written = append(cfg.Sandbox.Written, boot.WrittenFile{Path: path, Data: data})
 	}

@@ -299,6 +299,12 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	}
 	if attached.Host {
 		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	} else {
+		// As the kernel wall has it (network.OpenToAll).
+		spec.Linux.Sysctl = map[string]string{
+			"net.ipv4.ip_unprivileged_port_start": "0",
+			"net.ipv4.ping_group_range":           "0 " + strconv.Itoa(rangeSize-1),
+		}
 	}
 	spec.Process.Terminal = onTerminal()
 	data, err := json.Marshal(spec)

@@ -17,6 +17,8 @@ type Container struct {
 	// Network, if not nil, is what a network namespace of the container's own has
 	// beside a loopback interface. Descriptors are its interfaces' and their captures.
 	Network *network.Config
+	// NetworkOpenToAll lets every user inside listen on every port, and ping.
+	NetworkOpenToAll bool
 
 	// Root is the directory that the guest sees as /. In a sandbox without a
 	// server it is read-only beneath a writable file system in memory.

@@ -9,6 +9,14 @@ import (
 
 // network makes what the container's own network namespace has.
 func (c *Container) network() (*network.Namespace, error) {
+	n, err := c.configuredNetwork()
+	if err == nil && c.NetworkOpenToAll {
+		n.OpenToAll()
+	}
+	return n, err
+}
+
+func (c *Container) configuredNetwork() (*network.Namespace, error) {
 	if c.Network == nil {
 		return network.Loopback(), nil
 	}

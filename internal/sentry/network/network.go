@@ -54,7 +54,9 @@ type Namespace struct {
 	// changed are the settings of sysctls that are not as at first, congestion which of
 	// congestionControls is the default; linkAll and linkDefault are those of
 	// interfaces that conf/all and conf/default have.
-	changed              map[string][]int64
+	changed map[string][]int64
+	// openToAll says that OpenToAll was called.
+	openToAll            bool
 	congestion           int
 	linkAll, linkDefault linkSettings
 	// devices are those of links, which end with the namespace.

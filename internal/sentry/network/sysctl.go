@@ -222,7 +222,21 @@ func (n *Namespace) numbers(name string) []int64 {
 	if v, ok := n.changed[name]; ok {
 		return v
 	}
+	if v, ok := openToAll[name]; ok && n.openToAll {
+		return v
+	}
 	return findSysctl(name).initial
+}
+
+// openToAll are the settings that Docker changes in a container's network.
+var openToAll = map[string][]int64{UnprivilegedPortStart: {0}, PingGroupRange: {0, maxInt}}
+
+// OpenToAll has settings begin as Docker has them in containers, where a port is nobody's
+// before: every user may listen on every port, and send echo requests.
+func (n *Namespace) OpenToAll() {
+	n.mu.Lock()
+	n.openToAll = true
+	n.mu.Unlock()
 }
 
 // Sysctl is the text of a setting, without a newline. ENOENT if there is none.
