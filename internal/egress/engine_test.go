@@ -298,6 +298,45 @@ func TestGuardedRanges(t *testing.T) {
 	}
 }
 
+// An IPv6 address that leads to a guarded IPv4 address is guarded, as are tunnels as such.
+func TestEmbeddedAddresses(t *testing.T) {
+	host := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}
+	for _, c := range []struct {
+		address          string
+		guarded, secrets bool
+	}{
+		{"64:ff9b::a9fe:a9fe", true, true},                // NAT64: 169.254.169.254
+		{"64:ff9b::c633:6401", false, false},              // NAT64: 198.51.100.1
+		{"64:ff9b::c000:207", true, false},                // NAT64: the host's own
+		{"2002:a9fe:a9fe::1", true, true},                 // 6to4: 169.254.169.254
+		{"2002:7f00:1::1", true, false},                   // 6to4: 127.0.0.1
+		{"2002:c633:6401::1", false, false},               // 6to4: 198.51.100.1
+		{"2001:0:a9fe:a9fe:0:ffff:399c:9bfe", true, true}, // Teredo: its server is 169.254.169.254
+		{"2001:0:c633:6401:0:ffff:5601:5601", true, true}, // Teredo: its client is
+		{"2001:0:c633:6401:0:ffff:399c:9bfe", true, false},
+		{"2001:db9::1", false, false},
+		{"2001:db9::5efe:a9fe:a9fe", true, true}, // ISATAP: 169.254.169.254
+		{"2001:db9::200:5efe:7f00:1", true, false},
+		{"2001:db9::200:5efe:c000:207", true, false},
+		{"2001:db9::200:5efe:c633:6401", false, false},
+		{"2001:db9::300:5efe:7f00:1", false, false}, // is none
+	} {
+		a := netip.MustParseAddr(c.address)
+		if g, guarded := guardOf(a, host); guarded != c.guarded {
+			t.Errorf("%s: guarded %v (%s %s), want %v", a, guarded, g.prefix, g.what, c.guarded)
+		}
+		if got := HoldsSecrets(a); got != c.secrets {
+			t.Errorf("%s: holds secrets %v, want %v", a, got, c.secrets)
+		}
+	}
+	for rules, want := range map[string]Decision{"[2001::]/32": Refuse, "*": Refuse, "[2001:0:a9fe:a9fe::]/64": Permit} {
+		e, _ := newEngine(t, rules)
+		if v := e.Flow(TCP, netip.MustParseAddrPort("[2001:0:a9fe:a9fe:0:ffff:399c:9bfe]:80")); v.Decision != want {
+			t.Errorf("%s: %d: %s", rules, v.Decision, v.Reason)
+		}
+	}
+}
+
 func BenchmarkFlow(b *testing.B) {
 	p, err := Parse("pypi.org:443, *.debian.org:80,443, 10.0.0.0/8:5432")
 	if err != nil {

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"encoding/binary"
 	"net/netip"
 )
 
@@ -24,6 +25,7 @@ var guards = []guard{
 	{netip.MustParsePrefix("::/96"), "the host itself"},
 	{netip.MustParsePrefix("::1/128"), "a loopback address"},
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "a local translation of IPv4 addresses"},
+	{netip.MustParsePrefix("2001::/32"), "a Teredo tunnel"}, // RFC 4380
 	{netip.MustParsePrefix("fe80::/10"), linkLocal},
 	{netip.MustParsePrefix("fec0::/10"), "a site-local address"},
 	{netip.MustParsePrefix("ff00::/8"), "a multicast address"},
@@ -53,7 +55,8 @@ var translations = []netip.Prefix{
 }
 
 // GuardedRanges are the ranges that only a rule for an address in them opens, beside the
-// host's own addresses, for those who enforce rules by other means than an Engine.
+// host's own addresses, for those who enforce rules by prefixes instead of with an Engine: these
+// do not see where an ISATAP address leads.
 func GuardedRanges() []netip.Prefix {
 	var all []netip.Prefix
 	for _, g := range guards {
@@ -85,23 +88,49 @@ func guardOf(a netip.Addr, host []netip.Prefix) (narrowest guard, found bool) {
 			consider(guard{netip.PrefixFrom(b, 32), "a broadcast address of the host's network"})
 		}
 	}
-	for _, t := range translations {
-		if !t.Contains(a) {
-			continue
-		}
-		if g, ok := guardOf(behind(a, t), host); ok {
-			// The same range, as it looks translated.
-			p, _ := a.Prefix(t.Bits() + g.prefix.Bits())
-			consider(guard{p, g.what + " (translated to IPv6)"})
+	for _, e := range embedded(a) {
+		if g, ok := guardOf(e.address, host); ok {
+			// The same range, as it looks within IPv6.
+			p, _ := a.Prefix(e.bits + g.prefix.Bits())
+			consider(guard{p, g.what + " (" + e.how + ")"})
 		}
 	}
 	return narrowest, found
 }
 
-// behind is the IPv4 address behind one of a translation.
-func behind(a netip.Addr, translation netip.Prefix) netip.Addr {
+// embedding is an IPv4 address to which packets for an IPv6 address go in the end, and
+// which stands there after so many bits.
+type embedding struct {
+	address netip.Addr
+	bits    int
+	how     string
+}
+
+// embedded returns what IPv4 addresses an IPv6 address has within it, as routers on the way, or
+// the host itself, would read them.
+func embedded(a netip.Addr) (all []embedding) {
+	if !a.Is6() {
+		return nil
+	}
 	b := a.As16()
-	return netip.AddrFrom4([4]byte(b[translation.Bits()/8:]))
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte(b[i:])) }
+	for _, t := range translations {
+		if t.Contains(a) {
+			all = append(all, embedding{at(t.Bits() / 8), t.Bits(), "translated to IPv6"})
+		}
+	}
+	const teredo, isatap = 0x20010000, 0x00005efe
+	if binary.BigEndian.Uint32(b[:]) == teredo {
+		// The server's address, and the client's with all its bits turned over.
+		client := binary.BigEndian.AppendUint32(nil, ^binary.BigEndian.Uint32(b[12:]))
+		all = append(all, embedding{at(4), 32, "a Teredo server"},
+			embedding{netip.AddrFrom4([4]byte(client)), 96, "behind a Teredo tunnel"})
+	}
+	// RFC 5214, section 6.1: with or without the bit that says that the address is unique.
+	if binary.BigEndian.Uint32(b[8:])&^0x02000000 == isatap {
+		all = append(all, embedding{at(12), 96, "behind an ISATAP tunnel"})
+	}
+	return all
 }
 
 // HoldsSecrets reports whether an address, or one that it is translated to, is link-local or of
@@ -112,8 +141,8 @@ func HoldsSecrets(a netip.Addr) bool {
 			return true
 		}
 	}
-	for _, t := range translations {
-		if t.Contains(a) && HoldsSecrets(behind(a, t)) {
+	for _, e := range embedded(a) {
+		if HoldsSecrets(e.address) {
 			return true
 		}
 	}

@@ -19,6 +19,8 @@ type resolver struct {
 	datagrams net.PacketConn
 	streams   net.Listener
 	names     *gateway.Names
+	// subnet has those who are answered.
+	subnet netip.Prefix
 	// slots bounds the questions that are answered at once; more are dropped, and asked
 	// again.
 	slots chan struct{}
@@ -36,7 +38,7 @@ func newResolver(b *bridgeAttachment) (*resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &resolver{names: names, slots: make(chan struct{}, questionsMax)}
+	r := &resolver{names: names, subnet: b.network.Subnet, slots: make(chan struct{}, questionsMax)}
 	// The same port of both protocols, which may take some tries.
 	for range 20 {
 		at := netip.AddrPortFrom(b.network.Gateway, 0)
@@ -56,6 +58,13 @@ func newResolver(b *bridgeAttachment) (*resolver, error) {
 	return r, nil
 }
 
+// serves reports whether who asks is on the network: the port is open to all that reach
+// the bridge's address.
+func (r *resolver) serves(from net.Addr) bool {
+	a, err := netip.ParseAddrPort(from.String())
+	return err == nil && r.subnet.Contains(a.Addr().Unmap())
+}
+
 func (r *resolver) port() uint16 { return uint16(r.datagrams.LocalAddr().(*net.UDPAddr).Port) }
 
 func (r *resolver) close() {
@@ -69,6 +78,9 @@ func (r *resolver) serveDatagrams() {
 		n, from, err := r.datagrams.ReadFrom(buffer)
 		if err != nil {
 			return
+		}
+		if !r.serves(from) {
+			continue
 		}
 		select {
 		case r.slots <- struct{}{}:
@@ -90,6 +102,10 @@ func (r *resolver) serveStreams() {
 		c, err := r.streams.Accept()
 		if err != nil {
 			return
+		}
+		if !r.serves(c.RemoteAddr()) {
+			c.Close()
+			continue
 		}
 		select {
 		case r.slots <- struct{}{}:

@@ -1,0 +1,48 @@
+package hostnet
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"coffer/internal/gateway"
+)
+
+// TestResolverServes: who is not on the network gets no answer, over either protocol.
+func TestResolverServes(t *testing.T) {
+	r := &resolver{subnet: netip.MustParsePrefix("10.209.3.0/24")}
+	for from, want := range map[string]bool{
+		"10.209.3.7:5000": true, "[::ffff:10.209.3.7]:5000": true, "10.209.4.7:5000": false,
+		"127.0.0.1:5000": false, "[fd00::7]:5000": false, "": false,
+	} {
+		if got := r.serves(udpAddr(from)); got != want {
+			t.Errorf("%q is answered: %v, want %v", from, got, want)
+		}
+	}
+	names, err := gateway.NewNames(nil, func(string) ([]netip.Addr, bool) { return nil, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.names, r.slots = names, make(chan struct{}, 1)
+	if r.streams, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	defer r.streams.Close()
+	go r.serveStreams()
+	c, err := net.Dial("tcp4", r.streams.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came for a stranger, and no end", n)
+	}
+}
+
+func udpAddr(s string) net.Addr {
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return &net.UDPAddr{}
+	}
+	return net.UDPAddrFromAddrPort(a)
+}
