@@ -17,8 +17,8 @@ import (
 //   - Never on the processor that the other side is on or waits for: each side
 //     says where it runs. Sleeping and waking on one processor is cheap.
 //   - Hardly while more threads are at work than half of the processors, but for
-//     those that have the floor (floor.go): each needs one for the stub and one
-//     for the sentry to gain from it. A thread that waits in the sentry for
+//     those that have the floor (floor.go), for which others wait: each needs one
+//     for the stub and one for the sentry to gain from it. A thread that waits in the sentry for
 //     something else (Rest) is not at work, and its stub stops spinning at once.
 //   - Both sides' patience adapts to what the thread does: after two spins in
 //     vain it is but a glance, with a full spin now and then to see whether

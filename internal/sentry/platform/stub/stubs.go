@@ -68,8 +68,7 @@ type Stubs struct {
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.
 	working atomic.Int32
-	// speakers counts the threads that have the floor.
-	speakers atomic.Int32
+	floor   floor
 
 	mu     sync.Mutex
 	procs  map[int]*Process

@@ -286,6 +286,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	if !t.await(true) {
 		return false
 	}
+	t.speaker.answeredNow()
 	if len(t.late) > 0 {
 		if t.page.event == eventOps {
 			t.finishLate()
