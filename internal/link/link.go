@@ -16,12 +16,14 @@ import (
 // Link is a stack.LinkEndpoint over a socket of the host's. A link whose other end
 // has gone stops running, and drops what is sent.
 type Link struct {
-	config  Config
-	file    *os.File
-	raw     syscall.RawConn
-	packet  bool // an AF_PACKET socket, and no pair
-	capture *capture
-	guard   *guard
+	config Config
+	file   *os.File
+	raw    syscall.RawConn
+	packet bool // an AF_PACKET socket, and no pair
+	// frames tells that some have come, room that the socket takes some again.
+	frames, room *ready
+	capture      *capture
+	guard        *guard
 
 	running atomic.Bool
 	telling atomic.Bool // a packet that was too big is being told of
@@ -59,7 +61,8 @@ type counters struct {
 // New returns a link. Frames are read once it is attached to a stack. If it fails,
 // the descriptors are closed.
 func New(c Config) (*Link, error) {
-	if err := unix.SetNonblock(c.FD, true); err != nil {
+	// Go's poller leaves files alone that may block. Calls say that they must not.
+	if err := unix.SetNonblock(c.FD, false); err != nil {
 		return nil, fmt.Errorf("the link %s: %w", c.Name, err)
 	}
 	l := &Link{config: c, file: os.NewFile(uintptr(c.FD), "link "+c.Name), guard: newGuard(&c), closing: make(chan struct{}), ended: make(chan struct{})}
@@ -79,6 +82,15 @@ func New(c Config) (*Link, error) {
 	}
 	_, l.packet = sa.(*unix.SockaddrLinklayer)
 	if l.raw, err = l.file.SyscallConn(); err != nil {
+		return fail(err)
+	}
+	if l.frames, err = newReady(unix.EPOLLIN); err == nil {
+		err = l.frames.watch(uintptr(c.FD))
+	}
+	if err == nil {
+		l.room, err = newReady(unix.EPOLLOUT)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	l.mtu.Store(c.MTU)
@@ -173,6 +185,8 @@ func (l *Link) isClosed() bool {
 }
 
 func (l *Link) closeFiles() {
+	l.frames.close()
+	l.room.close()
 	l.file.Close()
 	l.capture.close()
 }

@@ -60,97 +60,88 @@ func (s *slot) release() {
 	}
 }
 
+// batchMin is one frame, and room that tells that there is no other.
+const batchMin = 2
+
 // receiver reads frames.
 type receiver struct {
 	link *Link
-	// batch is how many frames the next read may take: as many as came the last time,
-	// so that a quiet link holds the memory of one slot and not of all.
+	// batch is how many frames the next read may take: more than came the last time, but
+	// not many more, so that a quiet link holds the memory of two slots and not of all.
 	batch    int
 	slots    [batchFrames]slot
 	messages [batchFrames]message
-	// toRead is read, made once.
-	toRead func(uintptr) bool
-	// n and err are what the last read came to.
-	n   int
-	err error
+	// toTake is take, made once.
+	toTake func(uintptr)
+	// n and err are what the last read came to. over says that no more can come.
+	n    int
+	err  error
+	over bool
 }
 
 // receive reads frames until the link is closed, or nothing can come any more.
 func (l *Link) receive() {
 	defer close(l.ended)
-	r := &receiver{link: l, batch: 1}
-	r.toRead = r.read
+	r := &receiver{link: l, batch: batchMin}
+	r.toTake = r.take
 	defer func() {
 		for i := range r.slots {
 			r.slots[i].release()
 		}
 	}()
 	for {
-		err := l.raw.Read(r.toRead)
-		switch {
-		case err == nil && r.err == nil:
-			if !r.deliver() {
-				l.setRunning(false) // the other end is no more
-				return
-			}
-		case err == nil:
-			if !l.survives(r.err) {
-				l.setRunning(false) // the other end is no more
-				return
-			}
-		case l.isClosed():
+		switch err := l.frames.wait(r.read); {
+		case err != nil || l.isClosed():
 			return
-		default:
-			// The runtime's poller has seen an error and no readiness: what it
-			// is about, the next read tells.
-			if !r.poll() {
-				l.setRunning(false) // the other end is no more
-				return
-			}
+		case r.over || r.err != nil && !l.survives(r.err):
+			l.setRunning(false) // the other end is no more
+			return
 		}
 	}
 }
 
-// read is what raw.Read calls until it is true.
-func (r *receiver) read(fd uintptr) bool {
+// read reads frames and hands them over. It is false if one has to wait for more; a wait
+// begins without asking once more where fewer came than there was room for.
+func (r *receiver) read() bool {
+	if err := r.link.raw.Control(r.toTake); err != nil {
+		r.err = err
+	}
+	if r.err == unix.EAGAIN {
+		r.rest()
+		return false
+	}
+	if r.err != nil {
+		return true
+	}
+	all := r.n < r.batch
+	if !all {
+		r.batch = min(2*r.batch, batchFrames)
+	}
+	if r.over = !r.deliver(); r.over {
+		return true
+	}
+	if all {
+		r.rest()
+	}
+	return !all
+}
+
+// take reads frames.
+func (r *receiver) take(fd uintptr) {
 	for i := range r.slots[:r.batch] {
 		r.messages[i].set(r.slots[i].prepare(r.link.config.Offload))
 	}
-	r.n, r.err = recvBatch(fd, r.messages[:r.batch])
-	switch {
-	case r.err == unix.EAGAIN:
-		r.rest()
-		return false
-	case r.err == nil:
-		if r.n == r.batch {
-			r.batch = min(2*r.batch, batchFrames)
-		}
+	if r.n, r.err = recvBatch(fd, r.messages[:r.batch]); r.err == nil {
 		r.link.revive(fd)
 	}
-	return true
 }
 
 // rest gives memory back before a wait.
 func (r *receiver) rest() {
-	for i := range r.slots[1:] {
-		r.slots[1+i].release()
+	for i := range r.slots[batchMin:] {
+		r.slots[batchMin+i].release()
 	}
-	r.batch = max(r.batch/2, 1)
-}
-
-// poll reads without the poller's help, after a while. It reports whether to go on.
-func (r *receiver) poll() bool {
-	time.Sleep(50 * time.Millisecond)
-	if err := r.link.raw.Control(func(fd uintptr) { r.read(fd) }); err != nil {
-		return true // closed: the next read tells
-	}
-	switch {
-	case r.err == unix.EAGAIN:
-		return true
-	case r.err != nil:
-		return r.link.survives(r.err)
-	}
-	return r.deliver()
+	r.batch = max(r.batch/2, batchMin)
 }
 
 // survives reports whether frames may come after an error of the socket's.

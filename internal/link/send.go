@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -187,11 +188,36 @@ func (l *Link) drain() {
 		if s.pace.rate != 0 {
 			s.pace.wait(bytes, l.closing)
 		}
-		if err := l.raw.Write(l.flush); err != nil {
-			// Closed, or the socket has failed: the reader finds out which.
-			s.discard()
+		more, err := l.flush()
+		if err == nil && !more {
+			err = l.awaitRoom()
+		}
+		if err != nil {
+			s.discard() // the link is closed
 		}
 	}
+}
+
+// awaitRoom sends from the queue as the socket takes it, until it takes more than
+// there is.
+func (l *Link) awaitRoom() error {
+	var err error
+	watch := func(f func(uintptr) error) {
+		if e := l.raw.Control(func(fd uintptr) { err = f(fd) }); e != nil {
+			err = e
+		}
+	}
+	if watch(l.room.watch); err != nil {
+		return err
+	}
+	var failed error
+	waited := l.room.wait(func() bool {
+		var more bool
+		more, failed = l.flush()
+		return more || failed != nil
+	})
+	watch(l.room.unwatch)
+	return errors.Join(waited, failed, err)
 }
 
 // next returns the bytes of the next frame; 0 ends the goroutine: there is none.
@@ -206,8 +232,14 @@ func (s *sender) next() int {
 	return max(s.queue[0].Size(), 1)
 }
 
-// flush sends from the queue. It reports whether the socket takes more.
-func (l *Link) flush(fd uintptr) bool {
+// flush sends from the queue. It reports whether the socket takes more. The error says
+// that the link is closed.
+func (l *Link) flush() (more bool, err error) {
+	err = l.raw.Control(func(fd uintptr) { more = l.flushTo(fd) })
+	return more, err
+}
+
+func (l *Link) flushTo(fd uintptr) bool {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,64 @@
+package link
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ready waits until a socket is ready for one kind of event (epoll(7)). Go's poller watches
+// it, and not the socket: there it would wait for all events, and the host tells of room
+// for more each time that a frame which was sent has been taken, which would wake a thread
+// for each frame.
+type ready struct {
+	file   *os.File
+	raw    syscall.RawConn
+	events uint32
+}
+
+func newReady(events uint32) (*ready, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making an epoll instance: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("an epoll instance for Go's poller: %w", err)
+	}
+	r := &ready{file: os.NewFile(uintptr(fd), "epoll"), events: events}
+	if r.raw, err = r.file.SyscallConn(); err != nil {
+		r.file.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// watch begins with a socket, unwatch ends with it.
+func (r *ready) watch(fd uintptr) error { return r.control(unix.EPOLL_CTL_ADD, fd) }
+
+func (r *ready) unwatch(fd uintptr) error { return r.control(unix.EPOLL_CTL_DEL, fd) }
+
+func (r *ready) control(op int, fd uintptr) error {
+	var err error
+	e := r.raw.Control(func(epoll uintptr) {
+		err = unix.EpollCtl(int(epoll), op, int(fd), &unix.EpollEvent{Events: r.events | unix.EPOLLET, Fd: int32(fd)})
+	})
+	if e != nil {
+		return e
+	}
+	return err
+}
+
+// wait calls f until it is true, and waits for an event after each time that it is not.
+// Events that come while f runs count. The error says that r is closed.
+func (r *ready) wait(f func() bool) error {
+	return r.raw.Read(func(uintptr) bool { return f() })
+}
+
+func (r *ready) close() {
+	if r != nil {
+		r.file.Close()
+	}
+}
