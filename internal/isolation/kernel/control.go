@@ -35,7 +35,7 @@ func (s *Sandbox) awaitStart() error {
 	}
 	if errors.Is(err, io.EOF) {
 		s.reap()
-		err = s.exitErr
+		err = s.end()
 	}
 	s.kill()
 	return fmt.Errorf("the sentry ended before the program started: %w", err)

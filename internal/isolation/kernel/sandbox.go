@@ -20,7 +20,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
@@ -61,7 +60,8 @@ type Config struct {
 
 // Sandbox is a running sentry.
 type Sandbox struct {
-	cmd     *exec.Cmd
+	birth   birth
+	child   *child
 	control *os.File
 	enc     *json.Encoder
 	encMu   sync.Mutex
@@ -69,7 +69,10 @@ type Sandbox struct {
 	cgroup  *cgroup
 	closing []*os.File
 	exited  chan struct{}
-	exitErr error
+	// status is how the sentry ended, once exited is closed; waitErr is set if that
+	// could not be learned.
+	status  unix.WaitStatus
+	waitErr error
 	counts  platform.Counts
 }
 
@@ -130,13 +133,13 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, err
 	}
 	s.cgroup = group
-	s.cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	s.birth.mortal = true
 	if err := s.spawn(); err != nil {
 		s.control.Close()
 		s.cgroup.remove()
 		return nil, err
 	}
-	if err := s.cgroup.add(s.cmd.Process.Pid); err != nil {
+	if err := s.cgroup.add(s.child.pid); err != nil {
 		s.kill()
 		return nil, err
 	}
@@ -202,15 +205,8 @@ func newSandbox(desc *boot.Sandbox, files []*os.File, log *os.File) (*Sandbox, e
 		s.closeGiven()
 		return nil, fmt.Errorf("preparing the control socket: %w", err)
 	}
-	s.cmd = &exec.Cmd{
-		Path:        "/proc/self/exe",
-		Args:        []string{"coffer", "sentry"},
-		Env:         []string{"GOTRACEBACK=system"},
-		Dir:         "/",
-		Stderr:      log,
-		ExtraFiles:  append([]*os.File{descFile, theirs}, files...),
-		SysProcAttr: desc.Namespaces(),
-	}
+	s.birth = birth{env: []string{"GOTRACEBACK=system"}, log: log, files: append([]*os.File{descFile, theirs}, files...)}
+	s.birth.attr, s.birth.bounding = desc.Namespaces()
 	return s, nil
 }
 
@@ -242,12 +238,13 @@ func (s *Sandbox) spawn() error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		if err := s.cmd.Start(); err != nil {
+		var err error
+		if s.child, err = s.birth.start(nil); err != nil {
 			started <- explainSpawn(err)
 			return
 		}
 		started <- nil
-		s.exitErr = s.cmd.Wait()
+		s.status, s.waitErr = s.child.wait()
 		close(s.exited)
 	}()
 	return <-started
@@ -306,18 +303,28 @@ func (s *Sandbox) Wait() (unix.WaitStatus, error) {
 		return 0, fmt.Errorf("the sandbox used up its memory limit and the host ended it: raise --memory")
 	}
 	if !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("the sentry broke off (%v): %w", s.exitErr, err)
+		return 0, fmt.Errorf("the sentry broke off (%v): %w", s.end(), err)
 	}
-	return 0, fmt.Errorf("the sentry ended before its program did: %v%s", s.exitErr, s.blame())
+	return 0, fmt.Errorf("the sentry ended before its program did: %v%s", s.end(), s.blame())
 }
 
 // crashed is the exit code of a Go program that has failed.
 const crashed = 2
 
+// end says how the sentry ended, which it has.
+func (s *Sandbox) end() error {
+	switch {
+	case s.waitErr != nil:
+		return s.waitErr
+	case s.status.Signaled():
+		return fmt.Errorf("signal: %v", s.status.Signal())
+	}
+	return fmt.Errorf("exit status %d", s.status.ExitStatus())
+}
+
 // blame says whose fault it is that the sentry ended, if that is known.
 func (s *Sandbox) blame() string {
-	var ee *exec.ExitError
-	if errors.As(s.exitErr, &ee) && ee.ExitCode() == crashed {
+	if s.waitErr == nil && s.status.Exited() && s.status.ExitStatus() == crashed {
 		return "; this is a bug in Coffer: please report it with what it says above"
 	}
 	return ""
@@ -326,13 +333,13 @@ func (s *Sandbox) blame() string {
 // reap waits for the sentry's end, but not for long: it has nothing to do any
 // more.
 func (s *Sandbox) reap() {
-	t := time.AfterFunc(endPatience, func() { s.cmd.Process.Kill() })
+	t := time.AfterFunc(endPatience, func() { s.child.kill() })
 	defer t.Stop()
 	<-s.exited
 }
 
 func (s *Sandbox) kill() {
-	s.cmd.Process.Kill()
+	s.child.kill()
 	<-s.exited
 	s.control.Close()
 	s.cgroup.remove()

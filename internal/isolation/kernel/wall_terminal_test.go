@@ -80,8 +80,8 @@ func (c *userConsole) write(s string) {
 	}
 }
 
-// script tells of the terminal, of its sizes and of what is typed.
-const script = `trap 'echo size $(stty size)' WINCH
+// conversation tells of the terminal, of its sizes and of what is typed.
+const conversation = `trap 'echo size $(stty size)' WINCH
 tty; stty size; [ -t 0 ] && [ -t 2 ] && echo terminal
 while :; do read line && echo "got $line"; [ "$line" = end ] && exit 6; done`
 
@@ -113,7 +113,7 @@ func terminalSpec(args ...string) *specs.Spec {
 func TestTerminal(t *testing.T) {
 	p := newPod(t)
 	c := newConsole(t)
-	b, err := p.createWith("a", terminalSpec("sh", "-c", script), c.streams)
+	b, err := p.createWith("a", terminalSpec("sh", "-c", conversation), c.streams)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestExecTerminal(t *testing.T) {
 	b := p.mustCreate("a", spec("sleep", "1000"))
 	b.start()
 	c := newConsole(t)
-	process := terminalSpec("sh", "-c", script).Process
+	process := terminalSpec("sh", "-c", conversation).Process
 	pid, err := New().Exec(b.Container, &isolation.Exec{Process: process, Streams: c.streams})
 	if err != nil {
 		t.Fatal(err)

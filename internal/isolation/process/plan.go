@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"unsafe"
 
-	"coffer/internal/nofile"
+	"coffer/internal/isolation/script"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,15 +15,15 @@ import (
 type plan struct {
 	*spawning
 	keeper, gateFD int
-	script         *script
-	clone          cloneArgs
-	fork           *step // nil if one process is enough
-	high           []int // duplicates that were made for the child
+	script         *script.Script
+	clone          script.CloneArgs
+	fork           *script.Step // nil if one process is enough
+	high           []int        // duplicates that were made for the child
 }
 
 func (p *plan) release() {
 	if p.script != nil {
-		p.script.free()
+		p.script.Free()
 	}
 	for _, fd := range p.high {
 		unix.Close(fd)
@@ -45,7 +45,7 @@ func (p *plan) write() error {
 	if p.entrance != nil {
 		tasks = p.entrance.V1
 	}
-	s, err := newScript(32 + 2*len(p.join) + len(tasks) + 2*kept)
+	s, err := script.New(32 + 2*len(p.join) + len(tasks) + 2*kept)
 	if err != nil {
 		return fmt.Errorf("preparing a new process: %w", err)
 	}
@@ -67,23 +67,23 @@ func (p *plan) write() error {
 		(p.fresh&unix.CLONE_NEWUSER == 0 || old == 0)
 	// A cgroup namespace has its root where its creator is then, which must be
 	// the container's cgroup.
-	p.clone = cloneArgs{flags: share}
+	p.clone = script.CloneArgs{Flags: share}
 	if p.entrance != nil && p.entrance.V2 != nil {
-		p.clone.flags |= unix.CLONE_INTO_CGROUP
-		p.clone.cgroup = uint64(p.entrance.V2.Fd())
+		p.clone.Flags |= unix.CLONE_INTO_CGROUP
+		p.clone.Cgroup = uint64(p.entrance.V2.Fd())
 	}
 	if once {
-		p.clone.flags |= uint64(p.fresh &^ unix.CLONE_NEWCGROUP)
-		p.clone.exitSignal = uint64(unix.SIGCHLD)
+		p.clone.Flags |= uint64(p.fresh &^ unix.CLONE_NEWCGROUP)
+		p.clone.ExitSignal = uint64(unix.SIGCHLD)
 	}
 
-	s.call("closing a descriptor", unix.SYS_CLOSE, uintptr(p.keeper))
+	s.Call("closing a descriptor", unix.SYS_CLOSE, uintptr(p.keeper))
 	if p.gateFirst {
 		p.passGate()
 	}
-	zero := s.bytes([]byte("0"))
+	zero := s.Bytes([]byte("0"))
 	for _, f := range tasks {
-		s.call("entering the cgroup "+f.Name(), unix.SYS_WRITE, f.Fd(), zero, 1)
+		s.Call("entering the cgroup "+f.Name(), unix.SYS_WRITE, f.Fd(), zero, 1)
 	}
 	if once {
 		p.passGateLate()
@@ -94,30 +94,30 @@ func (p *plan) write() error {
 		p.joinTarget()
 		p.joinAll()
 		if p.fresh&unix.CLONE_NEWUSER != 0 {
-			s.call("creating a user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+			s.Call("creating a user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
 		}
 		if p.fresh&unix.CLONE_NEWTIME != 0 {
-			s.call("creating a time namespace", unix.SYS_UNSHARE, unix.CLONE_NEWTIME)
+			s.Call("creating a time namespace", unix.SYS_UNSHARE, unix.CLONE_NEWTIME)
 		}
 		p.passGateLate()
 		p.becomeRoot()
 	}
 	if p.fresh&unix.CLONE_NEWCGROUP != 0 {
-		s.call("creating a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+		s.Call("creating a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 	if !once {
 		rest := p.fresh &^ (unix.CLONE_NEWUSER | unix.CLONE_NEWTIME | unix.CLONE_NEWCGROUP)
 		// The second process is the caller's child as the first one is. Its
 		// signal to the caller is that of the first one, none, until it executes.
-		a := &cloneArgs{flags: share | unix.CLONE_PARENT | uint64(rest)}
-		p.fork = s.call("creating a process in the namespaces", unix.SYS_CLONE3, s.cloneArgs(a), unsafe.Sizeof(*a))
+		a := &script.CloneArgs{Flags: share | unix.CLONE_PARENT | uint64(rest)}
+		p.fork = s.Call("creating a process in the namespaces", unix.SYS_CLONE3, s.CloneArgs(a), unsafe.Sizeof(*a))
 	}
 	if err := p.execute(); err != nil {
 		return err
 	}
 	if p.fork != nil {
-		end := s.call("ending", unix.SYS_EXIT_GROUP, 0)
-		p.fork.forker = end.address()
+		end := s.Call("ending", unix.SYS_EXIT_GROUP, 0)
+		p.fork.Forker = end.Address()
 	}
 	return nil
 }
@@ -134,11 +134,7 @@ func (p *plan) passGate() {
 	if p.gate == nil {
 		return
 	}
-	s := p.script
-	b := make([]byte, 1)
-	s.call("coming to the gate", unix.SYS_WRITE, uintptr(p.gateFD), s.bytes(b), 1)
-	open := s.call("waiting for the calling process", unix.SYS_READ, uintptr(p.gateFD), s.bytes(b), 1)
-	open.want, open.value = wantValue, 1
+	p.script.PassGate(p.gateFD)
 }
 
 // becomeRoot has the child become root of its user namespace, if that is not
@@ -148,8 +144,8 @@ func (p *plan) becomeRoot() {
 	if (p.fresh|p.joinedFlags())&unix.CLONE_NEWUSER == 0 {
 		return
 	}
-	p.script.call("becoming group 0 of the user namespace (linux.gidMappings must map it)", unix.SYS_SETRESGID, 0, 0, 0)
-	p.script.call("becoming user 0 of the user namespace (linux.uidMappings must map it)", unix.SYS_SETRESUID, 0, 0, 0)
+	p.script.Call("becoming group 0 of the user namespace (linux.gidMappings must map it)", unix.SYS_SETRESGID, 0, 0, 0)
+	p.script.Call("becoming user 0 of the user namespace (linux.uidMappings must map it)", unix.SYS_SETRESUID, 0, 0, 0)
 }
 
 // joinTarget joins the namespaces of one process, all at once.
@@ -158,11 +154,11 @@ func (p *plan) joinTarget() {
 		return
 	}
 	if p.targetFlags != 0 {
-		p.script.call("joining the container's namespaces", unix.SYS_SETNS, p.target.Fd(), uintptr(p.targetFlags))
+		p.script.Call("joining the container's namespaces", unix.SYS_SETNS, p.target.Fd(), uintptr(p.targetFlags))
 	}
 	if p.root != nil {
-		p.script.call("entering the container's root", unix.SYS_FCHDIR, p.root.Fd())
-		p.script.call("making the container's root the process's", unix.SYS_CHROOT, p.script.text("."))
+		p.script.Call("entering the container's root", unix.SYS_FCHDIR, p.root.Fd())
+		p.script.Call("making the container's root the process's", unix.SYS_CHROOT, p.script.Text("."))
 	}
 }
 
@@ -175,11 +171,11 @@ func (p *plan) joinAll() {
 		p.joinEach()
 		return
 	}
-	before := make(map[int]*step)
+	before := make(map[int]*script.Step)
 	for _, j := range p.join {
 		if j.flag != unix.CLONE_NEWUSER {
 			st := p.joinOne(j)
-			st.want = wantAnything
+			st.Want = script.WantAnything
 			before[j.flag] = st
 		}
 	}
@@ -190,7 +186,7 @@ func (p *plan) joinAll() {
 	}
 	for _, j := range p.join {
 		if j.flag != unix.CLONE_NEWUSER {
-			p.joinOne(j).unlessDone = before[j.flag].resultAddress()
+			p.joinOne(j).UnlessDone = before[j.flag].ResultAddress()
 		}
 	}
 }
@@ -201,8 +197,8 @@ func (p *plan) joinEach() {
 	}
 }
 
-func (p *plan) joinOne(j joined) *step {
-	return p.script.call(j.what, unix.SYS_SETNS, j.file.Fd(), uintptr(j.flag))
+func (p *plan) joinOne(j joined) *script.Step {
+	return p.script.Call(j.what, unix.SYS_SETNS, j.file.Fd(), uintptr(j.flag))
 }
 
 // execute arranges the descriptors and executes init.
@@ -214,33 +210,15 @@ func (p *plan) execute() error {
 	}
 	list = append(list, p.channel.fd)
 	binary := int(p.binary.Fd())
-	above := len(list)
-	// What lies where something else is to go is moved out of the way.
-	for i, fd := range append(list, binary) {
-		if fd >= above {
-			continue
-		}
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above)
-		if err != nil {
-			return fmt.Errorf("duplicating a descriptor: %w", err)
-		}
-		p.high = append(p.high, high)
-		if i < len(list) {
-			list[i] = high
-		} else {
-			binary = high
-		}
+	duplicates, err := s.Arrange(list, &binary)
+	p.high = append(p.high, duplicates...)
+	if err != nil {
+		return err
 	}
-	for i, fd := range list {
-		s.call("arranging descriptors", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
-	}
-	s.call("closing the other descriptors (Linux 5.11 or later can)", unix.SYS_CLOSE_RANGE, uintptr(above), ^uintptr(0)>>32, unix.CLOSE_RANGE_CLOEXEC)
-	limit := []uint64{nofile.Original.Soft, nofile.Original.Hard}
-	s.keep = append(s.keep, limit)
-	s.call("giving back the limit on open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, addressOf(limit), 0).want = wantAnything
-	s.call("unblocking signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, s.bytes(make([]byte, 8)), 0, 8)
+	s.GiveBackFileLimit()
+	s.UnblockSignals()
 	channelFD := strconv.Itoa(len(list) - 1)
-	s.call("executing coffer's init", unix.SYS_EXECVEAT, uintptr(binary), s.text(""),
-		s.texts([]string{"coffer", Role, channelFD}), s.texts(initEnv), unix.AT_EMPTY_PATH)
+	s.Call("executing coffer's init", unix.SYS_EXECVEAT, uintptr(binary), s.Text(""),
+		s.Texts([]string{"coffer", Role, channelFD}), s.Texts(initEnv), unix.AT_EMPTY_PATH)
 	return nil
 }

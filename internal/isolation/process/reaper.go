@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"unsafe"
 
-	"coffer/internal/nofile"
+	"coffer/internal/isolation/script"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,34 +63,32 @@ func (p *initProcess) reap() (int, error) {
 // the container's: so the program is to the terminal what it would be as process 1.
 func (p *initProcess) bear() (pid int, err error) {
 	process := p.todo.Spec.Process
-	s, err := newScript(5)
+	s, err := script.New(5)
 	if err != nil {
 		return 0, fmt.Errorf("preparing the program's process: %w", err)
 	}
-	defer s.free()
-	s.call("creating a session", unix.SYS_SETSID)
+	defer s.Free()
+	s.Call("creating a session", unix.SYS_SETSID)
 	if p.todo.Terminal {
-		s.call("making the terminal the controlling one", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+		s.Call("making the terminal the controlling one", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	if !limitsFiles(process) {
-		limit := []uint64{nofile.Original.Soft, nofile.Original.Hard}
-		s.keep = append(s.keep, limit)
-		s.call("giving back the limit on open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, addressOf(limit), 0).want = wantAnything
+		s.GiveBackFileLimit()
 	}
-	s.call("unblocking signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, s.bytes(make([]byte, 8)), 0, 8)
-	exec := s.call("exec", unix.SYS_EXECVE, s.text(p.path), s.texts(process.Args), s.texts(p.env))
+	s.UnblockSignals()
+	exec := s.Call("exec", unix.SYS_EXECVE, s.Text(p.path), s.Texts(process.Args), s.Texts(p.env))
 	// The thread waits until the program runs, and what happened is known.
-	pid, err = s.start(&cloneArgs{
-		flags:      unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_CLEAR_SIGHAND,
-		exitSignal: uint64(unix.SIGCHLD),
+	pid, err = s.Start(&script.CloneArgs{
+		Flags:      unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_CLEAR_SIGHAND,
+		ExitSignal: uint64(unix.SIGCHLD),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("creating the program's process: %w", err)
 	}
-	err = s.err()
-	var failed *stepError
-	if errors.As(err, &failed) && int(exec.result) < 0 {
-		return 0, explainExec(p.path, failed.errno)
+	err = s.Err()
+	var failed *script.StepError
+	if errors.As(err, &failed) && int(exec.Result) < 0 {
+		return 0, explainExec(p.path, failed.Errno)
 	}
 	return pid, err
 }

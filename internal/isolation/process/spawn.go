@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"coffer/internal/hostcgroup"
+	"coffer/internal/isolation/script"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,20 +87,25 @@ func (s *spawning) start() (pid int, err error) {
 	defer p.release()
 	// Descriptors that are being opened right now must not leak into the child.
 	syscall.ForkLock.Lock()
-	first, err := p.script.start(&p.clone)
+	first, err := p.script.Start(&p.clone)
 	syscall.ForkLock.Unlock()
 	unix.Close(gate)
 	if err != nil {
-		return 0, explainClone(err, p.clone.flags)
+		return 0, explainClone(err, p.clone.Flags)
 	}
-	gateErr := s.keepGate(keeper, first)
+	gateErr := script.KeepGate(keeper, func() error {
+		if err := s.gate(first); err != nil {
+			return err
+		}
+		return hideMemory()
+	})
 	pid = first
 	var ws unix.WaitStatus
 	if p.fork != nil {
 		ws = waitFor(first)
-		pid = max(int(p.fork.result), 0) // not forked, or failed to
+		pid = max(int(p.fork.Result), 0) // not forked, or failed to
 	}
-	err = p.script.err()
+	err = p.script.Err()
 	switch {
 	case gateErr != nil:
 		err = gateErr
@@ -114,34 +120,6 @@ func (s *spawning) start() (pid int, err error) {
 		waitFor(pid)
 	}
 	return 0, err
-}
-
-// keepGate waits until the child has executed init or failed. If it comes to
-// its gate, that is opened once all is done for which it waits.
-func (s *spawning) keepGate(keeper, child int) error {
-	var b [1]byte
-	for {
-		n, err := unix.Read(keeper, b[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if n <= 0 {
-			return nil
-		}
-		err = s.gate(child)
-		if err == nil {
-			err = hideMemory()
-		}
-		if err != nil {
-			// The child takes the end of its keeper for a failure.
-			unix.Shutdown(keeper, unix.SHUT_RDWR)
-			unix.Read(keeper, b[:])
-			return err
-		}
-		if _, err := unix.Write(keeper, b[:]); err != nil && err != unix.EPIPE {
-			return fmt.Errorf("letting a new process go on: %w", err)
-		}
-	}
 }
 
 // waitFor reaps a child that is known to end.
@@ -194,11 +172,11 @@ func explainClone(err error, flags uint64) error {
 
 // explainStep adds what to do about a step's failure.
 func explainStep(err error) error {
-	var e *stepError
+	var e *script.StepError
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch e.errno {
+	switch e.Errno {
 	case unix.EPERM:
 		return fmt.Errorf("%w: it takes CAP_SYS_ADMIN in the user namespace that owns the namespace", err)
 	case unix.ENOMEM:

@@ -23,7 +23,8 @@ func TestProcessLimit(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, whose sentries have stubs of another user")
 	}
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{limitName}, Dir: "/", SysProcAttr: new(Sandbox).Namespaces()}
+	attr, _ := new(Sandbox).Namespaces()
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{limitName}, Dir: "/", SysProcAttr: attr}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		t.Skipf("this host does not let namespaces be made: %v", err)

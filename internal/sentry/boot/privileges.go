@@ -54,10 +54,12 @@ func dropPrivileges(root bool) error {
 		return fmt.Errorf("setting the secure bits: %w", err)
 	}
 	for c := uint(0); c <= unix.CAP_LAST_CAP; c++ {
-		if root && slices.Contains(sentryCaps, c) {
+		// Mostly the starter has dropped it, before there were threads. To do it here
+		// stops all of them for each.
+		if in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0); root && slices.Contains(sentryCaps, c) || err == unix.EINVAL || err == nil && in == 0 {
 			continue
 		}
-		if err := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c), 0); err != nil && err != unix.EINVAL {
+		if err := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c), 0); err != nil {
 			return fmt.Errorf("dropping capability %d from the bounding set: %w", c, err)
 		}
 	}

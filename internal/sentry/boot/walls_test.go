@@ -402,10 +402,11 @@ func runProbe(t *testing.T, env ...string) ([]byte, string, error) {
 	defer server.Close()
 	files = append(files, server)
 	var stderr strings.Builder
+	attr, _ := new(Sandbox).Namespaces()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{probeName}, Dir: "/",
 		Env:    append(env, fmt.Sprintf("HOST_PID=%d", os.Getpid())),
-		Stderr: &stderr, ExtraFiles: files, SysProcAttr: new(Sandbox).Namespaces(),
+		Stderr: &stderr, ExtraFiles: files, SysProcAttr: attr,
 	}
 	if err := cmd.Start(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		t.Skipf("this host does not let namespaces be made: %v", err)

@@ -1,9 +1,8 @@
 #include "textflag.h"
 
-#define SYS_clone3 435
 #define SYS_exit_group 231
 
-// The fields of step, in script.go.
+// The fields of Step, in script.go.
 #define number     0
 #define args       8
 #define want       56
@@ -18,20 +17,23 @@
 #define wantAnything 1
 #define wantValue    2
 
-// func cloneAndRun(a *cloneArgs, size uintptr, first *step) uintptr
+// func cloneAndRun(call uintptr, with [2]uintptr, first *Step) uintptr
 //
-// The child comes back from clone3 with its parent's stack pointer, perhaps in
+// The child comes back from the call with its parent's stack pointer, perhaps in
 // its parent's memory. It keeps all that it needs in registers that system
 // calls preserve: R12 is the current step.
-TEXT ·cloneAndRun(SB), NOSPLIT, $0-32
-	MOVQ a+0(FP), DI
-	MOVQ size+8(FP), SI
-	MOVQ first+16(FP), R12
-	MOVQ $SYS_clone3, AX
+TEXT ·cloneAndRun(SB), NOSPLIT, $0-40
+	MOVQ call+0(FP), AX
+	MOVQ with_0+8(FP), DI
+	MOVQ with_1+16(FP), SI
+	MOVQ first+24(FP), R12
+	XORL DX, DX
+	XORL R10, R10
+	XORL R8, R8
 	SYSCALL
 	TESTQ AX, AX
 	JZ   run
-	MOVQ AX, ret+24(FP)
+	MOVQ AX, ret+32(FP)
 	RET
 
 run:
