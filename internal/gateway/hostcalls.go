@@ -26,6 +26,8 @@ var options = []struct {
 	{unix.IPPROTO_TCP, unix.TCP_NODELAY, "small segments leave at once"},
 	{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, "datagrams that are too long are fragmented"},
 	{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, "likewise"},
+	{unix.IPPROTO_IP, unix.IP_TTL, "datagrams go as many hops as the sandbox says (traceroute)"},
+	{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, "likewise"},
 	{unix.IPPROTO_IP, unix.IP_RECVERR, "tells of errors of datagrams"},
 	{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, "likewise"},
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"net/netip"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -50,6 +52,11 @@ func (g *gateway) echo(flow Flow, ident uint16, h []byte, pkt *stack.PacketBuffe
 	flow.From, flow.To = portless(flow.From), portless(flow.To)
 	key := flow
 	key.From = withPort(flow.From, ident)
+	hops := hopsOf(pkt)
+	if hops == 0 {
+		g.tellExceeded(flow, h, netip.Addr{})
+		return
+	}
 	f := g.echoes.find(key)
 	if f == nil {
 		err := errForbidden
@@ -64,8 +71,12 @@ func (g *gateway) echo(flow Flow, ident uint16, h []byte, pkt *stack.PacketBuffe
 	f.touch()
 	// The host's kernel writes the identifier and the checksum of its own.
 	message := append(append([]byte(nil), h...), pkt.Data().AsRange().ToSlice()...)
+	f.limitHops(hops)
 	if _, err := f.outer.send(message); fatal(err) {
-		f.outer.control(dropErrors)
+		if g.tellErrors(f) { // of earlier ones
+			f.outer.send(message)
+			return
+		}
 		g.tellUnreachable(flow, h, refusal(err))
 	}
 }

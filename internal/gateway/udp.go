@@ -36,6 +36,7 @@ type datagramFlow struct {
 	outer    *socket
 	answered atomic.Bool
 	last     atomic.Int64 // when something passed, in nanoseconds of Unix time
+	hops     hops
 }
 
 func (f *datagramFlow) touch() { f.last.Store(time.Now().UnixNano()) }
@@ -97,6 +98,11 @@ func (g *gateway) handleDatagram(id stack.TransportEndpointID, pkt *stack.Packet
 	if flow.To.Addr().IsMulticast() || !ours(flow.From.Addr()) || !validDatagram(flow, pkt) {
 		return true // for nobody, and that is no error
 	}
+	hops := hopsOf(pkt)
+	if hops == 0 {
+		g.tellExceeded(flow, pkt.TransportHeader().Slice(), netip.Addr{})
+		return true
+	}
 	f := g.datagrams.find(flow)
 	if f == nil {
 		err := errForbidden
@@ -109,6 +115,7 @@ func (g *gateway) handleDatagram(id stack.TransportEndpointID, pkt *stack.Packet
 		}
 	}
 	f.touch()
+	f.limitHops(hops)
 	g.sendOut(f, pkt.Data().AsRange().ToSlice())
 	return true
 }
@@ -186,25 +193,14 @@ func (g *gateway) sendOut(f *datagramFlow, b []byte) {
 
 // tellLost tells the sandbox what has become of a datagram of a flow.
 func (g *gateway) tellLost(f *datagramFlow, err error) {
-	f.outer.control(dropErrors)
+	if g.tellErrors(f) {
+		return
+	}
 	why := datagramRefusal
 	if f.flow.Protocol != unix.IPPROTO_UDP {
 		why = refusal(err)
 	}
 	g.tellUnreachable(f.flow, quotedHeader(f.flow), why)
-}
-
-// dropErrors empties a socket's error queue, which takes from the room for what it
-// receives. What is in it has been told as an error of a call.
-func dropErrors(fd int) error {
-	for {
-		if _, err := ignoringInterrupts(func() (int, error) {
-			_, _, _, _, err := unix.Recvmsg(fd, nil, nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-			return 0, err
-		}); err != nil {
-			return nil
-		}
-	}
 }
 
 // quotedHeader is the transport header that an ICMP error about a flow quotes.
@@ -262,7 +258,7 @@ func (g *gateway) receiveDatagrams(t *flowTable, f *datagramFlow, deliver func(F
 		case fatal(err):
 			g.tellLost(f, err)
 		case err == unix.EMSGSIZE: // fragments it is, see newDatagramFlow
-			f.outer.control(dropErrors)
+			g.tellErrors(f)
 		default:
 			return
 		}

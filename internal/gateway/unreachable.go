@@ -38,9 +38,18 @@ func (g *gateway) tellUnreachable(f Flow, transport []byte, why unreachable) {
 }
 
 func (g *gateway) tellUnreachable4(f Flow, transport []byte, code header.ICMPv4Code) {
+	g.tell4(f, transport, header.ICMPv4DstUnreachable, code, teller(f, code == header.ICMPv4PortUnreachable, Router4))
+}
+
+func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6Code) {
+	g.tell6(f, transport, header.ICMPv6DstUnreachable, code, teller(f, code == header.ICMPv6PortUnreachable, Router6))
+}
+
+// tell4 sends an ICMP error in the name of from.
+func (g *gateway) tell4(f Flow, transport []byte, kind header.ICMPv4Type, code header.ICMPv4Code, from netip.Addr) {
 	message := make([]byte, header.ICMPv4MinimumSize+header.IPv4MinimumSize+len(transport))
 	icmp := header.ICMPv4(message)
-	icmp.SetType(header.ICMPv4DstUnreachable)
+	icmp.SetType(kind)
 	icmp.SetCode(code)
 	ip := header.IPv4(icmp.Payload())
 	ip.Encode(&header.IPv4Fields{
@@ -50,13 +59,14 @@ func (g *gateway) tellUnreachable4(f Flow, transport []byte, code header.ICMPv4C
 	ip.SetChecksum(^ip.CalculateChecksum())
 	copy(ip[header.IPv4MinimumSize:], transport)
 	icmp.SetChecksum(^checksum.Checksum(message, 0))
-	g.sendPacket(teller(f, code == header.ICMPv4PortUnreachable, Router4).AsSlice(), f.From.Addr().AsSlice(), header.IPv4ProtocolNumber, header.ICMPv4ProtocolNumber, message)
+	g.sendPacket(from.AsSlice(), f.From.Addr().AsSlice(), header.IPv4ProtocolNumber, header.ICMPv4ProtocolNumber, message)
 }
 
-func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6Code) {
+// tell6 is the same for IPv6.
+func (g *gateway) tell6(f Flow, transport []byte, kind header.ICMPv6Type, code header.ICMPv6Code, from netip.Addr) {
 	message := make([]byte, header.ICMPv6MinimumSize+header.IPv6MinimumSize+len(transport))
 	icmp := header.ICMPv6(message)
-	icmp.SetType(header.ICMPv6DstUnreachable)
+	icmp.SetType(kind)
 	icmp.SetCode(code)
 	ip := header.IPv6(message[header.ICMPv6MinimumSize:])
 	ip.Encode(&header.IPv6Fields{
@@ -64,7 +74,7 @@ func (g *gateway) tellUnreachable6(f Flow, transport []byte, code header.ICMPv6C
 		SrcAddr: tcpip.AddrFromSlice(f.From.Addr().AsSlice()), DstAddr: tcpip.AddrFromSlice(f.To.Addr().AsSlice()),
 	})
 	copy(ip[header.IPv6MinimumSize:], transport)
-	g.sendICMPv6(teller(f, code == header.ICMPv6PortUnreachable, Router6).AsSlice(), f.From.Addr().AsSlice(), icmp)
+	g.sendICMPv6(from.AsSlice(), f.From.Addr().AsSlice(), icmp)
 }
 
 // teller is whom an error comes from: that a port is unreachable is its host's to say,
