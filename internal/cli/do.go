@@ -209,9 +209,12 @@ func detach(a *hostnet.Attachment) {
 	}
 }
 
-// namesOf are the files by which a sandbox's programs find names.
+// nameFiles are the files by which a sandbox's programs find names.
+var nameFiles = []string{"/etc/resolv.conf", "/etc/hosts"}
+
+// namesOf is what they say.
 func namesOf(a *hostnet.Attachment) map[string][]byte {
-	files := map[string][]byte{"/etc/resolv.conf": a.Resolv, "/etc/hosts": a.Hosts}
+	files := map[string][]byte{nameFiles[0]: a.Resolv, nameFiles[1]: a.Hosts}
 	maps.DeleteFunc(files, func(_ string, data []byte) bool { return data == nil })
 	return files
 }

@@ -68,6 +68,8 @@ type room struct {
 	overlays int
 	// mounts are where the host has mounted something, as it was before the room.
 	mounts []string
+	// shown are those of them that the container has, parents first.
+	shown []specs.Mount
 	// ids maps the IDs of the container, and of the files that it is shown, to
 	// those that they have on the host.
 	ids []specs.LinuxIDMapping
@@ -151,9 +153,15 @@ func (r *room) show(dir, at string, mapped bool) error {
 	return nil
 }
 
-// write makes a file of the container's below its root, in place of one that is
-// there.
+// write makes a file of the container's below its root, or below what is shown
+// there, in place of one that is there.
 func (r *room) write(root, path string, data []byte) error {
+	whole := path
+	for _, m := range r.shown {
+		if rel, ok := strings.CutPrefix(whole, m.Destination+"/"); ok {
+			root, path = m.Source, rel
+		}
+	}
 	below, err := os.OpenRoot(root) // the files may be those of others than the host's root
 	if err != nil {
 		return err
@@ -293,7 +301,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		return refused(err)
 	}
 	defer detach(attached)
-	spec, err := f.spec(r, &cfg, attached)
+	spec, err := f.spec(r, &cfg)
 	if err != nil {
 		return refused(err)
 	}
@@ -346,7 +354,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 // spec describes the container. Its root has all capabilities in a user namespace
 // of its own, and so none over the host's kernel; it may read what the host's root
 // may.
-func (f *doFlags) spec(r *room, cfg *kernel.Config, attached *hostnet.Attachment) (*specs.Spec, error) {
+func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	box := &cfg.Sandbox
 	spec := oci.Template(false)
 	p, l := spec.Process, spec.Linux
@@ -377,13 +385,12 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config, attached *hostnet.Attachment
 		return nil, err
 	}
 	spec.Root = &specs.Root{Path: merged}
-	written := namesOf(attached)
 	below := slices.DeleteFunc(r.mountsBelow(root), func(m string) bool {
-		_, own := written[inside(root, m)] // an engine mounts its own in a container of its
-		return own || isHidden(inside(root, m))
+		m = inside(root, m)
+		return isHidden(m) || slices.Contains(nameFiles, m) // an engine mounts those in a container of its
 	})
-	mounts := r.showEach(root, "/", below)
-	mounts = append(mounts, spec.Mounts...)
+	r.shown = r.showEach(root, "/", below)
+	mounts := append(slices.Clip(r.shown), spec.Mounts...)
 	mounts = append(mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}})
 	for i, m := range box.Mounts {
 		source := filepath.Join(cfg.Mounts[i].Name(), m.Name)
