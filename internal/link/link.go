@@ -174,8 +174,7 @@ func (l *Link) Close() {
 	}
 	l.running.Store(false)
 	close(l.closing)
-	l.closeFiles()
-	l.sender.discard()
+	l.closeFiles() // and the sender's goroutine finds that
 }
 
 func (l *Link) isClosed() bool {

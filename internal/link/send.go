@@ -16,6 +16,11 @@ const (
 	queueBytes  = 4 << 20
 )
 
+// queueFrom is the size of frames that leave by way of the queue: those of a transfer in
+// bulk. What the host does to send one takes as long as what makes the next one, so that
+// both go on at once. A smaller frame would lose more by waking somebody.
+const queueFrom = 32 << 10
+
 // sender sends frames: at once while the socket takes them, or from a queue that a
 // goroutine empties as the socket and the rate allow.
 type sender struct {
@@ -23,6 +28,9 @@ type sender struct {
 	queue []*stack.PacketBuffer // each with a reference
 	bytes int                   // in the queue
 	busy  bool                  // the goroutine is there
+	// sending are the first of the queue, while the goroutine sends them; it alone
+	// uses it.
+	sending [batchFrames]*stack.PacketBuffer
 
 	// pace is used by the goroutine alone.
 	pace pace
@@ -30,7 +38,7 @@ type sender struct {
 	now    []*stack.PacketBuffer
 	toSend func(uintptr)
 
-	// What a call is made of; under mu.
+	// What a call is made of: the goroutine's while it is there, else under mu.
 	messages [batchFrames]message
 	vnets    [batchFrames]vnet
 	iovecs   []unix.Iovec
@@ -50,7 +58,7 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 && s.pace.rate == 0 {
+	if !s.busy && s.pace.rate == 0 && (len(packets) == 0 || packets[0].Size() < queueFrom) {
 		s.now = packets
 		l.raw.Control(s.toSend)
 		packets, s.now = s.now, nil
@@ -104,7 +112,7 @@ func (l *Link) permitted(packets []*stack.PacketBuffer) []*stack.PacketBuffer {
 }
 
 // transmit gives the socket what it takes of some packets, and returns how many are
-// done with: sent, or impossible to send. The caller holds sender.mu.
+// done with: sent, or impossible to send. The caller may use what calls are made of.
 func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
 	s := &l.sender
 	packets = packets[:min(len(packets), batchFrames)]
@@ -241,23 +249,30 @@ func (l *Link) flush() (more bool, err error) {
 
 func (l *Link) flushTo(fd uintptr) bool {
 	s := &l.sender
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.queue) > 0 {
-		batch := s.queue
-		if s.pace.rate != 0 {
-			batch = batch[:1] // that which has been waited for
+	most := len(s.sending)
+	if s.pace.rate != 0 {
+		most = 1 // that which has been waited for
+	}
+	for {
+		// Meanwhile others may queue more.
+		s.mu.Lock()
+		batch := s.sending[:copy(s.sending[:most], s.queue)]
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			return true
 		}
 		n := l.transmit(fd, batch)
+		clear(batch)
 		if n == 0 {
 			return false
 		}
+		s.mu.Lock()
 		s.drop(n)
+		s.mu.Unlock()
 		if s.pace.rate != 0 {
-			break
+			return true
 		}
 	}
-	return true
 }
 
 // drop takes n packets off the queue.
@@ -270,7 +285,7 @@ func (s *sender) drop(n int) {
 	s.queue = s.queue[n:]
 }
 
-// discard empties the queue.
+// discard empties the queue. The caller is the goroutine.
 func (s *sender) discard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
