@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // Goals of what crosses a sandbox's edge. They are about the wall that takes an interface
@@ -13,6 +14,8 @@ var edgeGoals = map[string][]goal{
 	"small": {{Wall: kernelWall, Over: "runsc systrap", Max: 0.5}},
 	"bulk":  {{Wall: kernelWall, Over: "runsc systrap", Max: 0.67}},
 	"other": {{Wall: kernelWall, Over: "runsc systrap", Max: 1}},
+	// What the path allows, Linux has.
+	"long": {{Wall: kernelWall, Over: "native", Max: 1.1}},
 }
 
 const edgeGroup = "network-edge"
@@ -21,27 +24,44 @@ func edgeRow(kind, name string) row {
 	return row{Group: edgeGroup, Name: name, Unit: nanoseconds, Goals: edgeGoals[kind]}
 }
 
+// An edgeService is a service whose load comes from outside, over a path if there is one.
+type edgeService struct {
+	service
+	path *path
+}
+
+// longPaths are what connections have between continents.
+var longPaths = []struct {
+	name string
+	path path
+}{
+	{"50 ms", path{delay: 25 * time.Millisecond, rate: 200e6 / 8}},
+	{"50 ms, each 100th frame lost", path{delay: 25 * time.Millisecond, rate: 200e6 / 8, every: 100}},
+}
+
 // edgeServices are servers in the sandbox whose load comes from outside. What the server
 // sends is sent.
-func edgeServices() []service {
-	var list []service
-	for _, streams := range []int{1, 4} {
-		pattern, of := "/receiver/", ""
-		if streams > 1 {
-			pattern, of = "/SUM.*receiver/", fmt.Sprintf(", %d streams", streams)
-		}
+func edgeServices() []edgeService {
+	var list []edgeService
+	iperf3 := func(name, kind, flags, pattern string, quick bool, p *path) {
 		for _, way := range []struct{ name, flags string }{{"sent", "-R"}, {"received", ""}} {
-			list = append(list, service{name: "iperf3, " + way.name + of, kind: "bulk", quick: streams == 1, programs: []string{"iperf3"},
+			list = append(list, edgeService{service{name: "iperf3, " + way.name + name, kind: kind, quick: quick, programs: []string{"iperf3"},
 				before: "iperf3 -s -p $PORT >/dev/null &",
 				// The server serves one at a time, and may be with who looked whether it listens.
-				command: fmt.Sprintf("for i in $(seq 20); do iperf3 -c $HOST -p $PORT -P %d %s -t 2 -f m && break; sleep 0.1; done | ", streams, way.flags) +
-					perSecond(pattern, "($(NF-2) * 1e6 / 8 / 1048576)")})
+				command: "for i in $(seq 20); do iperf3 -c $HOST -p $PORT -f m " + flags + " " + way.flags + " && break; sleep 0.1; done | " +
+					perSecond(pattern, "($(NF-2) * 1e6 / 8 / 1048576)")}, p})
 		}
 	}
+	iperf3("", "bulk", "-t 2", "/receiver/", true, nil)
+	iperf3(", 4 streams", "bulk", "-t 2 -P 4", "/SUM.*receiver/", false, nil)
 	for _, s := range services {
 		if s.edge {
-			list = append(list, s)
+			list = append(list, edgeService{service: s})
 		}
+	}
+	for _, long := range longPaths {
+		// The algorithm that every stack here has, whatever the host prefers.
+		iperf3(", "+long.name, "long", "-t 5 -C cubic", "/receiver/", false, &long.path)
 	}
 	return list
 }
@@ -60,7 +80,7 @@ func edgeFamilies() []family {
 
 // measureEdge has a program in the sandbox ask servers outside.
 func measureEdge(ctx context.Context, b *bench, w *wall, part string) ([]sample, error) {
-	l, err := b.newLab(ctx)
+	l, err := b.newLab(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +105,11 @@ func measureEdge(ctx context.Context, b *bench, w *wall, part string) ([]sample,
 }
 
 // measureEdgeService puts load from outside on a server in the sandbox.
-func (b *bench) measureEdgeService(ctx context.Context, w *wall, s *service) ([]sample, error) {
-	l, err := b.newLab(ctx)
+func (b *bench) measureEdgeService(ctx context.Context, w *wall, s *edgeService) ([]sample, error) {
+	if s.path != nil && w.hostStack() {
+		return nil, nil // as natively, but for the algorithm, which takes a capability there
+	}
+	l, err := b.newLab(ctx, s.path)
 	if err != nil {
 		return nil, err
 	}

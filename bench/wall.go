@@ -23,6 +23,9 @@ type wall struct {
 	bundle func(b *bench, j job) (*bundle, error)
 }
 
+// hostStack says that containers behind w use the host's TCP/IP stack.
+func (w *wall) hostStack() bool { return w.bundle != nil && w.name != kernelWall }
+
 // bases are the walls that ratios are taken over.
 var bases = []string{"native", "runsc systrap"}
 
