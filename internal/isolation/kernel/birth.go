@@ -132,33 +132,30 @@ func (b *birth) start(entrance *hostcgroup.Entrance) (*child, error) {
 }
 
 // dropCapabilities adds the steps that leave the child no capabilities but the
-// ambient ones, which it keeps when it executes, and in the bounding set only
-// those that are to stay there. It has all in its user namespace so far.
+// ambient ones, which it keeps when it executes, and those of the bounding set,
+// which root gets then: under no_new_privs only if it had them before. It has all
+// in its user namespace so far.
 func (b *birth) dropCapabilities(s *script.Script) {
-	const version3 = unix.LINUX_CAPABILITY_VERSION_3
-	// struct __user_cap_header_struct and two of __user_cap_data_struct: effective,
-	// permitted and inheritable (capget(2)), as 64-bit words of this byte order.
-	var low, high uint64
+	var inheritable, bounding uint64
 	for _, c := range b.attr.AmbientCaps {
-		if c < 32 {
-			low |= 1 << c
-		} else {
-			high |= 1 << (c - 32)
-		}
+		inheritable |= 1 << c
 	}
-	header := s.Words([]uint64{version3})
-	data := s.Words([]uint64{low | low<<32, low | high<<32, high | high<<32})
+	for _, c := range b.bounding {
+		bounding |= 1 << c
+	}
+	permitted := inheritable | bounding
+	// struct __user_cap_header_struct and two of __user_cap_data_struct: effective,
+	// permitted and inheritable, 32 bits of each (capget(2)).
+	low := func(set uint64) uint64 { return set & (1<<32 - 1) }
+	header := s.Words([]uint64{unix.LINUX_CAPABILITY_VERSION_3})
+	data := s.Words([]uint64{low(permitted) | permitted<<32, low(inheritable) | permitted>>32<<32, permitted>>32 | inheritable>>32<<32})
 	s.Call("giving up capabilities", unix.SYS_CAPSET, header, data)
 	for _, c := range b.attr.AmbientCaps {
 		s.Call("keeping a capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0)
 	}
 	// Only now: what becomes inheritable must be in the bounding set.
-	keep := map[uint]bool{}
-	for _, c := range b.bounding {
-		keep[c] = true
-	}
 	for c := uint(0); c <= unix.CAP_LAST_CAP; c++ {
-		if !keep[c] {
+		if bounding>>c&1 == 0 {
 			// The host may not have it. The sentry looks whether any is left.
 			s.Call("dropping a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c)).Want = script.WantAnything
 		}
