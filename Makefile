@@ -18,7 +18,7 @@ build:
 run: build
 	@scripts/demo bin/coffer
 
-test: deps build unit race fuzz guest
+test: deps build unit race guest
 
 deps:
 	@scripts/test-deps
@@ -34,6 +34,8 @@ unit:
 race:
 	@CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 STORM=$(STORM) scripts/gotest -count=1 -race -short $$($(GO) list ./internal/... | grep -v /boot)
 
+# Looks for inputs that break something, at random: so it is no part of make test, which
+# tries those that have been found before (testdata/fuzz, internal/tools/fuzzcorpus).
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
