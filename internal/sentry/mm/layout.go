@@ -121,6 +121,15 @@ func (m *MemoryManager) Reserve(near, size uint64) (addr uint64, ok bool) {
 	return addr, ok
 }
 
+// reserveAt is Reserve for one place, if that is free. mu is held.
+func (m *MemoryManager) reserveAt(addr, size uint64) bool {
+	if addr < m.limits.Min || addr+size > m.top() || m.vmas.len() >= MaxMaps || !m.vmas.free(addr, addr+size) {
+		return false
+	}
+	m.add(&vma{start: addr, end: addr + size, prot: unix.PROT_READ | unix.PROT_EXEC, flags: flagHidden})
+	return true
+}
+
 // Unreserve gives back a range that Reserve returned.
 func (m *MemoryManager) Unreserve(addr, size uint64) {
 	m.mu.Lock()

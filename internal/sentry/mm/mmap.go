@@ -94,7 +94,11 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, SameFD: a.SameFile, Offset: v.offset,
 		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}
 	m.add(v)
-	ctx.Queue(op)
+	if t, ok := ctx.(platform.TextMapper); ok && v.file != nil && v.flags&flagShared == 0 && v.prot == unix.PROT_READ|unix.PROT_EXEC {
+		t.QueueText(op, m.reserveAt)
+	} else {
+		ctx.Queue(op)
+	}
 	return addr, nil
 }
 

@@ -194,12 +194,17 @@ type Op struct {
 	Flags        int32  // OpMmap: unix.MAP_*, always with MAP_FIXED; OpMremap: MREMAP_*; OpMsync: MS_*
 	FD           int    // OpMmap: a descriptor of the sentry's, or -1
 	SameFD       bool   // OpMmap: the context's operation before had the same FD, which was not closed since
+	Code         Code   // OpMmap: another part of FD, mapped along
 	Offset       uint64 // OpMmap: file offset
 	NewAddr      uint64 // OpMremap
 	NewLength    uint64 // OpMremap
 	Advice       int32  // OpMadvise: unix.MADV_*
 	Data         string // OpWrite
 }
+
+// Code is code of the platform's own that a mapping of FD brings along: Length
+// bytes from Offset on, at Addr.
+type Code struct{ Addr, Length, Offset uint64 }
 
 // OpError is the failure of one operation. Next is the failure of a later one
 // in the same batch, or nil.

@@ -32,6 +32,27 @@ func (t *Thread) MapCode(addr, length uint64) error {
 	return err
 }
 
+// CanMapCode reports whether the host lets stubs map a file of ours as code.
+func (s *Stubs) CanMapCode(fd int) bool {
+	s.templateMu.Lock()
+	defer s.templateMu.Unlock()
+	t := s.template
+	if t.proc.send(fd) != nil {
+		return false
+	}
+	t.enter()
+	defer t.leave()
+	t.add(opReceive)
+	o := t.add(opMmapFD, minAddr, PageSize, codeProt, unix.MAP_PRIVATE|unix.MAP_FIXED)
+	t.add(opCloseFD)
+	t.add(unix.SYS_MUNMAP, minAddr, PageSize)
+	if !t.run() {
+		return false
+	}
+	_, err := t.result(o)
+	return err == nil
+}
+
 // PokeCode writes to code, which must be mapped private, readable and
 // executable; within one page.
 func (t *Thread) PokeCode(addr uint64, code []byte) error {

@@ -53,7 +53,7 @@ func (t *Thread) addWrite(q queuedOp, n int) {
 // addLate adds a queued operation to the batch. It reports false if there is
 // no room.
 func (t *Thread) addLate(q queuedOp) bool {
-	if t.nops > opsMax-lateReserve-len(q.more) {
+	if t.nops > opsMax-lateReserve+opSteps-q.entries() {
 		return false
 	}
 	if q.op.Kind == platform.OpMmap && q.op.FD >= 0 {

@@ -10,7 +10,7 @@ const (
 	// opSteps is the most entries of a batch that one Op takes.
 	opSteps = 3
 	// sharersMax is the most mappings more that may share a descriptor's way to
-	// the stub, with an entry each.
+	// the stub.
 	sharersMax = 8
 )
 
@@ -172,12 +172,37 @@ func (t *Thread) runSome(queue []queuedOp) int {
 // descriptor.
 func (t *Thread) addFileMaps(q queuedOp) {
 	t.add(opReceive)
-	for _, o := range append([]platform.Op{q.op}, q.more...) {
+	for i := -1; i < len(q.more); i++ {
+		o := &q.op
+		if i >= 0 {
+			o = &q.more[i]
+		}
 		at := t.add(opMmapFD, o.Addr, o.Length, uint64(o.Prot), uint64(o.Flags), 0, o.Offset)
-		t.late = append(t.late, lateOp{queuedOp: queuedOp{op: o, t: q.t}, at: at})
+		t.late = append(t.late, lateOp{queuedOp: queuedOp{op: *o, t: q.t}, at: at})
+		if c := &o.Code; c.Length > 0 {
+			at := t.add(opMmapFD, c.Addr, c.Length, codeProt, unix.MAP_PRIVATE|unix.MAP_FIXED, 0, c.Offset)
+			t.late = append(t.late, lateOp{queuedOp: queuedOp{op: *o, t: q.t}, at: at})
+		}
 	}
 	t.add(opCloseFD)
 }
+
+// entries is how many entries of a batch the operation takes.
+func (q *queuedOp) entries() int {
+	n := opSteps
+	if q.op.Code.Length > 0 {
+		n++
+	}
+	for i := range q.more {
+		if n++; q.more[i].Code.Length > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// A batch has room for the largest.
+const _ = uint(opsMax - lateReserve - 2*sharersMax - 1)
 
 // addOp adds another operation to the batch and returns the index of its result.
 func (t *Thread) addOp(o *platform.Op) int {

@@ -9,6 +9,7 @@ import (
 type context struct {
 	*stub.Thread
 	space *space
+	texts *texts
 	// counts are the context's own.
 	counts platform.Counts
 	// call is the state at the last event, if that was a system call: if it
@@ -16,16 +17,17 @@ type context struct {
 	call struct {
 		valid      bool
 		rip, flags uint64
-		// site is the call's, if it was made by a trampoline.
-		site *site
+		// rewritten says that it was made by the trampoline of site.
+		rewritten bool
+		site      place
 	}
 }
 
 var _ platform.Context = (*context)(nil)
 
-func newContext(t *stub.Thread, s *space) *context {
+func newContext(t *stub.Thread, s *space, x *texts) *context {
 	t.SetBorrowable()
-	return &context{Thread: t, space: s}
+	return &context{Thread: t, space: s, texts: x}
 }
 
 const flagTF = 0x100
@@ -62,9 +64,9 @@ func (c *context) Switch() platform.Event {
 	if c.call.valid {
 		c.counts.Calls++
 	}
-	c.call.site = c.space.trampoline(r.Rip)
-	if st := c.call.site; st != nil {
-		r.Rip = st.Origin(r.Rip)
+	c.call.site, c.call.rewritten = c.space.trampoline(r.Rip)
+	if c.call.rewritten {
+		r.Rip = c.call.site.origin(r.Rip)
 		if c.call.valid {
 			r.Rcx = r.Rip
 		}
@@ -84,10 +86,10 @@ func (c *context) resumption() (rip uint64, fast bool) {
 		return c.space.displaced(r.Rip), false
 	}
 	fast = r.Rcx == r.Rip && r.Eflags == c.call.flags
-	if st := c.call.site; st != nil && !st.Kept && st.live.Load() {
-		return st.Return, fast
+	if st := &c.call.site; c.call.rewritten && !st.Kept && c.space.live(st) {
+		return st.Return + st.bias, fast
 	}
-	if c.call.site == nil {
+	if !c.call.rewritten {
 		// It may have been rewritten meanwhile.
 		return c.space.displaced(r.Rip), fast
 	}
@@ -100,7 +102,7 @@ func (c *context) CloneThread() (platform.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newContext(t, c.space), nil
+	return newContext(t, c.space, c.texts), nil
 }
 
 // Fork implements platform.Context.
@@ -113,7 +115,7 @@ func (c *context) Fork() (platform.AddressSpace, platform.Context, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t, c.space.fork(t.Process())), nil
+	return t.AddressSpace(), newContext(t, c.space.fork(t.Process()), c.texts), nil
 }
 
 // Unpatch implements platform.Context.

@@ -2,6 +2,7 @@ package trap
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,25 +47,64 @@ type space struct {
 	// single-steps.
 	off    bool
 	counts map[uint64]int
-	// resume maps addresses in rewritten code to where they are now.
-	resume map[uint64]uint64
+	// texts are the mappings of code whose files may have images.
+	texts []mappedText
+}
+
+// mappedText is where a text is mapped.
+type mappedText struct {
+	*text
+	addr uint64
 }
 
 // table finds trampolines and rewritten code. It is not changed once it is
-// published, but for its arenas' growth.
-type table struct {
-	arenas []arena
-	// rewritten are all sites by address, also those that live no more.
-	rewritten []*site
+// published.
+type table struct{ arenas []arena }
+
+// arena is a range of trampolines with the sites that lead there.
+type arena struct {
+	start, size uint64
+	// bias is what sites' addresses lack.
+	bias uint64
+	// sites are in the trampolines' order, byAddr in that of their code.
+	sites, byAddr []*site
+	// dead are those whose code is rewritten no more.
+	dead map[*site]bool
+	// image is what the arena is of, if it is not the space's own.
+	image *image
 }
 
-// index makes t.rewritten.
-func (t *table) index() {
-	t.rewritten = nil
-	for _, a := range t.arenas {
-		t.rewritten = append(t.rewritten, a.sites...)
-	}
-	slices.SortFunc(t.rewritten, func(a, b *site) int { return cmp.Compare(a.Addr, b.Addr) })
+// free is where the arena's next trampoline goes; false if there is no room.
+func (a *arena) free() (uint64, bool) {
+	at := uint64(len(a.sites)) * rewrite.Size
+	return a.start + at, a.image == nil && at < a.size
+}
+
+// sorted returns sites by the addresses of their code.
+func sorted(sites []*site) []*site {
+	return slices.SortedFunc(slices.Values(sites), func(a, b *site) int { return cmp.Compare(a.Addr, b.Addr) })
+}
+
+// site is a rewritten system call.
+type site struct {
+	*rewrite.Patch
+	call uint64 // the instruction's address
+}
+
+// place is a site of an address space.
+type place struct {
+	*site
+	arena int // the index of its arena
+	bias  uint64
+}
+
+// origin is rewrite.Patch.Origin.
+func (p *place) origin(addr uint64) uint64 { return p.Origin(addr-p.bias) + p.bias }
+
+// live reports whether the code still is rewritten.
+func (s *space) live(p *place) bool {
+	t := s.table.Load()
+	return t != nil && p.arena < len(t.arenas) && !t.arenas[p.arena].dead[p.site]
 }
 
 // original makes of b, which was read at addr, what the guest's code is.
@@ -73,42 +113,30 @@ func (s *space) original(addr uint64, b []byte) {
 	if t == nil {
 		return
 	}
-	// A site is shorter than a trampoline; so none that begins earlier ends
-	// behind addr.
-	first, _ := slices.BinarySearchFunc(t.rewritten, addr-min(addr, rewrite.Size), func(st *site, a uint64) int { return cmp.Compare(st.Addr, a) })
-	for _, st := range t.rewritten[first:] {
-		if st.Addr >= addr+uint64(len(b)) {
-			return
-		}
-		if !st.live.Load() {
-			continue
-		}
-		if st.Addr >= addr {
-			copy(b[st.Addr-addr:], st.Old)
-		} else if skip := addr - st.Addr; skip < uint64(len(st.Old)) {
-			copy(b, st.Old[skip:])
+	for i := range t.arenas {
+		a := &t.arenas[i]
+		at := addr - a.bias
+		// A site is shorter than a trampoline; so none that begins earlier ends
+		// behind addr.
+		first, _ := slices.BinarySearchFunc(a.byAddr, at-min(at, rewrite.Size), func(st *site, to uint64) int { return cmp.Compare(st.Addr, to) })
+		for _, st := range a.byAddr[first:] {
+			if st.Addr >= at+uint64(len(b)) {
+				break
+			}
+			if a.dead[st] {
+				continue
+			}
+			if st.Addr >= at {
+				copy(b[st.Addr-at:], st.Old)
+			} else if skip := at - st.Addr; skip < uint64(len(st.Old)) {
+				copy(b, st.Old[skip:])
+			}
 		}
 	}
 }
 
-type arena struct {
-	start uint64
-	sites []*site
-}
-
-// free is where the arena's next trampoline goes.
-func (a *arena) free() uint64 { return a.start + uint64(len(a.sites))*rewrite.Size }
-
-// site is a rewritten system call.
-type site struct {
-	*rewrite.Patch
-	call uint64 // the instruction's address
-	// live says that the code still is rewritten.
-	live atomic.Bool
-}
-
 func newSpace(p *stub.Process, sums *counts) *space {
-	s := &space{proc: p, sums: sums, counts: make(map[uint64]int), resume: make(map[uint64]uint64)}
+	s := &space{proc: p, sums: sums, counts: make(map[uint64]int)}
 	p.OnReset, p.OnRead = s.reset, s.original
 	return s
 }
@@ -121,62 +149,61 @@ func (s *space) reset() {
 	s.off = false
 	s.table.Store(nil)
 	clear(s.counts)
-	clear(s.resume)
+	s.texts = nil
 }
 
 // fork copies s for a forked process. The caller holds mu.
 func (s *space) fork(p *stub.Process) *space {
 	n := newSpace(p, s.sums)
 	n.off = s.off
-	for k, v := range s.resume {
-		n.resume[k] = v
-	}
-	for k, v := range s.counts {
-		n.counts[k] = v
-	}
-	if t := s.table.Load(); t != nil {
-		c := &table{}
-		for _, a := range t.arenas {
-			d := arena{start: a.start}
-			for _, old := range a.sites {
-				fresh := &site{Patch: old.Patch, call: old.call}
-				fresh.live.Store(old.live.Load())
-				d.sites = append(d.sites, fresh)
-			}
-			c.arenas = append(c.arenas, d)
-		}
-		c.index()
-		n.table.Store(c)
-	}
+	n.counts = maps.Clone(s.counts)
+	n.texts = slices.Clone(s.texts)
+	n.table.Store(s.table.Load())
 	return n
 }
 
-// trampoline returns the site whose trampoline holds addr, or nil.
-func (s *space) trampoline(addr uint64) *site {
+// trampoline returns the site whose trampoline holds addr.
+func (s *space) trampoline(addr uint64) (place, bool) {
 	t := s.table.Load()
 	if t == nil {
-		return nil
+		return place{}, false
 	}
 	for i := range t.arenas {
 		a := &t.arenas[i]
-		if off := addr - a.start; off < arenaSize {
+		if off := addr - a.start; off < a.size {
 			if n := off / rewrite.Size; n < uint64(len(a.sites)) {
-				return a.sites[n]
+				return place{a.sites[n], i, a.bias}, true
 			}
 		}
 	}
-	return nil
+	return place{}, false
 }
 
 // displaced returns where the code is now that was at addr.
 func (s *space) displaced(addr uint64) uint64 {
-	if s.table.Load() == nil {
+	t := s.table.Load()
+	if t == nil {
 		return addr
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if to, ok := s.resume[addr]; ok {
-		return to
+	for i := range t.arenas {
+		a := &t.arenas[i]
+		at := addr - a.bias
+		n, found := slices.BinarySearchFunc(a.byAddr, at, func(st *site, to uint64) int { return cmp.Compare(st.Addr, to) })
+		if !found {
+			n--
+		}
+		if n < 0 || at >= a.byAddr[n].end() || a.dead[a.byAddr[n]] {
+			continue
+		}
+		st := a.byAddr[n]
+		if at == st.call {
+			return st.Call + a.bias
+		}
+		for _, b := range st.Inside {
+			if b.Original == at {
+				return b.Displaced + a.bias
+			}
+		}
 	}
 	return addr
 }
@@ -190,7 +217,16 @@ func (s *space) trapped(t *stub.Thread, addr, rax uint64) {
 		s.counts[addr] = n
 	}
 	generation, off := s.generation, s.off
+	var in mappedText
+	for _, t := range s.texts {
+		if addr-t.addr < t.size {
+			in = t
+		}
+	}
 	s.mu.Unlock()
+	if in.text != nil {
+		in.learn(addr-in.addr, rax)
+	}
 	// After the first attempt, which may have failed only because another
 	// thread ran, each takes twice as many traps.
 	if tries := n / rewriteAfter; off || n > attemptsMax || n%rewriteAfter != 0 || tries&(tries-1) != 0 {
@@ -223,7 +259,7 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 	p, ok := rewrite.Plan(rewrite.Site{
 		Code: code, Base: start, Addr: addr, RAX: rax, Trampoline: at, Entry: entry,
 	})
-	if !ok || p.Addr/stub.PageSize != (p.Addr+uint64(len(p.Old))-1)/stub.PageSize {
+	if !ok || !onePage(p) {
 		s.mu.Lock()
 		s.counts[addr] = attemptsMax + 1
 		s.mu.Unlock()
@@ -233,8 +269,10 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tab := s.table.Load()
-	if s.generation != generation || s.off || tab == nil || index >= len(tab.arenas) ||
-		tab.arenas[index].free() != at {
+	if s.generation != generation || s.off || tab == nil || index >= len(tab.arenas) {
+		return
+	}
+	if free, ok := tab.arenas[index].free(); !ok || free != at {
 		return
 	}
 	word, whole := p.Word(code, start)
@@ -248,11 +286,10 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 		return
 	}
 	st := &site{Patch: p, call: addr}
-	st.live.Store(true)
-	next := &table{arenas: append([]arena(nil), tab.arenas...)}
+	next := &table{arenas: slices.Clone(tab.arenas)}
 	a := &next.arenas[index]
-	a.sites = append(a.sites, st)
-	next.index()
+	a.sites = append(a.sites[:len(a.sites):len(a.sites)], st)
+	a.byAddr = sorted(a.sites)
 	s.table.Store(next)
 	var err error
 	if whole {
@@ -261,13 +298,21 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 		err = t.PokeCode(p.Addr, p.New)
 	}
 	if err != nil {
-		st.live.Store(false)
-		return
+		s.bury(index, st)
 	}
-	s.resume[addr] = p.Call
-	for _, b := range p.Inside {
-		s.resume[b.Original] = b.Displaced
+}
+
+// bury notes that a site's code is not rewritten any more. mu is held.
+func (s *space) bury(arena int, st *site) {
+	next := &table{arenas: slices.Clone(s.table.Load().arenas)}
+	a := &next.arenas[arena]
+	dead := maps.Clone(a.dead)
+	if dead == nil {
+		dead = make(map[*site]bool)
 	}
+	dead[st] = true
+	a.dead = dead
+	s.table.Store(next)
 }
 
 // room finds where a trampoline for addr can be, and in which arena. It makes
@@ -280,8 +325,8 @@ func (s *space) room(t *stub.Thread, addr, generation uint64) (at uint64, index 
 	for i := range arenas {
 		a := &arenas[i]
 		const near = 1<<31 - 1<<20
-		if uint64(len(a.sites)) < arenaSize/rewrite.Size && addr-a.start+near < 2*near {
-			return a.free(), i, true
+		if at, ok := a.free(); ok && addr-a.start+near < 2*near {
+			return at, i, true
 		}
 	}
 	if len(arenas) >= arenasMax {
@@ -301,13 +346,18 @@ func (s *space) room(t *stub.Thread, addr, generation uint64) (at uint64, index 
 	if s.generation != generation {
 		return 0, 0, false
 	}
+	return start, s.addArena(arena{start: start, size: arenaSize}), true
+}
+
+// addArena returns the index of a new arena. mu is held.
+func (s *space) addArena(a arena) int {
 	next := &table{}
 	if tab := s.table.Load(); tab != nil {
-		*next = table{append(next.arenas, tab.arenas...), tab.rewritten}
+		next.arenas = slices.Clone(tab.arenas)
 	}
-	next.arenas = append(next.arenas, arena{start: start})
+	next.arenas = append(next.arenas, a)
 	s.table.Store(next)
-	return start, len(next.arenas) - 1, true
+	return len(next.arenas) - 1
 }
 
 // unpatch restores the code that meets [addr, addr+length).
@@ -321,6 +371,7 @@ func (s *space) unpatch(t *stub.Thread, addr, length uint64) {
 		}
 	}
 	s.restore(t, addr, length)
+	s.texts = slices.DeleteFunc(s.texts, func(m mappedText) bool { return m.addr-min(m.addr, addr) < length && addr < m.addr+m.size })
 }
 
 // restore restores code. mu is held.
@@ -329,17 +380,20 @@ func (s *space) restore(t *stub.Thread, addr, length uint64) {
 	if tab == nil {
 		return
 	}
+	settled := false
 	for i := range tab.arenas {
-		for _, st := range tab.arenas[i].sites {
-			if !st.live.Load() || st.Addr+uint64(len(st.Old)) <= addr || st.Addr-min(addr, st.Addr) >= length {
+		a := &tab.arenas[i]
+		for _, st := range a.sites {
+			at := st.Addr + a.bias
+			if a.dead[st] || at+uint64(len(st.Old)) <= addr || at-min(addr, at) >= length {
 				continue
 			}
-			st.live.Store(false)
-			delete(s.resume, st.call)
-			for _, b := range st.Inside {
-				delete(s.resume, b.Original)
+			if a.image != nil && !settled {
+				t.Settle() // it may not be mapped yet
+				settled = true
 			}
-			t.PokeCode(st.Addr, st.Old)
+			s.bury(i, st)
+			t.PokeCode(at, st.Old)
 		}
 	}
 }

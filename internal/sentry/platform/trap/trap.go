@@ -17,6 +17,7 @@ const Name = "trap"
 
 type trap struct {
 	stubs  *stub.Stubs
+	texts  *texts
 	counts counts
 }
 
@@ -26,7 +27,7 @@ func New(options ...stub.Option) (platform.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trap{stubs: s}, nil
+	return &trap{stubs: s, texts: newTexts(s)}, nil
 }
 
 func (*trap) Name() string              { return Name }
@@ -38,5 +39,5 @@ func (p *trap) NewAddressSpace() (platform.AddressSpace, platform.Context, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t, newSpace(t.Process(), &p.counts)), nil
+	return t.AddressSpace(), newContext(t, newSpace(t.Process(), &p.counts), p.texts), nil
 }

@@ -55,6 +55,9 @@ type Site struct {
 	RAX uint64
 	// Trampoline is where the trampoline will be, and Entry where it leads.
 	Trampoline, Entry uint64
+	// Hearsay says that it may not be an instruction: somebody says that he made
+	// a call there, who could have jumped into the middle of one.
+	Hearsay bool
 }
 
 // Patch is a planned rewriting.
@@ -124,7 +127,10 @@ func Plan(s Site) (*Patch, bool) {
 	if off+syscallLen > uint64(len(s.Code)) || s.Code[off] != 0x0f || s.Code[off+1] != 0x05 {
 		return nil, false
 	}
-	before := s.preceding(int(off), 4)
+	before, certain := s.preceding(int(off), 4)
+	if s.Hearsay && !certain {
+		return nil, false
+	}
 	after := s.following(int(off)+syscallLen, 4)
 
 	// One instruction before the call that is long enough has no inside, and
@@ -186,17 +192,20 @@ const (
 
 // preceding returns up to max instructions before the one at off, in order,
 // as far as they can be displaced. Decoding starts at every place some way
-// before; what most of those that arrive at off agree on is believed.
-func (s *Site) preceding(off, max int) []inst {
+// before; what most of those that arrive at off agree on is believed. certain
+// says that at least half arrive, so that an instruction begins there: into the
+// middle of one less than a tenth do, as C libraries show.
+func (s *Site) preceding(off, max int) (insts []inst, certain bool) {
 	// lengths are the instructions' lengths by distance from off; -1 if there
 	// is none. The paths soon meet, so each place is decoded once.
 	var lengths [lookBack + 1]int
 	var votes [lookBack + 1]int
-	arrived := 0
+	starts, arrived := 0, 0
 	for start := off - lookBack; start <= off-lookBackMin; start++ {
 		if start < 0 {
 			continue
 		}
+		starts++
 		var seen [lookBack + 1]bool
 		at := start
 		for at < off {
@@ -224,9 +233,9 @@ func (s *Site) preceding(off, max int) []inst {
 		}
 	}
 	if arrived < 8 {
-		return nil
+		return nil, false
 	}
-	var insts []inst
+	certain = arrived*2 >= starts
 	end := off
 	for d := 1; d <= lookBackMin && len(insts) < max; d++ {
 		// A boundary that a fifth of the starts miss is not certain.
@@ -240,7 +249,7 @@ func (s *Site) preceding(off, max int) []inst {
 		insts = append([]inst{i}, insts...)
 		end = off - d
 	}
-	return insts
+	return insts, certain
 }
 
 // following returns up to max instructions from off on, as far as they can be
