@@ -26,6 +26,7 @@ func (t *Task) Woke(f any) {
 	g.sent, g.to = true, nil
 	if g.waits && t.ctx != nil && !t.ctx.Bound() {
 		g.to = f
+		t.ctx.Yield()
 		runtime.Gosched()
 	}
 }

@@ -81,6 +81,9 @@ type Context interface {
 	// Bound reports whether the goroutine is bound to a thread of the host, so that
 	// letting others run in its place would take turns of threads.
 	Bound() bool
+	// Yield says that the goroutine lets others run, so that they need not wait for
+	// what it could do without.
+	Yield()
 
 	// Queue adds a host operation to the batch that runs before guest code
 	// goes on. A failure is an EventOpFailed from Switch. The operations of

@@ -294,6 +294,9 @@ func (c *Context) Rest() {}
 // Bound implements platform.Context.
 func (c *Context) Bound() bool { return false }
 
+// Yield implements platform.Context.
+func (c *Context) Yield() {}
+
 // Unpatch notes the range.
 func (c *Context) Unpatch(addr, length uint64) {
 	c.Space.Unpatched = append(c.Space.Unpatched, [2]uint64{addr, addr + length})

@@ -109,6 +109,9 @@ func (t *Thread) Rest() {
 // Bound implements platform.Context.
 func (t *Thread) Bound() bool { return t.placement.pinned }
 
+// Yield implements platform.Context.
+func (t *Thread) Yield() { t.leaveFloor() }
+
 // budget says whether the next spin is a full one, for how long.
 func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 	s := t.proc.stubs
