@@ -2,6 +2,7 @@ package syscalls
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"coffer/internal/sentry/abi"
@@ -38,7 +39,7 @@ func sysSelect(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	n, err := selectFiles(t, a, deadline, once)
 	if a[4] != 0 && !deadline.IsZero() {
 		l := left(deadline)
-		_ = t.CopyOutTime(a[4], int64(l/time.Second), int64(l%time.Second/time.Microsecond))
+		tellTimeLeft(t, a[4], int64(l/time.Second), int64(l%time.Second/time.Microsecond))
 	}
 	return n, err
 }
@@ -68,9 +69,20 @@ func sysPselect6(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	n, err := selectFiles(t, a, deadline, once)
 	t.PopMask(err == abi.ERESTARTNOHAND)
 	if a[4] != 0 && !deadline.IsZero() {
-		_ = copyOutTimespec(t, a[4], left(deadline))
+		l := left(deadline)
+		tellTimeLeft(t, a[4], int64(l/time.Second), int64(l%time.Second))
 	}
 	return n, err
+}
+
+// tellTimeLeft writes the time that was left, if the guest's structure can be written: it is
+// no error if not.
+func tellTimeLeft(t *kernel.Task, addr uint64, sec, fraction int64) {
+	if t.MM().CheckRange(addr, 16, true) != nil {
+		return
+	}
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), uint64(sec))
+	_ = t.CopyOutLate(addr, binary.LittleEndian.AppendUint64(b, uint64(fraction)))
 }
 
 // selectFiles answers select(2) for the sets at a[1], a[2] and a[3].
@@ -85,17 +97,14 @@ func selectFiles(t *kernel.Task, a kernel.Args, deadline time.Time, once bool) (
 	words := (n + 63) / 64
 	p := newPolling(0)
 	defer p.release()
-	raw := p.raw(3 * words * 8)
+	raw := p.raw(3*words*8 + setsSpan)
 	clear(raw)
 	var sets [3][]byte
 	for i := range sets {
 		sets[i] = raw[i*words*8 : (i+1)*words*8]
-		if a[1+i] == 0 {
-			continue
-		}
-		if _, err := t.CopyIn(a[1+i], sets[i]); err != nil {
-			return 0, err
-		}
+	}
+	if err := copyInSets(t, a[1:4], sets, raw[3*words*8:]); err != nil {
+		return 0, err
 	}
 	if err := addSelected(t, p, sets, n); err != nil {
 		return 0, err
@@ -112,11 +121,43 @@ func selectFiles(t *kernel.Task, a kernel.Args, deadline time.Time, once bool) (
 		if a[1+i] == 0 {
 			continue
 		}
-		if _, err := t.CopyOut(a[1+i], sets[i]); err != nil {
+		if err := t.CopyOutLate(a[1+i], sets[i]); err != nil {
 			return 0, err
 		}
 	}
 	return uintptr(total), nil
+}
+
+// setsSpan is within how many bytes sets are read at once: they mostly lie next to each
+// other, and each read on its own is a call to the host.
+const setsSpan = 1024
+
+// copyInSets reads the sets whose addresses are not 0. span has room for what lies between.
+func copyInSets(t *kernel.Task, addrs []uint64, sets [3][]byte, span []byte) error {
+	first, end := uint64(math.MaxUint64), uint64(0)
+	for i, addr := range addrs {
+		if addr != 0 && addr < userEnd {
+			first, end = min(first, addr), max(end, addr+uint64(len(sets[i])))
+		}
+	}
+	together := false
+	if first < end && end-first <= setsSpan {
+		// What is between them need not be there.
+		_, err := t.CopyIn(first, span[:end-first])
+		together = err == nil
+	}
+	for i, addr := range addrs {
+		switch {
+		case addr == 0:
+		case together && addr < userEnd:
+			copy(sets[i], span[addr-first:])
+		default:
+			if _, err := t.CopyIn(addr, sets[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func hasBit(set []byte, i int) bool { return set[i/8]>>(i%8)&1 != 0 }
