@@ -16,6 +16,7 @@ type Buffer struct {
 	data []byte // length is zero or a power of two
 	head int    // index of the oldest byte
 	n    int    // bytes held
+	lent bool   // Room is being written to
 }
 
 // Len returns how many bytes the buffer holds.
@@ -46,6 +47,28 @@ func (b *Buffer) Write(p []byte) {
 	b.n += len(p)
 }
 
+// Room returns room behind what is held that lies in one piece, of n bytes at most; the
+// caller has called Reserve for as many. It may be filled while others take bytes off the
+// front; then Add is called, unless there was a Release in between.
+func (b *Buffer) Room(n int) []byte {
+	b.lent = true
+	tail := (b.head + b.n) & (len(b.data) - 1)
+	return b.data[tail:min(len(b.data), tail+n)]
+}
+
+// Add appends the first n bytes of what Room returned.
+func (b *Buffer) Add(n int) {
+	b.lent = false
+	b.n += n
+}
+
+// Held returns the oldest bytes as far as they lie in one piece, n at most. They stay what
+// they are until they are discarded, whatever is written behind them.
+func (b *Buffer) Held(n int) []byte {
+	n = min(n, b.n)
+	return b.data[b.head:min(len(b.data), b.head+n)]
+}
+
 // Read moves the oldest bytes to p and returns how many.
 func (b *Buffer) Read(p []byte) int {
 	n := b.Peek(p, 0)
@@ -70,7 +93,7 @@ func (b *Buffer) Peek(p []byte, skip int) int {
 // Discard drops the n oldest bytes; n is at most Len.
 func (b *Buffer) Discard(n int) {
 	b.n -= n
-	if b.n == 0 {
+	if b.n == 0 && !b.lent {
 		// Starting over keeps small messages in the same cache lines.
 		b.head = 0
 		return

@@ -89,3 +89,46 @@ func TestReserve(t *testing.T) {
 	a.Release()
 	taken(0)
 }
+
+// TestInPlace writes to a buffer's own room and reads where it lies, in turn with others
+// who take from the front and have it grow.
+func TestInPlace(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var b Buffer
+	var want []byte
+	next := byte(0)
+	for range 20000 {
+		n := 1 + r.IntN(200<<10)
+		if len(want) > 300<<10 {
+			n = 1
+		}
+		if !b.Reserve(n) {
+			t.Fatal("no room")
+		}
+		room := b.Room(n)
+		if len(room) == 0 || len(room) > n {
+			t.Fatalf("Room(%d) has %d bytes", n, len(room))
+		}
+		// Somebody reads while it is filled.
+		p := b.Held(r.IntN(400 << 10))
+		if !bytes.Equal(p, want[:len(p)]) {
+			t.Fatalf("Held has %d bytes, or wrong ones", len(p))
+		}
+		took := len(p)
+		if r.IntN(2) == 0 {
+			b.Discard(took)
+			want = want[took:]
+		}
+		for i := range room {
+			room[i] = next
+			next++
+		}
+		added := r.IntN(len(room) + 1)
+		next -= byte(len(room) - added)
+		b.Add(added)
+		want = append(want, room[:added]...)
+		if b.Len() != len(want) {
+			t.Fatalf("Len = %d, want %d", b.Len(), len(want))
+		}
+	}
+}

@@ -63,6 +63,27 @@ type Socket interface {
 	Inode() vfs.Inode
 }
 
+// Memory is guest memory that a call takes bytes from or puts bytes to, one after another.
+type Memory interface {
+	// CopyIn fills p, and CopyOut takes p. They return how much was copied, and
+	// EFAULT if that is not all.
+	CopyIn(p []byte) (int, error)
+	CopyOut(p []byte) (int, error)
+}
+
+// Direct is implemented by sockets that can have a stream's bytes copied from and to guest
+// memory without a buffer in between.
+type Direct interface {
+	Socket
+	Stream() bool
+	// SendFrom sends up to n bytes, as Send does. If ok is false, nothing was sent, and
+	// Send is to be called.
+	SendFrom(from Memory, n int, flags int32) (done int, ok bool, err error)
+	// RecvTo receives up to n bytes, as Recv does. If ok is false, nothing was received,
+	// and Recv is to be called.
+	RecvTo(to Memory, n int, flags int32) (done int, ok bool, err error)
+}
+
 // Asker is implemented by sockets of which getsockopt(2) has options whose value is a
 // question before it is the answer.
 type Asker interface {

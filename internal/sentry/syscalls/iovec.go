@@ -112,6 +112,15 @@ func (g *guestBuffer) advance(n int) {
 	g.total -= uint64(n)
 }
 
+// skip walks past n bytes, which are there.
+func (g *guestBuffer) skip(n int) {
+	for n > 0 {
+		step := int(min(uint64(n), g.next().length))
+		g.advance(step)
+		n -= step
+	}
+}
+
 // copyOut writes src at the current place and walks past it. It returns how
 // much it wrote, and EFAULT if that was not all.
 func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) {

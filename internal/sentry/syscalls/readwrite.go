@@ -146,6 +146,10 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	if !x.d.CanRead() {
 		return 0, unix.EBADF
 	}
+	if s := directOf(x.d.File, g.total); s != nil {
+		e := exchange{s: s, d: x.d, stream: true, nonblock: x.nonblock}
+		return e.recv(t, g)
+	}
 	if s, ok := x.d.File.(lowWaterMarked); ok && s.LowWaterMark() > 1 {
 		e := exchange{s: s, d: x.d, stream: true, nonblock: x.nonblock}
 		return e.recv(t, g)
@@ -202,6 +206,10 @@ func (x *transfer) write(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 	if f, ok := x.d.File.(vfs.Discarder); ok && f.DiscardsWrites() {
 		return uintptr(g.total), nil
+	}
+	if s := directOf(x.d.File, g.total); s != nil {
+		e := exchange{s: s, d: x.d, stream: true, nonblock: x.nonblock}
+		return e.send(t, g)
 	}
 	buf := getBuffer(g.total)
 	defer buf.put()

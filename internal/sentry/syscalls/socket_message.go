@@ -75,9 +75,16 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		return 0, unix.EMSGSIZE
 	}
 	x.m.Flags = x.flags
+	var done uintptr
+	if s := directOf(x.s, g.total); s != nil && x.flags&unix.MSG_OOB == 0 {
+		n, ok, err := x.sendDirect(t, s, g)
+		if ok {
+			return x.sent(t, n, err)
+		}
+		done = n
+	}
 	buf := getBuffer(g.total)
 	defer buf.put()
-	var done uintptr
 	for {
 		step := buf.b[:min(uint64(len(buf.b)), g.total)]
 		n, fault := g.copyIn(t, step)
@@ -90,19 +97,22 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		w, err := x.sendAll(t, step[:n])
 		done += uintptr(w)
 		woke(t, x.s, w)
-		switch {
-		case err != nil && done == 0:
-			if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
-				t.Signal(kernel.KernelSignal(unix.SIGPIPE))
-			}
-			return 0, err
-		case err != nil:
-			x.keepError(err)
-			return done, nil
-		case err != nil || w < n || fault != nil || g.total == 0:
-			return done, nil
+		if err != nil || w < n || fault != nil || g.total == 0 {
+			return x.sent(t, done, err)
 		}
 	}
+}
+
+// sent is the result of a send that moved done bytes before err, if that is one.
+func (x *exchange) sent(t *kernel.Task, done uintptr, err error) (uintptr, error) {
+	if err == nil || done > 0 {
+		x.keepError(err)
+		return done, nil
+	}
+	if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
+		t.Signal(kernel.KernelSignal(unix.SIGPIPE))
+	}
+	return 0, err
 }
 
 // giveWayMax is up to how many bytes a sender may give way to the receiver. Of more, one
@@ -145,13 +155,24 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	if x.flags&unix.MSG_ERRQUEUE != 0 {
 		x.nonblock = true
 	}
+	target := x.target(g.total)
+	var done uintptr
+	if s := directOf(x.s, g.total); s != nil && x.flags&(unix.MSG_PEEK|unix.MSG_OOB|unix.MSG_TRUNC|unix.MSG_ERRQUEUE) == 0 {
+		n, ok, err := x.recvDirect(t, s, g, target)
+		if ok || n > 0 && uint64(n) >= target {
+			if n == 0 {
+				return 0, err
+			}
+			x.keepError(err)
+			return n, nil
+		}
+		done = n
+	}
 	buf := getBuffer(g.total)
 	defer buf.put()
-	target := x.target(g.total)
 	if x.flags&unix.MSG_PEEK != 0 {
 		target = min(target, uint64(len(buf.b)))
 	}
-	var done uintptr
 	for {
 		step := buf.b[:min(uint64(len(buf.b)), g.total)]
 		n, err := x.recvOnce(t, step, x.nonblock || done > 0 && uint64(done) >= target, int(target))
@@ -227,7 +248,7 @@ func (x *exchange) recvOnce(t *kernel.Task, p []byte, nonblock bool, target int)
 // keepError gives a socket back the error that ended a call which had moved some bytes
 // already: the next call tells it.
 func (x *exchange) keepError(err error) {
-	if k, ok := x.s.(interface{ KeepError(error) }); ok && err != unix.EAGAIN {
+	if k, ok := x.s.(interface{ KeepError(error) }); ok && err != nil && err != unix.EAGAIN {
 		k.KeepError(err)
 	}
 }

@@ -105,13 +105,19 @@ func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
 	return client, server
 }
 
-// stream makes blocking reads and writes of a socket.
+// stream makes blocking reads and writes of a socket, larger ones directly if that can be.
 type stream struct{ *Socket }
 
 func (s stream) Write(p []byte) (int, error) {
 	for done := 0; done < len(p); {
 		if err := again(s.Socket, waiter.Writable, func() error {
-			n, err := s.Send(root, p[done:], &socket.Message{})
+			n, ok, err := 0, false, error(nil)
+			if len(p) > 4096 {
+				n, ok, err = s.SendFrom(&memory{b: p[done:]}, len(p)-done, 0)
+			}
+			if !ok {
+				n, err = s.Send(root, p[done:], &socket.Message{})
+			}
 			done += n
 			return err
 		}); err != nil {
@@ -123,6 +129,12 @@ func (s stream) Write(p []byte) (int, error) {
 
 func (s stream) Read(p []byte) (n int, err error) {
 	err = again(s.Socket, waiter.Readable|waiter.RdHup, func() (err error) {
+		if len(p) > 4096 {
+			var ok bool
+			if n, ok, err = s.RecvTo(&memory{b: p}, len(p), 0); ok {
+				return err
+			}
+		}
 		n, err = s.Recv(p, &socket.Message{})
 		return err
 	})

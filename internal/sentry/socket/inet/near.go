@@ -232,7 +232,7 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 	return done, true, err
 }
 
-// recvNear takes what the other end has sent.
+// recvNear takes what the other end has sent. s.recvMu is held.
 func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	n.mu.Lock()
 	in := n.in()
@@ -249,13 +249,20 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	if there {
 		return done, nil
 	}
-	if err := s.takeError(s.ep.Load()); err != nil {
-		return 0, err
+	return 0, s.nothing(over)
+}
+
+// nothing says what a receive that finds nothing ends with; nil is the end of what is sent,
+// as over says.
+func (s *Socket) nothing(over bool) error {
+	e := s.ep.Load()
+	if err := s.takeError(e); err != nil {
+		return err
 	}
-	if over || s.shut.Load()&recvShut != 0 || ended(s.ep.Load().state()) {
-		return 0, nil
+	if over || s.shut.Load()&recvShut != 0 || ended(e.state()) {
+		return nil
 	}
-	return 0, unix.EAGAIN
+	return unix.EAGAIN
 }
 
 // ended reports whether a connection is no more.

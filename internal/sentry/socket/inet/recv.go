@@ -50,7 +50,7 @@ func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
 	if n != nil {
 		left := n.viaStack.Load()
 		if left == 0 {
-			s.recvMu.Unlock()
+			defer s.recvMu.Unlock()
 			return s.recvNear(n, p, peek)
 		}
 		p = p[:min(int64(len(p)), left)]
