@@ -60,8 +60,8 @@ func edgeServices() []edgeService {
 		}
 	}
 	for _, long := range longPaths {
-		// The algorithm that every stack here has, whatever the host prefers.
-		iperf3(", "+long.name, "long", "-t 5 -C cubic", "/receiver/", false, &long.path)
+		// An algorithm that every stack here has, and the sandbox's default.
+		iperf3(", "+long.name, "long", "-t 5 -C reno", "/receiver/", false, &long.path)
 	}
 	return list
 }

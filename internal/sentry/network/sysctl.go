@@ -166,8 +166,10 @@ var sysctls = []sysctl{
 	{name: "ipv6/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
 }
 
-// congestionControls are the algorithms of the stack; the first is the default.
-var congestionControls = []string{"cubic", "reno"}
+// congestionControls are the algorithms of the stack; the first is the default. It is not
+// Linux's, cubic: the stack's one rounds its window down at each acknowledgement, so that
+// it hardly grows after a loss on a long way (docs/networking.md has numbers).
+var congestionControls = []string{"reno", "cubic"}
 
 // SysctlNames are the names of all settings of a namespace as a whole, as paths below
 // /proc/sys/net; LinkSysctlNames are those that there are for each interface.
