@@ -22,7 +22,8 @@ import (
 //
 // Who traps may be hostile, and the image is others' code too. So of him only the
 // place and the number of the call are taken; the code is the file's, and the
-// place must be an instruction of it (rewrite.Site.Hearsay).
+// place must be an instruction of it, beyond doubt (rewrite.Site.Hearsay): what
+// he says must not change data of others that lie among code.
 //
 // A process may see a file as it was when it was mapped (mmap(2): whether later
 // changes show is unspecified), but must not see one that is older. So only files
@@ -35,8 +36,10 @@ const (
 	textMax   = 8 << 20
 	imagesMax = 32 << 20
 	textsMax  = 64
-	// sitesMax bounds a text's sites.
-	sitesMax = 1 << 10
+	// sitesMax bounds a text's sites, and mappedMax the mappings of texts that an
+	// address space knows of.
+	sitesMax  = 1 << 10
+	mappedMax = 1 << 10
 	// imageAge is how long ago a file must have been changed last, so that its
 	// next change has another time.
 	imageAge = 2 * time.Second
@@ -194,6 +197,9 @@ func (t *text) refresh(o *platform.Op) {
 
 	im := t.of.makeImage(o, calls)
 	if im == nil {
+		t.mu.Lock()
+		t.planned = nil // it may be later that it can be made
+		t.mu.Unlock()
 		return
 	}
 	x := t.of
@@ -320,7 +326,10 @@ func (c *context) QueueText(o platform.Op, reserve func(addr, size uint64) bool)
 func (s *space) mapText(t *text, o *platform.Op, reserve func(addr, size uint64) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.texts = append(s.texts[:len(s.texts):len(s.texts)], mappedText{t, o.Addr})
+	if len(s.texts) >= mappedMax {
+		return
+	}
+	s.texts = append(s.texts, mappedText{t, o.Addr})
 	im := t.image
 	if im == nil || s.off || o.Addr < o.Offset+im.room {
 		return
@@ -336,7 +345,7 @@ func (s *space) mapText(t *text, o *platform.Op, reserve func(addr, size uint64)
 			next := &table{arenas: slices.Clone(arenas)}
 			next.arenas[i].dead = nil
 			s.table.Store(next)
-			o.FD, o.Offset = im.fd, 0
+			o.FD, o.Offset, o.SameFD = im.fd, 0, false
 			return
 		}
 	}
@@ -344,6 +353,8 @@ func (s *space) mapText(t *text, o *platform.Op, reserve func(addr, size uint64)
 		return
 	}
 	s.addArena(arena{start: start, size: im.room, bias: o.Addr - textBase, sites: im.sites, byAddr: im.byAddr, image: im})
-	o.FD, o.Offset = im.fd, 0
+	// The number of an image's descriptor says nothing: the one before may have
+	// been of an image that is no more.
+	o.FD, o.Offset, o.SameFD = im.fd, 0, false
 	o.Code = platform.Code{Addr: start, Length: im.room, Offset: t.size}
 }

@@ -84,6 +84,13 @@ func TestImage(t *testing.T) {
 			g.Done()
 
 			g, c, reserved = mapText(t, p, fd, true)
+			if !tt.evident {
+				if g.Syscall(39); !c.Trapped() || reserved != 0 {
+					t.Error("an image with what may be no call")
+				}
+				g.Done()
+				return
+			}
 			r := c.Regs()
 			for want := uint64(1); want < 4; want++ {
 				g.Syscall(39)
@@ -179,6 +186,45 @@ func TestImageHearsay(t *testing.T) {
 	im, _ := p.texts.plan(code, fileOffset, calls)
 	if len(im.sites) != 1 || im.sites[0].call != textBase+real {
 		t.Errorf("%d sites of %v", len(im.sites), slices.Sorted(maps.Keys(calls)))
+	}
+	// Data that can be decoded, and what unwinders know a return from a signal by.
+	for _, tt := range []struct {
+		code string
+		call uint64
+		nr   uint64
+	}{
+		{"\x58\x76\x47\x05\x7d\xe6\xa2\xbd\x0f\x05\xa6\x19\xfc\x68", 8, 39},
+		{"\x01\x00\x00\x00\x0f\x05\x00\x00\x01\x00\x00\x00", 4, 1},
+		{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05\x0f\x1f\x80\x00\x00\x00\x00", 7, unix.SYS_RT_SIGRETURN},
+		{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05\x0f\x1f\x80\x00\x00\x00\x00", 7, 39},
+	} {
+		code := append([]byte(pad), tt.code...)
+		if im, _ := p.texts.plan(code, fileOffset, map[uint64]uint64{uint64(len(pad)) + tt.call: tt.nr}); len(im.sites) != 0 {
+			t.Errorf("% x is rewritten", tt.code)
+		}
+	}
+}
+
+// TestImageLater: a file that is too young for an image has one later, though
+// nothing else is learned of it.
+func TestImageLater(t *testing.T) {
+	p := imagePlatform(t)
+	p.texts.age = time.Hour
+	fd, _ := textFile(t, loops[0].code)
+	o := platform.Op{FD: fd, Offset: fileOffset, Length: 0x1000}
+	tx := p.texts.at(&o)
+	learn := func() {
+		for range tx.due {
+			tx.learn(uint64(len(pad))+8, 39)
+		}
+		tx.refresh(&o)
+	}
+	if learn(); tx.image != nil {
+		t.Fatal("an image of a file that was changed right now")
+	}
+	p.texts.age = 0
+	if learn(); tx.image == nil {
+		t.Error("no image")
 	}
 }
 

@@ -45,18 +45,20 @@ var pad = Asm("\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\
 var loops = []struct {
 	name string
 	code []byte
+	// evident says that nobody need be believed to know that it is a call.
+	evident bool
 }{
-	{"mov imm", Asm(pad, "\x48\xff\xc3", MovEAX, 39, Syscall, "\xeb\xf4")},
+	{"mov imm", Asm(pad, "\x48\xff\xc3", MovEAX, 39, Syscall, "\xeb\xf4"), true},
 	// mov %rdi,%rax; syscall
-	{"mov reg", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x48\x89\xf8", Syscall, "\xeb\xf6")},
+	{"mov reg", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x48\x89\xf8", Syscall, "\xeb\xf6"), false},
 	// xor %eax,%eax; add $39,%eax; syscall; cmp $-4095,%rax
-	{"cmp after", Asm(pad, "\x48\xff\xc3\x31\xc0\x83\xc0\x27", Syscall, "\x48\x3d\x01\xf0\xff\xff", "\xeb\xee")},
+	{"cmp after", Asm(pad, "\x48\xff\xc3\x31\xc0\x83\xc0\x27", Syscall, "\x48\x3d\x01\xf0\xff\xff", "\xeb\xee"), true},
 	// mov %edi,%eax; syscall; test %eax,%eax; js +0; jmp back
-	{"branch after", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x89\xf8", Syscall, "\x85\xc0\x78\x00\xeb\xf3")},
+	{"branch after", Asm(pad, "\xbf", 39, "\x48\xff\xc3\x89\xf8", Syscall, "\x85\xc0\x78\x00\xeb\xf3"), false},
 	// mov $39,%eax; mov 8(%rsp),%r9; syscall
-	{"libc", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x4c\x8b\x4c\x24\x08", Syscall, "\xeb\xef")},
+	{"libc", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x4c\x8b\x4c\x24\x08", Syscall, "\xeb\xef"), false},
 	// mov 0x100(%rip),%r8d ; mov $39,%al preceded by xor
-	{"relative", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x44\x8b\x05", 0x100, Syscall, "\xeb\xed")},
+	{"relative", Asm(pad, "\x48\xff\xc3", MovEAX, 39, "\x44\x8b\x05", 0x100, Syscall, "\xeb\xed"), false},
 }
 
 func TestRewrite(t *testing.T) {

@@ -26,10 +26,12 @@
 package rewrite
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 
 	"golang.org/x/arch/x86/x86asm"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -56,7 +58,8 @@ type Site struct {
 	// Trampoline is where the trampoline will be, and Entry where it leads.
 	Trampoline, Entry uint64
 	// Hearsay says that it may not be an instruction: somebody says that he made
-	// a call there, who could have jumped into the middle of one.
+	// a call there, who could have jumped into the middle of one, or into data
+	// that lie among the code. So it is one only if it also looks like one.
 	Hearsay bool
 }
 
@@ -128,7 +131,7 @@ func Plan(s Site) (*Patch, bool) {
 		return nil, false
 	}
 	before, certain := s.preceding(int(off), 4)
-	if s.Hearsay && !certain {
+	if s.Hearsay && !(certain && s.evident(int(off))) {
 		return nil, false
 	}
 	after := s.following(int(off)+syscallLen, 4)
@@ -182,6 +185,33 @@ func (s *Site) plausible(i inst) bool {
 	return true
 }
 
+// evident reports whether the bytes around the call at off are such as only a
+// call has: a move of its number into RAX right before it, or a comparison of
+// its result with the range of errors right after. In 4 GB of programs and
+// libraries these were nowhere but in code, and nearly all calls of C libraries
+// have one of them. A return from a signal is not believed: unwinders hold its
+// bytes as data, and look for them in the code (libgcc's MD_FALLBACK_FRAME_STATE_FOR).
+func (s *Site) evident(off int) bool {
+	before, after := s.Code[:off], s.Code[off+syscallLen:]
+	for _, comparison := range []string{
+		"\x48\x3d\x00\xf0\xff\xff", "\x48\x3d\x01\xf0\xff\xff", "\x3d\x00\xf0\xff\xff", "\x3d\x01\xf0\xff\xff",
+	} {
+		if bytes.HasPrefix(after, []byte(comparison)) {
+			return true
+		}
+	}
+	const numbers = 1 << 10
+	if s.RAX >= numbers || s.RAX == unix.SYS_RT_SIGRETURN {
+		return false
+	}
+	for _, move := range []string{"\xb8", "\x48\xc7\xc0"} {
+		if bytes.HasSuffix(before, binary.LittleEndian.AppendUint32([]byte(move), uint32(s.RAX))) {
+			return true
+		}
+	}
+	return false
+}
+
 // Numbers of the search for the instructions before a call.
 const (
 	// lookBack is the most bytes that decoding starts before the call, and
@@ -193,8 +223,8 @@ const (
 // preceding returns up to max instructions before the one at off, in order,
 // as far as they can be displaced. Decoding starts at every place some way
 // before; what most of those that arrive at off agree on is believed. certain
-// says that at least half arrive, so that an instruction begins there: into the
-// middle of one less than a tenth do, as C libraries show.
+// says that at least half arrive: into the middle of an instruction less than a
+// tenth do, as C libraries show, but among data they may.
 func (s *Site) preceding(off, max int) (insts []inst, certain bool) {
 	// lengths are the instructions' lengths by distance from off; -1 if there
 	// is none. The paths soon meet, so each place is decoded once.
