@@ -54,6 +54,10 @@ func (m *MemoryManager) Madvise(ctx platform.Context, addr, length uint64, advic
 		if v.flags&flagSpecial != 0 {
 			return true
 		}
+		if v.flags&flagText != 0 && (advice == unix.MADV_DONTNEED || advice == madvDontneedLocked) {
+			err = m.mapFile(ctx, v, s, e)
+			return err == nil
+		}
 		if from == to || to != s {
 			m.queueAdvice(ctx, host, advice, from, to)
 			from = s

@@ -93,13 +93,31 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 	v.start, v.end = addr, addr+length
 	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, SameFD: a.SameFile, Offset: v.offset,
 		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}
+	text, ok := ctx.(platform.TextMapper)
+	if ok = ok && v.file != nil && v.flags&flagShared == 0 && v.prot == unix.PROT_READ|unix.PROT_EXEC; ok {
+		v.flags |= flagText
+	}
 	m.add(v)
-	if t, ok := ctx.(platform.TextMapper); ok && v.file != nil && v.flags&flagShared == 0 && v.prot == unix.PROT_READ|unix.PROT_EXEC {
-		t.QueueText(op, m.reserveAt)
+	if ok {
+		text.QueueText(op, m.reserveAt)
 	} else {
 		ctx.Queue(op)
 	}
 	return addr, nil
+}
+
+// mapFile maps the file itself in [start, end) of a text, whatever the platform
+// has mapped there: for pages that come from the file anew. What such an image
+// has in them may have been restored to the file's code before.
+func (m *MemoryManager) mapFile(ctx platform.Context, v *vma, start, end uint64) error {
+	fd, err := v.file.File.MapFD()
+	if err != nil {
+		return err
+	}
+	ctx.Unpatch(start, end-start)
+	ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: start, Length: end - start, Prot: v.prot, FD: fd,
+		Offset: v.offset + (start - v.start), Flags: unix.MAP_FIXED | hostFlags(v)})
+	return nil
 }
 
 // RemapFilePages maps another part of the file that [addr, addr+length) maps

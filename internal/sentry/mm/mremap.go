@@ -135,6 +135,11 @@ func (m *MemoryManager) grow(ctx platform.Context, v *vma, addr, oldLen, newLen 
 	if !n.anonymous() {
 		n.offset += n.start - v.start
 	}
+	if n.flags&flagText != 0 {
+		if err := m.mapFile(ctx, n, n.start, n.end); err != nil {
+			return err
+		}
+	}
 	m.add(n)
 	return nil
 }
@@ -174,6 +179,18 @@ func (m *MemoryManager) move(ctx platform.Context, v *vma, a MRemapArgs, oldLen,
 	}
 	n.start, n.end = to, to+newLen
 	m.removeRange(to, to+newLen)
+	if n.flags&flagText != 0 {
+		if newLen > oldLen {
+			if err := m.mapFile(ctx, n, to+oldLen, to+newLen); err != nil {
+				return 0, err
+			}
+		}
+		if keep {
+			if err := m.mapFile(ctx, v, a.Addr, a.Addr+oldLen); err != nil {
+				return 0, err
+			}
+		}
+	}
 	if keep {
 		m.change(a.Addr, a.Addr+oldLen, func(v *vma) { v.flags &^= flagLocked | flagLockFault })
 	} else {

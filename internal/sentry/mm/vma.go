@@ -21,6 +21,7 @@ const (
 	flagSpecial                         // [vvar], [vdso]: the platform's, shown to the guest
 	flagHidden                          // the platform's, not shown
 	flagSealed                          // mseal(2)
+	flagText                            // the platform may have mapped an image of the file (platform.TextMapper)
 )
 
 // vma is one mapping: a range of pages with the same properties. Ranges are
