@@ -135,7 +135,7 @@ func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) 
 }
 
 // lateMax is up to which size a copy is left to the way back to the guest.
-const lateMax = 4096
+const lateMax = 32 << 10
 
 // copyOutLate is copyOut for a buffer that clampWritable has found to be good:
 // small copies are made on the way back to the guest.

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyMax is the most that a thread's own stub copies: beyond it the host's
-// copy is cheaper.
-const copyMax = 4 << 10
+// copyMax is the most that a thread's own stub copies by itself: beyond it the
+// host's copy is cheaper.
+const copyMax = 16 << 10
 
 // remoteIovec is struct iovec of another process.
 type remoteIovec struct {

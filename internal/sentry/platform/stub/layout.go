@@ -33,11 +33,12 @@ const (
 	baseShift = 29
 )
 
-// Offsets within a slot.
+// Offsets within a slot. Its pages take memory once they are touched. The signal
+// stack has room for two frames with the state of AMX, the largest there is.
 const (
 	windowOffset = PageSize
-	windowSize   = 8 << 10
-	stackOffset  = 16 << 10
+	windowSize   = 32 << 10
+	stackOffset  = 36 << 10
 )
 
 // Values of page.turn: whose turn it is, and whether the other side sleeps
