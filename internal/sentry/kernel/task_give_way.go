@@ -24,11 +24,20 @@ func (t *Task) Woke(f any) {
 		g.waits = false
 	}
 	g.sent, g.to = true, nil
-	if g.waits && t.ctx != nil && !t.ctx.Bound() {
+	if g.waits && t.GiveWay() {
 		g.to = f
-		t.ctx.Yield()
-		runtime.Gosched()
 	}
+}
+
+// GiveWay lets others run, who may do what the task waits for next, unless that is dear. No
+// lock may be held.
+func (t *Task) GiveWay() bool {
+	if t.ctx == nil || t.ctx.Bound() {
+		return false
+	}
+	t.ctx.Yield()
+	runtime.Gosched()
+	return true
 }
 
 // Received tells that something came from f: if it is the answer, there is but nothing left
