@@ -121,6 +121,18 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
 		}
 	})
+	t.Run("a mount that would be made on demand", func(t *testing.T) {
+		if known, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(known), "\tautofs\n") {
+			t.Skip("this host has no autofs")
+		}
+		// Nobody reads the requests to mount: who makes one waits for ever.
+		r := run(t, 5*time.Minute, "/", "", "unshare", "--mount", "sh", "-c", `mount -t tmpfs none /mnt && mkdir /mnt/auto && mkfifo /mnt/requests && exec 7<>/mnt/requests &&
+			mount -t autofs none /mnt/auto -o fd=7,pgrp=$$,minproto=5,maxproto=5,direct &&
+			exec setsid --fork --wait timeout -s KILL 60 "$0" do --isolation process --cwd / -- ls -d /mnt/auto`, coffer(t))
+		if r.code != 0 || r.stdout != "/mnt/auto\n" {
+			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+		}
+	})
 	t.Run("another's root", func(t *testing.T) {
 		r := run(t, 5*time.Minute, "/", "", "setpriv", "--reuid", "65534", "--clear-groups", anyonesCoffer(t), "do", "--isolation", "process", "--", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "only root") {

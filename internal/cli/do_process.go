@@ -203,9 +203,12 @@ func (r *room) givePipes(uid uint32) error {
 }
 
 // hostMounts lists where something is mounted, parents first. Namespaces that are
-// kept by a mount are left out: they are no files to show.
+// kept by a mount are left out: they are no files to show. So are places where
+// something would be mounted (autofs), maybe from far away, once somebody looked.
 func hostMounts() ([]string, error) {
-	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.FSType == "nsfs", false })
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.FSType == "nsfs" || m.FSType == "autofs", false
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +224,10 @@ func hostMounts() ([]string, error) {
 // another mount covers and what root may not see (FUSE).
 func (r *room) mountsBelow(dir string) (list []string) {
 	for _, m := range r.mounts {
-		if _, err := os.Lstat(m); err == nil && m != dir && strings.HasPrefix(m, strings.TrimSuffix(dir, "/")+"/") {
+		if m == dir || !strings.HasPrefix(m, strings.TrimSuffix(dir, "/")+"/") {
+			continue
+		}
+		if _, err := os.Lstat(m); err == nil {
 			list = append(list, m)
 		}
 	}

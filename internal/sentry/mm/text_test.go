@@ -19,7 +19,7 @@ const (
 // textFile is a file that can be mapped.
 type textFile struct{ vfs.NoFile }
 
-func (textFile) MapFD() (int, error)         { return textFD, nil }
+func (textFile) MapFD() (int, error) { return textFD, nil }
 
 // textContext maps an image in place of each text.
 type textContext struct{ *mmtest.Context }
