@@ -46,6 +46,7 @@ const (
 	KeepaliveTime         = "ipv4/tcp_keepalive_time"
 	KeepaliveInterval     = "ipv4/tcp_keepalive_intvl"
 	KeepaliveProbes       = "ipv4/tcp_keepalive_probes"
+	FastOpen              = "ipv4/tcp_fastopen"
 	MaxMemberships        = "ipv4/igmp_max_memberships"
 	MaxSources4           = "ipv4/igmp_max_msf"
 	MaxSources6           = "ipv6/mld_max_msf"
@@ -145,10 +146,10 @@ var sysctls = []sysctl{
 	{name: KeepaliveTime, initial: []int64{7200}, min: 1, max: 32767},
 	{name: KeepaliveInterval, initial: []int64{75}, min: 1, max: 32767},
 	{name: KeepaliveProbes, initial: []int64{9}, min: 1, max: 127},
+	{name: FastOpen, initial: []int64{1}, max: maxInt},
 	{name: "ipv4/tcp_timestamps", initial: []int64{1}, fixed: true},
 	{name: "ipv4/tcp_window_scaling", initial: []int64{1}, fixed: true},
 	{name: "ipv4/tcp_ecn", initial: []int64{0}, fixed: true},
-	{name: "ipv4/tcp_fastopen", initial: []int64{0}, fixed: true},
 	{name: "ipv4/tcp_mtu_probing", initial: []int64{0}, fixed: true},
 	{name: "ipv4/tcp_slow_start_after_idle", initial: []int64{1}, fixed: true},
 	{name: "ipv4/tcp_no_metrics_save", initial: []int64{1}, fixed: true},

@@ -230,7 +230,12 @@ func sysConnect(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	pending, nonblock := false, d.Nonblocking()
+	return 0, connect(t, s, addr, d.Nonblocking())
+}
+
+// connect connects a socket, and waits for that if it may.
+func connect(t *kernel.Task, s socket.Socket, addr []byte, nonblock bool) error {
+	pending := false
 	try := func() error {
 		err := s.Connect(t, addr)
 		if pending = err == unix.EINPROGRESS || err == unix.EALREADY; pending && !nonblock {
@@ -238,7 +243,7 @@ func sysConnect(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		return err
 	}
-	err = try()
+	err := try()
 	for n := 0; n < handshakeTurns && err == unix.EAGAIN && !nonblock && t.GiveWay(); n++ {
 		err = try()
 	}
@@ -248,7 +253,7 @@ func sysConnect(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err == unix.EAGAIN && pending {
 		err = unix.EINPROGRESS // it goes on beyond the socket's time-out
 	}
-	return 0, err
+	return err
 }
 
 // sysAccept is accept(2).

@@ -25,7 +25,7 @@ func socketMessageRows() []Row {
 	}
 }
 
-const msgCaveat = "no MSG_FASTOPEN and MSG_ZEROCOPY; urgent data (MSG_OOB) within a network namespace, and else inline"
+const msgCaveat = "urgent data (MSG_OOB) within a network namespace, and else inline"
 
 var msgFlags = &FlagSet{Names: []FlagName{
 	{unix.MSG_OOB, "MSG_OOB"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_DONTROUTE, "MSG_DONTROUTE"},
@@ -74,6 +74,11 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	if !x.stream && g.total > maxStep {
 		return 0, unix.EMSGSIZE
 	}
+	if x.flags&unix.MSG_FASTOPEN != 0 {
+		if err := x.fastOpen(t); err != nil {
+			return 0, err
+		}
+	}
 	x.m.Flags = x.flags
 	var done uintptr
 	if s := directOf(x.s, g.total); s != nil && x.flags&unix.MSG_OOB == 0 {
@@ -103,10 +108,32 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 }
 
+// fastOpener is a socket of TCP.
+type fastOpener interface {
+	// FastOpen reports whether MSG_FASTOPEN may be used with a destination: EOPNOTSUPP.
+	FastOpen(to []byte) error
+}
+
+// fastOpen connects to where a send with MSG_FASTOPEN goes (tcp(7)). What is sent follows the
+// handshake, as on Linux where the peer has not given a cookie.
+func (x *exchange) fastOpen(t *kernel.Task) error {
+	f, ok := x.s.(fastOpener)
+	if !ok || !x.stream {
+		return nil
+	}
+	if err := f.FastOpen(x.m.Addr); err != nil {
+		return err
+	}
+	return connect(t, x.s, x.m.Addr, x.nonblock)
+}
+
 // sent is the result of a send that moved done bytes before err, if that is one.
 func (x *exchange) sent(t *kernel.Task, done uintptr, err error) (uintptr, error) {
 	if err == nil || done > 0 {
 		x.keepError(err)
+		if z, ok := x.s.(zeroCopier); ok && x.flags&unix.MSG_ZEROCOPY != 0 && (done > 0 || !x.stream) {
+			z.Copied()
+		}
 		return done, nil
 	}
 	if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
@@ -114,6 +141,10 @@ func (x *exchange) sent(t *kernel.Task, done uintptr, err error) (uintptr, error
 	}
 	return 0, err
 }
+
+// zeroCopier is a socket that tells its sender when a send with MSG_ZEROCOPY needs the memory
+// no more, which is once it has returned.
+type zeroCopier interface{ Copied() }
 
 // giveWayMax is up to how many bytes a sender may give way to the receiver. Of more, one
 // copies out while the other copies in.

@@ -19,13 +19,16 @@ import (
 // errorQueue holds what IP_RECVERR and IPV6_RECVERR ask for: each error that a datagram of
 // the socket met, with the beginning of that datagram (ip(7)).
 //
-// The stack tells endpoints of few of them, so the socket listens to ICMP itself.
+// The stack tells endpoints of few of them, so the socket listens to ICMP itself. What is
+// told of MSG_ZEROCOPY is in the same queue (zerocopy.go).
 type errorQueue struct {
 	// on4 and on6 say that the option of a family is set.
 	on4, on6 atomic.Bool
 
 	errorMu sync.Mutex
 	list    []*queuedError
+	// count is the length of the list.
+	count atomic.Int32
 }
 
 // maxErrors is how many errors a socket keeps; further ones are lost.
@@ -37,10 +40,10 @@ const errorOverhead = 256
 // queuedError is an error with the datagram that met it.
 type queuedError struct {
 	six bool
-	// errno, origin, typ, code and info are those of struct sock_extended_err.
+	// errno, origin, typ, code, info and last (ee_data) are those of struct sock_extended_err.
 	errno             unix.Errno
 	origin, typ, code uint8
-	info              uint32
+	info, last        uint32
 	// to is where the datagram was going, offender who sent the error.
 	to, offender tcpip.FullAddress
 	data         []byte
@@ -64,7 +67,7 @@ func (s *Socket) setReceiveErrors(six, on bool) {
 		s.net.Stack().UnregisterRawTransportEndpoint(network, transport, (*errorListener)(s))
 	}
 	if !s.errors.on4.Load() && !s.errors.on6.Load() {
-		s.dropErrors()
+		s.dropErrors((*queuedError).isError)
 	}
 }
 
@@ -72,39 +75,50 @@ func (s *Socket) setReceiveErrors(six, on bool) {
 func (s *Socket) endErrors() {
 	s.setReceiveErrors(false, false)
 	s.setReceiveErrors(true, false)
+	if s.errors.any() {
+		s.dropErrors(func(*queuedError) bool { return true })
+	}
 }
 
-func (s *Socket) dropErrors() {
-	s.errors.errorMu.Lock()
-	defer s.errors.errorMu.Unlock()
-	for _, e := range s.errors.list {
-		shmem.Buffers.Uncharge(int64(len(e.data) + errorOverhead))
-	}
-	s.errors.list = nil
+// dropErrors takes away what matches.
+func (s *Socket) dropErrors(match func(*queuedError) bool) {
+	q := &s.errors
+	q.errorMu.Lock()
+	defer q.errorMu.Unlock()
+	q.list = slices.DeleteFunc(q.list, func(e *queuedError) bool {
+		gone := match(e)
+		if gone {
+			shmem.Buffers.Uncharge(int64(len(e.data) + errorOverhead))
+		}
+		return gone
+	})
+	q.count.Store(int32(len(q.list)))
 }
 
 // any reports whether there is an error to be received.
-func (q *errorQueue) any() bool {
-	if !q.on4.Load() && !q.on6.Load() {
-		return false
-	}
-	q.errorMu.Lock()
-	defer q.errorMu.Unlock()
-	return len(q.list) > 0
-}
+func (q *errorQueue) any() bool { return q.count.Load() > 0 }
+
+// isError reports whether it is one, and not what MSG_ZEROCOPY tells.
+func (e *queuedError) isError() bool { return e.origin != unix.SO_EE_ORIGIN_ZEROCOPY }
 
 // fromICMP reports whether the error came from elsewhere.
-func (e *queuedError) fromICMP() bool { return e.origin != unix.SO_EE_ORIGIN_LOCAL }
+func (e *queuedError) fromICMP() bool { return e.origin != unix.SO_EE_ORIGIN_LOCAL && e.isError() }
 
 // put queues an error.
 func (s *Socket) put(e *queuedError) {
 	q := &s.errors
 	q.errorMu.Lock()
-	if len(q.list) < maxErrors && shmem.Buffers.Charge(int64(len(e.data)+errorOverhead)) {
-		q.list = append(q.list, e)
-	}
+	q.add(e)
 	q.errorMu.Unlock()
 	s.wait.Notify(waiter.Err)
+}
+
+// add adds an error to the list if there is room. q.errorMu is held.
+func (q *errorQueue) add(e *queuedError) {
+	if len(q.list) < maxErrors && shmem.Buffers.Charge(int64(len(e.data)+errorOverhead)) {
+		q.list = append(q.list, e)
+		q.count.Store(int32(len(q.list)))
+	}
 }
 
 // recvError is a receive with MSG_ERRQUEUE. It never waits.
@@ -116,7 +130,8 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 		return 0, unix.EAGAIN
 	}
 	e := q.list[0]
-	q.list = q.list[1:]
+	q.list = slices.Delete(q.list, 0, 1)
+	q.count.Store(int32(len(q.list)))
 	shmem.Buffers.Uncharge(int64(len(e.data) + errorOverhead))
 	if !slices.ContainsFunc(q.list, (*queuedError).fromICMP) && e.fromICMP() {
 		s.err.Store(0) // calls have nothing to tell any more
@@ -126,7 +141,9 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 	if n < len(e.data) {
 		m.Flags |= unix.MSG_TRUNC
 	}
-	m.Addr = sockaddr(s.family, e.to)
+	if e.isError() {
+		m.Addr = sockaddr(s.family, e.to)
+	}
 	level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_RECVERR)
 	if s.family == unix.AF_INET6 {
 		level, typ = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
@@ -140,7 +157,7 @@ func (e *queuedError) bytes(family int32) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(e.errno))
 	b = append(b, e.origin, e.typ, e.code, 0)
 	b = binary.LittleEndian.AppendUint32(b, e.info)
-	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, e.last)
 	if e.fromICMP() {
 		return append(b, sockaddr(family, e.offender)...)
 	}

@@ -26,6 +26,8 @@ type options struct {
 	sendBuffer, recvBuffer atomic.Int32
 	// segment is UDP_SEGMENT.
 	segment atomic.Int32
+	// zerocopy is SO_ZEROCOPY.
+	zerocopy atomic.Bool
 	// report are the control messages that a receiver wants.
 	report atomic.Uint32
 	// filter is what SO_ATTACH_FILTER gave, filterLocked SO_LOCK_FILTER.
@@ -40,10 +42,12 @@ type options struct {
 	optionMu sync.Mutex
 	// values are the options that have been set, by their rows.
 	values map[*option]int32
-	// linger is struct linger, pacing SO_MAX_PACING_RATE, congestion TCP_CONGESTION.
-	linger     [2]int32
-	pacing     uint64
-	congestion string
+	// linger is struct linger, pacing SO_MAX_PACING_RATE, congestion TCP_CONGESTION, fastOpenKey
+	// TCP_FASTOPEN_KEY.
+	linger      [2]int32
+	pacing      uint64
+	congestion  string
+	fastOpenKey []byte
 }
 
 func (o *options) init() {

@@ -57,7 +57,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_BUSY_POLL, of: ofAll, check: natural},
 	{level: unix.SOL_SOCKET, name: unix.SO_PREFER_BUSY_POLL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_INCOMING_CPU, of: ofAll, initial: -1, check: anything},
-	{level: unix.SOL_SOCKET, name: unix.SO_ZEROCOPY, of: ofAll, check: checkZerocopy},
+	{level: unix.SOL_SOCKET, name: unix.SO_ZEROCOPY, of: ofAll, check: checkZerocopy, apply: applyZerocopy},
 	{level: unix.SOL_SOCKET, name: unix.SO_BINDTOIFINDEX, of: ofAll, check: checkInterface, apply: applyInterface},
 	{level: unix.SOL_SOCKET, name: unix.SO_BUF_LOCK, of: ofAll, check: between(0, 3)},
 	{level: unix.SOL_SOCKET, name: unix.SO_TXREHASH, of: ofTCP, initial: 1, check: checkRehash},
@@ -115,15 +115,6 @@ func applyLockFilter(s *Socket, _ tcpip.Endpoint, v int32) { s.filterLocked.Stor
 func checkRehash(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
 	if v == -1 {
 		return 1, nil
-	}
-	return strict(nil, nil, v)
-}
-
-// checkZerocopy refuses what would have to tell when a sender's memory is free again: the
-// stack copies.
-func checkZerocopy(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
-	if v == 1 {
-		return 0, unix.EOPNOTSUPP
 	}
 	return strict(nil, nil, v)
 }

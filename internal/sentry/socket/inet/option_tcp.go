@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"coffer/internal/sentry/abi"
-	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -53,8 +52,8 @@ var tcpOptions = []option{
 	{level: unix.IPPROTO_TCP, name: unix.TCP_THIN_DUPACK, of: ofTCP, check: strict, shown: func(*Socket, int32) int32 { return 0 }},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_USER_TIMEOUT, of: ofTCP, check: natural, apply: applyUserTimeout},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN, of: ofTCP, check: checkFastOpen},
-	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_CONNECT, of: ofTCP, check: strict},
-	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_NO_COOKIE, of: ofTCP, check: strict},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_CONNECT, of: ofTCP, check: checkFastOpenConnect},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_NO_COOKIE, of: ofTCP, check: checkNoCookie},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_NOTSENT_LOWAT, of: ofTCP, check: anything},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_SAVE_SYN, of: ofTCP, check: between(0, 2)},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_INQ, of: ofTCP, check: strict, apply: reports(reportInq)},
@@ -190,15 +189,6 @@ func applyUserTimeout(_ *Socket, e tcpip.Endpoint, v int32) {
 	e.SetSockOpt(&o)
 }
 
-// checkFastOpen takes how many connections may wait for their handshakes. The stack
-// ends all handshakes first, which a client cannot tell.
-func checkFastOpen(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	if v < 0 || s.connected() {
-		return 0, unix.EINVAL
-	}
-	return int32(min(int64(v), s.net.Number(network.Somaxconn))), nil
-}
-
 // unrepaired refuses what only takes part in moving connections to other hosts
 // (TCP_REPAIR).
 func unrepaired(*Socket, vfs.Caller, int32) (int32, error) { return 0, unix.EPERM }
@@ -244,8 +234,12 @@ func (s *Socket) tcpOption(name int32) ([]byte, error) {
 			return nil, errno(err)
 		}
 		return append([]byte(v), make([]byte, max(congestionName-len(v), 0))...), nil
-	case unix.TCP_ULP, unix.TCP_CC_INFO, unix.TCP_SAVED_SYN, unix.TCP_FASTOPEN_KEY:
+	case unix.TCP_ULP, unix.TCP_CC_INFO, unix.TCP_SAVED_SYN:
 		return nil, nil
+	case unix.TCP_FASTOPEN_KEY:
+		s.optionMu.Lock()
+		defer s.optionMu.Unlock()
+		return s.fastOpenKey, nil
 	case unix.TCP_REPAIR_QUEUE, unix.TCP_QUEUE_SEQ, unix.TCP_REPAIR_WINDOW:
 		return nil, unix.EINVAL
 	}
@@ -269,8 +263,10 @@ func (s *Socket) setTCPOption(_ vfs.Caller, name int32, value []byte) (bool, err
 		return true, unix.ENOPROTOOPT // the stack does not sign segments
 	case unix.TCP_REPAIR_QUEUE, unix.TCP_REPAIR_WINDOW:
 		return true, unix.EPERM
-	case unix.TCP_REPAIR_OPTIONS, unix.TCP_QUEUE_SEQ, unix.TCP_FASTOPEN_KEY:
+	case unix.TCP_REPAIR_OPTIONS, unix.TCP_QUEUE_SEQ:
 		return true, unix.EINVAL
+	case unix.TCP_FASTOPEN_KEY:
+		return true, s.setFastOpenKey(value)
 	}
 	return false, nil
 }

@@ -38,9 +38,6 @@ func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64,
 
 // sendStream queues as much of p as there is room for.
 func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
-	if flags&unix.MSG_FASTOPEN != 0 {
-		return 0, unix.EOPNOTSUPP
-	}
 	e := s.ep.Load()
 	if s.shut.Load()&sendShut != 0 {
 		if err := s.takeError(e); err != nil {

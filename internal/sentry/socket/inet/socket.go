@@ -92,6 +92,8 @@ type Socket struct {
 	// rawPeer is what a raw socket is connected to, or nil.
 	rawPeer atomic.Pointer[tcpip.FullAddress]
 	errors  errorQueue
+	// zerocopied is the number of the next send with MSG_ZEROCOPY; errors.errorMu protects it.
+	zerocopied uint32
 
 	// onlyJoined is the opposite of IP_MULTICAST_ALL, onlyJoined6 that of IPV6_MULTICAST_ALL.
 	onlyJoined, onlyJoined6 atomic.Bool

@@ -53,7 +53,7 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(int32(s.typ)), nil
 	case unix.SO_DOMAIN:
 		return socket.Number(unix.AF_UNIX), nil
-	case unix.SO_PROTOCOL, unix.SO_MARK, unix.SO_BUSY_POLL, unix.SO_NO_CHECK:
+	case unix.SO_PROTOCOL, unix.SO_MARK, unix.SO_BUSY_POLL, unix.SO_NO_CHECK, unix.SO_ZEROCOPY:
 		return socket.Number(0), nil
 	case unix.SO_ACCEPTCONN:
 		s.mu.Lock()
@@ -155,6 +155,8 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		if !c.Credentials().Can(unix.CAP_NET_ADMIN) {
 			return unix.EPERM
 		}
+	case unix.SO_ZEROCOPY:
+		return unix.EOPNOTSUPP
 	default:
 		return unix.ENOPROTOOPT
 	}
