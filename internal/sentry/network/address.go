@@ -190,6 +190,7 @@ func (n *Namespace) deleteAddress(l *link, a *AddressInfo) {
 	l.addresses = slices.DeleteFunc(l.addresses, func(o *AddressInfo) bool { return o == a })
 	if n.stack != nil && !holds(l.addresses, addr) {
 		n.stack.RemoveAddress(l.nic(), toStack(addr))
+		n.changes.Add(1)
 	}
 	n.deleteRoutes(func(r *RouteInfo) bool {
 		if addr.Is4() && r.Source == addr {

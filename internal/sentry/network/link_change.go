@@ -70,12 +70,14 @@ func (n *Namespace) setUp(l *link, up bool) {
 		if n.stack != nil {
 			n.stack.RemoveRoutes(func(r tcpip.Route) bool { return r.NIC == l.nic() })
 			n.stack.DisableNIC(l.nic())
+			n.changes.Add(1)
 		}
 		n.tellLink(l, false)
 		return
 	}
 	if n.stack != nil {
 		n.stack.EnableNIC(l.nic())
+		n.changes.Add(1)
 	}
 	n.tellLink(l, false)
 	for _, a := range l.addresses {
@@ -209,6 +211,7 @@ func (n *Namespace) SetMTU(index int32, mtu uint32) error {
 		}
 		if n.stack != nil {
 			n.stack.SetNICMTU(l.nic(), mtu)
+			n.changes.Add(1)
 		}
 		return nil
 	})

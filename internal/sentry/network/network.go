@@ -43,6 +43,9 @@ type Namespace struct {
 	paired atomic.Bool
 	// observers counts who receives copies of packets.
 	observers atomic.Int32
+	// changes counts what has been told to the stack that a packet's way may depend on.
+	changes atomic.Uint64
+	looped  looped
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started
@@ -106,6 +109,7 @@ func (n *Namespace) Stack() *stack.Stack {
 		defer n.mu.Unlock()
 		n.stack = newStack()
 		n.mirror()
+		n.looped.init(n.stack)
 		n.serveNames()
 		// The stack's goroutines hold the stack, not the namespace: with the last
 		// socket and task of the namespace they end.

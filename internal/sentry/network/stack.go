@@ -54,6 +54,7 @@ func (n *Namespace) mirrorLink(l *link) {
 }
 
 func (n *Namespace) mirrorAddress(l *link, a *AddressInfo) {
+	n.changes.Add(1)
 	must(n.stack.AddProtocolAddress(l.nic(), ProtocolAddress(a.Prefix), stack.AddressProperties{}))
 }
 

@@ -319,6 +319,7 @@ func (n *Namespace) SetSysctl(name, value string) error {
 		n.changed = map[string][]int64{}
 	}
 	n.changed[name] = v
+	n.changes.Add(1)
 	if name == ipForward {
 		n.forwardAll(0, v[0] != 0)
 	}

@@ -296,6 +296,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.forgetWay()
 	if terr := s.ep.Load().Connect(full); terr != nil {
 		return errno(terr)
 	}
@@ -310,6 +311,7 @@ func (s *Socket) disconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stream() {
+		defer s.forgetWay()
 		terr := s.ep.Load().Disconnect()
 		if terr == nil {
 			s.rawPeer.Store(nil)

@@ -58,8 +58,10 @@ func kindOf(family, typ, protocol int32) (kind, error) {
 	return kind{}, unix.EPROTONOSUPPORT
 }
 
-// seesStreams reports whether a socket of the kind receives copies of TCP's segments.
-func (k *kind) seesStreams() bool { return k.typ == unix.SOCK_RAW && k.protocol == unix.IPPROTO_TCP }
+// observes reports whether a socket of the kind receives copies of others' packets.
+func (k *kind) observes() bool {
+	return k.typ == unix.SOCK_RAW && (k.protocol == unix.IPPROTO_TCP || k.protocol == unix.IPPROTO_UDP)
+}
 
 // transport makes the endpoints of a transport protocol.
 func transport(number tcpip.TransportProtocolNumber) maker {

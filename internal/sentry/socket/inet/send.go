@@ -179,8 +179,12 @@ func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, e
 	if s.from.BitLen() != 0 {
 		return s.sendFrom(e, p, opts)
 	}
-	s.source.Reset(p)
 	before := awaited.Load()
+	if s.sendWithin(e, p, &opts) {
+		s.woke.Store(awaited.Load() != before)
+		return len(p), nil
+	}
+	s.source.Reset(p)
 	_, terr := e.Write(&s.source, opts)
 	s.source.Reset(nil)
 	s.woke.Store(awaited.Load() != before)

@@ -80,6 +80,7 @@ type Socket struct {
 	// woke says that the last send found somebody waiting for it.
 	woke atomic.Bool
 	to   tcpip.FullAddress
+	way  way
 	// sentBefore is how many bytes of a stream went through the stack.
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
@@ -144,7 +145,7 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	}
 	s.adopt(ep, q)
 	s.takeSettings(ep)
-	if s.seesStreams() {
+	if s.observes() {
 		net.Observe(1)
 	}
 	r.TellOrphans(func(listed []socket.Info) []socket.Info { return orphans(net, listed) })
@@ -376,7 +377,7 @@ func (s *Socket) enough(e *endpoint) bool {
 // connection.
 func (s *Socket) Release() {
 	s.registry.Remove(s)
-	if s.seesStreams() {
+	if s.observes() {
 		s.net.Observe(-1)
 	}
 	s.endErrors()
