@@ -1,10 +1,10 @@
 // Command bench measures what Coffer's walls cost, beside the host itself and
 // the peers that it can get, on the same work in one run.
 //
-// Each row belongs to a family. A family is measured in rounds; a round visits
-// all walls one after another, so that a change of the host's load meets all of
-// them. The table has the medians, and ratios of medians. docs/performance.md
-// says what each row is.
+// Each row belongs to a family. A round measures all families, each behind all
+// walls one after another, so that a change of the host's load meets all of
+// them. The table has the medians of the rounds, and ratios of medians.
+// docs/performance.md says what each row is.
 package main
 
 import (
@@ -31,6 +31,7 @@ type options struct {
 	json       string
 	svg        string
 	rounds     int
+	within     time.Duration
 	quick      bool
 	busy       bool
 	list       bool
@@ -42,21 +43,19 @@ func parseOptions() options {
 	flag.StringVar(&o.bin, "bin", "bin", "the directory of coffer, the peers and what is built for the measurements")
 	flag.StringVar(&o.coffer, "coffer", "", "the coffer to measure (default: the one in --bin)")
 	flag.StringVar(&o.rows, "rows", "", "only these rows: GROUP or GROUP/PART-OF-NAME, comma-separated")
-	flag.StringVar(&o.walls, "walls", "", "only these walls: whole names or first words, comma-separated, as in native,coffer")
+	flag.StringVar(&o.walls, "walls", "", "only these walls: whole names or first words, comma-separated, as in native,coffer (default: all but those of ptrace)")
 	flag.StringVar(&o.format, "format", "table", "what to print: table or json")
 	flag.StringVar(&o.json, "json", "", "write the results as JSON to this file too")
 	flag.StringVar(&o.svg, "svg", "", "write a plot of the ratios to this file too")
-	flag.IntVar(&o.rounds, "rounds", 0, "how many rounds (default 5, with --quick 3)")
+	flag.IntVar(&o.rounds, "rounds", 0, "how many rounds (default 3)")
+	flag.DurationVar(&o.within, "within", 0, "begin no round that would not end within this time of the run's start, as in 35m")
 	flag.BoolVar(&o.quick, "quick", false, "the main rows only, with less work")
 	flag.BoolVar(&o.busy, "busy", false, "keep every processor busy with a loop beside the measurements")
 	flag.BoolVar(&o.list, "list", false, "list the families of rows and the walls, and measure nothing")
 	flag.BoolVar(&o.updateDocs, "update-docs", false, "put the numbers of bin/bench.json into docs/performance.md, and measure nothing")
 	flag.Parse()
 	if o.rounds <= 0 {
-		o.rounds = 5
-		if o.quick {
-			o.rounds = 3
-		}
+		o.rounds = 3
 	}
 	if o.coffer == "" {
 		o.coffer = filepath.Join(o.bin, "coffer")
@@ -92,16 +91,16 @@ func do(o options) error {
 	if len(selected) == 0 {
 		return fmt.Errorf("no rows match %q: --list shows those that there are", o.rows)
 	}
-	walls, err := selectWalls(allWalls(o.bin, o.coffer), o.walls)
-	if err != nil {
-		return err
-	}
 	if o.list {
 		for _, f := range selected {
 			fmt.Println(f.group + "/" + f.name)
 		}
-		fmt.Println("walls:", wallNames(walls))
+		fmt.Println("walls:", wallNames(allWalls(o.bin, o.coffer)))
 		return nil
+	}
+	walls, err := selectWalls(allWalls(o.bin, o.coffer), o.walls)
+	if err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()

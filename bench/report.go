@@ -67,7 +67,7 @@ type groupGoal struct {
 var groupGoals = map[string]goal{"operations": {Over: "runsc systrap", Max: 0.33}}
 
 func newReport(o options, res *results, walls []*wall) *report {
-	r := &report{Date: time.Now().UTC().Truncate(time.Second), Host: thisHost(), Rounds: o.rounds, Quick: o.quick, Busy: o.busy,
+	r := &report{Date: time.Now().UTC().Truncate(time.Second), Host: thisHost(), Rounds: res.rounds, Quick: o.quick, Busy: o.busy,
 		Summaries: res.summaries(), Failures: res.failures}
 	for _, w := range walls {
 		r.Walls = append(r.Walls, wallReport{w.name, w.missing})

@@ -28,7 +28,8 @@ func testReport() *report {
 	for range 2 {
 		res.fail(failure{"memory: idle", "runsc systrap", "it ended"})
 	}
-	return newReport(options{rounds: 3}, res, []*wall{{name: "native"}, {name: "crun", missing: "not installed"}, {name: "runsc systrap"}, {name: "coffer trap"}})
+	res.rounds = 3
+	return newReport(options{}, res, []*wall{{name: "native"}, {name: "crun", missing: "not installed"}, {name: "runsc systrap"}, {name: "coffer trap"}})
 }
 
 func TestVerdicts(t *testing.T) {

@@ -10,6 +10,8 @@ const goalWall = "coffer trap"
 
 // results collects what the rounds measured.
 type results struct {
+	// rounds is how many were begun.
+	rounds   int
 	walls    []string
 	rows     []*measured
 	byKey    map[string]*measured

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"time"
 )
 
 // measure measures the families behind the walls. Walls that can't be are
@@ -30,41 +31,66 @@ func (b *bench) measure(ctx context.Context, families []family, walls []*wall) (
 		}
 		defer stop()
 	}
-	for _, f := range families {
-		if f.prepare != nil {
-			if err := f.prepare(ctx, b); err != nil {
-				b.progress("%s %s: %v", f.group, f.name, err)
-				res.fail(failure{f.title(), "all", err.Error()})
+	return res, b.measureRounds(ctx, res, families, walls)
+}
+
+// measureRounds measures all families in each round. Those of a row are then
+// minutes apart: a time at which the host is slow meets one of them at most,
+// and a run that is ended has fewer of all rows instead of none of some.
+func (b *bench) measureRounds(ctx context.Context, res *results, families []family, walls []*wall) error {
+	s := newSchedule(families)
+	for round := range b.rounds {
+		if round > 0 && b.within > 0 && time.Since(b.started)+s.rest(0) > b.within {
+			b.progress("round %d would not end within %v", round+1, b.within)
+			return nil
+		}
+		res.rounds = round + 1
+		for i := range s {
+			e := &s[i]
+			if !e.in(round) {
 				continue
 			}
-		}
-		rounds := b.rounds
-		if f.once {
-			rounds = 1
-		}
-		for round := range rounds {
-			b.progress("%s, round %d of %d", f.title(), round+1, rounds)
-			for _, w := range walls {
-				if w.missing != "" || w.oci && !f.oci || w.bundle == nil && f.bundles {
+			b.progress("round %d of %d, %d of %d%s: %s", round+1, b.rounds, i+1, len(s), s.left(i, round, b.rounds), e.title())
+			if round == 0 && e.prepare != nil {
+				if err := e.prepare(ctx, b); err != nil {
+					b.progress("%s: %v", e.title(), err)
+					res.fail(failure{e.title(), "all", err.Error()})
+					e.dropped = true
 					continue
 				}
-				if err := b.renewScratch(); err != nil {
-					return res, err
-				}
-				samples, err := f.measure(ctx, b, w, f.part)
-				b.descendants.settle()
-				if ctx.Err() != nil {
-					return res, context.Cause(ctx)
-				}
-				res.add(w.name, samples)
-				if err != nil {
-					b.progress("%s behind %s: %v", f.title(), w.name, err)
-					res.fail(failure{f.title(), w.name, err.Error()})
-				}
 			}
+			begun := time.Now()
+			if err := b.measureFamily(ctx, res, e.family, walls); err != nil {
+				return err
+			}
+			e.took = time.Since(begun)
 		}
 	}
-	return res, nil
+	return nil
+}
+
+// measureFamily measures a family behind each of the walls once. The error says
+// that the run was ended.
+func (b *bench) measureFamily(ctx context.Context, res *results, f *family, walls []*wall) error {
+	for _, w := range walls {
+		if w.missing != "" || w.oci && !f.oci || w.bundle == nil && f.bundles {
+			continue
+		}
+		if err := b.renewScratch(); err != nil {
+			return err
+		}
+		samples, err := f.measure(ctx, b, w, f.part)
+		b.descendants.settle()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		res.add(w.name, samples)
+		if err != nil {
+			b.progress("%s behind %s: %v", f.title(), w.name, err)
+			res.fail(failure{f.title(), w.name, err.Error()})
+		}
+	}
+	return nil
 }
 
 // title names the family for people.

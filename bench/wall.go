@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,8 @@ type wall struct {
 	// oci says that the wall takes a bundle, which costs more to start from
 	// than a command line, and is measured only where that is the point.
 	oci bool
+	// rare says that the wall is measured only if it is asked for.
+	rare bool
 	// missing says why the wall can't be measured here.
 	missing string
 	// argv is the command that runs j, valid until the next one is asked for.
@@ -46,9 +49,9 @@ func allWalls(bin string, coffer string) []*wall {
 		bundleWall("runc", noRunc, bundled(runc)),
 		bundleWall("crun", noCrun, withoutHybrid(bundled(crun, "--cgroup-manager=disabled"))),
 		{name: "runsc systrap", missing: noRunsc, argv: runscDo(runsc, "systrap")},
-		{name: "runsc ptrace", missing: noRunsc, argv: runscDo(runsc, "ptrace")},
+		{name: "runsc ptrace", rare: true, missing: noRunsc, argv: runscDo(runsc, "ptrace")},
 		{name: "coffer trap", argv: cofferDo(coffer, "trap")},
-		{name: "coffer ptrace", argv: cofferDo(coffer, "ptrace")},
+		{name: "coffer ptrace", rare: true, argv: cofferDo(coffer, "ptrace")},
 		bundleWall(processWall, "", bundled(coffer, "--isolation=process")),
 		bundleWall(kernelWall, "", bundled(coffer, "--isolation=kernel")),
 	}
@@ -100,10 +103,10 @@ func runscDo(path, platform string) func(*bench, job) ([]string, error) {
 }
 
 // selectWalls keeps those of walls whose names match one of the comma-separated
-// names: a whole name, or its first word.
+// names: a whole name, or its first word; all but the rare ones if there are no names.
 func selectWalls(walls []*wall, names string) ([]*wall, error) {
 	if names == "" {
-		return walls, nil
+		return slices.DeleteFunc(walls, func(w *wall) bool { return w.rare }), nil
 	}
 	var kept []*wall
 	used := map[string]bool{}
