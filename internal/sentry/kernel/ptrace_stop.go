@@ -61,6 +61,7 @@ func (t *Task) ptraceStop(s *ptraceStop) int32 {
 	g.mu.Unlock()
 	t.tellTracer(s)
 	t.rest()
+	t.ctx.Forget()
 	t.clock.pause(t, modeTraced)
 	for over := false; !over; {
 		select {

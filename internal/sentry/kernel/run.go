@@ -89,6 +89,7 @@ func (t *Task) answer() {
 	r := t.ctx.Regs()
 	args := callArgs(r)
 	t.calls.add(r.Orig_rax, args)
+	t.late = t.late[:0]
 	v, err := t.k.Syscalls.Dispatch(t, r.Orig_rax, args)
 	// execve has replaced the context.
 	r = t.ctx.Regs()
@@ -147,13 +148,12 @@ func (t *Task) opFailed(err error) {
 	}
 	var op *platform.OpError
 	errors.As(err, &op)
-	writes := op != nil
+	writes, good := op != nil, true
 	for ; op != nil; op = op.Next {
 		if op.Op.Kind != platform.OpWrite {
 			writes = false
-		} else if _, err := t.CopyOut(op.Op.Addr, []byte(op.Op.Data)); err != nil {
-			// No stack that grows was there either.
-			t.ctx.Regs().Rax = negative(unix.EFAULT)
+		} else if good {
+			good = t.lateFailed(op.Op.Addr, []byte(op.Op.Data))
 		}
 	}
 	if !writes {

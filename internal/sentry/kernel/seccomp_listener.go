@@ -92,6 +92,7 @@ func (l *SeccompListener) ask(t *Task, d bpf.Data) (v uintptr, answered bool, er
 		}
 	}
 	if c.flags&unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE != 0 {
+		t.ctx.Forget()
 		return 0, false, nil
 	}
 	if c.errno != 0 {

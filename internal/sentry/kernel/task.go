@@ -90,6 +90,8 @@ type Task struct {
 	exitCode ExitStatus
 
 	scratch uint64
+	// late are the parts of the present call's result that are written late.
+	late []lateResult
 
 	// ptrace is the task's part in being traced; see ptrace.go.
 	ptrace ptraceState

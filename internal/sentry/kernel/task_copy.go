@@ -48,6 +48,45 @@ func (t *Task) CopyOut(addr uint64, src []byte) (int, error) {
 // memory can be there; a failure on the way makes the call's result EFAULT.
 func (t *Task) CopyOutLate(addr uint64, src []byte) error { return t.ctx.CopyOutLate(addr, src) }
 
+// CopyOutResultLate is CopyOutLate for bytes of which the call's result says how many there
+// are: src are those after the first before of them. A failure on the way makes the result
+// what has been written until there, if that is anything.
+func (t *Task) CopyOutResultLate(addr uint64, src []byte, before uint64) error {
+	n := uint64(len(src))
+	if last := len(t.late) - 1; last >= 0 && t.late[last].addr+t.late[last].length == addr && t.late[last].before+t.late[last].length == before {
+		t.late[last].length += n
+	} else {
+		t.late = append(t.late, lateResult{addr, n, before})
+	}
+	return t.CopyOutLate(addr, src)
+}
+
+// lateResult is a part of a call's result that is written late: length bytes at addr, before
+// which others come.
+type lateResult struct{ addr, length, before uint64 }
+
+// lateFailed writes again what could not be written on the way to the guest: a stack may have
+// to grow for it. It reports false if it can't be, with what has been written until there as
+// the call's result, or EFAULT.
+func (t *Task) lateFailed(addr uint64, src []byte) bool {
+	n, err := t.CopyOut(addr, src)
+	if err == nil {
+		return true
+	}
+	done := uint64(0)
+	for _, l := range t.late {
+		if addr-l.addr < l.length {
+			done = l.before + addr - l.addr + uint64(n)
+			break
+		}
+	}
+	if done == 0 {
+		done = negative(unix.EFAULT)
+	}
+	t.ctx.Regs().Rax = done
+	return false
+}
+
 // stringBuffers are for reading strings of unknown length.
 var stringBuffers = sync.Pool{New: func() any { return new([unix.PathMax]byte) }}
 

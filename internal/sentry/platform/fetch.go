@@ -7,10 +7,11 @@ type Fetch struct {
 	Arg int
 	// Max is how many bytes are read, at most; no more than FetchMax.
 	Max int
-	// Counted says that the third argument is how many bytes there are, which
-	// are brought if they are no more than Max. Arg is 1 then.
+	// Counted says that the third argument is how many bytes there are, all of
+	// which are read. Where they are more than Max, a platform brings them, or the
+	// first of them, if its window has room. Arg is 1 then.
 	Counted bool
 }
 
-// FetchMax is the most that comes along with a call.
+// FetchMax is the most that comes along with a call, but for buffers.
 const FetchMax = 128

@@ -78,6 +78,11 @@ type Context interface {
 	// Rest says that the goroutine is about to wait for something else, so
 	// that the stub does not spin for an answer. Switch goes on as ever.
 	Rest()
+	// Forget says that others may have changed guest memory for the call that was made to
+	// see it, as a tracer does that stops it. What came along with the call is no good any
+	// more. (After any other wait only a large buffer still is: at which moment a call that
+	// waits midway reads it is not for the guest to know.)
+	Forget()
 	// Bound reports whether the goroutine is bound to a thread of the host, so that
 	// letting others run in its place would take turns of threads.
 	Bound() bool

@@ -29,8 +29,8 @@ type guestBuffer struct {
 	// is not kept in rest so that a single range needs no allocation.)
 	at   memRange
 	rest []memRange
-	// total is the number of bytes not yet walked past.
-	total uint64
+	// total is the number of bytes not yet walked past, walked that of those before.
+	total, walked uint64
 }
 
 // setRange makes g a single range, as of read(2). EINVAL if length is negative
@@ -40,7 +40,7 @@ func (g *guestBuffer) setRange(addr, length uint64) error {
 		return unix.EINVAL
 	}
 	length = min(length, maxRW)
-	g.at, g.rest, g.total = memRange{addr, length}, nil, length
+	*g = guestBuffer{at: memRange{addr, length}, total: length}
 	return nil
 }
 
@@ -110,6 +110,7 @@ func (g *guestBuffer) advance(n int) {
 	g.at.addr += uint64(n)
 	g.at.length -= uint64(n)
 	g.total -= uint64(n)
+	g.walked += uint64(n)
 }
 
 // skip walks past n bytes, which are there.
@@ -134,22 +135,17 @@ func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) 
 	return done, err
 }
 
-// lateMax is up to which size a copy is left to the way back to the guest.
-const lateMax = 32 << 10
-
-// copyOutLate is copyOut for a buffer that clampWritable has found to be good:
-// small copies are made on the way back to the guest.
+// copyOutLate is copyOut for a buffer that clampWritable has found to be good, and src a part
+// of the call's result: if it is not too much it is copied on the way back to the guest.
 func (g *guestBuffer) copyOutLate(t *kernel.Task, src []byte) (done int, err error) {
-	if len(src) > lateMax {
-		return g.copyOut(t, src)
-	}
 	for err == nil && done < len(src) && g.total > 0 {
 		r := g.next()
 		n := int(min(uint64(len(src)-done), r.length))
-		if err = t.CopyOutLate(r.addr, src[done:done+n]); err == nil {
-			done += n
-			g.advance(n)
+		if err = t.CopyOutResultLate(r.addr, src[done:done+n], g.walked); err != nil {
+			n, err = t.CopyOut(r.addr, src[done:done+n]) // as much of it as there can be
 		}
+		done += n
+		g.advance(n)
 	}
 	return done, err
 }

@@ -291,6 +291,9 @@ func (c *Context) AddressSpace() platform.AddressSpace { return c.Space }
 // Rest implements platform.Context.
 func (c *Context) Rest() {}
 
+// Forget implements platform.Context.
+func (c *Context) Forget() {}
+
 // Bound implements platform.Context.
 func (c *Context) Bound() bool { return false }
 

@@ -57,6 +57,7 @@ var tests = []test{
 	{"CompareAndSwap", testCompareAndSwap},
 	{"Copy", testCopy},
 	{"CopyLimits", testCopyLimits},
+	{"CopyLarge", testCopyLarge},
 	{"Resident", testResident},
 	{"Poke", testPoke},
 	{"Ops", testOps},

@@ -271,10 +271,11 @@ notours:
 	JMP	R11
 
 // stubFetch copies what a system call will want to read first of guest memory
-// to the page, so that the sentry need not ask for it. The table of what that is
-// lies behind the code; see platform.Fetch.
+// to the page, or to a window if it is more, so that the sentry need not ask for
+// it. The table of what that is lies behind the code; see platform.Fetch.
 TEXT ·stubFetch(SB),NOSPLIT|NOFRAME,$0
 	MOVL	$0, page_fetched(BX)
+	MOVL	$0, page_brought(BX)
 	MOVQ	(page_regs+R_AX)(BX), AX
 	CMPQ	AX, $const_fetchCalls
 	JCC	post
@@ -293,7 +294,7 @@ TEXT ·stubFetch(SB),NOSPLIT|NOFRAME,$0
 	JEQ	fixed
 	MOVQ	(page_regs+R_DX)(BX), DX
 	CMPQ	DX, CX
-	JHI	post
+	JHI	many
 	MOVL	DX, CX
 fixed:
 	// The next page may not be there.
@@ -314,6 +315,21 @@ fixed:
 	MOVL	DX, page_fetched(BX)
 post:
 	GOTO(·stubPost)
+many:
+	MOVL	page_bringMax(BX), CX
+	CMPQ	DX, CX
+	CMOVQCS	DX, CX
+	MOVL	CX, DX
+	MOVQ	SI, page_broughtAt(BX)
+	LEAQ	·stubUnfetched(SB), AX
+	MOVQ	AX, page_fixup(BX)
+	MOVQ	page_bringTo(BX), DI
+	CLD
+	REP
+	MOVSB
+	MOVQ	$0, page_fixup(BX)
+	MOVL	DX, page_brought(BX)
+	JMP	post
 
 // stubUnfetched is where stubFetch goes on if that memory is not there.
 TEXT ·stubUnfetched(SB),NOSPLIT|NOFRAME,$0

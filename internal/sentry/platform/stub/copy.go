@@ -4,11 +4,13 @@ import (
 	"syscall"
 	"unsafe"
 
+	"coffer/internal/sentry/platform"
+
 	"golang.org/x/sys/unix"
 )
 
-// copyMax is the most that a thread's own stub copies by itself: beyond it the
-// host's copy is cheaper.
+// copyMax is the most that a thread's own stub copies by way of the slot's window: beyond
+// it the host's copy is cheaper.
 const copyMax = 16 << 10
 
 // remoteIovec is struct iovec of another process.
@@ -88,43 +90,79 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 		t.proc.read(addr, dst)
 		return len(dst), nil
 	}
-	t.Settle() // late results too: a tracer reads what a call has written
-	if n := len(dst); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
-		t.enter()
-		defer t.leave()
-		o := t.add(opCopyIn, addr, uint64(n), windowOffset)
-		if !t.run() {
-			return 0, unix.EFAULT
+	done := 0
+	if len(dst) > platform.FetchMax {
+		if done = t.copyBrought(addr, dst); done > 0 {
+			t.proc.read(addr, dst[:done])
 		}
-		done := t.copied(o, n)
-		copy(dst[:done], t.window())
-		t.proc.read(addr, dst[:done])
-		if done < n {
-			return done, unix.EFAULT
+		if done == len(dst) {
+			return done, nil
 		}
-		return n, nil
 	}
-	return t.proc.CopyIn(addr, dst)
+	t.Settle() // late results too: a tracer reads what a call has written
+	n, err := t.pass(opCopyIn, addr+uint64(done), dst[done:])
+	if n > 0 {
+		t.proc.read(addr+uint64(done), dst[done:done+n])
+	}
+	if done += n; done == len(dst) || err != nil {
+		return done, err
+	}
+	n, err = t.proc.CopyIn(addr+uint64(done), dst[done:])
+	return done + n, err
 }
 
 // CopyOut implements platform.Context.
 func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
 	t.forgetFetched()
 	t.Settle() // what was written before it must not come after it
-	if n := len(src); n > 0 && n <= copyMax && t.prompt() && t.inLimits(addr, n) {
+	done, err := t.pass(opCopyOut, addr, src)
+	if done == len(src) || err != nil {
+		return done, err
+	}
+	n, err := t.proc.CopyOut(addr+uint64(done), src[done:])
+	return done + n, err
+}
+
+// pass has the stub copy b, as long as that takes less than the host's copy. It returns how
+// much that was, and EFAULT if there is no more. What was read may show code as it is,
+// rewritten.
+func (t *Thread) pass(op uint64, addr uint64, b []byte) (done int, err error) {
+	for done < len(b) && t.prompt() && t.inLimits(addr, len(b)) {
 		t.enter()
-		defer t.leave()
-		copy(t.window(), src)
-		o := t.add(opCopyOut, addr, uint64(n), windowOffset)
-		if !t.run() {
-			return 0, unix.EFAULT
+		t.want(len(b) - done)
+		n := t.passes(len(b) - done)
+		if n == 0 {
+			t.leave()
+			break
 		}
-		if done := t.copied(o, n); done < n {
+		if op == opCopyOut {
+			copy(t.win.bytes, b[done:done+n])
+		}
+		o := t.add(op, addr+uint64(done), uint64(n), t.win.offset)
+		got := 0
+		if t.run() {
+			got = t.copied(o, n)
+		}
+		if op == opCopyIn {
+			copy(b[done:], t.win.bytes[:got])
+		}
+		t.leave()
+		if done += got; got < n {
 			return done, unix.EFAULT
 		}
-		return n, nil
 	}
-	return t.proc.CopyOut(addr, src)
+	return done, nil
+}
+
+// passes is how many of n bytes the stub copies at a time; 0 if the host is to copy them.
+func (t *Thread) passes(n int) int {
+	if n <= copyMax {
+		return n
+	}
+	if t.win.staged == 0 {
+		return 0
+	}
+	return min(n, len(t.win.bytes))
 }
 
 // copied returns how much of n bytes a copying operation did.
@@ -200,7 +238,7 @@ func (t *Thread) pokePage(addr uint64, src []byte, prot int32) (int, error) {
 // pokeWithin writes to addr in [start, start+length), whole pages with
 // protection prot. The caller has entered t.
 func (t *Thread) pokeWithin(start, length, addr uint64, src []byte, prot int32) (int, error) {
-	copy(t.window(), src)
+	copy(t.slotWindow(), src)
 	t.add(unix.SYS_MPROTECT, start, length, uint64(prot)|unix.PROT_READ|unix.PROT_WRITE)
 	o := t.add(opCopyOut, addr, uint64(len(src)), windowOffset)
 	t.add(unix.SYS_MPROTECT, start, length, uint64(prot))

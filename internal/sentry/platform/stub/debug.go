@@ -27,7 +27,7 @@ func (t *Thread) ReadFP() ([]byte, error) {
 	}
 	t.enter()
 	defer t.leave()
-	w := t.window()[winDebug:][:f.size]
+	w := t.slotWindow()[winDebug:][:f.size]
 	// What XSAVE leaves as it is shall not show what was there.
 	clear(w)
 	t.add(opXsave, t.slotAddr()+windowOffset+winDebug, f.mask)
@@ -50,7 +50,7 @@ func (t *Thread) WriteFP(area []byte) error {
 	}
 	t.enter()
 	defer t.leave()
-	w := t.window()[winDebug:]
+	w := t.slotWindow()[winDebug:]
 	copy(w, area[:f.size])
 	clear(w[fpSWOffset:][:fpSWSize])
 	t.add(opXrstor, t.slotAddr()+windowOffset+winDebug, f.mask)
@@ -64,7 +64,7 @@ func (t *Thread) WriteLegacyFP(area []byte) error {
 	}
 	t.enter()
 	defer t.leave()
-	w := t.window()[winDebug:]
+	w := t.slotWindow()[winDebug:]
 	clear(w[:fpMinSize])
 	copy(w, area[:fpLegacy])
 	clear(w[fpSWOffset:][:fpSWSize])

@@ -9,7 +9,8 @@
 // The highest part of the address space, which the guest is not told of, is
 // the stub region:
 //
-//	Base          slots: one of SlotSize bytes per thread, shared with the sentry
+//	Base          slots: one of SlotSize bytes per thread, shared with the sentry,
+//	              and behind them the process's staging windows
 //	Text          the stub's code, one page
 //
 // A slot is a page of control data (type page), a window through which bytes

@@ -4,7 +4,7 @@ import "coffer/internal/sentry/platform"
 
 // A hand-off that only asks for a few bytes of guest memory costs as much as the
 // call itself, and on a busy host much more. So the stub brings along what most
-// calls read first: a path, a signal set, a time-out, a few bytes to write.
+// calls read first: a path, a signal set, a time-out, what is to be written.
 
 // fetchCalls is how many numbers of system calls the table has.
 const fetchCalls = 512
@@ -48,17 +48,55 @@ func WithFetches(fetches map[uint64]platform.Fetch) Option {
 type fetched struct {
 	base     uint64 // the first byte's address
 	from, to uint32 // what is left, relative to base
+	// batch is Thread.batch when the call came.
+	batch uint32
+}
+
+// bringing decides whether larger buffers are brought along, into the window. That is in
+// vain for a call that does not read its buffer, be it that a socket is full or that a
+// file takes all: threads that make many such calls stop it, until others are made.
+type bringing struct {
+	fetched
+	// vain counts buffers that came and were not read, those not counted that were
+	// read and had not come.
+	vain uint8
+}
+
+// vainMax is how many of them end it.
+const vainMax = 4
+
+// max is how much is brought, with a window of n bytes.
+func (b *bringing) max(n int) uint32 {
+	if b.vain >= vainMax {
+		return 0
+	}
+	return uint32(n)
 }
 
 // takeFetched notes what the stub claims to have brought.
 func (t *Thread) takeFetched() {
 	if n := t.page.fetched; n <= platform.FetchMax {
-		t.fetched = fetched{t.page.fetchedAt, 0, n}
+		t.fetched = fetched{t.page.fetchedAt, 0, n, t.arrived}
 	}
+	if t.page.brought == 0 {
+		return
+	}
+	t.claim()
+	if n := t.page.brought; n != 0 && int(n) <= len(t.win.bytes) {
+		b := &t.bringing
+		b.fetched = fetched{t.page.broughtAt, 0, n, t.arrived}
+		if b.vain++; b.vain == vainMax {
+			t.bringInto()
+		}
+	}
+	t.leave()
 }
 
+// Forget implements platform.Context.
+func (t *Thread) Forget() { t.forgetFetched() }
+
 // forgetFetched is for when guest memory may no longer be as the stub saw it.
-func (t *Thread) forgetFetched() { t.fetched = fetched{} }
+func (t *Thread) forgetFetched() { t.fetched, t.bringing.fetched = fetched{}, fetched{} }
 
 // copyFetched copies guest memory from what the stub brought. That is as good
 // as reading it now until the thread has had something done or has waited, and
@@ -66,10 +104,31 @@ func (t *Thread) forgetFetched() { t.fetched = fetched{} }
 func (t *Thread) copyFetched(addr uint64, dst []byte) bool {
 	f := &t.fetched
 	from, n := addr-f.base, uint64(len(dst))
-	if n > uint64(f.to) || from > uint64(f.to)-n || from < uint64(f.from) || !t.inLimits(addr, len(dst)) {
+	if n > uint64(f.to) || from > uint64(f.to)-n || from < uint64(f.from) || f.batch != t.batch.Load() || !t.inLimits(addr, len(dst)) {
 		return false
 	}
 	copy(dst, t.page.fetch[from:])
 	f.from = uint32(from + n)
 	return true
+}
+
+// copyBrought copies as much of guest memory at addr as the stub brought to the window, on
+// the same terms.
+func (t *Thread) copyBrought(addr uint64, dst []byte) int {
+	b := &t.bringing
+	t.claim()
+	defer t.leave()
+	from := addr - b.base
+	if from >= uint64(b.to) || from < uint64(b.from) || b.batch != t.batch.Load() || !t.inLimits(addr, len(dst)) {
+		if b.vain >= vainMax {
+			b.vain--
+			t.bringInto()
+		}
+		return 0
+	}
+	n := copy(dst, t.win.bytes[from:b.to])
+	b.from = uint32(from) + uint32(n)
+	b.vain = 0
+	t.win.used = true
+	return n
 }

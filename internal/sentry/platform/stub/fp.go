@@ -27,7 +27,7 @@ func (t *Thread) SaveFP(addr uint64) error {
 	}
 	t.enter()
 	defer t.leave()
-	w := t.window()
+	w := t.slotWindow()
 	// XSAVE leaves most of the header as it is, which XRSTOR wants to be zero.
 	clear(w[winHeader:][:64])
 	f.swBytes(w[winSW:])
@@ -86,7 +86,7 @@ func (t *Thread) loadLegacy(area *[fpLegacy]byte) error {
 	t.enter()
 	defer t.leave()
 	t.addInit(t.proc.stubs.fp.mask &^ 3 &^ featurePKRU)
-	w := t.window()[2*winImage:]
+	w := t.slotWindow()[2*winImage:]
 	clear(w[:fpMinSize])
 	copy(w, area[:])
 	binary.LittleEndian.PutUint64(w[fpHeader:], 3)
@@ -104,7 +104,7 @@ func (t *Thread) ResetFP() error {
 
 // addInit adds an operation that gives features their initial state.
 func (t *Thread) addInit(features uint64) {
-	initImage(t.window()[winImage:])
+	initImage(t.slotWindow()[winImage:])
 	t.add(opXrstor, t.slotAddr()+windowOffset+winImage, features)
 }
 

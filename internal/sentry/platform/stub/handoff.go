@@ -100,7 +100,7 @@ func (t *Thread) Rest() {
 		t.proc.stubs.working.Add(-1)
 	}
 	t.stubTold = false
-	t.forgetFetched()
+	t.fetched = fetched{}
 	t.placement.longs = 0
 	t.unpin()
 	atomic.StoreUint32(&t.page.spin, 0)

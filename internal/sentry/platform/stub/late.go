@@ -31,12 +31,15 @@ func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
 	t.forgetFetched()
 	t.settle()
 	t.claim()
-	if len(src) > windowSize-t.used || t.nops > opsMax-lateReserve {
+	if t.used == 0 {
+		t.want(len(src))
+	}
+	if len(src) > len(t.win.bytes)-t.used || t.nops > opsMax-lateReserve {
 		t.leave()
 		_, err := t.CopyOut(addr, src)
 		return err
 	}
-	copy(t.window()[t.used:], src)
+	copy(t.win.bytes[t.used:], src)
 	t.addWrite(queuedOp{op: platform.Op{Kind: platform.OpWrite, Addr: addr}, t: t}, len(src))
 	t.leave()
 	return nil
@@ -45,8 +48,8 @@ func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
 // addWrite adds a copy of the window's next n bytes to guest memory to the
 // batch.
 func (t *Thread) addWrite(q queuedOp, n int) {
-	at := t.add(opCopyOut, q.op.Addr, uint64(n), windowOffset+uint64(t.used))
-	t.late = append(t.late, lateOp{q, at, t.window()[t.used:][:n]})
+	at := t.add(opCopyOut, q.op.Addr, uint64(n), t.win.offset+uint64(t.used))
+	t.late = append(t.late, lateOp{q, at, t.win.bytes[t.used:][:n]})
 	t.used += n
 }
 
@@ -61,10 +64,10 @@ func (t *Thread) addLate(q queuedOp) bool {
 		return true
 	}
 	if q.op.Kind == platform.OpWrite {
-		if len(q.op.Data) > windowSize-t.used {
+		if len(q.op.Data) > len(t.win.bytes)-t.used {
 			return false
 		}
-		t.addWrite(q, copy(t.window()[t.used:], q.op.Data))
+		t.addWrite(q, copy(t.win.bytes[t.used:], q.op.Data))
 		return true
 	}
 	t.late = append(t.late, lateOp{q, t.addOp(&q.op), nil})

@@ -14,10 +14,11 @@ const (
 	// SlotSize is a thread's share of the region. A power of two: the code
 	// finds its slot by masking the signal stack's pointer.
 	SlotSize = 64 << 10
-	// MaxThreads is how many threads a process can have.
-	MaxThreads = 8192
 	// slotsSize is the size of the shared memory file and of its mapping.
-	slotsSize = SlotSize * MaxThreads
+	slotsSize = 512 << 20
+	// MaxThreads is how many threads a process can have. Behind their slots come
+	// the staging windows.
+	MaxThreads = stagingOffset / SlotSize
 	// textSize is the size of the code's mapping.
 	textSize = PageSize
 	// taskSize is the end of user space with four-level page tables.
@@ -39,6 +40,14 @@ const (
 	windowOffset = PageSize
 	windowSize   = 32 << 10
 	stackOffset  = 36 << 10
+)
+
+// A process has a few larger windows, for those of its threads that copy much:
+// see staging.go.
+const (
+	stagingSize   = 1 << 20
+	stagingCount  = 8
+	stagingOffset = slotsSize - stagingCount*stagingSize
 )
 
 // Values of page.turn: whose turn it is, and whether the other side sleeps
@@ -120,6 +129,8 @@ type page struct {
 	fsgsbase uint32 // the CPU has RDFSBASE and its kin
 	traced   uint32 // give the turn to a tracer, by a breakpoint
 	fast     uint32 // resume the guest by a jump
+	bringMax uint32 // the most that is brought along into the staging window
+	bringTo  uint64 // where that is
 	ppid     uint64 // the sentry, whose death a new process must not miss
 	sas      [3]uint64
 	msg      msghdr
@@ -144,6 +155,10 @@ type page struct {
 	_         uint32
 	fetchedAt uint64
 	fetch     [platform.FetchMax]byte
+	// Likewise in the staging window.
+	brought   uint32
+	_         uint32
+	broughtAt uint64
 
 	// The guest's registers, either way.
 	regs abi.Regs

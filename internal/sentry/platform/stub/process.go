@@ -43,10 +43,12 @@ type Process struct {
 	// unused are slots that had a thread; nextSlot is the first that never had.
 	unused   []int
 	nextSlot int
-	queue    []queuedOp
-	mapping  func(addr uint64) (platform.Mapping, bool)
-	reserve  func(near, size uint64) (addr uint64, ok bool)
-	death    func()
+	// staged says which staging windows have an owner.
+	staged  [stagingCount]bool
+	queue   []queuedOp
+	mapping func(addr uint64) (platform.Mapping, bool)
+	reserve func(near, size uint64) (addr uint64, ok bool)
+	death   func()
 	// watch is the process's number in Stubs.deaths.
 	watch int32
 	// OnReset is what the platform does when another program is to be loaded.
@@ -165,6 +167,7 @@ func (t *Thread) SetBorrowable() {
 // dropThread undoes newThread; reuse says whether the slot may have another
 // thread.
 func (p *Process) dropThread(t *Thread, reuse bool) {
+	t.giveStaging()
 	t.leaveFloor()
 	if t.working {
 		t.working = false

@@ -6,6 +6,9 @@ func (p *Process) Reset() bool {
 	if t == nil || !t.withoutRseq() {
 		return false
 	}
+	t.claim()
+	t.giveStaging()
+	t.leave()
 	p.mu.Lock()
 	p.mapping, p.reserve, p.death = nil, nil, nil
 	f := p.OnReset

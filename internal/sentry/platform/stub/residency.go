@@ -19,7 +19,7 @@ func (t *Thread) Resident(addr uint64, vec []byte) error {
 		} else if err != nil {
 			return err
 		}
-		for i, b := range t.window()[:n] {
+		for i, b := range t.slotWindow()[:n] {
 			vec[i] = b & 1 // the other bits are reserved
 		}
 		vec = vec[n:]

@@ -118,7 +118,7 @@ func dropRseq(t *Thread) error {
 	if _, err := t.call(unix.SYS_ARCH_PRCTL, archGetFS, t.slotAddr()+windowOffset); err != nil {
 		return err
 	}
-	fs := binary.LittleEndian.Uint64(t.window())
+	fs := binary.LittleEndian.Uint64(t.slotWindow())
 	for at := fs &^ (rseqAlign - 1); at < fs+rseqSearch; at += rseqAlign {
 		switch _, err := t.call(sysRseq, at, rseqSize, rseqUnregister, rseqSignature); err {
 		case nil:

@@ -67,8 +67,9 @@ type Stubs struct {
 	spin         spinning
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.
-	working atomic.Int32
-	floor   floor
+	working  atomic.Int32
+	floor    floor
+	stagings stagings
 
 	mu     sync.Mutex
 	procs  map[int]*Process
@@ -94,6 +95,7 @@ func New(options ...Option) (*Stubs, error) {
 	}
 	s := &Stubs{procFD: -1, user: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
 	s.fsgsbase = hasFSGSBASE()
+	s.stagings.tick = stagingTick
 	for _, o := range options {
 		o(s)
 	}

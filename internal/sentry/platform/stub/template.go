@@ -32,7 +32,7 @@ var handled = []unix.Signal{
 // host but the filter's.
 func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 	window := t.slotAddr() + windowOffset
-	w := t.window()
+	w := t.slotWindow()
 	var failed error
 	do := func(what string, nr uint64, args ...uint64) {
 		if failed != nil {

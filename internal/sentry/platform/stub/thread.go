@@ -60,7 +60,14 @@ type Thread struct {
 	// first. Changed under Process.mu.
 	opErr atomic.Pointer[platform.OpError]
 
+	// batch counts the batches that the stub has run, and changes of the window; arrived
+	// is its value when the guest stopped last.
+	batch   atomic.Uint32
+	arrived uint32
+
+	win       window
 	fetched   fetched
+	bringing  bringing
 	placement placement
 	speaker   speaker
 
@@ -92,14 +99,15 @@ func (t *Thread) initPage() {
 		control: at(unsafe.Offsetof(pg.control)), controllen: uint64(unsafe.Sizeof(pg.control)),
 	}
 	pg.iov = [2]uint64{at(unsafe.Offsetof(pg.byte)), 8}
+	t.resetWindow()
 	atomic.StoreUint32(&pg.turn, turnSentry)
 }
 
 // slotAddr is where the slot is in the stub.
 func (t *Thread) slotAddr() uint64 { return t.proc.stubs.base + uint64(t.slot)*SlotSize }
 
-// window is the sentry's view of the slot's window.
-func (t *Thread) window() []byte {
+// slotWindow is the sentry's view of the slot's window.
+func (t *Thread) slotWindow() []byte {
 	return unsafe.Slice((*byte)(t.proc.at(t.slot, windowOffset)), windowSize)
 }
 
@@ -163,7 +171,7 @@ func (t *Thread) add(nr uint64, args ...uint64) int {
 
 // run runs the batch. It returns false if the stub is gone.
 func (t *Thread) run() bool {
-	t.forgetFetched()
+	t.batch.Add(1)
 	t.page.nops = uint32(t.nops)
 	t.page.fault, t.page.failed = 0, 0
 	t.nops = 0
@@ -286,6 +294,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	if !t.await(true) {
 		return false
 	}
+	t.arrived = t.batch.Load()
 	t.speaker.answeredNow()
 	if len(t.late) > 0 {
 		if t.page.event == eventOps {

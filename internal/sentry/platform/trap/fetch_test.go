@@ -67,6 +67,12 @@ func TestFetch(t *testing.T) {
 		{name: "more than came", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 6},
 		{name: "before it", nr: counted, arg1: DataAddr + 8, arg2: 5, addr: DataAddr + 7, n: 2},
 		{name: "more than the call allows", nr: counted, arg1: DataAddr, arg2: 101, addr: DataAddr, n: 5},
+		{name: "into the window", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, comes: true},
+		{name: "a part of that", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr + 1000, n: 1500, comes: true},
+		{name: "the window, after a wait", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, comes: true, before: c.Rest},
+		{name: "the window, after a stop", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, before: c.Forget},
+		{name: "the window, after a late write", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, before: func() { c.CopyOutLate(DataAddr+3500, []byte("x")) }},
+		{name: "the window, after a swap", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, before: func() { c.CompareAndSwap32(DataAddr+3500, 0, 1) }},
 		{name: "none", nr: counted, arg1: DataAddr, addr: DataAddr, n: 1},
 		{name: "a path", nr: path, arg0: DataAddr, addr: DataAddr, n: 128, comes: true},
 		{name: "a path at the end of memory", nr: path, arg0: end - 3, addr: end - 3, n: 3, comes: true},
@@ -96,6 +102,10 @@ func TestFetch(t *testing.T) {
 		if n, err := c.CopyIn(addr, make([]byte, 1)); n != 0 || err != unix.EFAULT {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
+	}
+	next(counted, 0, end-3000, 3001)
+	if n, err := c.CopyIn(end-3000, make([]byte, 3001)); n != 3000 || err != unix.EFAULT {
+		t.Errorf("to the end of memory and beyond: %d, %v", n, err)
 	}
 	next(counted, 0, DataAddr, 5)
 	if c.Trapped() {

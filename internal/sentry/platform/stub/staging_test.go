@@ -1,0 +1,118 @@
+package stub
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// room maps size bytes at guestData.
+func room(t *testing.T, th *Thread, size uint64) {
+	t.Helper()
+	th.enter()
+	defer th.leave()
+	if _, err := th.call(unix.SYS_MMAP, guestData, size, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED, ^uint64(0), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStaging has threads copy much until they get larger windows, of which there are so many,
+// and lose them again when they have not used them for a while.
+func TestStaging(t *testing.T) {
+	s := newStubs(t)
+	s.stagings.tick = time.Hour // only by hand
+	data := bytes.Repeat([]byte("abcd"), 25<<10)
+	copyMuch := func(th *Thread) {
+		for range stagingAfter {
+			if err := th.CopyOutLate(guestData, data); err != nil {
+				t.Fatal(err)
+			}
+			th.Settle()
+		}
+	}
+	first, err := s.NewThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Release()
+	room(t, first, 1<<20)
+	threads := []*Thread{first}
+	for range stagingCount {
+		th, err := first.Clone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer th.Release()
+		threads = append(threads, th)
+	}
+	staged := func() (n int) {
+		for _, th := range threads {
+			if th.win.staged != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	for _, th := range threads {
+		copyMuch(th)
+	}
+	if n := staged(); n != stagingCount {
+		t.Errorf("%d threads of a process have larger windows, want %d", n, stagingCount)
+	}
+	s.sweepStagings()
+	if n := staged(); n != stagingCount {
+		t.Errorf("%d have them after they used them", n)
+	}
+	if err := first.CopyOutLate(guestData, data); err != nil {
+		t.Fatal(err)
+	}
+	window := first.win.bytes
+	s.sweepStagings()
+	if n := staged(); n != 1 || first.win.staged == 0 {
+		t.Errorf("%d have them where only one was used", n)
+	}
+	first.Settle()
+	if window[0] != 'a' {
+		t.Errorf("the window holds %q", window[0])
+	}
+	s.sweepStagings()
+	s.sweepStagings()
+	if n := staged(); n != 0 || len(s.stagings.owners) != 0 {
+		t.Errorf("%d have them, %d are counted, where none was used", n, len(s.stagings.owners))
+	}
+	if window[0] != 0 {
+		t.Error("what a window held is still there")
+	}
+	got := make([]byte, len(data))
+	if _, err := first.CopyIn(guestData, got); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("what was copied is not there: %v", err)
+	}
+
+	// Others find no more than a sandbox has, and the dead have none.
+	copyMuch(first)
+	if !first.proc.Reset() && first.win.staged == 0 {
+		t.Error("a thread lost its window")
+	}
+	var spaces []*Thread
+	for range stagingMax + 1 {
+		th, err := s.NewThread()
+		if err != nil {
+			t.Fatal(err)
+		}
+		room(t, th, 1<<20)
+		copyMuch(th)
+		spaces = append(spaces, th)
+	}
+	if n := len(s.stagings.owners); n != stagingMax {
+		t.Errorf("the sandbox has %d larger windows, want %d", n, stagingMax)
+	}
+	for _, th := range spaces {
+		th.Release()
+	}
+	if n := len(s.stagings.owners); n > 1 {
+		t.Errorf("%d windows of processes that have ended are counted", n)
+	}
+}
