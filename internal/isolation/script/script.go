@@ -234,6 +234,21 @@ func KeepGate(keeper int, do func() error) error {
 // Start makes a child that runs the steps. Signals stay blocked in it until a
 // step lets them through: a handler of Go's must not run there.
 func (s *Script) Start(a *CloneArgs) (pid int, err error) {
+	number, args := s.clone(a)
+	var r uintptr
+	if err := WithoutSignals(func() { r = cloneAndRun(number, args, &s.steps[0]) }); err != nil {
+		return 0, err
+	}
+	runtime.KeepAlive(s)
+	if n := int(r); n < 0 {
+		return 0, unix.Errno(-n)
+	}
+	return int(r), nil
+}
+
+// WithoutSignals calls f on a thread that blocks all signals, to make a process that
+// shares Go's code and has none of its runtime: there no handler of Go's may run.
+func WithoutSignals(f func()) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, before unix.Sigset_t
@@ -241,16 +256,10 @@ func (s *Script) Start(a *CloneArgs) (pid int, err error) {
 		all.Val[i] = ^uint64(0)
 	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
-		return 0, err
+		return fmt.Errorf("blocking signals: %w", err)
 	}
-	number, args := s.clone(a)
-	r := cloneAndRun(number, args, &s.steps[0])
-	unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	runtime.KeepAlive(s)
-	if n := int(r); n < 0 {
-		return 0, unix.Errno(-n)
-	}
-	return int(r), nil
+	f()
+	return unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 }
 
 // clone is the system call for a: clone(2) where that will do, since the filters

@@ -3,10 +3,11 @@ package rootfs
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
+
+	"coffer/internal/isolation/script"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -60,20 +61,9 @@ func cloneIdle() (pid int, stop func(), err error) {
 		return 0, nil, err
 	}
 	defer unix.Close(pipe[0])
-	// A signal must not run the Go runtime's handler in the new process, which
-	// has one thread of the runtime's and none of its locks' holders.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var all, before unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^uint64(0)
-	}
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
-		unix.Close(pipe[1])
-		return 0, nil, err
-	}
-	n, errno := cloneAndWait(pipe[0], pipe[1])
-	err = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	var n uintptr
+	var errno unix.Errno
+	err = script.WithoutSignals(func() { n, errno = cloneAndWait(pipe[0], pipe[1]) })
 	if errno != 0 {
 		err = errno
 	}
