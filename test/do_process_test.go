@@ -112,6 +112,14 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
 		}
 	})
+	t.Run("a mount without programs", func(t *testing.T) {
+		// The working directory, one below the root, and one that is named.
+		r := run(t, 5*time.Minute, "/", "", "unshare", "--mount", "sh", "-c", `mount -t tmpfs -o noexec none /mnt && mkdir /mnt/here && cp /bin/true /mnt/here &&
+			cd /mnt/here && "$0" do --isolation process --bind /mnt:/srv -- sh -c './true || /mnt/here/true || /srv/here/true || echo refused'`, coffer(t))
+		if r.code != 0 || r.stdout != "refused\n" {
+			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+		}
+	})
 	t.Run("mounts below the root", func(t *testing.T) {
 		// A file system, a single file, and a mount that another one covers.
 		r := run(t, 5*time.Minute, "/", "", "unshare", "--mount", "sh", "-c", `mkdir -p /mnt && mount -t tmpfs none /mnt && mkdir /mnt/covered && mount -t tmpfs none /mnt/covered &&

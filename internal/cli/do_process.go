@@ -249,7 +249,7 @@ func isHidden(path string) bool {
 func (r *room) showEach(dir, at string, below []string) []specs.Mount {
 	var mounts []specs.Mount
 	for _, m := range below {
-		options := []string{"bind", "nosuid", "nodev"}
+		options := append([]string{"bind", "nosuid", "nodev"}, forbidden(m)...)
 		source, err := r.overlay(m, true)
 		if err != nil {
 			source, err = r.overlay(m, false)
@@ -263,6 +263,15 @@ func (r *room) showEach(dir, at string, below []string) []specs.Mount {
 		mounts = append(mounts, specs.Mount{Destination: filepath.Join(at, inside(dir, m)), Type: "bind", Source: source, Options: options})
 	}
 	return mounts
+}
+
+// forbidden are the options of the mount at a path that an overlay of it has not by itself.
+func forbidden(path string) []string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err == nil && st.Flags&unix.ST_NOEXEC != 0 {
+		return []string{"noexec"}
+	}
+	return nil
 }
 
 // enterable refuses a working directory that is not there: a container's is made,
@@ -405,6 +414,7 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 		switch {
 		case m.Overlay:
 			nested = r.showEach(source, m.Path, r.mountsBelow(source))
+			mount.Options = append(mount.Options, forbidden(source)...)
 			if source, err = r.overlay(source, true); err != nil {
 				return nil, err
 			}
