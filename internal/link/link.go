@@ -97,7 +97,7 @@ func New(c Config) (*Link, error) {
 	l.address.Store(c.Address)
 	l.running.Store(true)
 	l.sender.pace.rate, l.received.rate = c.Rate, c.Rate
-	l.sender.toSend = l.sendNow
+	l.sender.toSend, l.sender.acks.expired = l.sendNow, l.sendExpired
 	return l, nil
 }
 

@@ -3,9 +3,11 @@ package link
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -31,6 +33,7 @@ type sender struct {
 	// sending are the first of the queue, while the goroutine sends them; it alone
 	// uses it.
 	sending [batchFrames]*stack.PacketBuffer
+	acks    acks // under mu
 
 	// pace is used by the goroutine alone.
 	pace pace
@@ -58,6 +61,31 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.write(s.acks.pass(packets, l.segment()))
+	s.acks.done()
+	s.acks.arm()
+	return count, nil
+}
+
+// segment is how many bytes a full segment has that comes.
+func (l *Link) segment() uint32 {
+	return max(l.mtu.Load(), header.IPv4MinimumMTU) - header.IPv4MinimumSize - header.TCPMinimumSize
+}
+
+// sendExpired sends acknowledgements that have waited long enough.
+func (l *Link) sendExpired() {
+	s := &l.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acks.armed = false
+	l.write(s.acks.expire(time.Now()))
+	s.acks.done()
+	s.acks.arm()
+}
+
+// write sends packets, or queues them. The sender's lock is held.
+func (l *Link) write(packets []*stack.PacketBuffer) {
+	s := &l.sender
 	if !s.busy && s.pace.rate == 0 && (len(packets) == 0 || packets[0].Size() < queueFrom) {
 		s.now = packets
 		l.raw.Control(s.toSend)
@@ -75,7 +103,6 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		s.busy = true
 		go l.drain()
 	}
-	return count, nil
 }
 
 // sendNow takes those of the sender's packets that the socket takes.
@@ -94,7 +121,7 @@ func (l *Link) sendNow(fd uintptr) {
 func (l *Link) Pending() bool {
 	l.sender.mu.Lock()
 	defer l.sender.mu.Unlock()
-	return len(l.sender.queue) > 0
+	return len(l.sender.queue) > 0 || len(l.sender.acks.line) > 0
 }
 
 // permitted returns those packets that the guard lets leave.
