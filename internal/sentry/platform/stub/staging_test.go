@@ -116,3 +116,50 @@ func TestStaging(t *testing.T) {
 		t.Errorf("%d windows of processes that have ended are counted", n)
 	}
 }
+
+// TestReset has a process get another program, which must not find what the one before read
+// and wrote.
+func TestReset(t *testing.T) {
+	s := newStubs(t)
+	s.stagings.tick = time.Hour
+	th, err := s.NewThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer th.Release()
+	room(t, th, 1<<20)
+	secret := bytes.Repeat([]byte("secret"), 20<<10)
+	for range stagingAfter {
+		for _, n := range []int{100, 10000, len(secret)} {
+			if err := th.CopyOutLate(guestData, secret[:n]); err != nil {
+				t.Fatal(err)
+			}
+			th.Settle()
+		}
+	}
+	copy(th.page.fetch[:], secret)
+	windows := [][]byte{th.page.fetch[:], th.slotWindow(), th.win.bytes}
+	for i, w := range windows {
+		if !bytes.Contains(w, secret[:100]) {
+			t.Errorf("the test has left window %d alone", i)
+		}
+	}
+	if th.win.staged == 0 {
+		t.Error("there is no larger window")
+	}
+	if !th.proc.Reset() {
+		t.Fatal("the process was not reset")
+	}
+	for i, w := range windows {
+		if bytes.ContainsFunc(w, func(r rune) bool { return r != 0 }) {
+			t.Errorf("window %d still holds what it did", i)
+		}
+	}
+	if th.win.staged != 0 {
+		t.Error("the larger window has stayed")
+	}
+	got := make([]byte, len(secret))
+	if n, err := th.CopyIn(guestData, got); err != nil || !bytes.Equal(got, secret) {
+		t.Errorf("copying afterwards: %d, %v", n, err)
+	}
+}
