@@ -374,6 +374,8 @@ spin:
 	MOVL	page_turn(BX), AX
 	TESTL	$const_turnSentry, AX
 	JEQ	go
+	TESTL	$const_turnErrand, AX
+	JNE	errand
 	MOVL	page_spin(BX), R9
 	PAUSE
 	RDTSC
@@ -383,16 +385,19 @@ spin:
 	CMPQ	AX, R9
 	JCS	spin
 sleep:
+	MOVQ	page_gate(BX), DI
+	MOVL	(DI), R9
 	MOVL	$const_turnSentry, AX
 	MOVL	$(const_turnSentry|const_turnSleep), CX
 	LOCK
 	CMPXCHGL	CX, page_turn(BX)
 	TESTL	$const_turnSentry, AX
 	JEQ	go
+	TESTL	$const_turnErrand, AX
+	JNE	errand
 	MOVL	$SYS_futex, AX
-	LEAQ	page_turn(BX), DI
 	XORL	SI, SI	// FUTEX_WAIT
-	MOVL	$(const_turnSentry|const_turnSleep), DX
+	MOVL	R9, DX
 	XORL	R10, R10
 	SYSCALL
 	MOVL	page_turn(BX), AX
@@ -402,6 +407,15 @@ sleep:
 	MOVL	CX, page_stubCPU(BX)
 go:
 	GOTO(·stubGo)
+errand:
+	MOVQ	page_errand(BX), DI
+	LOCK
+	ANDL	$~const_turnErrand, page_turn(BX)
+	MOVL	$SYS_futex, AX
+	MOVL	$1, SI	// FUTEX_WAKE
+	MOVL	$0x7fffffff, DX
+	SYSCALL
+	JMP	sleep
 
 // stubGo runs the batch of operations, then does what page.after says.
 // R12 counts the operations, R14 points at the one in progress.

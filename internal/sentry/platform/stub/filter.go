@@ -30,7 +30,8 @@ type argCheck struct {
 
 // allowedCalls are the host calls that the stub's code can make, with a
 // reason for each. Guest code can reach them too, by jumping into the stub's
-// code: none of them may reach beyond the stub's own process. The two clones
+// code: none of them may reach beyond the stub's own process, but that they wake
+// other stubs for nothing, which sleep on (gates.go). The two clones
 // make processes and threads without the sentry's knowledge: they are bounded
 // by the host's limits on the sandbox, and die with it.
 var allowedCalls = []struct {
@@ -38,7 +39,7 @@ var allowedCalls = []struct {
 	check  *argCheck
 	reason string
 }{
-	{unix.SYS_FUTEX, &argCheck{1, []uint32{0, 1}}, "wait for the turn, wake the sentry (FUTEX_WAIT, FUTEX_WAKE)"},
+	{unix.SYS_FUTEX, &argCheck{1, []uint32{0, 1}}, "wait for the turn, wake the sentry or another stub (FUTEX_WAIT, FUTEX_WAKE)"},
 	{unix.SYS_MMAP, nil, "guest mappings"},
 	{unix.SYS_MUNMAP, nil, "guest mappings"},
 	{unix.SYS_MPROTECT, nil, "guest mappings"},

@@ -1,6 +1,7 @@
 package stub
 
 import (
+	"math"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -10,7 +11,8 @@ import (
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
 // Who has given the turn away spins a while, since the answer often takes less
-// time than going to sleep, then sleeps on the word (futex(2)).
+// time than going to sleep, then sleeps (futex(2)): the sentry on the word, the
+// stub at its gate.
 //
 // Spinning takes a processor from others, so it is for when that pays:
 //
@@ -19,7 +21,7 @@ import (
 //   - Hardly while more threads are at work than half of the processors, but for
 //     those that have the floor (floor.go), for which others wait: each needs one
 //     for the stub and one for the sentry to gain from it. A thread that waits in the sentry for
-//     something else (Rest) is not at work, and its stub stops spinning at once.
+//     something else (Rest) is not at work, and its stub stops spinning soon: see errand.go.
 //   - Both sides' patience adapts to what the thread does: after two spins in
 //     vain it is but a glance, with a full spin now and then to see whether
 //     times have changed. So a thread that computes burns next to nothing, and
@@ -41,8 +43,8 @@ const (
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst, short, slice uint32
-	workers                       int32
+	min, max, burst, short, slice, linger uint32
+	workers                               int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
@@ -53,7 +55,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), workers: int32(runtime.NumCPU() / 2)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -99,18 +101,20 @@ func (t *Thread) Rest() {
 		t.working = false
 		t.proc.stubs.working.Add(-1)
 	}
-	t.stubTold = false
 	t.fetched = fetched{}
 	t.placement.longs = 0
 	t.unpin()
-	atomic.StoreUint32(&t.page.spin, 0)
+	t.linger(false)
 }
 
 // Bound implements platform.Context.
 func (t *Thread) Bound() bool { return t.placement.pinned }
 
 // Yield implements platform.Context.
-func (t *Thread) Yield() { t.leaveFloor() }
+func (t *Thread) Yield() {
+	t.leaveFloor()
+	t.linger(true)
+}
 
 // budget says whether the next spin is a full one, for how long.
 func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
@@ -121,9 +125,10 @@ func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 	return false, s.spin.min
 }
 
-// handOver gives the stub its turn.
-func (t *Thread) handOver() {
+// handOver gives the stub its turn. waits says that the caller waits for the answer.
+func (t *Thread) handOver(waits bool) {
 	pg := t.page
+	t.lingered()
 	if t.stubTold {
 		slept := atomic.LoadUint32(&pg.turn)&turnSleep != 0
 		if !slept || pg.stubCPU != pg.sentryCPU {
@@ -136,8 +141,14 @@ func (t *Thread) handOver() {
 	if pg.spin != spin {
 		pg.spin = spin
 	}
-	if atomic.SwapUint32(&pg.turn, turnStub)&turnSleep != 0 {
-		futexWake(&pg.turn)
+	t.errands.wakes = false
+	was := atomic.SwapUint32(&pg.turn, turnStub)
+	if was&turnSleep != 0 {
+		t.wake(waits)
+	}
+	if was&turnErrand != 0 {
+		// It may not have seen that.
+		t.proc.stubs.gates.wake(t.errands.gate.Load())
 	}
 }
 
@@ -167,6 +178,7 @@ func (t *Thread) await(guest bool) bool {
 		} else {
 			defer t.Overdue().Stop()
 		}
+		t.insist()
 		slept := cycles()
 		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
 			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
@@ -198,7 +210,7 @@ func futexWait(word *uint32, val uint32) {
 	syscall.Syscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), 0, uintptr(val), 0, 0, 0)
 }
 
-// futexWake wakes who sleeps on word.
+// futexWake wakes all who sleep on word.
 func futexWake(word *uint32) {
-	syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), 1, 1, 0, 0, 0)
+	syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), 1, math.MaxInt32, 0, 0, 0)
 }

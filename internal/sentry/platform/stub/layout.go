@@ -56,6 +56,7 @@ const (
 	turnStub   = 0
 	turnSentry = 1
 	turnSleep  = 2
+	turnErrand = 4 // the stub is sent to wake the stub at page.errand
 )
 
 // stubAnywhere stands for the processor that the stub cannot tell it runs on.
@@ -118,7 +119,9 @@ type page struct {
 	spin      uint32
 	stubCPU   uint32
 	sentryCPU uint32
-	_         [12]uint32
+	errand    uint64 // the gate that turnErrand is about
+	gate      uint64 // where the stub sleeps
+	_         [8]uint32
 
 	// Written by the sentry.
 

@@ -137,7 +137,7 @@ func (p *Process) newThread() (*Thread, error) {
 		slot = p.nextSlot
 		p.nextSlot++
 	}
-	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot)}
+	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot), gate: p.stubs.gates.take()}
 	t.stubFull, t.stubTold = true, true
 	t.Drive = t.driveShared
 	t.initPage()
@@ -169,6 +169,7 @@ func (t *Thread) SetBorrowable() {
 func (p *Process) dropThread(t *Thread, reuse bool) {
 	t.giveStaging()
 	t.leaveFloor()
+	p.stubs.lingerer.forget(t)
 	if t.working {
 		t.working = false
 		p.stubs.working.Add(-1)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/platform"
@@ -70,6 +71,8 @@ type Stubs struct {
 	working  atomic.Int32
 	floor    floor
 	stagings stagings
+	lingerer lingerer
+	gates    *gates
 
 	mu     sync.Mutex
 	procs  map[int]*Process
@@ -102,19 +105,25 @@ func New(options ...Option) (*Stubs, error) {
 	sp, haveSpecial := findSpecial()
 	for _, b := range bases {
 		s.base, s.text = b, b+slotsSize
-		if !haveSpecial || sp.end <= b-(1<<20) || sp.vvar >= s.text+textSize {
+		if !haveSpecial || sp.end <= b-(1<<20) || sp.vvar >= s.text+textSize+gatesSize {
 			break
 		}
 	}
 	s.limits = platform.Limits{Min: minAddr, Max: s.base, FPSize: int(s.fp.frame()), FPFeatures: s.fp.mask}
 
 	c0, t0 := cycles(), time.Now()
+	gates, gatesFD, err := newGates()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(gatesFD)
+	s.gates = gates
 	t, err := s.startTemplate()
 	if err != nil {
 		return nil, fmt.Errorf("starting the first stub process: %w", err)
 	}
 	s.template = t
-	if err := s.furnish(t, sp, haveSpecial); err != nil {
+	if err := s.furnish(t, gatesFD, sp, haveSpecial); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("setting up the first stub process: %w", err)
 	}
@@ -218,6 +227,8 @@ func (s *Stubs) startTemplate() (*Thread, error) {
 		return nil, err
 	}
 	p.DecRef() // leaves the thread's
+	// Until it has the gates in their place, it has them where we do.
+	t.page.gate = uint64(uintptr(unsafe.Pointer(&s.gates.words[t.gate])))
 	pid := make(chan int64)
 	registered := make(chan struct{})
 	go crash.Guard(func() {

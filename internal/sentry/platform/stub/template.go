@@ -30,7 +30,7 @@ var handled = []unix.Signal{
 // furnish turns a copy of the sentry into the template: nothing mapped but
 // the stub region and the vDSO, no signal that ends it, no way to reach the
 // host but the filter's.
-func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
+func (s *Stubs) furnish(t *Thread, gatesFD int, sp special, haveSpecial bool) error {
 	window := t.slotAddr() + windowOffset
 	w := t.slotWindow()
 	var failed error
@@ -77,13 +77,16 @@ func (s *Stubs) furnish(t *Thread, sp special, haveSpecial bool) error {
 	if failed == nil {
 		failed = dropRseq(t)
 	}
+	if failed == nil {
+		failed = s.mapGates(t, gatesFD)
+	}
 	// Unmap everything but the stub region and the vDSO.
 	hole := func(from, to uint64) {
 		if from < to {
 			do("unmapping the sentry", unix.SYS_MUNMAP, from, to-from)
 		}
 	}
-	end := s.text + textSize
+	end := s.text + textSize + gatesSize
 	switch {
 	case !haveSpecial:
 		hole(0, s.base)

@@ -29,6 +29,8 @@ type Thread struct {
 	proc *Process
 	slot int
 	page *page
+	// gate is the number of its gate.
+	gate uint32
 	tid  int
 
 	// Drive has the stub run the batch in the page, and returns when it has;
@@ -77,6 +79,7 @@ type Thread struct {
 	stubFull, stubTold     bool
 	// working says that the thread is counted in Stubs.working.
 	working bool
+	errands errands
 }
 
 // initPage readies the slot for a thread that starts in stubStart.
@@ -89,6 +92,7 @@ func (t *Thread) initPage() {
 	pg.tid = 1
 	pg.spin = s.spin.max
 	pg.after = afterPost
+	pg.gate = s.gateAddr(t.gate)
 	if s.fsgsbase {
 		pg.fsgsbase = 1
 	}
@@ -258,7 +262,7 @@ func (t *Thread) call(nr uint64, args ...uint64) (uint64, error) {
 // driveShared is Drive by the shared page alone.
 func (t *Thread) driveShared() bool {
 	t.page.after = afterPost
-	t.handOver()
+	t.handOver(true)
 	return t.await(false)
 }
 
@@ -290,7 +294,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 		t.page.after = afterCheck
 		t.nops = 0
 	}
-	t.handOver()
+	t.handOver(true)
 	if !t.await(true) {
 		return false
 	}
@@ -318,6 +322,6 @@ func (t *Thread) Release() {
 	t.enter()
 	t.AddExit()
 	t.page.after = afterPost
-	t.handOver()
+	t.handOver(false)
 	t.proc.dropThread(t, true)
 }

@@ -116,6 +116,7 @@ func callFromStub(t *testing.T, s *Stubs, nr uint64, args []uint64) (int64, bool
 	slot.ops[0].nr = nr
 	copy(slot.ops[0].args[:], args)
 	slot.after = afterRun
+	slot.gate = guestData // where the other thread sleeps that clone(2) makes
 	slot.regs.Rip, slot.regs.Rsp = guestCode, guestSlot+SlotSize-64
 	slot.regs.Cs, slot.regs.Ss, slot.regs.Eflags = userCS, userSS, flagsAlways
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&slot)), unsafe.Sizeof(slot))
