@@ -36,6 +36,8 @@ var rtnl sync.Mutex
 // when it is first asked for, so that a program that uses no network pays for none.
 type Namespace struct {
 	config Config
+	// cookie is SO_NETNS_COOKIE: no other namespace has it.
+	cookie uint64
 
 	once    sync.Once
 	started atomic.Bool
@@ -90,7 +92,7 @@ func newNamespace(up bool) *Namespace {
 	lo := &link{index: loopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
 	n := &Namespace{
 		links: map[int32]*link{loopbackIndex: lo}, names: map[string]int32{"lo": loopbackIndex},
-		lastIndex: loopbackIndex,
+		lastIndex: loopbackIndex, cookie: cookies.Add(1),
 	}
 	if up {
 		rtnl.Lock()
@@ -101,6 +103,12 @@ func newNamespace(up bool) *Namespace {
 	}
 	return n
 }
+
+// cookies is the cookie of the newest namespace.
+var cookies atomic.Uint64
+
+// Cookie is a number that no other namespace has, nor ever had (SO_NETNS_COOKIE).
+func (n *Namespace) Cookie() uint64 { return n.cookie }
 
 // Stack returns the namespace's TCP/IP stack.
 func (n *Namespace) Stack() *stack.Stack {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -123,7 +124,7 @@ func ip4(a tcpip.Address) []byte {
 
 // sendControl reads the control messages of a send, for the stack into o. EINVAL for
 // messages that it does not know.
-func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage) (beside aside, err error) {
+func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.ControlMessage) (beside aside, err error) {
 	beside.segment = int(s.segment.Load())
 	for _, m := range list {
 		switch {
@@ -136,16 +137,37 @@ func (s *Socket) sendControl(o *tcpip.WriteOptions, list []socket.ControlMessage
 				return beside, unix.EINVAL
 			}
 			beside.segment = int(binary.LittleEndian.Uint16(m.Data))
-		case m.Level == unix.SOL_SOCKET && (m.Type == unix.SO_MARK || m.Type == unix.SO_TXTIME || m.Type == unix.SO_TIMESTAMPING):
-			return beside, unix.EPERM // the stack has these for all datagrams of a socket
 		case m.Level == unix.SOL_SOCKET:
-			return beside, unix.EINVAL
+			err = s.sendControlSocket(c, m)
 		}
 		if err != nil {
 			return beside, err
 		}
 	}
 	return beside, nil
+}
+
+// sendControlSocket checks a control message of SOL_SOCKET: SO_MARK, SCM_TXTIME. Nothing inside
+// heeds what they say.
+func (s *Socket) sendControlSocket(c vfs.Caller, m socket.ControlMessage) error {
+	switch m.Type {
+	case unix.SO_MARK:
+		if !can(c, unix.CAP_NET_ADMIN) && !can(c, unix.CAP_NET_RAW) {
+			return unix.EPERM
+		}
+		if len(m.Data) == 4 {
+			return nil
+		}
+	case unix.SCM_TXTIME:
+		s.optionMu.Lock()
+		defer s.optionMu.Unlock()
+		if s.sendTimeSet && len(m.Data) == 8 {
+			return nil
+		}
+	case unix.SO_TIMESTAMPING:
+		return unix.EPERM // the stack does not tell when it has sent
+	}
+	return unix.EINVAL
 }
 
 // sendControl4 reads a control message of IPv4: IP_TTL, IP_TOS, IP_PKTINFO.

@@ -464,7 +464,7 @@ func FuzzSendControl(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, raw []byte) {
 		list, err := socket.ParseControl(raw)
 		if err == nil {
-			s.sendControl(new(tcpip.WriteOptions), list)
+			s.sendControl(root, new(tcpip.WriteOptions), list)
 		}
 	})
 }

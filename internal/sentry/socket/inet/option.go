@@ -43,11 +43,13 @@ type options struct {
 	// values are the options that have been set, by their rows.
 	values map[*option]int32
 	// linger is struct linger, pacing SO_MAX_PACING_RATE, congestion TCP_CONGESTION, fastOpenKey
-	// TCP_FASTOPEN_KEY.
+	// TCP_FASTOPEN_KEY, sendTime SO_TXTIME's clock and flags once sendTimeSet.
 	linger      [2]int32
 	pacing      uint64
 	congestion  string
 	fastOpenKey []byte
+	sendTime    [2]int32
+	sendTimeSet bool
 }
 
 func (o *options) init() {

@@ -21,8 +21,6 @@ const (
 	ecnMask = 3
 	// maxIPOptions are as many bytes as an IPv4 header has room for options.
 	maxIPOptions = 40
-	// sizeofIPv6MTUReport is that of struct ip6_mtuinfo.
-	sizeofIPv6MTUReport = 32
 )
 
 var ipOptions = []option{
@@ -43,6 +41,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
 	{level: unix.IPPROTO_IP, name: unix.IP_MINTTL, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofOthers, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_CHECKSUM, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofTCP, check: invalid},
@@ -52,6 +51,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofUDPish, initial: 1, check: checkMulticastTTL, apply: applyMulticastTTL},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_LOOP, of: ofAll, initial: 1, check: boolean, apply: applyMulticastLoop},
 	{level: unix.IPPROTO_IP, name: unix.IP_LOCAL_PORT_RANGE, of: ofAll, check: checkPortRange},
+	{level: unix.IPPROTO_IP, name: unix.IP_PROTOCOL, of: ofAll, check: readOnly, shown: shownIPProtocol},
 	{level: unix.IPPROTO_IP, name: unix.IP_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 }
 
@@ -83,6 +83,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TCLASS, of: ofAll, check: checkTClass, apply: applyTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ADDR_PREFERENCES, of: ofAll, check: checkPreferences, shown: shownPreferences},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MINHOPCOUNT, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TRANSPARENT, of: ofAll, check: privileged},
@@ -227,6 +228,53 @@ func checkUnicastInterface(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 	return v, nil
 }
 
+// shownIPProtocol is IP_PROTOCOL: of a raw socket its protocol. Of others Linux shows their port.
+func shownIPProtocol(s *Socket, _ int32) int32 {
+	if s.isRaw() {
+		return s.protocol
+	}
+	local, err := s.ep.Load().GetLocalAddress()
+	if err != nil {
+		return 0
+	}
+	return int32(local.Port)
+}
+
+// The bits of IPV6_ADDR_PREFERENCES (RFC 5014, linux/in6.h).
+const (
+	preferTemporary = 0x1
+	preferPublic    = 0x2
+	preferCareOf    = 0x4
+	preferGenerated = 0x8
+	preferDefault   = 0x100
+	preferHome      = 0x400
+	preferPlain     = 0x800
+)
+
+// checkPreferences takes wishes for source addresses: of each pair one. Those before are
+// forgotten. There are no temporary and no home addresses that they could choose.
+func checkPreferences(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	switch v & (preferTemporary | preferPublic | preferDefault) {
+	case preferTemporary, preferPublic, preferDefault, 0:
+	default:
+		return 0, unix.EINVAL
+	}
+	if v&(preferHome|preferCareOf) == preferHome|preferCareOf || v&(preferGenerated|preferPlain) == preferGenerated|preferPlain {
+		return 0, unix.EINVAL
+	}
+	return v & (preferTemporary | preferPublic | preferCareOf), nil
+}
+
+func shownPreferences(_ *Socket, v int32) int32 {
+	if v&(preferTemporary|preferPublic) == 0 {
+		v |= preferDefault
+	}
+	if v&preferCareOf == 0 {
+		v |= preferHome
+	}
+	return v
+}
+
 // ipOption is an option of IPv4 that is not a number, or is only asked for.
 func (s *Socket) ipOption(name int32) ([]byte, error) {
 	switch name {
@@ -244,10 +292,29 @@ func (s *Socket) ipOption(name int32) ([]byte, error) {
 
 // ip6Option is the same of IPv6.
 func (s *Socket) ip6Option(name int32) ([]byte, error) {
-	if name == unix.IPV6_MTU {
+	switch name {
+	case unix.IPV6_MTU:
 		return s.pathMTU()
+	case unix.IPV6_PATHMTU: // struct ip6_mtuinfo, whose address stays empty
+		mtu, err := s.pathMTU()
+		if err != nil {
+			return nil, err
+		}
+		return append(make([]byte, sizeofSockaddr6), mtu...), nil
+	}
+	if isHeader6(name) {
+		return nil, nil
 	}
 	return nil, unix.ENOPROTOOPT
+}
+
+// isHeader6 reports whether an option is an extension header for all that is sent (RFC 3542, 8.1).
+func isHeader6(name int32) bool {
+	switch name {
+	case unix.IPV6_HOPOPTS, unix.IPV6_RTHDRDSTOPTS, unix.IPV6_RTHDR, unix.IPV6_DSTOPTS:
+		return true
+	}
+	return false
 }
 
 // pathMTU is IP_MTU: that of the way to the peer. ENOTCONN without one.
@@ -292,6 +359,15 @@ func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (boo
 		// None may be given; others are not sent by the stack.
 		if len(value) > 0 {
 			return true, unix.EINVAL
+		}
+		return true, nil
+	case level == unix.IPPROTO_IPV6 && isHeader6(name):
+		// Likewise.
+		if len(value) > 0 && len(value) < 8 || len(value)%8 != 0 {
+			return true, unix.EINVAL
+		}
+		if len(value) > 0 {
+			return true, unix.EOPNOTSUPP
 		}
 		return true, nil
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MTU:

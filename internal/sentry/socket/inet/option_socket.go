@@ -233,6 +233,14 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return binary.LittleEndian.AppendUint64(nil, s.pacing), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	case unix.SO_NETNS_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.net.Cookie()), nil
+	case unix.SO_TXTIME:
+		s.optionMu.Lock()
+		defer s.optionMu.Unlock()
+		return append(int32Bytes(s.sendTime[0]), int32Bytes(s.sendTime[1])...), nil
+	case unix.SO_RESERVE_MEM:
+		return int32Bytes(0), nil
 	case unix.SO_MEMINFO:
 		return s.memory(e), nil
 	case unix.SO_GET_FILTER:
@@ -322,6 +330,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		s.pacing = rate
 		s.optionMu.Unlock()
 		return true, nil
+	case unix.SO_TXTIME:
+		return true, s.setSendTime(c, value)
 	case unix.SO_ATTACH_FILTER:
 		return true, s.attach(c, value)
 	case unix.SO_DETACH_FILTER:
@@ -339,6 +349,29 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, unix.EOPNOTSUPP
 	}
 	return false, nil
+}
+
+// setSendTime is SO_TXTIME: the clock of the times that SCM_TXTIME messages say, and flags. They
+// are for queueing disciplines, of which there are none, so that all leaves at once.
+func (s *Socket) setSendTime(c vfs.Caller, value []byte) error {
+	if len(value) != 8 {
+		return unix.EINVAL
+	}
+	clock, flags := int32(binary.LittleEndian.Uint32(value)), int32(binary.LittleEndian.Uint32(value[4:]))
+	const deadlineMode, reportErrors = 1, 2 // SOF_TXTIME_*
+	if flags&^(deadlineMode|reportErrors) != 0 {
+		return unix.EINVAL
+	}
+	if clock != unix.CLOCK_MONOTONIC && !can(c, unix.CAP_NET_ADMIN) {
+		return unix.EPERM
+	}
+	if clock != unix.CLOCK_MONOTONIC && clock != unix.CLOCK_REALTIME && clock != unix.CLOCK_TAI {
+		return unix.EINVAL
+	}
+	s.optionMu.Lock()
+	s.sendTime, s.sendTimeSet = [2]int32{clock, flags}, true
+	s.optionMu.Unlock()
+	return nil
 }
 
 // applyLinger is SO_LINGER. Linux takes a negative time for a very long one.

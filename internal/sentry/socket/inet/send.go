@@ -124,7 +124,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 			}
 		}
 	}
-	beside, err := s.sendControl(&opts, m.Control)
+	beside, err := s.sendControl(c, &opts, m.Control)
 	if err != nil {
 		return 0, err
 	}

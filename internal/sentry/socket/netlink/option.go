@@ -54,7 +54,7 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(unix.AF_NETLINK), nil
 	case unix.SO_PROTOCOL:
 		return socket.Number(s.protocol), nil
-	case unix.SO_ACCEPTCONN, unix.SO_REUSEADDR, unix.SO_PRIORITY, unix.SO_MARK:
+	case unix.SO_ACCEPTCONN:
 		return socket.Number(0), nil
 	case unix.SO_ERROR:
 		s.mu.Lock()
@@ -62,16 +62,12 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		err := s.err
 		s.err = 0
 		return socket.Number(int32(err)), nil
-	case unix.SO_RCVLOWAT, unix.SO_SNDLOWAT:
-		return socket.Number(1), nil
 	case unix.SO_PASSCRED:
 		return socket.Boolean(s.passcred.Load()), nil
-	case unix.SO_LINGER:
-		return make([]byte, 8), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	}
-	return nil, unix.ENOPROTOOPT
+	return s.PlainOption(name)
 }
 
 // SetOption implements socket.Socket.
@@ -117,7 +113,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return err
 	}
-	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().CanIn(s.ns.Owner, unix.CAP_NET_ADMIN) }); ok {
+	can := func(capability int) bool { return c.Credentials().CanIn(s.ns.Owner, capability) }
+	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
 	if name == unix.SO_ATTACH_FILTER {
@@ -138,10 +135,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 		if s.filter.Swap(nil) == nil {
 			return unix.ENOENT
 		}
-	case unix.SO_REUSEADDR, unix.SO_PRIORITY, unix.SO_RCVLOWAT, unix.SO_TIMESTAMP:
-		// They mean nothing here.
 	default:
-		return unix.ENOPROTOOPT
+		return s.SetPlainOption(name, value, can)
 	}
 	return nil
 }

@@ -46,6 +46,7 @@ const maxGroups = 64
 type Socket struct {
 	vfs.NoFile
 	socket.Timeouts
+	socket.Plain
 	socket.Buffers
 	ns       Namespace
 	protocol int32

@@ -15,6 +15,7 @@ import (
 // options are what setsockopt(2) sets.
 type options struct {
 	socket.Buffers
+	socket.Plain
 	auxdata, ignoreOutgoing atomic.Bool
 	// stampOption is SO_TIMESTAMP or SO_TIMESTAMPNS if that is set, in one of the two
 	// numbers that each has; 0 if not.
@@ -26,14 +27,10 @@ type options struct {
 	remembered [len(rememberedNames)]atomic.Int32
 }
 
-// rememberedNames are options of SOL_SOCKET that are kept and have no effect here.
+// rememberedNames are options of SOL_PACKET that are kept and have no effect: frames never come
+// by way of another interface, there is no queue to pass by, and what does not fit in a ring is lost.
 var rememberedNames = [...]int32{
-	unix.SO_REUSEADDR, unix.SO_KEEPALIVE, unix.SO_BROADCAST, unix.SO_OOBINLINE, unix.SO_DONTROUTE, unix.SO_PRIORITY,
-	unix.SO_DEBUG, unix.SO_RXQ_OVFL, unix.SO_NO_CHECK, unix.SO_RCVLOWAT, unix.SO_MARK,
-}
-
-func (o *options) init() {
-	o.remembered[slices.Index(rememberedNames[:], unix.SO_RCVLOWAT)].Store(1)
+	unix.PACKET_COPY_THRESH, unix.PACKET_ORIGDEV, unix.PACKET_QDISC_BYPASS, unix.PACKET_LOSS, unix.PACKET_TX_HAS_OFF,
 }
 
 // timestamp is the control message that tells when a frame came, if it is wanted.
@@ -68,11 +65,6 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 	if v, ok := s.BufferOption(name); ok {
 		return v, nil
 	}
-	for i, n := range rememberedNames {
-		if n == name {
-			return socket.Number(s.remembered[i].Load()), nil
-		}
-	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -80,25 +72,16 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 		return socket.Number(unix.AF_PACKET), nil
 	case unix.SO_PROTOCOL, unix.SO_ACCEPTCONN:
 		return socket.Number(0), nil
-	case unix.SO_PEEK_OFF, unix.SO_REUSEPORT:
-		return nil, unix.EOPNOTSUPP
 	case unix.SO_ERROR:
 		return socket.Number(int32(s.takeError())), nil
-	case unix.SO_SNDLOWAT:
-		return socket.Number(1), nil
 	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
 		return socket.Boolean(s.stampOption.Load() == name), nil
-	case unix.SO_LINGER:
-		return make([]byte, 8), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
-	case unix.SO_BPF_EXTENSIONS:
-		const lastPlusOne = 64 // SKF_AD_MAX
-		return socket.Number(lastPlusOne), nil
 	case unix.SO_LOCK_FILTER:
 		return socket.Boolean(s.locked.Load()), nil
 	}
-	return nil, unix.ENOPROTOOPT
+	return s.PlainOption(name)
 }
 
 func (s *Socket) packetOption(name int32) ([]byte, error) {
@@ -118,9 +101,11 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		return socket.Number(s.version.Load()), nil
 	case unix.PACKET_RESERVE:
 		return socket.Number(s.reserve.Load()), nil
-	case unix.PACKET_ORIGDEV, unix.PACKET_LOSS, unix.PACKET_TIMESTAMP, unix.PACKET_FANOUT, unix.PACKET_QDISC_BYPASS,
-		unix.PACKET_VNET_HDR, unix.PACKET_TX_HAS_OFF:
+	case unix.PACKET_TIMESTAMP, unix.PACKET_FANOUT, unix.PACKET_VNET_HDR:
 		return socket.Number(0), nil
+	}
+	if i := slices.Index(rememberedNames[:], name); i >= 0 {
+		return socket.Number(s.remembered[i].Load()), nil
 	}
 	return nil, unix.ENOPROTOOPT
 }
@@ -140,7 +125,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return err
 	}
-	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().Can(unix.CAP_NET_ADMIN) }); ok {
+	can := c.Credentials().Can
+	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
 	if name == unix.SO_ATTACH_FILTER {
@@ -150,25 +136,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 		return unix.EINVAL
 	}
 	v := int32(binary.LittleEndian.Uint32(value))
-	for i, n := range rememberedNames {
-		if n == name {
-			switch name {
-			case unix.SO_MARK:
-				if !c.Credentials().Can(unix.CAP_NET_ADMIN) {
-					return unix.EPERM
-				}
-			case unix.SO_RCVLOWAT:
-				v = max(v, 1)
-			case unix.SO_PRIORITY:
-			default:
-				if v != 0 {
-					v = 1
-				}
-			}
-			s.remembered[i].Store(v)
-			return nil
-		}
-	}
 	switch name {
 	case unix.SO_DETACH_FILTER:
 		switch {
@@ -187,10 +154,8 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 			name = 0
 		}
 		s.stampOption.Store(name)
-	case unix.SO_PEEK_OFF, unix.SO_REUSEPORT:
-		return unix.EOPNOTSUPP
 	default:
-		return unix.ENOPROTOOPT
+		return s.SetPlainOption(name, value, can)
 	}
 	return nil
 }
@@ -229,15 +194,20 @@ func (s *Socket) setPacketOption(name int32, value []byte) error {
 		s.ignoreOutgoing.Store(v != 0)
 	case unix.PACKET_VERSION, unix.PACKET_RESERVE:
 		return s.setRingOption(name, v)
-	case unix.PACKET_COPY_THRESH, unix.PACKET_ORIGDEV, unix.PACKET_QDISC_BYPASS:
-		// Frames never come by way of another interface, nor is there a queue to pass by.
 	case unix.PACKET_TIMESTAMP:
 		if v != 0 {
 			return unix.EINVAL // no clock of a network card
 		}
 	default:
-		// PACKET_TX_RING, PACKET_FANOUT, PACKET_VNET_HDR and others are not there.
-		return unix.ENOPROTOOPT
+		i := slices.Index(rememberedNames[:], name)
+		if i < 0 {
+			// PACKET_TX_RING, PACKET_FANOUT, PACKET_VNET_HDR and others are not there.
+			return unix.ENOPROTOOPT
+		}
+		if name != unix.PACKET_COPY_THRESH && v != 0 {
+			v = 1
+		}
+		s.remembered[i].Store(v)
 	}
 	return nil
 }

@@ -74,7 +74,6 @@ func New(ns *network.Namespace, r *socket.Registry, c vfs.Caller, typ, protocol 
 		ns: ns, stack: ns.Stack(), registry: r, typ: typ, uid: cred.FSUID,
 		ino: anon.New("socket:", unix.S_IFSOCK|0o777, anon.SocketDev, cred),
 	}
-	s.options.init()
 	if protocol != 0 {
 		if err := s.listen(swap(uint16(protocol)), 0); err != nil {
 			return nil, err

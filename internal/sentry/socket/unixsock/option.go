@@ -2,6 +2,7 @@ package unixsock
 
 import (
 	"encoding/binary"
+	"math"
 	"sync/atomic"
 
 	"coffer/internal/sentry/socket"
@@ -10,21 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options are what setsockopt(2) sets. Those that have no effect on a local
-// socket are remembered so that getsockopt(2) gives them back.
+// options are what setsockopt(2) sets.
 type options struct {
 	socket.Timeouts
 	socket.Buffers
-	passcred   atomic.Bool
-	linger     atomic.Uint64
-	lowat      atomic.Int32
-	remembered [len(rememberedNames)]atomic.Int32
-}
-
-// rememberedNames are options that are kept and otherwise ignored.
-var rememberedNames = [...]int32{
-	unix.SO_REUSEADDR, unix.SO_REUSEPORT, unix.SO_KEEPALIVE, unix.SO_BROADCAST,
-	unix.SO_OOBINLINE, unix.SO_DONTROUTE, unix.SO_TIMESTAMP, unix.SO_PRIORITY, unix.SO_DEBUG,
+	socket.Plain
+	passcred atomic.Bool
+	lowat    atomic.Int32
 }
 
 func (o *options) init() {
@@ -43,17 +36,12 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if value, ok := s.BufferOption(name); ok {
 		return value, nil
 	}
-	for i, n := range rememberedNames {
-		if n == name {
-			return socket.Number(s.remembered[i].Load()), nil
-		}
-	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(int32(s.typ)), nil
 	case unix.SO_DOMAIN:
 		return socket.Number(unix.AF_UNIX), nil
-	case unix.SO_PROTOCOL, unix.SO_MARK, unix.SO_BUSY_POLL, unix.SO_NO_CHECK, unix.SO_ZEROCOPY:
+	case unix.SO_PROTOCOL:
 		return socket.Number(0), nil
 	case unix.SO_ACCEPTCONN:
 		s.mu.Lock()
@@ -64,12 +52,8 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(int32(errno)), nil
 	case unix.SO_RCVLOWAT:
 		return socket.Number(s.lowat.Load()), nil
-	case unix.SO_SNDLOWAT:
-		return socket.Number(1), nil
 	case unix.SO_PASSCRED:
 		return socket.Boolean(s.passcred.Load()), nil
-	case unix.SO_LINGER:
-		return binary.LittleEndian.AppendUint64(nil, s.linger.Load()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_PEERCRED:
@@ -86,7 +70,7 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return nil, unix.ENOPROTOOPT
+	return s.PlainOption(name)
 }
 
 // shown is what c may be shown of a peer's credentials.
@@ -120,47 +104,25 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return err
 	}
-	if ok, err := s.SetBufferOption(name, value, func() bool { return c.Credentials().Can(unix.CAP_NET_ADMIN) }); ok {
+	can := c.Credentials().Can
+	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
-	if name == unix.SO_LINGER {
-		if len(value) < 8 {
+	switch name {
+	case unix.SO_PASSCRED, unix.SO_RCVLOWAT:
+		if len(value) < 4 {
 			return unix.EINVAL
 		}
-		s.linger.Store(binary.LittleEndian.Uint64(value))
+		if v := int32(binary.LittleEndian.Uint32(value)); name == unix.SO_PASSCRED {
+			s.passcred.Store(v != 0)
+		} else if v < 0 {
+			s.lowat.Store(math.MaxInt32)
+		} else {
+			s.lowat.Store(max(v, 1))
+		}
 		return nil
 	}
-	if len(value) < 4 {
-		return unix.EINVAL
-	}
-	v := int32(binary.LittleEndian.Uint32(value))
-	for i, n := range rememberedNames {
-		if n == name {
-			if name != unix.SO_PRIORITY && v != 0 {
-				v = 1
-			}
-			s.remembered[i].Store(v)
-			return nil
-		}
-	}
-	switch name {
-	case unix.SO_PASSCRED:
-		s.passcred.Store(v != 0)
-	case unix.SO_RCVLOWAT:
-		s.lowat.Store(max(v, 1))
-	case unix.SO_TYPE, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_ERROR, unix.SO_ACCEPTCONN,
-		unix.SO_SNDLOWAT, unix.SO_PEERCRED, unix.SO_PEERGROUPS, unix.SO_COOKIE:
-		return unix.ENOPROTOOPT
-	case unix.SO_MARK:
-		if !c.Credentials().Can(unix.CAP_NET_ADMIN) {
-			return unix.EPERM
-		}
-	case unix.SO_ZEROCOPY:
-		return unix.EOPNOTSUPP
-	default:
-		return unix.ENOPROTOOPT
-	}
-	return nil
+	return s.SetPlainOption(name, value, can)
 }
 
 // Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.
