@@ -14,6 +14,8 @@ type family struct {
 	oci bool
 	// bundles says that only those are.
 	bundles bool
+	// rare says that rare walls are measured too, in the first round of a whole run.
+	rare bool
 	// once says that one round is enough: what it measures hardly varies, and
 	// takes long.
 	once bool

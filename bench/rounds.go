@@ -60,7 +60,7 @@ func (b *bench) measureRounds(ctx context.Context, res *results, families []fami
 				}
 			}
 			begun := time.Now()
-			if err := b.measureFamily(ctx, res, e.family, walls); err != nil {
+			if err := b.measureFamily(ctx, res, e.family, walls, round == 0 && e.rare && !b.quick); err != nil {
 				return err
 			}
 			e.took = time.Since(begun)
@@ -69,11 +69,11 @@ func (b *bench) measureRounds(ctx context.Context, res *results, families []fami
 	return nil
 }
 
-// measureFamily measures a family behind each of the walls once. The error says
-// that the run was ended.
-func (b *bench) measureFamily(ctx context.Context, res *results, f *family, walls []*wall) error {
+// measureFamily measures a family behind each of the walls once, with the rare ones or
+// without. The error says that the run was ended.
+func (b *bench) measureFamily(ctx context.Context, res *results, f *family, walls []*wall, rare bool) error {
 	for _, w := range walls {
-		if w.missing != "" || w.oci && !f.oci || w.bundle == nil && f.bundles {
+		if w.missing != "" || w.rare && !rare || w.oci && !f.oci || w.bundle == nil && f.bundles {
 			continue
 		}
 		if err := b.renewScratch(); err != nil {

@@ -43,17 +43,17 @@ var longPaths = []struct {
 // sends is sent.
 func edgeServices() []edgeService {
 	var list []edgeService
-	iperf3 := func(name, kind, flags, pattern string, quick bool, p *path) {
+	iperf3 := func(name, kind, flags, pattern string, p *path) {
 		for _, way := range []struct{ name, flags string }{{"sent", "-R"}, {"received", ""}} {
-			list = append(list, edgeService{service{name: "iperf3, " + way.name + name, kind: kind, quick: quick, programs: []string{"iperf3"},
+			list = append(list, edgeService{service{name: "iperf3, " + way.name + name, kind: kind, programs: []string{"iperf3"},
 				before: "iperf3 -s -p $PORT >/dev/null &",
 				// The server serves one at a time, and may be with who looked whether it listens.
 				command: "for i in $(seq 20); do iperf3 -c $HOST -p $PORT -f m " + flags + " " + way.flags + " && break; sleep 0.1; done | " +
 					perSecond(pattern, "($(NF-2) * 1e6 / 8 / 1048576)")}, p})
 		}
 	}
-	iperf3("", "bulk", "-t 2", "/receiver/", true, nil)
-	iperf3(", 4 streams", "bulk", "-t 2 -P 4", "/SUM.*receiver/", false, nil)
+	iperf3("", "bulk", "-t 2", "/receiver/", nil)
+	iperf3(", 4 streams", "bulk", "-t 2 -P 4", "/SUM.*receiver/", nil)
 	for _, s := range services {
 		if s.edge {
 			list = append(list, edgeService{service: s})
@@ -61,16 +61,16 @@ func edgeServices() []edgeService {
 	}
 	for _, long := range longPaths {
 		// An algorithm that every stack here has, and the sandbox's default.
-		iperf3(", "+long.name, "long", "-t 5 -C reno", "/receiver/", false, &long.path)
+		iperf3(", "+long.name, "long", "-t 5 -C reno", "/receiver/", &long.path)
 	}
 	return list
 }
 
 // edgeFamilies are what talking costs between a sandbox and the host around it.
 func edgeFamilies() []family {
-	list := []family{{group: edgeGroup, quick: true, oci: true, prepare: needs("ip", "nsenter"), measure: measureEdge}}
+	list := []family{{group: edgeGroup, oci: true, prepare: needs("ip", "nsenter"), measure: measureEdge}}
 	for _, s := range edgeServices() {
-		list = append(list, family{group: edgeGroup, name: s.name, quick: s.quick, oci: true, prepare: needs(append(s.programs, "ip", "nsenter")...),
+		list = append(list, family{group: edgeGroup, name: s.name, oci: true, prepare: needs(append(s.programs, "ip", "nsenter")...),
 			measure: func(ctx context.Context, b *bench, w *wall, _ string) ([]sample, error) {
 				return b.measureEdgeService(ctx, w, &s)
 			}})

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// measuredBy has families measured behind a wall that costs nothing, and returns in
+// measuredBy has families measured behind two walls, one of them rare, and returns in
 // which order.
 func measuredBy(t *testing.T, o options, families []family) (order []string, res *results) {
 	t.Helper()
 	for i := range families {
 		f := &families[i]
-		f.measure = func(context.Context, *bench, *wall, string) ([]sample, error) {
-			order = append(order, f.name)
+		f.measure = func(_ context.Context, _ *bench, w *wall, _ string) ([]sample, error) {
+			order = append(order, f.name+w.name)
 			return []sample{{row{Name: f.name}, 1}}, nil
 		}
 	}
 	b := &bench{options: o, descendants: &descendants{}, tmp: t.TempDir(), started: time.Now()}
 	res = newResults(nil)
-	if err := b.measureRounds(t.Context(), res, families, []*wall{{name: "native"}}); err != nil {
+	if err := b.measureRounds(t.Context(), res, families, []*wall{{}, {name: "-slow", rare: true}}); err != nil {
 		t.Fatal(err)
 	}
 	return order, res
@@ -33,12 +33,13 @@ func TestRounds(t *testing.T) {
 		return []family{
 			{name: "a", prepare: func(context.Context, *bench) error { prepared++; return nil }},
 			{name: "once", once: true},
+			{name: "rare", rare: true},
 			{name: "broken", prepare: func(context.Context, *bench) error { return errors.New("it is not there") }},
 			{name: "b"},
 		}
 	}
 	order, res := measuredBy(t, options{rounds: 3}, families())
-	if s := strings.Join(order, " "); s != "a once b a b a b" {
+	if s := strings.Join(order, " "); s != "a once rare rare-slow b a rare b a rare b" {
 		t.Errorf("the order was %s", s)
 	}
 	if prepared != 1 || res.rounds != 3 || len(res.failures) != 1 {
@@ -46,7 +47,7 @@ func TestRounds(t *testing.T) {
 	}
 	// The first round takes more than there is: it is the last one.
 	order, res = measuredBy(t, options{rounds: 3, within: 1}, families())
-	if s := strings.Join(order, " "); s != "a once b" || res.rounds != 1 {
+	if s := strings.Join(order, " "); s != "a once rare rare-slow b" || res.rounds != 1 {
 		t.Errorf("the order was %s in %d rounds", s, res.rounds)
 	}
 }

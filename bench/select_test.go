@@ -56,7 +56,7 @@ func TestFamilies(t *testing.T) {
 
 func TestSelectWalls(t *testing.T) {
 	for names, want := range map[string]string{
-		"":                   "native, runc, runsc systrap, coffer trap",
+		"":                   "native, runc, runsc systrap, coffer trap, coffer ptrace",
 		"coffer":             "coffer trap, coffer ptrace",
 		"coffer trap,native": "native, coffer trap",
 		"run":                "error",
@@ -64,6 +64,11 @@ func TestSelectWalls(t *testing.T) {
 	} {
 		all := []*wall{{name: "native"}, {name: "runc"}, {name: "runsc systrap"}, {name: "coffer trap"}, {name: "coffer ptrace", rare: true}}
 		got, err := selectWalls(all, names)
+		for _, w := range got {
+			if w.rare != (names == "" && w.name == "coffer ptrace") {
+				t.Errorf("%q: %s is rare: %v", names, w.name, w.rare)
+			}
+		}
 		if s := wallNames(got); err == nil && s != want || (err != nil) != (want == "error") {
 			t.Errorf("%q: %s, %v, want %s", names, s, err, want)
 		}

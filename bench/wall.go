@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -16,7 +15,8 @@ type wall struct {
 	// oci says that the wall takes a bundle, which costs more to start from
 	// than a command line, and is measured only where that is the point.
 	oci bool
-	// rare says that the wall is measured only if it is asked for.
+	// rare says that the wall is measured only where it is asked for, or once
+	// for the families that show what it costs.
 	rare bool
 	// missing says why the wall can't be measured here.
 	missing string
@@ -103,10 +103,10 @@ func runscDo(path, platform string) func(*bench, job) ([]string, error) {
 }
 
 // selectWalls keeps those of walls whose names match one of the comma-separated
-// names: a whole name, or its first word; all but the rare ones if there are no names.
+// names: a whole name, or its first word. A wall that is named is not rare.
 func selectWalls(walls []*wall, names string) ([]*wall, error) {
 	if names == "" {
-		return slices.DeleteFunc(walls, func(w *wall) bool { return w.rare }), nil
+		return walls, nil
 	}
 	var kept []*wall
 	used := map[string]bool{}
@@ -114,6 +114,7 @@ func selectWalls(walls []*wall, names string) ([]*wall, error) {
 		for name := range strings.SplitSeq(names, ",") {
 			if first, _, _ := strings.Cut(w.name, " "); name == w.name || name == first {
 				used[name] = true
+				w.rare = false
 				kept = append(kept, w)
 				break
 			}
