@@ -298,20 +298,25 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 		err = t.PokeCode(p.Addr, p.New)
 	}
 	if err != nil {
-		s.bury(index, st)
+		s.bury([]place{{site: st, arena: index}})
 	}
 }
 
-// bury notes that a site's code is not rewritten any more. mu is held.
-func (s *space) bury(arena int, st *site) {
+// bury notes that the code of sites is not rewritten any more: of all at once, since each
+// table is a copy. mu is held.
+func (s *space) bury(sites []place) {
 	next := &table{arenas: slices.Clone(s.table.Load().arenas)}
-	a := &next.arenas[arena]
-	dead := maps.Clone(a.dead)
-	if dead == nil {
-		dead = make(map[*site]bool)
+	copied := make([]bool, len(next.arenas))
+	for _, st := range sites {
+		a := &next.arenas[st.arena]
+		if !copied[st.arena] {
+			copied[st.arena] = true
+			if a.dead = maps.Clone(a.dead); a.dead == nil {
+				a.dead = make(map[*site]bool)
+			}
+		}
+		a.dead[st.site] = true
 	}
-	dead[st] = true
-	a.dead = dead
 	s.table.Store(next)
 }
 
@@ -380,7 +385,7 @@ func (s *space) restore(t *stub.Thread, addr, length uint64) {
 	if tab == nil {
 		return
 	}
-	settled := false
+	var restored []place
 	for i := range tab.arenas {
 		a := &tab.arenas[i]
 		for _, st := range a.sites {
@@ -388,14 +393,20 @@ func (s *space) restore(t *stub.Thread, addr, length uint64) {
 			if a.dead[st] || at+uint64(len(st.Old)) <= addr || at-min(addr, at) >= length {
 				continue
 			}
-			if a.image != nil && !settled {
-				t.Settle() // it may not be mapped yet
-				settled = true
-			}
-			s.bury(i, st)
-			t.PokeCode(at, st.Old)
+			restored = append(restored, place{st, i, a.bias})
 		}
 	}
+	if len(restored) == 0 {
+		return
+	}
+	if slices.ContainsFunc(restored, func(p place) bool { return tab.arenas[p.arena].image != nil }) {
+		t.Settle() // it may not be mapped yet
+	}
+	// Until all is restored the table says what the code was, to who reads it.
+	for _, p := range restored {
+		t.PokeCode(p.Addr+p.bias, p.Old)
+	}
+	s.bury(restored)
 }
 
 // disable restores all code and rewrites none any more.

@@ -9,6 +9,7 @@ import (
 
 	"coffer/internal/sentry/platform"
 	. "coffer/internal/sentry/platform/platformtest"
+	"coffer/internal/sentry/platform/trap/rewrite"
 
 	"golang.org/x/sys/unix"
 )
@@ -311,5 +312,37 @@ func BenchmarkRewrittenCopyIn64(b *testing.B) {
 		g.Syscall(39)
 		g.Ctx.CopyIn(DataAddr, buf[:])
 		g.Ctx.Regs().Rax = 1
+	}
+}
+
+// TestBuryOnce: a program that unmaps much code has all of its sites buried at once.
+// Each with a table of its own cost the square of their number.
+func TestBuryOnce(t *testing.T) {
+	const sites = arenaSize / rewrite.Size
+	s := &space{}
+	s.table.Store(&table{})
+	var all []place
+	for i := range arenasMax {
+		a := arena{start: uint64(i+1) * arenaSize, size: arenaSize}
+		for n := range sites {
+			st := &site{Patch: &rewrite.Patch{Addr: uint64(n) * rewrite.Size}}
+			a.sites = append(a.sites, st)
+			all = append(all, place{site: st, arena: i})
+		}
+		s.addArena(a)
+	}
+	before := s.table.Load()
+	// A map's allocations as it grows to so many sites, for each arena, and the table's own.
+	limit := float64(arenasMax*sites/4 + 2)
+	if n := testing.AllocsPerRun(1, func() { s.bury(all) }); n > limit {
+		t.Errorf("%.0f allocations to bury %d sites, want at most %.0f", n, len(all), limit)
+	}
+	for _, p := range all {
+		if s.live(&p) {
+			t.Fatal("a site that was buried lives")
+		}
+	}
+	if before.arenas[0].dead != nil {
+		t.Error("a table that was published has changed")
 	}
 }
