@@ -70,6 +70,7 @@ conformance: build
 # and stopped; or COFFER_E2E_RUNTIMES="/usr/sbin/runc ..." instead of the walls.
 e2e: build
 	@scripts/e2e-deps
+	@scripts/cni-deps
 	@COFFER_E2E=full scripts/gotest -count=1 -timeout 60m ./test/e2e
 
 clean:

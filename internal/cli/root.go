@@ -47,6 +47,8 @@ func Main(args []string) int {
 			return gateway.Main()
 		case kernel.AttendantRole:
 			return kernel.Attend(args[1:])
+		case kernel.FollowerRole:
+			return kernel.Follow(args[1:])
 		case process.Role:
 			return process.InitMain(args[1:])
 		case keeperRole:

@@ -208,7 +208,7 @@ func (a *Attachment) takeOver(b *bridgeAttachment) error {
 
 // take takes the interfaces of a namespace over that goes with the sandbox.
 func (a *Attachment) take(ns *os.File, o *Options) error {
-	t, err := TakeOver(ns, "", nil)
+	t, err := TakeOver(ns, "", false)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (a *Attachment) take(ns *os.File, o *Options) error {
 		t.Close()
 		return nil
 	})
-	if t.Network == nil {
+	if len(t.Network.Interfaces) == 0 {
 		return errors.New("the namespace has no interface to take over")
 	}
 	a.Network, a.Files = t.Network, t.Files
@@ -252,4 +252,12 @@ func (a *Attachment) gatewayOn(o *Options, ns *os.File, servers []netip.Addr) er
 	}
 	_, err = a.gateway(&inside, ns)
 	return err
+}
+
+// speaksIPv6 reports whether the host's kernel speaks IPv6 on an interface of the
+// thread's namespace.
+func speaksIPv6(name string) bool {
+	// A file of the thread's network namespace, whichever was the one when /proc was mounted.
+	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6")
+	return err == nil && len(b) > 0 && b[0] == '0'
 }

@@ -1,7 +1,6 @@
 package hostnet
 
 import (
-	"encoding/json"
 	"net/netip"
 	"os"
 	"reflect"
@@ -128,13 +127,9 @@ func shown(t *testing.T, ns *os.File) (list []string) {
 }
 
 func TestTakeOver(t *testing.T) {
-	inside, _ := twoNamespaces(t)
+	inside, outside := twoNamespaces(t)
 	before := shown(t, inside)
-	var record []byte
-	taken, err := TakeOver(inside, "c1", func(h *Held) (err error) {
-		record, err = json.Marshal(h)
-		return err
-	})
+	taken, err := TakeOver(inside, "c1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,24 +153,151 @@ func TestTakeOver(t *testing.T) {
 	if want := (network.Neighbour{Address: netip.MustParseAddr("10.9.0.7"), HardwareAddr: "02:00:00:00:00:07", Interface: "eth0"}); !slices.Contains(c.Neighbours, want) {
 		t.Errorf("the neighbours are %+v", c.Neighbours)
 	}
-	if list := shown(t, inside); len(list) != 0 {
-		t.Errorf("the host's kernel still has %v", list)
+	if answers(t, outside, "10.9.0.2") || answers(t, outside, "fd09::2") {
+		t.Error("the host's kernel still answers")
 	}
-	_, err = TakeOver(inside, "c2", nil)
+	_, err = TakeOver(inside, "c2", false)
 	if err == nil || !strings.Contains(err.Error(), "served by the sandbox of container c1") {
 		t.Errorf("a second sandbox got %v", err)
 	}
-	held := new(Held)
-	if err := json.Unmarshal(record, held); err != nil {
+	if err := Release(inside, "c2"); err != nil {
 		t.Fatal(err)
 	}
+	if answers(t, outside, "10.9.0.2") {
+		t.Error("somebody else gave it back")
+	}
 	for range 2 { // who was interrupted does it again
-		if err := held.Release(inside); err != nil {
+		if err := Release(inside, "c1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if after := shown(t, inside); !slices.Equal(before, after) {
 		t.Errorf("before there was %v, after it %v", before, after)
+	}
+	for _, a := range []string{"10.9.0.2", "fd09::2"} {
+		if !answers(t, outside, a) {
+			t.Errorf("the host's kernel does not answer at %s", a)
+		}
+	}
+}
+
+// answers reports whether the kernel refuses a connection to an address, and is not silent:
+// its neighbour is not even found then.
+func answers(t *testing.T, from *os.File, address string) bool {
+	t.Helper()
+	var err error
+	e := within(from, func() error {
+		// A goroutine of the network poller's would connect elsewhere.
+		family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: 9, Addr: [4]byte(netip.MustParseAddr("10.9.0.2").AsSlice())})
+		if a := netip.MustParseAddr(address); a.Is6() {
+			family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: 9, Addr: a.As16()}
+		}
+		fd, e := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if e != nil {
+			return e
+		}
+		defer unix.Close(fd)
+		// Where the neighbour is known already it would ask for two minutes.
+		if e := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1); e != nil {
+			return e
+		}
+		err = unix.Connect(fd, sa)
+		return nil
+	})
+	if e != nil {
+		t.Fatal(e)
+	}
+	switch err {
+	case unix.ECONNREFUSED:
+		return true
+	case unix.EHOSTUNREACH, unix.ETIMEDOUT:
+		return false
+	}
+	t.Fatalf("connecting to %s: %v", address, err)
+	return false
+}
+
+// TestTakeOverAgain finds what has come since, and tells what has changed.
+func TestTakeOverAgain(t *testing.T) {
+	inside, outside := twoNamespaces(t)
+	again := func() *Taken {
+		t.Helper()
+		taken, err := TakeOver(inside, "c1", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(taken.Close)
+		return taken
+	}
+	first, err := TakeOver(inside, "c1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	if taken := again(); len(taken.Files) != 0 || len(taken.Network.Interfaces) != 1 || taken.Network.Interfaces[0].FD != -1 {
+		t.Errorf("where nothing has come there is %+v", taken.Network)
+	}
+	changes, err := Watch(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = within(inside, func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		if err := withAddress(eth0, "10.9.7.2/24"); err != nil {
+			return err
+		}
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "eth1"
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer1", PeerNamespace: netlink.NsFd(outside.Fd())}); err != nil {
+			return err
+		}
+		eth1, err := netlink.LinkByName("eth1")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(eth1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(changes.Fd()), Events: unix.POLLIN}}, -1); n != 1 {
+		t.Fatal(err)
+	}
+	changes.Drain()
+	taken := again()
+	if c := taken.Network; len(taken.Files) != 3 || len(c.Interfaces) != 2 || c.Interfaces[0].FD != -1 || c.Interfaces[1].Name != "eth1" || c.Interfaces[1].FD != 0 ||
+		!slices.Contains(c.Interfaces[0].Addresses, netip.MustParsePrefix("10.9.7.2/24")) {
+		t.Errorf("there is %+v", c)
+	}
+	// As Docker takes it away.
+	err = within(inside, func() error {
+		eth1, err := netlink.LinkByName("eth1")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetName(eth1, "other")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := again().Network; len(c.Interfaces) != 2 || c.Interfaces[1].Name != "eth1" {
+		t.Errorf("renamed it is %+v", c.Interfaces)
+	}
+	err = within(inside, func() error {
+		other, err := netlink.LinkByName("other")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(other)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := again().Network; len(c.Interfaces) != 1 {
+		t.Errorf("taken down there is %+v", c.Interfaces)
 	}
 }
 
@@ -184,11 +306,8 @@ func TestTakeOverLoopback(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("making network namespaces takes root")
 	}
-	taken, err := TakeOver(testNamespace(t), "c1", func(*Held) error {
-		t.Error("something is put on record")
-		return nil
-	})
-	if err != nil || taken.Network != nil || len(taken.Files) != 0 {
+	taken, err := TakeOver(testNamespace(t), "c1", false)
+	if err != nil || len(taken.Network.Interfaces) != 0 || len(taken.Files) != 0 {
 		t.Errorf("taken was %+v, %v", taken, err)
 	}
 }
@@ -196,8 +315,7 @@ func TestTakeOverLoopback(t *testing.T) {
 // TestReleaseGone gives back what is no more.
 func TestReleaseGone(t *testing.T) {
 	inside, outside := twoNamespaces(t)
-	var held Held
-	taken, err := TakeOver(inside, "c1", func(h *Held) error { held = *h; return nil })
+	taken, err := TakeOver(inside, "c1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +330,7 @@ func TestReleaseGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := held.Release(inside); err != nil {
+	if err := Release(inside, "c1"); err != nil {
 		t.Error(err)
 	}
 }
@@ -224,7 +342,7 @@ func TestTakeOverHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	if _, err := TakeOver(ns, "c1", nil); err == nil || !strings.Contains(err.Error(), "the host's own") {
+	if _, err := TakeOver(ns, "c1", false); err == nil || !strings.Contains(err.Error(), "the host's own") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -242,7 +360,7 @@ func TestTakeOverOther(t *testing.T) {
 		t.Skipf("the host has no TUN devices: %v", err)
 	}
 	before := shown(t, inside)
-	if _, err := TakeOver(inside, "c1", nil); err == nil || !strings.Contains(err.Error(), "tun0 carries no Ethernet frames") {
+	if _, err := TakeOver(inside, "c1", false); err == nil || !strings.Contains(err.Error(), "tun0 carries no Ethernet frames") {
 		t.Errorf("got %v", err)
 	}
 	if after := shown(t, inside); !slices.Equal(before, after) {

@@ -12,6 +12,9 @@ type Config struct {
 	// SOCK_RAW, bound to an interface (packet(7)), or one of a pair of SOCK_SEQPACKET
 	// sockets as Pair makes them. The link owns it.
 	FD int
+	// Ready are epoll instances as OpenReady makes them, which the link owns, or 0: then
+	// it makes some, which takes host calls that HostCalls does not have.
+	Ready [2]int
 	// Name is what messages call the link.
 	Name string
 	// Address is the interface's Ethernet address, 6 bytes.

@@ -84,13 +84,7 @@ func New(c Config) (*Link, error) {
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return fail(err)
 	}
-	if l.frames, err = newReady(unix.EPOLLIN); err == nil {
-		err = l.frames.watch(uintptr(c.FD))
-	}
-	if err == nil {
-		l.room, err = newReady(unix.EPOLLOUT)
-	}
-	if err != nil {
+	if err := l.newReady(); err != nil {
 		return fail(err)
 	}
 	l.mtu.Store(c.MTU)
@@ -99,6 +93,17 @@ func New(c Config) (*Link, error) {
 	l.sender.pace.rate, l.received.rate = c.Rate, c.Rate
 	l.sender.toSend, l.sender.acks.expired = l.sendNow, l.sendExpired
 	return l, nil
+}
+
+// newReady makes what waits until the socket is ready.
+func (l *Link) newReady() (err error) {
+	if l.frames, err = newReady(l.config.Ready[0], unix.EPOLLIN); err != nil {
+		return err
+	}
+	if l.room, err = newReady(l.config.Ready[1], unix.EPOLLOUT); err != nil {
+		return err
+	}
+	return l.frames.watch(uintptr(l.config.FD))
 }
 
 // Running reports whether the other end is there and takes frames (IFF_RUNNING).

@@ -18,16 +18,29 @@ type ready struct {
 	events uint32
 }
 
-func newReady(events uint32) (*ready, error) {
+// OpenReady makes an epoll instance for Config.Ready.
+func OpenReady() (*os.File, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("making an epoll instance: %w", err)
 	}
+	// So that Go's poller takes it.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("an epoll instance for Go's poller: %w", err)
 	}
-	r := &ready{file: os.NewFile(uintptr(fd), "epoll"), events: events}
+	return os.NewFile(uintptr(fd), "epoll"), nil
+}
+
+// newReady uses an epoll instance that OpenReady has made, or makes one if fd is 0.
+func newReady(fd int, events uint32) (*ready, error) {
+	r := &ready{events: events}
+	var err error
+	if fd != 0 {
+		r.file = os.NewFile(uintptr(fd), "epoll")
+	} else if r.file, err = OpenReady(); err != nil {
+		return nil, err
+	}
 	if r.raw, err = r.file.SyscallConn(); err != nil {
 		r.file.Close()
 		return nil, err

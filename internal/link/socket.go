@@ -31,7 +31,8 @@ const packetBuffer = 4 << 20
 // link with Offload. It takes CAP_NET_RAW (packet(7)).
 func OpenPacket(index int) (*os.File, error) {
 	// Without a protocol nothing comes before it is bound.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	// A link's socket may block (New): a sentry that runs can no longer set that.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket: %w", err)
 	}

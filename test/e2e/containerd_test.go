@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -217,6 +218,72 @@ func TestContainerdMore(t *testing.T) {
 			})
 		})
 	})
+}
+
+// TestContainerdCNI has containerd's client call plug-ins, which it does between create and
+// start.
+func TestContainerdCNI(t *testing.T) {
+	need(t, true, "containerd", "ctr", "containerd-shim-runc-v2")
+	plugins(t, `{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.98.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}`)
+	l, err := net.Listen("tcp4", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(c, "from", c.RemoteAddr().(*net.TCPAddr).IP)
+			c.Close()
+		}
+	}()
+	eachRuntime(t, func(t *testing.T, r runtime) {
+		c := startContainerd(t, r)
+		o := try(t, c.runArgs([]string{"--rm", "--cni"}, "cni", "sh", "-c",
+			fmt.Sprintf("nc 10.98.0.1 %d; ip -o -4 addr show eth0; ip route", l.Addr().(*net.TCPAddr).Port))...)
+		from, rest, _ := strings.Cut(o.stdout, "\n")
+		if address := strings.TrimPrefix(from, "from "); !strings.HasPrefix(address, "10.98.0.") || !strings.Contains(rest, "inet "+address+"/24") ||
+			!strings.Contains(rest, "default via 10.98.0.1 dev eth0") {
+			t.Errorf("it said %q and %q", o.stdout, o.stderr)
+		}
+		if leases, _ := filepath.Glob("/var/lib/cni/networks/e2e/10.*"); len(leases) > 0 {
+			t.Errorf("leases are left: %q", leases)
+		}
+	})
+}
+
+// plugins puts the CNI plug-ins and a network with one of them where they are looked for.
+func plugins(t *testing.T, plugin string) {
+	t.Helper()
+	dir, err := filepath.Abs("../../bin/cni")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		dir = "/usr/lib/cni"
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ptp")); err != nil {
+		t.Skip("the CNI plug-ins are not built: scripts/cni-deps does it")
+	}
+	for _, path := range []string{"/opt/cni", "/etc/cni/net.d"} {
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(dir, "/opt/cni/bin"); err != nil {
+		t.Fatal(err)
+	}
+	const list = "/etc/cni/net.d/00-e2e.conflist"
+	t.Cleanup(func() {
+		os.Remove("/opt/cni/bin")
+		os.Remove(list)
+	})
+	if err := os.WriteFile(list, fmt.Appendf(nil, `{"cniVersion": "0.4.0", "name": "e2e", "plugins": [%s]}`, plugin), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // storm starts and stops 64 containers, eight at once.

@@ -232,6 +232,7 @@ func TestDocker(t *testing.T) {
 		})
 		t.Run("bridge", func(t *testing.T) { d.bridge(t) })
 		t.Run("names", func(t *testing.T) { d.names(t) })
+		t.Run("connect", func(t *testing.T) { d.connect(t) })
 		t.Run("shared network", func(t *testing.T) { d.shared(t) })
 		t.Run("storm", func(t *testing.T) {
 			storm(t, func(i int) error {
@@ -314,6 +315,13 @@ func (d *docker) names(t *testing.T) {
 	eventually(t, "it is reached by name", func() bool {
 		return d.try(t, "exec", "client", "nc", "server", "8000").stdout == "by name\n"
 	})
+	// What Docker does not know it asks others, from within the container's namespace.
+	other := d.must(t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "own")
+	answerNames(t, other, [4]byte{192, 0, 2, 9})
+	eventually(t, "another name server is asked", func() bool {
+		o := d.try(t, "run", "--rm", "--network", "own", "--dns", other, "e2e", "nslookup", "-type=a", "name.example")
+		return strings.Contains(o.stdout, "Address: 192.0.2.9\n")
+	})
 	d.must(t, "restart", "--time", "0", "server")
 	if o := look("server"); !strings.Contains(o.stdout, "Address: "+address()+"\n") {
 		t.Errorf("after a restart it is not %s: %q, %q", address(), o.stdout, o.stderr)
@@ -321,6 +329,66 @@ func (d *docker) names(t *testing.T) {
 	d.must(t, "rm", "--force", "server")
 	d.must(t, "rm", "--force", "client")
 	d.must(t, "network", "rm", "own")
+}
+
+// answerNames answers all questions for names that come to an address with another one,
+// as long as the test runs.
+func answerNames(t *testing.T, at string, address [4]byte) {
+	t.Helper()
+	c, err := net.ListenPacket("udp", net.JoinHostPort(at, "53"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		for b := make([]byte, 512); ; {
+			n, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if n < 12 {
+				continue
+			}
+			// A response to one question, with one answer: its name is that at 12 (RFC 1035).
+			m := append([]byte{b[0], b[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0}, b[12:n]...)
+			m = append(m, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4)
+			c.WriteTo(append(m, address[:]...), from)
+		}
+	}()
+}
+
+// connect connects containers that run to a further network, and disconnects them.
+func (d *docker) connect(t *testing.T) {
+	for _, name := range []string{"own", "further"} {
+		d.must(t, "network", "create", name)
+	}
+	d.must(t, "run", "--detach", "--name", "server", "--network", "further", "e2e",
+		"sh", "-c", "while :; do echo from afar | nc -l -p 8000; done")
+	// Docker's name server comes with the first network of a user's.
+	for _, network := range []string{"own", "bridge"} {
+		d.must(t, "run", "--detach", "--name", "client", "--network", network, "e2e", "sleep", "1000")
+		gateway := d.inspect(t, "client", "{{(index .NetworkSettings.Networks \""+network+"\").Gateway}}")
+		for range 2 {
+			d.must(t, "network", "connect", "further", "client")
+			// A kernel of its own learns of it a moment later.
+			eventually(t, "the interface is there", func() bool {
+				return strings.Count(d.must(t, "exec", "client", "ip", "-o", "-4", "addr"), " eth") >= 2
+			})
+			eventually(t, "the server is reached by name", func() bool {
+				return d.try(t, "exec", "client", "nc", "server", "8000").stdout == "from afar\n"
+			})
+			d.must(t, "network", "disconnect", "further", "client")
+			eventually(t, "the interface is gone", func() bool {
+				return strings.Count(d.must(t, "exec", "client", "ip", "-o", "link"), " eth") == 1
+			})
+			eventually(t, "the default route leads over the first network", func() bool {
+				return strings.Contains(d.must(t, "exec", "client", "ip", "route"), "default via "+gateway+" dev eth0")
+			})
+		}
+		d.must(t, "rm", "--force", "client")
+	}
+	d.must(t, "rm", "--force", "server")
+	d.must(t, "network", "rm", "own", "further")
 }
 
 // shared has a container join the network of another one, which only works in the host's kernel.

@@ -165,6 +165,7 @@ func (m *making) newSandbox() error {
 			s.child.wait()
 		}
 	}()
+	m.record.Serves = m.described.Network == nil
 	if err := m.settle(s.child.pid); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"coffer/internal/hostnet"
 	"coffer/internal/hostnet/netdev"
+	"coffer/internal/isolation"
 	"coffer/internal/sentry/boot"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -31,13 +32,15 @@ func (m *making) furnish(to *boot.Conn) error {
 	if m.described.Network != nil {
 		return boot.SendNetwork(to, m.described.Network, nil) // it is known: the host's
 	}
-	path, own := networkPath(m.r.Spec), false
-	if path == "" {
-		path, own = namespacePath(m.record.Init.PID, specs.NetworkNamespace), true
+	m.record.Namespace = networkPath(m.r.Spec)
+	if m.record.Namespace != "" {
+		if err := m.record.write(m.r.StateDir); err != nil {
+			return err
+		}
 	}
-	ns, err := os.Open(path)
+	ns, err := m.record.openNamespace()
 	if err != nil {
-		return fmt.Errorf("opening the network namespace: %w", err)
+		return err
 	}
 	defer ns.Close()
 	if m.r.Spec.Linux != nil {
@@ -45,15 +48,8 @@ func (m *making) furnish(to *boot.Conn) error {
 			return err
 		}
 	}
-	keep := func(h *hostnet.Held) error {
-		m.record.Namespace, m.record.Held = path, h
-		return m.record.write(m.r.StateDir)
-	}
-	if own {
-		keep = nil // it goes with the sentry
-	}
-	taken, err := hostnet.TakeOver(ns, m.r.ID, keep)
-	if own && errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {
+	taken, err := hostnet.TakeOver(ns, m.r.ID, false)
+	if err != nil && m.record.Namespace == "" && errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {
 		// Who may not enter it cannot have moved an interface there.
 		taken, err = new(hostnet.Taken), nil
 	}
@@ -61,14 +57,71 @@ func (m *making) furnish(to *boot.Conn) error {
 		return err
 	}
 	defer taken.Close()
-	var fds []int
-	for _, f := range taken.Files {
-		fds = append(fds, int(f.Fd()))
+	if taken.Network != nil && len(taken.Network.Interfaces) == 0 {
+		taken.Network = nil
 	}
-	if err := boot.SendNetwork(to, taken.Network, fds); err != nil {
+	if err := boot.SendNetwork(to, taken.Network, descriptors(taken)); err != nil {
 		return fmt.Errorf("telling the sentry of its network: %w", err)
 	}
 	return nil
+}
+
+func descriptors(t *hostnet.Taken) (fds []int) {
+	for _, f := range t.Files {
+		fds = append(fds, int(f.Fd()))
+	}
+	return fds
+}
+
+// openNamespace opens the network namespace that the sandbox serves.
+func (r *record) openNamespace() (*os.File, error) {
+	path := r.Namespace
+	if path == "" {
+		path = namespacePath(r.Init.PID, specs.NetworkNamespace)
+	}
+	ns, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the network namespace: %w", err)
+	}
+	return ns, nil
+}
+
+// refurnish looks for what has come into the network namespace since the container was
+// made, by plug-ins that are called between create and start, and tells the sentry. If
+// there are interfaces, it returns the namespace, to be followed.
+func (r *record) refurnish(c *isolation.Container) (*os.File, error) {
+	if !r.Serves || r.Namespace == "" && os.Geteuid() != 0 {
+		return nil, nil
+	}
+	ns, err := r.openNamespace()
+	if err != nil {
+		return nil, err
+	}
+	taken, err := hostnet.TakeOver(ns, c.ID, true)
+	if err != nil {
+		ns.Close()
+		return nil, err
+	}
+	defer taken.Close()
+	if len(taken.Network.Interfaces) == 0 {
+		return nil, ns.Close()
+	}
+	if err := tellNetwork(c.StateDir, c.ID, taken); err != nil {
+		ns.Close()
+		return nil, err
+	}
+	return ns, nil
+}
+
+// tellNetwork tells the sentry whose socket is in a directory what its network is now.
+func tellNetwork(dir, id string, t *hostnet.Taken) error {
+	conn, err := dialSandbox(dir)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = askOn(conn, &boot.Request{Op: boot.OpNetwork, Container: id, Network: t.Network}, descriptors(t), answerPatience)
+	return err
 }
 
 // networkPath is the path of the network namespace that a spec names, or empty.
@@ -84,21 +137,15 @@ func networkPath(s *specs.Spec) string {
 	return ""
 }
 
-// giveBack gives the network namespace back, from which things were taken away.
-func (r *record) giveBack() error {
-	if r.Held == nil {
-		return nil
+// giveBack gives the network namespace back, if it does not go with the sandbox.
+func (r *record) giveBack(id string) error {
+	if r.Namespace == "" || checkNetworkNamespace(r.Namespace) != nil {
+		return nil // or it has gone, with all that was in it, or the path is another file's now
 	}
-	ns, err := os.Open(r.Namespace)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // it has gone, with all that was in it
-	}
+	ns, err := r.openNamespace()
 	if err != nil {
-		return fmt.Errorf("opening the network namespace: %w", err)
+		return err
 	}
 	defer ns.Close()
-	if checkNetworkNamespace(r.Namespace) != nil {
-		return nil // the path is another file's now
-	}
-	return r.Held.Release(ns)
+	return hostnet.Release(ns, id)
 }

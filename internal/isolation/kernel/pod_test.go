@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 			os.Exit(boot.Main())
 		case AttendantRole:
 			os.Exit(Attend(os.Args[2:]))
+		case FollowerRole:
+			os.Exit(Follow(os.Args[2:]))
 		case commandRole:
 			os.Exit(runCommand(os.Args[2]))
 		}

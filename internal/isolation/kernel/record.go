@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"coffer/internal/hostnet"
 	"coffer/internal/isolation"
 
 	"golang.org/x/sys/unix"
@@ -34,10 +33,10 @@ type record struct {
 	// Sandbox is the ID of the container whose sentry this one has, or empty
 	// for a sentry of its own.
 	Sandbox string `json:"sandbox,omitempty"`
-	// Namespace is the network namespace by a path that the sandbox serves, and Held
-	// what was taken away from it.
-	Namespace string        `json:"namespace,omitempty"`
-	Held      *hostnet.Held `json:"held,omitempty"`
+	// Serves says that the sentry serves a network namespace, Namespace which one if it
+	// is one by a path, and not the sentry's own.
+	Serves    bool   `json:"serves,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
 }
 
 func (r *record) first() bool { return r.Sandbox == "" }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -22,12 +23,30 @@ func New() isolation.Wall { return wall{} }
 
 // Start implements isolation.Wall.
 func (wall) Start(c *isolation.Container) error {
+	r, err := readRecord(c)
+	if err != nil {
+		return err
+	}
+	ns, err := r.refurnish(c)
+	if err != nil {
+		return err
+	}
 	patience := answerPatience
 	if c.Hooks != nil && len(c.Hooks.StartContainer) > 0 {
 		patience = 0 // they have time limits of their own
 	}
-	_, err := ask(c, &boot.Request{Op: boot.OpStart}, patience)
-	return err
+	_, err = ask(c, &boot.Request{Op: boot.OpStart}, patience)
+	if ns == nil {
+		return err
+	}
+	defer ns.Close()
+	if err != nil {
+		return err
+	}
+	if err := follow(c, ns); err != nil {
+		slog.Warn(fmt.Sprintf("container %s: what changes in its network namespace will not be seen: %v", c.ID, err))
+	}
+	return nil
 }
 
 // Started implements isolation.Wall. It asks no sentry, which may be frozen: the
@@ -167,7 +186,7 @@ func (wall) Destroy(c *isolation.Container) error {
 	if err := end(r.Init); err != nil {
 		return err
 	}
-	if err := r.giveBack(); err != nil {
+	if err := r.giveBack(c.ID); err != nil {
 		return err
 	}
 	return forget(c)

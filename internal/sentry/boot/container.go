@@ -116,21 +116,31 @@ func (c *Container) descriptors() []*int {
 		fds = append(fds, &c.Gate)
 	}
 	if c.Network != nil {
-		if c.Network.Questions != 0 {
-			fds = append(fds, &c.Network.Questions)
+		fds = append(fds, networkDescriptors(c.Network)...)
+	}
+	return append(fds, c.Process.descriptors()...)
+}
+
+func networkDescriptors(n *network.Config) []*int {
+	var fds []*int
+	if n.Questions != 0 {
+		fds = append(fds, &n.Questions)
+	}
+	if n.Nameserver != nil {
+		fds = append(fds, &n.Nameserver.FD)
+	}
+	for k := range n.Interfaces {
+		i := &n.Interfaces[k]
+		if i.FD >= 0 {
+			fds = append(fds, &i.FD)
 		}
-		if c.Network.Nameserver != nil {
-			fds = append(fds, &c.Network.Nameserver.FD)
-		}
-		for i := range c.Network.Interfaces {
-			n := &c.Network.Interfaces[i]
-			fds = append(fds, &n.FD)
-			if n.Capture != 0 {
-				fds = append(fds, &n.Capture)
+		for _, fd := range []*int{&i.Capture, &i.Ready[0], &i.Ready[1]} {
+			if *fd != 0 {
+				fds = append(fds, fd)
 			}
 		}
 	}
-	return append(fds, c.Process.descriptors()...)
+	return fds
 }
 
 // Donated turns places in the list of what is donated into descriptors of the

@@ -45,7 +45,7 @@ func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
 	n.limit(c.Resources)
 	at := place{cgroup: n.cgroup, root: n.root}
 	if !first || n.root.UserNS != auth.Initial || c.TimeOffsets != (TimeOffsets{}) {
-		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS); err != nil {
+		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS, first); err != nil {
 			return nil, err
 		}
 	}
@@ -205,8 +205,9 @@ func (c *container) processes() []ProcessInfo {
 	return list
 }
 
-// namespaces makes those of a container that is not the first.
-func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (_ *kernel.Namespaces, err error) {
+// namespaces makes those of a container that does not have the kernel's own. The network
+// of the first is the sandbox's in any case.
+func (v *server) namespaces(c *Container, owner *auth.UserNamespace, first bool) (_ *kernel.Namespaces, err error) {
 	config := kernel.NamespaceConfig{Owner: owner, Time: kernel.TimeOffsets(c.TimeOffsets), Hostname: c.Hostname, Domainname: c.Domainname}
 	for _, j := range []struct {
 		kind, id string
@@ -233,7 +234,9 @@ func (v *server) namespaces(c *Container, owner *auth.UserNamespace) (_ *kernel.
 		defer ns.Release()
 		*j.into = ns
 	}
-	if c.Join.Net == "" {
+	if first {
+		config.Network = v.s.network
+	} else if c.Join.Net == "" {
 		if config.Network, err = c.network(); err != nil {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ func Document() []byte {
 	d.rules("The sentry: on the ptrace platform only", ptraceCalls)
 	d.rules("The sentry: where it serves a container runtime's commands only", serverCalls)
 	d.rules("The sentry: with the host's network only", hostsock.HostCalls())
-	d.rules("The sentry: with network interfaces only", link.HostCalls())
+	d.rules("The sentry: with network interfaces, or where a container runtime may add some, only", link.HostCalls())
 	d.rules("The gateway, which ends the flows of a user network", gateway.HostCalls())
 	d.heading("Stubs, and only from the stub's own code")
 	for _, c := range stub.HostCalls() {

@@ -108,7 +108,7 @@ type needs struct {
 	// intercept names the platform.
 	intercept string
 	// serves: it has a server. hostNetwork: its sockets are the host's. links: it has
-	// interfaces that lead out.
+	// interfaces that lead out, or may get some.
 	serves, hostNetwork, links bool
 }
 
@@ -118,6 +118,7 @@ func (b *Sandbox) needs() needs {
 	if b.Network != nil {
 		n.hostNetwork, n.links = b.Network.Host, len(b.Network.Interfaces) > 0
 	}
+	n.links = n.links || n.serves && !n.hostNetwork
 	return n
 }
 

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -46,6 +47,38 @@ func (c *Container) configuredNetwork() (*network.Namespace, error) {
 		return nil, fmt.Errorf("making the network: %w", err)
 	}
 	return n, nil
+}
+
+// checkUpdate says what a description of a changed network has that cannot change.
+func checkUpdate(n *network.Config) error {
+	if n.Host || n.Questions != 0 {
+		return errors.New("what serves the sandbox's network cannot change")
+	}
+	for _, i := range n.Interfaces {
+		if i.Link != network.LinkPacket || i.Capture != 0 || i.FD >= 0 && (i.Ready[0] == 0 || i.Ready[1] == 0) {
+			return fmt.Errorf("network interface %s cannot be added to a network that is there", i.Name)
+		}
+	}
+	return nil
+}
+
+// updateNetwork has the first container's network be as it is described.
+func (s *sandbox) updateNetwork(n *network.Config) error {
+	if s.network.UsesHost() {
+		return errors.New("the sandbox's network is the host's")
+	}
+	config := *n
+	config.Interfaces = slices.Clone(n.Interfaces)
+	for k := range config.Interfaces {
+		from, to := &n.Interfaces[k], &config.Interfaces[k]
+		to.FD, to.Ready = take(&from.FD), [2]int{take(&from.Ready[0]), take(&from.Ready[1])}
+	}
+	if n.Nameserver != nil {
+		server := *n.Nameserver
+		server.FD = take(&n.Nameserver.FD)
+		config.Nameserver = &server
+	}
+	return s.network.Update(config)
 }
 
 // furnished is what a sentry is told of its network.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/network"
 )
 
 // Ops of requests to a sandbox's server.
@@ -19,6 +20,7 @@ const (
 	OpUsage     = "usage"     // measure what a container uses
 	OpDestroy   = "destroy"   // end all of a container
 	OpUpdate    = "update"    // change a container's limits
+	OpNetwork   = "network"   // the network that the sandbox serves has changed
 	OpResize    = "resize"    // a terminal has a new size: on a held connection
 )
 
@@ -41,6 +43,8 @@ type Request struct {
 	Process *Process `json:"process,omitempty"`
 	// Limits are OpUpdate's.
 	Limits *ResourceChange `json:"limits,omitempty"`
+	// Network is OpNetwork's, as network.Namespace.Update takes it.
+	Network *network.Config `json:"network,omitempty"`
 	// New is OpAdd's.
 	New *Container `json:"new,omitempty"`
 }

@@ -159,6 +159,8 @@ func (v *server) do(req *Request) (reply Reply, err error) {
 		c.update(req.Limits)
 	case OpProcesses:
 		reply.Processes = c.processes()
+	case OpNetwork:
+		err = v.s.updateNetwork(req.Network)
 	case OpUsage:
 		u := c.usage()
 		reply.Usage = &Usage{Tasks: uint64(u.Tasks), User: u.User, System: u.System, Memory: u.Memory}
@@ -299,7 +301,12 @@ func (r *Request) adopt(fds []int) ([]*int, error) {
 			return nil, errors.New("the container has no name")
 		}
 		places = r.New.descriptors()
-	case r.Process != nil || r.New != nil || r.Op == OpExec || r.Op == OpAdd:
+	case r.Op == OpNetwork && r.Network != nil && r.Process == nil && r.New == nil:
+		if err := checkUpdate(r.Network); err != nil {
+			return nil, err
+		}
+		places = networkDescriptors(r.Network)
+	case r.Process != nil || r.New != nil || r.Network != nil || r.Op == OpExec || r.Op == OpAdd || r.Op == OpNetwork:
 		return nil, fmt.Errorf("the request %.80q lacks what it is about, or has more", r.Op)
 	}
 	var order []int

@@ -462,7 +462,7 @@ func testWalls(t *testing.T, intercept, kind string) {
 			}
 			// These are for sockets that it has.
 			if slices.Contains(map[string][]string{
-				"SERVED=1":       {"recvmsg"},
+				"SERVED=1":       {"recvmsg", "recvmmsg", "sendmmsg", "getsockname"},
 				"LINKED=1":       {"recvmmsg", "sendmmsg", "getsockname"},
 				"HOST_NETWORK=1": {"recvmsg", "bind", "connect", "getsockname"},
 			}[kind], a.name) {

@@ -38,6 +38,9 @@ type Interface struct {
 	// Link says what FD is; both carry one Ethernet frame in each message.
 	Link Link
 	FD   int
+	// Ready are epoll instances of the link's (link.OpenReady), or 0: then it makes them,
+	// which only a sentry can that is not behind its filter yet.
+	Ready [2]int
 	// Offload says that frames have a virtio-net header before them, so that
 	// segmentation and checksums can be left to the host (PACKET_VNET_HDR).
 	Offload bool

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"net/netip"
@@ -39,28 +40,33 @@ func (o *outside) Close()                  {}
 func (o *outside) SetOnCloseAction(func()) {}
 
 // configure makes what the configuration says: the interfaces, up, with their addresses, then
-// the routes, those to networks on a link before those that take a gateway.
+// the routes, then the neighbours.
 func (n *Namespace) configure() error {
 	for i := range n.config.Interfaces {
 		if err := n.attach(&n.config.Interfaces[i]); err != nil {
 			return err
 		}
 	}
-	if err := n.configureRoutes(); err != nil {
+	if err := n.addGivenRoutes(n.config.Routes); err != nil {
 		return err
 	}
-	for _, k := range n.config.Neighbours {
-		address, err := k.HardwareAddr.Parse()
-		if err != nil {
-			return err
-		}
+	return n.addGivenNeighbours(n.config.Neighbours)
+}
+
+func (n *Namespace) addGivenNeighbours(list []Neighbour) error {
+	var all []error
+	for _, k := range list {
 		info := NeighbourInfo{Link: n.indexOf(k.Interface), Address: k.Address}
-		copy(info.HardwareAddr[:], address)
-		if err := n.AddNeighbour(info); err != nil {
-			return fmt.Errorf("the neighbour %s: %w", k.Address, err)
+		address, err := k.HardwareAddr.Parse()
+		if err == nil {
+			copy(info.HardwareAddr[:], address)
+			err = n.AddNeighbour(info)
+		}
+		if err != nil {
+			all = append(all, fmt.Errorf("the neighbour %s: %w", k.Address, err))
 		}
 	}
-	return nil
+	return errors.Join(all...)
 }
 
 // indexOf is an interface's index, by its name.
@@ -70,13 +76,15 @@ func (n *Namespace) indexOf(name string) int32 {
 	return n.names[name]
 }
 
-func (n *Namespace) configureRoutes() error {
+// addGivenRoutes adds routes, those to networks on a link before those that take a gateway.
+func (n *Namespace) addGivenRoutes(list []Route) error {
 	rtnl.Lock()
 	defer rtnl.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var all []error
 	for _, viaGateway := range []bool{false, true} {
-		for _, r := range n.config.Routes {
+		for _, r := range list {
 			if r.Gateway.IsValid() != viaGateway {
 				continue
 			}
@@ -96,11 +104,11 @@ func (n *Namespace) configureRoutes() error {
 			}
 			// A route to an interface's own network is there already.
 			if err := n.addRoute(info, mode); err != nil && !n.connected(&info) {
-				return fmt.Errorf("the route to %s: %w", r.Destination, err)
+				all = append(all, fmt.Errorf("the route to %s: %w", r.Destination, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(all...)
 }
 
 // connected reports whether there is a route to the same network on the same link.
@@ -129,7 +137,7 @@ func (n *Namespace) attach(i *Interface) error {
 	}
 	home := weak.Make(n)
 	o.Link, err = hostlink.New(hostlink.Config{
-		FD: i.FD, Name: i.Name, Address: address, MTU: i.MTU, Offload: i.Offload, Rate: i.Rate, Capture: i.Capture, Guard: guard,
+		FD: i.FD, Ready: i.Ready, Name: i.Name, Address: address, MTU: i.MTU, Offload: i.Offload, Rate: i.Rate, Capture: i.Capture, Guard: guard,
 		Changed: func() {
 			if n := home.Value(); n != nil {
 				n.carrierChanged(o)
@@ -157,13 +165,19 @@ func (n *Namespace) attach(i *Interface) error {
 		o.end()
 		return fmt.Errorf("network interface %s: %w", i.Name, err)
 	}
+	n.outsides[i.Name] = o
 	n.setUp(l, true)
 	for _, p := range i.Addresses {
-		if err := n.addAddress(l, AddressInfo{Prefix: p, Broadcast: BroadcastOf(p), Scope: scopeOf(p.Addr())}); err != nil {
+		if err := n.addAddress(l, addressOf(p)); err != nil {
 			return fmt.Errorf("network interface %s: the address %s: %w", i.Name, p, err)
 		}
 	}
 	return nil
+}
+
+// addressOf is an address that the configuration gives an interface.
+func addressOf(p netip.Prefix) AddressInfo {
+	return AddressInfo{Prefix: p, Broadcast: BroadcastOf(p), Scope: scopeOf(p.Addr())}
 }
 
 // BroadcastOf is the last address of an IPv4 network, or invalid if it has none.

@@ -9,7 +9,7 @@
 //
 // It must not know sockets, tasks or guest memory.
 //
-// Lock order: rtnl, Namespace.mu, then the stack's own locks, those of devices, and
+// Lock order: Namespace.updating, rtnl, Namespace.mu, then the stack's own locks, those of devices, and
 // those of Watchers. No two Namespace.mu are held at once. Devices take their locks one
 // after the other, and write to the stack without any.
 package network
@@ -38,6 +38,11 @@ type Namespace struct {
 	config Config
 	// cookie is SO_NETNS_COOKIE: no other namespace has it.
 	cookie uint64
+	// updating is held by Update, and protects given, what the network was told last to have,
+	// and outsides, the devices of its interfaces by the names that they were given with.
+	updating sync.Mutex
+	given    Config
+	outsides map[string]*outside
 
 	once    sync.Once
 	started atomic.Bool
@@ -76,7 +81,7 @@ func New(c Config) (*Namespace, error) {
 		return nil, err
 	}
 	n := newNamespace(c.LoopbackUp)
-	n.config = c
+	n.config, n.given = c, c
 	if err := n.configure(); err != nil {
 		return nil, err
 	}
@@ -92,7 +97,7 @@ func newNamespace(up bool) *Namespace {
 	lo := &link{index: loopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
 	n := &Namespace{
 		links: map[int32]*link{loopbackIndex: lo}, names: map[string]int32{"lo": loopbackIndex},
-		lastIndex: loopbackIndex, cookie: cookies.Add(1),
+		lastIndex: loopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{},
 	}
 	if up {
 		rtnl.Lock()

@@ -1,0 +1,173 @@
+package hostnet
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"coffer/internal/sentry/network"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// reader reads the namespace that its thread is in, for TakeOver.
+type reader struct {
+	handle *netlink.Handle
+	owner  string
+	again  bool
+	links  []netlink.Link // those of config.Interfaces
+	names  map[int]string // by which the sentry knows them, by index
+	config network.Config
+}
+
+// had is the FD of an interface that the sentry has.
+const had = -1
+
+func (r *reader) read() error {
+	list, err := r.handle.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing its interfaces: %w", err)
+	}
+	for _, l := range list {
+		a := l.Attrs()
+		if a.RawFlags&unix.IFF_LOOPBACK != 0 {
+			continue
+		}
+		by, name, taken := parseAlias(a.Alias)
+		up := a.RawFlags&unix.IFF_UP != 0
+		if taken && by == r.owner && name != "" && r.again {
+			// Docker takes one down and gives its old name back before it takes it away.
+			if up || name == a.Name {
+				err = r.readLink(l, name, had)
+			}
+		} else {
+			// Linux puts interfaces that are down into every namespace (tunl0, sit0).
+			switch {
+			case !up:
+				continue
+			case a.EncapType != "ether" && r.again:
+				continue
+			case a.EncapType != "ether":
+				return fmt.Errorf("the interface %s carries no Ethernet frames (%s), and the kernel wall can take over no others: take it out of the namespace, or use the process wall", a.Name, a.EncapType)
+			case taken && by != r.owner:
+				return fmt.Errorf("the interface %s is served by the sandbox of container %s: the kernel wall shares a namespace among containers only within one sandbox; if that container is no more, 'coffer delete --force %s' gives the interface back, or 'ip link set %s alias \"\"'", a.Name, by, by, a.Name)
+			}
+			err = r.readLink(l, a.Name, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("the interface %s: %w", a.Name, err)
+		}
+	}
+	if len(r.links) == 0 {
+		return nil
+	}
+	return r.readRoutes()
+}
+
+// readLink reads an interface, its addresses and its permanent neighbours.
+func (r *reader) readLink(l netlink.Link, name string, fd int) error {
+	a := l.Attrs()
+	addrs, err := r.handle.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("listing its addresses: %w", err)
+	}
+	i := network.Interface{
+		Name: name, HardwareAddr: network.HardwareAddr(a.HardwareAddr.String()), MTU: uint32(a.MTU),
+		Link: network.LinkPacket, Offload: true, FD: fd,
+	}
+	for _, addr := range addrs {
+		if p, ok := prefix(addr.IPNet); ok && addr.Flags&unix.IFA_F_DADFAILED == 0 {
+			i.Addresses = append(i.Addresses, p)
+		}
+	}
+	neighbours, err := r.handle.NeighList(a.Index, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("listing its neighbours: %w", err)
+	}
+	for _, n := range neighbours {
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if ok && n.State&netlink.NUD_PERMANENT != 0 && len(n.HardwareAddr) == 6 {
+			r.config.Neighbours = append(r.config.Neighbours, network.Neighbour{
+				Address: ip.Unmap(), HardwareAddr: network.HardwareAddr(n.HardwareAddr.String()), Interface: name,
+			})
+		}
+	}
+	r.names[a.Index] = name
+	r.links = append(r.links, l)
+	r.config.Interfaces = append(r.config.Interfaces, i)
+	return nil
+}
+
+// readRoutes reads the routes of the main table over the interfaces that were read.
+func (r *reader) readRoutes() error {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := r.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return fmt.Errorf("listing its routes: %w", err)
+		}
+		for i := range list {
+			if err := r.readRoute(&list[i], family); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reader) readRoute(from *netlink.Route, family int) error {
+	to := network.Route{Destination: everywhere(family), Metric: uint32(from.Priority)}
+	if from.Dst != nil {
+		p, ok := prefix(from.Dst)
+		if !ok {
+			return fmt.Errorf("the route %v: its destination is no network", from)
+		}
+		to.Destination = p
+	}
+	switch from.Type {
+	case unix.RTN_UNICAST, unix.RTN_UNSPEC:
+	case unix.RTN_MULTICAST, unix.RTN_BROADCAST, unix.RTN_LOCAL, unix.RTN_ANYCAST:
+		return nil // the sentry's stack knows of these itself
+	default:
+		return fmt.Errorf("the route to %s is of a type that the kernel wall does not have (%d, as blackhole or unreachable): take it out of the namespace, or use the process wall", to.Destination, from.Type)
+	}
+	index, gateway := from.LinkIndex, from.Gw
+	if len(from.MultiPath) > 0 {
+		// One way is as good as the others, and the stack takes one.
+		index, gateway = from.MultiPath[0].LinkIndex, from.MultiPath[0].Gw
+	}
+	name, ok := r.names[index]
+	if !ok {
+		return nil // over lo, or what is down
+	}
+	to.Interface = name
+	if gateway != nil {
+		to.Gateway, _ = netip.AddrFromSlice(gateway)
+		to.Gateway = to.Gateway.Unmap()
+	}
+	if from.Src != nil {
+		to.Source, _ = netip.AddrFromSlice(from.Src)
+		to.Source = to.Source.Unmap()
+	}
+	r.config.Routes = append(r.config.Routes, to)
+	return nil
+}
+
+func everywhere(family int) netip.Prefix {
+	if family == netlink.FAMILY_V4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a.Unmap(), ones), true
+}
