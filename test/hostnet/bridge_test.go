@@ -155,6 +155,10 @@ func TestForwarding(t *testing.T) {
 			t.Errorf("%s is %q, %v, and should be %s", file, b, err, want)
 		}
 	}
+	// A namespace begins with what the host has.
+	if err := os.WriteFile(all, []byte("0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	eachWall(t, func(t *testing.T, wall string) {
 		outside(t)
 		// Another network that the host could lead the one outside to.
