@@ -66,6 +66,11 @@ func (t *Thread) Fork() (*Thread, error) {
 		p.DecRef()
 		return nil, err
 	}
+	if t == t.proc.stubs.template {
+		// It will wait in the pool.
+		n.page.spin = 0
+		n.stubTold = false
+	}
 	pid, err := t.forkInto(p, parcel)
 	if err == nil {
 		err = p.stubs.register(p, pid)

@@ -118,3 +118,45 @@ func TestPart(t *testing.T) {
 		t.Errorf("waits for %d answers after it was worth it", p.part)
 	}
 }
+
+// TestBirth: a stub's thread knows from its start where the sentry runs, and one
+// that waits in the pool does not spin.
+func TestBirth(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all := everywhere()
+	var last unix.CPUSet
+	for i := range 1024 {
+		if all.IsSet(i) {
+			last = unix.CPUSet{}
+			last.Set(i)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &last); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.SchedSetaffinity(0, &all)
+	s := newStubs(t)
+	p, parcel, err := s.newProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parcel.close()
+	defer p.DecRef()
+	n, err := p.newThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.dropThread(n, false)
+	if got, want := n.page.sentryCPU, cpu(); got != want {
+		t.Errorf("a new thread is told that the sentry is on %#x, not on %#x", got, want)
+	}
+	pooled, err := s.NewThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pooled.Release()
+	if spin := pooled.page.spin; spin != 0 {
+		t.Errorf("a thread in the pool spins for %d cycles", spin)
+	}
+}

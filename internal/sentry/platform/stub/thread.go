@@ -91,6 +91,7 @@ func (t *Thread) initPage() {
 	*pg = page{}
 	pg.tid = 1
 	pg.spin = s.spin.max
+	pg.sentryCPU = cpu() // or it might keep us from the processor that we are on
 	pg.after = afterPost
 	pg.gate = s.gateAddr(t.gate)
 	if s.fsgsbase {
