@@ -54,14 +54,16 @@ type texts struct {
 	// of each change.
 	keepsTimes func(fd int) bool
 	age        time.Duration // imageAge
+	max        uint64        // imagesMax
 
 	mu    sync.Mutex
 	known map[textKey]*text
 	bytes uint64 // of images
+	maps  uint64 // counts mappings of texts
 }
 
 func newTexts(s *stub.Stubs) *texts {
-	return &texts{stubs: s, keepsTimes: keepsTimes, age: imageAge, known: make(map[textKey]*text)}
+	return &texts{stubs: s, keepsTimes: keepsTimes, age: imageAge, max: imagesMax, known: make(map[textKey]*text)}
 }
 
 // textKey is what makes a text: a part of a file in one state.
@@ -105,6 +107,7 @@ type text struct {
 	of   *texts
 	key  textKey
 	size uint64
+	used uint64 // texts.maps when it was mapped last; texts.mu guards it
 
 	// mu is held for reading while the image's descriptor is in use.
 	mu    sync.RWMutex
@@ -136,23 +139,62 @@ func (x *texts) at(o *platform.Op) *text {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.maps++
 	if t := x.known[key]; t != nil {
+		t.used = x.maps
 		return t
 	}
 	if !x.keepsTimes(o.FD) {
 		return nil
 	}
 	if len(x.known) >= textsMax {
-		// One is as good as another: what is in use comes back.
-		for k, t := range x.known {
-			delete(x.known, k)
-			x.bytes -= t.replace(nil)
-			break
-		}
+		t := x.leastUsed(func(*text) bool { return true })
+		delete(x.known, t.key)
+		x.bytes -= t.replace(nil)
 	}
-	t := &text{of: x, key: key, size: o.Length, calls: make(map[uint64]uint64), due: 16 + int(o.Length/stub.PageSize/8)}
+	t := &text{of: x, key: key, size: o.Length, used: x.maps, calls: make(map[uint64]uint64), due: 16 + int(o.Length/stub.PageSize/8)}
 	x.known[key] = t
 	return t
+}
+
+// leastUsed returns the text that was mapped the longest ago among those that are
+// good for it, or nil. mu is held.
+func (x *texts) leastUsed(good func(*text) bool) (least *text) {
+	for _, t := range x.known {
+		if (least == nil || t.used < least.used) && good(t) {
+			least = t
+		}
+	}
+	return least
+}
+
+// makeRoom gives up images until another one of n bytes may be kept, those first
+// that were mapped the longest ago. It reports whether it may. mu is held.
+func (x *texts) makeRoom(n uint64) bool {
+	for x.bytes+n > x.max {
+		t := x.leastUsed((*text).hasImage)
+		if t == nil {
+			return false
+		}
+		x.bytes -= t.giveUp()
+	}
+	return true
+}
+
+func (t *text) hasImage() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.image != nil
+}
+
+// giveUp drops the image, and returns how many bytes it took. There may be another
+// once the text has been learned anew.
+func (t *text) giveUp() uint64 {
+	n := t.replace(nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.planned, t.missed = nil, 0
+	return n
 }
 
 // replace gives the text another image, and returns how many bytes the former
@@ -205,12 +247,17 @@ func (t *text) refresh(o *platform.Op) {
 	x := t.of
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.known[t.key] != t || x.bytes+t.size+im.room > imagesMax {
+	if x.known[t.key] != t {
+		unix.Close(im.fd)
+		return
+	}
+	x.bytes -= t.replace(nil)
+	if !x.makeRoom(t.size + im.room) {
 		unix.Close(im.fd)
 		return
 	}
 	x.bytes += t.size + im.room
-	x.bytes -= t.replace(im)
+	t.replace(im)
 }
 
 // makeImage makes an image of what o maps, or returns nil.

@@ -255,13 +255,54 @@ func TestImageBounds(t *testing.T) {
 	if len(x.known) > textsMax || x.bytes != uint64(len(x.known))*0x2000 {
 		t.Errorf("%d texts, %d bytes of images", len(x.known), x.bytes)
 	}
-	fd, _ := textFile(t, loops[0].code)
-	o := platform.Op{FD: fd, Offset: fileOffset, Length: 0x1000}
-	tx := x.at(&o)
-	x.bytes = imagesMax
-	tx.calls[uint64(len(pad))+8] = 39
-	tx.missed = tx.due
-	if tx.refresh(&o); tx.image != nil {
-		t.Error("an image beyond the bound")
+}
+
+// TestImageLeastUsed: where images take too much, those go that were mapped the
+// longest ago, and come back once their calls have trapped again.
+func TestImageLeastUsed(t *testing.T) {
+	const imageSize = 0x2000 // a page of code, and one of trampolines
+	p := imagePlatform(t)
+	x := p.texts
+	x.max = 2*imageSize + imageSize/2
+	var ops [3]platform.Op
+	var texts [3]*text
+	learn := func(i int) {
+		tx := x.at(&ops[i])
+		for range tx.due {
+			tx.learn(uint64(len(pad))+8, 39)
+		}
+		tx.refresh(&ops[i])
+		texts[i] = tx
 	}
+	check := func(when string, want ...bool) {
+		t.Helper()
+		n := uint64(0)
+		for i, w := range want {
+			if texts[i].hasImage() != w {
+				t.Errorf("%s: image of text %d: %v", when, i, !w)
+			}
+			if w {
+				n += imageSize
+			}
+		}
+		if x.bytes != n {
+			t.Errorf("%s: %d bytes, want %d", when, x.bytes, n)
+		}
+	}
+	for i := range ops {
+		fd, _ := textFile(t, loops[0].code)
+		ops[i] = platform.Op{FD: fd, Offset: fileOffset, Length: 0x1000}
+	}
+	learn(0)
+	learn(1)
+	check("two", true, true)
+	x.at(&ops[0])
+	learn(2)
+	check("a third", true, false, true)
+	learn(1)
+	check("the second again", false, true, true)
+	// One that is too large alone drives nobody out for good, and is not kept.
+	x.max = imageSize / 2
+	learn(0)
+	check("no room", false, false, false)
 }
