@@ -106,6 +106,15 @@ func testFPKept(t *testing.T, p platform.Platform) {
 func testFPInherited(t *testing.T, p platform.Platform) {
 	g, pattern := fpGuest(t, p)
 	defer g.Done()
+	// The next thread may be one that has had another state.
+	former, err := g.Ctx.CloneThread()
+	if err == nil {
+		err = former.ResetFP()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	former.Release()
 	ctx, err := g.Ctx.CloneThread()
 	if err != nil {
 		t.Fatal(err)

@@ -188,22 +188,26 @@ func testFSBase(t *testing.T, p platform.Platform) {
 	if r.Rdi != 11 || r.Rsi != 22 {
 		t.Errorf("%d %d", r.Rdi, r.Rsi)
 	}
-	r.Fs_base, r.Gs_base = DataAddr+8, DataAddr+8
-	ctx, err := g.Ctx.CloneThread()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		child := &Guest{t, g.AS, ctx}
-		defer child.Done()
-		child.Syscall(2)
-		if r := ctx.Regs(); r.Rdi != 22 || r.Rsi != 33 || r.Fs_base != DataAddr+8 {
-			t.Errorf("thread: %d %d", r.Rdi, r.Rsi)
+	for thread := range uint64(4) {
+		// The one before had others.
+		base := DataAddr + thread%2*8
+		r.Fs_base, r.Gs_base = base, base
+		ctx, err := g.Ctx.CloneThread()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	<-done
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			child := &Guest{t, g.AS, ctx}
+			defer child.Done()
+			child.Syscall(2)
+			if r := ctx.Regs(); r.Rdi != 11+thread%2*11 || r.Rsi != 22+thread%2*11 || r.Fs_base != base {
+				t.Errorf("thread %d: %d %d", thread, r.Rdi, r.Rsi)
+			}
+		}()
+		<-done
+	}
 	r.Fs_base, r.Gs_base = DataAddr+16, DataAddr
 	g.Syscall(2)
 	if r.Rdi != 33 || r.Rsi != 22 || r.Fs_base != DataAddr+16 {
