@@ -53,6 +53,8 @@ const (
 	BindV6Only            = "ipv6/bindv6only"
 	congestionControl     = "ipv4/tcp_congestion_control"
 	ipForward             = "ipv4/ip_forward"
+	nonlocalBind4         = "ipv4/ip_nonlocal_bind"
+	nonlocalBind6         = "ipv6/ip_nonlocal_bind"
 	maxInt                = 1<<31 - 1
 	maxGroup              = 1<<32 - 1
 	maxBuffer             = 64 << 20
@@ -87,7 +89,7 @@ var sysctls = []sysctl{
 		return nil
 	}},
 	{name: PingGroupRange, initial: []int64{1, 0}, max: maxGroup, check: checkPingGroups},
-	{name: "ipv4/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
+	{name: nonlocalBind4, initial: []int64{0}, max: 1},
 	{name: "ipv4/ip_no_pmtu_disc", initial: []int64{0}, fixed: true},
 	{name: "ipv4/ip_early_demux", initial: []int64{1}, fixed: true},
 	{name: "ipv4/icmp_echo_ignore_all", initial: []int64{0}, fixed: true},
@@ -164,7 +166,7 @@ var sysctls = []sysctl{
 
 	{name: BindV6Only, initial: []int64{0}, max: 1},
 	{name: MaxSources6, initial: []int64{64}, max: MostSources},
-	{name: "ipv6/ip_nonlocal_bind", initial: []int64{0}, fixed: true},
+	{name: nonlocalBind6, initial: []int64{0}, max: 1},
 }
 
 // congestionControls are the algorithms of the stack; the first is the default. It is not

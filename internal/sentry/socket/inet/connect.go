@@ -84,7 +84,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 && !s.isRaw() {
 		return unix.EINVAL
 	}
-	if err := e.Bind(full); err != nil {
+	if err := s.bindEndpoint(e, full); err != nil {
 		if _, ok := err.(*tcpip.ErrNoPortAvailable); ok {
 			return unix.EADDRINUSE
 		}
@@ -234,6 +234,9 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 				return err
 			}
 		}
+		if err := s.settle(); err != nil {
+			return err
+		}
 		return s.start(s.ep.Load(), addr)
 	default:
 		if s.connecting {
@@ -297,7 +300,11 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.forgetWay()
-	if terr := s.ep.Load().Connect(full); terr != nil {
+	e := s.ep.Load()
+	if _, err := s.leaves(e); err != nil {
+		return err
+	}
+	if terr := e.Connect(full); terr != nil {
 		return errno(terr)
 	}
 	if s.isRaw() {

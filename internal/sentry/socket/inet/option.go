@@ -88,6 +88,12 @@ var tables = [...][]option{socketOptions, ipOptions, ip6Options, tcpOptions, udp
 
 // row finds an option that the socket has, or returns nil.
 func (s *Socket) row(level, name int32) *option {
+	switch { // these are one with IPv4's
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_FREEBIND:
+		level, name = unix.IPPROTO_IP, unix.IP_FREEBIND
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_TRANSPARENT:
+		level, name = unix.IPPROTO_IP, unix.IP_TRANSPARENT
+	}
 	for _, t := range tables {
 		if t[0].level != level {
 			continue

@@ -86,10 +86,8 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ADDR_PREFERENCES, of: ofAll, check: checkPreferences, shown: shownPreferences},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MINHOPCOUNT, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TRANSPARENT, of: ofAll, check: privileged},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVFRAGSIZE, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_FREEBIND, of: ofAll, check: boolean},
 }
 
 // checkTOS takes a type of service. Of TCP the two bits of congestion notification are

@@ -139,9 +139,16 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	if s.shut.Load()&sendShut != 0 {
 		return 0, unix.EPIPE
 	}
+	nic, err := s.leaves(e)
+	if err != nil {
+		return 0, err
+	}
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
 	if to.Addr.BitLen() != 0 {
+		if to.NIC == 0 {
+			to.NIC = nic
+		}
 		s.to = to
 		opts.To = &s.to
 	}

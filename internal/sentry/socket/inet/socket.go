@@ -51,6 +51,8 @@ type Socket struct {
 	// bound is what bind(2) was given, nil if it was not called: the name that is
 	// kept when ep is replaced, but with another port if it left that open.
 	bound *tcpip.FullAddress
+	// nonlocal says that no interface had that address.
+	nonlocal atomic.Bool
 	// connecting is true from the first connect(2) until one tells how it went.
 	connecting bool
 	// joined says that a connection was made, though it may be over.
@@ -189,11 +191,12 @@ func (s *Socket) renew() error {
 	}
 	s.adopt(ep, q)
 	s.connecting, s.joined, s.listening = false, false, false
+	s.nonlocal.Store(false)
 	s.shut.Store(0)
 	s.applyAll(ep)
 	if s.bound != nil {
 		// Another socket may have taken the name meanwhile. The next call will tell.
-		if ep.Bind(*s.bound) != nil {
+		if s.bindEndpoint(ep, *s.bound) != nil {
 			s.bound = nil
 		}
 	}
