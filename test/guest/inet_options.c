@@ -123,6 +123,37 @@ TEST(numbers) {
 		}
 }
 
+/* Of some options of IPv4 nothing at all is 0, of others it is an error. */
+TEST(lengths_of_ipv4) {
+	static const struct { int name, shortest, longest; } of[] = {
+		{ IP_RECVERR, 0, 9 }, { IP_PKTINFO, 0, 9 }, { IP_BIND_ADDRESS_NO_PORT, 0, 9 },
+		{ IP_FREEBIND, 1, 9 }, { IP_TRANSPARENT, 1, 9 }, { IP_MINTTL, 1, 9 }, { IP_MULTICAST_TTL, 1, 9 },
+		{ IP_MULTICAST_LOOP, 1, 9 }, { IP_MULTICAST_ALL, 1, 9 }, { IP_UNICAST_IF, 4, 4 }, { 51 /* IP_LOCAL_PORT_RANGE */, 4, 4 },
+	};
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	char zero[16] = "";
+	for (unsigned i = 0; i < sizeof of / sizeof *of; i++)
+		for (int n = 0; n < 10; n++) {
+			int r = setsockopt(s, IPPROTO_IP, of[i].name, zero, n), ok = n >= of[i].shortest && n <= of[i].longest;
+			if (r != (ok ? 0 : -1) || (!ok && errno != EINVAL))
+				guest_fail(__FILE__, __LINE__, "option %d with %d bytes: %d, errno %d", of[i].name, n, r, errno);
+		}
+}
+
+/* Without a value an option that there is none of is just that to IPv6, and a bad value to others. */
+TEST(lengths_of_what_is_not) {
+	need_family(AF_INET6);
+	int s = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	int v[2] = { 0 };
+	for (int n = 0; n < 8; n++) {
+		FAILS(setsockopt(s, IPPROTO_IPV6, 240, v, n), ENOPROTOOPT);
+		FAILS(setsockopt(s, IPPROTO_TCP, 240, v, n), n < 4 ? EINVAL : ENOPROTOOPT);
+		FAILS(setsockopt(s, SOL_SOCKET, 240, v, n), n < 4 ? EINVAL : ENOPROTOOPT);
+		if (n < 4)
+			FAILS(setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, v, n), EINVAL);
+	}
+}
+
 TEST(lengths) {
 	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 1;
 	socklen_t n = 2;

@@ -229,17 +229,20 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if !s.hasLevel(level) {
 		return unix.ENOPROTOOPT
 	}
+	if level == unix.IPPROTO_IP && !fits(name, len(value)) {
+		return unix.EINVAL
+	}
 	if done, err := s.setMulticastOption(level, name, value); done {
 		return err
 	}
 	if special, err := s.setSpecial(c, level, name, value); special {
 		return err
 	}
+	o := s.row(level, name)
 	v, ok := number32(level, value)
-	if !ok {
+	if !ok && (o != nil || level != unix.IPPROTO_IPV6) {
 		return unix.EINVAL
 	}
-	o := s.row(level, name)
 	if o == nil {
 		return unix.ENOPROTOOPT
 	}
@@ -276,6 +279,18 @@ func number32(level int32, value []byte) (int32, bool) {
 		return int32(value[0]), true
 	}
 	return 0, level == unix.IPPROTO_IP
+}
+
+// fits reports whether a value of an option of IPv4 may have a length. To most of them nothing at
+// all is 0, and what is too long is cut off.
+func fits(name int32, length int) bool {
+	switch name {
+	case unix.IP_FREEBIND, unix.IP_TRANSPARENT, unix.IP_MINTTL, unix.IP_MULTICAST_TTL, unix.IP_MULTICAST_LOOP, unix.IP_MULTICAST_ALL:
+		return length > 0
+	case unix.IP_UNICAST_IF, unix.IP_LOCAL_PORT_RANGE:
+		return length == 4
+	}
+	return true
 }
 
 func int32Bytes(v int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
