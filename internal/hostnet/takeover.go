@@ -77,8 +77,8 @@ func (t *Taken) take(owner string, again bool) error {
 		return fmt.Errorf("opening a netlink socket: %w", err)
 	}
 	defer h.Close()
-	r := reader{handle: h, owner: owner, again: again, names: map[int]string{}}
-	if err := r.read(); err != nil {
+	r, err := readAll(h, owner, again)
+	if err != nil {
 		return err
 	}
 	t.Network = &r.config
@@ -92,16 +92,22 @@ func (t *Taken) take(owner string, again bool) error {
 	if server != nil {
 		r.config.Nameserver = &network.Nameserver{Address: dockerNames, FD: t.give(server)}
 	}
-	var all []string
+	var deaf []string
 	var come []int // places in links
 	for i, l := range r.links {
-		all = append(all, l.Attrs().Name)
+		if !r.carries[l.Attrs().Index] {
+			deaf = append(deaf, l.Attrs().Name)
+		}
 		if r.config.Interfaces[i].FD != had {
 			come = append(come, i)
 		}
 	}
 	if len(come) == 0 {
-		return nil
+		// From Linux 6.16 on the rules lose an interface that gets another name.
+		if is, err := silenced(deaf); is || err != nil {
+			return err
+		}
+		return silence(deaf, server != nil)
 	}
 	if err := r.mark(come, false); err != nil {
 		return err
@@ -111,7 +117,7 @@ func (t *Taken) take(owner string, again bool) error {
 			return fmt.Errorf("the interface %s: %w", r.config.Interfaces[i].Name, err)
 		}
 	}
-	if err := silence(all, server != nil); err != nil {
+	if err := silence(deaf, server != nil); err != nil {
 		return err
 	}
 	return r.mark(come, true)
@@ -199,7 +205,7 @@ func release(h *netlink.Handle, owner string) error {
 	if len(ours) == 0 {
 		return nil
 	}
-	if err := silence(nil, false); err != nil {
+	if err := unsilence(); err != nil {
 		return err
 	}
 	var all []error

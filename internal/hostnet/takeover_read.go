@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,17 +19,35 @@ type reader struct {
 	again  bool
 	links  []netlink.Link // those of config.Interfaces
 	names  map[int]string // by which the sentry knows them, by index
-	config network.Config
+	// carries are the indices of interfaces whose frames others of the namespace have.
+	carries map[int]bool
+	config  network.Config
 }
 
 // had is the FD of an interface that the sentry has.
 const had = -1
+
+// looks is how often a namespace is read in which meanwhile something changes.
+const looks = 20
+
+// readAll reads a namespace as it is at one time, as far as the kernel tells that it is not
+// (NLM_F_DUMP_INTR).
+func readAll(h *netlink.Handle, owner string, again bool) (r *reader, err error) {
+	for range looks {
+		r = &reader{handle: h, owner: owner, again: again, names: map[int]string{}}
+		if err = r.read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return r, err
+}
 
 func (r *reader) read() error {
 	list, err := r.handle.LinkList()
 	if err != nil {
 		return fmt.Errorf("listing its interfaces: %w", err)
 	}
+	r.carries = carriers(list)
 	for _, l := range list {
 		a := l.Attrs()
 		if a.RawFlags&unix.IFF_LOOPBACK != 0 {
@@ -63,6 +82,23 @@ func (r *reader) read() error {
 		return nil
 	}
 	return r.readRoutes()
+}
+
+// carriers are those interfaces of a namespace that are a bridge's or a bond's port, or have
+// VLANs, macvlans or the like upon them.
+func carriers(list []netlink.Link) map[int]bool {
+	found := map[int]bool{}
+	for _, l := range list {
+		a := l.Attrs()
+		if a.MasterIndex != 0 {
+			found[a.Index] = true
+		}
+		// A veth's parent is its other end.
+		if a.ParentIndex != 0 && a.NetNsID < 0 && l.Type() != "veth" {
+			found[a.ParentIndex] = true
+		}
+	}
+	return found
 }
 
 // readLink reads an interface, its addresses and its permanent neighbours.
