@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
+	"time"
 
 	"coffer/internal/hostnet"
 	"coffer/internal/isolation"
@@ -64,19 +66,24 @@ func Follow(args []string) int {
 	textpages.ReleaseLater()
 	for {
 		// The first time for what has changed since the sandbox was told last.
-		if err := pass(ns, id, dir); errors.Is(err, errGone) {
-			// The record says so, too; but perhaps it has been given back already.
-			_ = hostnet.Release(ns, id)
-			return 0
-		}
-		if !await(changes, sentry) {
+		if err := pass(ns, sentry, id, dir); errors.Is(err, errGone) || !await(changes, sentry) {
 			return 0
 		}
 	}
 }
 
-// pass passes on what is in a namespace. What cannot be taken over is left alone.
-func pass(ns *os.File, id, dir string) error {
+// pass passes on what is in a namespace. What cannot be taken over is left alone. The
+// error is errGone if the sentry has ended: nothing is taken over then, for whoever
+// gives the namespace back waits for its end, and for the lock.
+func pass(ns, sentry *os.File, id, dir string) error {
+	lock, err := lockNetwork(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(sentry.Fd()), Events: unix.POLLIN}}, 0); n > 0 && err == nil {
+		return errGone
+	}
 	taken, err := hostnet.TakeOver(ns, id, true)
 	if err != nil {
 		return err
@@ -84,8 +91,39 @@ func pass(ns *os.File, id, dir string) error {
 	defer taken.Close()
 	for {
 		// Its descriptors are only here: a sentry that is frozen gets them when that ends.
-		if err := tellNetwork(dir, id, taken); !errors.Is(err, errSilent) {
+		err := tellNetwork(dir, id, taken)
+		if errors.Is(err, errGone) {
+			// The record says so, too; but perhaps nobody reads it any more.
+			_ = hostnet.Release(ns, id)
+		}
+		if !errors.Is(err, errSilent) {
 			return err
+		}
+	}
+}
+
+// lockNetwork locks what is taken over for a container against others who take over or
+// give back, until the file is closed; the error is errGone if the container is no more,
+// and os.ErrDeadlineExceeded if another one has the lock all the time.
+func lockNetwork(dir string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, recordName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errGone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking the container's network: %w", err)
+	}
+	for end := time.Now().Add(endPatience); ; time.Sleep(time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if err == unix.EWOULDBLOCK && time.Now().After(end) {
+			err = os.ErrDeadlineExceeded
+		}
+		if err != unix.EWOULDBLOCK {
+			f.Close()
+			return nil, fmt.Errorf("locking the container's network: %w", err)
 		}
 	}
 }

@@ -137,8 +137,9 @@ func networkPath(s *specs.Spec) string {
 	return ""
 }
 
-// giveBack gives the network namespace back, if it does not go with the sandbox.
-func (r *record) giveBack(id string) error {
+// giveBack gives the network namespace back, if it does not go with the sandbox, whose
+// sentry has ended.
+func (r *record) giveBack(c *isolation.Container) error {
 	if r.Namespace == "" || checkNetworkNamespace(r.Namespace) != nil {
 		return nil // or it has gone, with all that was in it, or the path is another file's now
 	}
@@ -147,5 +148,11 @@ func (r *record) giveBack(id string) error {
 		return err
 	}
 	defer ns.Close()
-	return hostnet.Release(ns, id)
+	// A follower may just be taking over what has come; one that others have stopped is not waited for.
+	lock, err := lockNetwork(c.StateDir)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	defer lock.Close()
+	return hostnet.Release(ns, c.ID)
 }

@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,5 +121,41 @@ func testLateNetwork(t *testing.T, p *pod, id string, s *specs.Spec) {
 	p.wait(b.Init)
 	if out := first.output(); !strings.Contains(out, "inet 10.9.0.2/24") {
 		t.Errorf("the program began with %q", out)
+	}
+}
+
+// TestPassAfterEnd has a follower take nothing over once the sentry has ended: who gives
+// the namespace back may have done it already.
+func TestPassAfterEnd(t *testing.T) {
+	child := exec.Command("sleep", "1000")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(child.Process.Pid, 0)
+	child.Process.Kill()
+	child.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentry := os.NewFile(uintptr(fd), "sentry")
+	defer sentry.Close()
+	dir := t.TempDir()
+	record := filepath.Join(dir, recordName)
+	if err := os.WriteFile(record, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := os.Open(record) // it is no namespace: to take it over would fail
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if err := pass(ns, sentry, "c1", dir); !errors.Is(err, errGone) {
+		t.Errorf("it says %v", err)
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockNetwork(dir); !errors.Is(err, errGone) {
+		t.Errorf("without a container it says %v", err)
 	}
 }

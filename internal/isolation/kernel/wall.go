@@ -186,7 +186,7 @@ func (wall) Destroy(c *isolation.Container) error {
 	if err := end(r.Init); err != nil {
 		return err
 	}
-	if err := r.giveBack(c.ID); err != nil {
+	if err := r.giveBack(c); err != nil {
 		return err
 	}
 	return forget(c)
