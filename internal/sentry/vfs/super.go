@@ -8,8 +8,12 @@ import (
 )
 
 // maxCached is how many dentries of one file system the cache keeps beyond
-// those in use: each takes a few hundred bytes and maybe a host descriptor.
-const maxCached = 16384
+// those in use: each takes a KiB with its inodes. maxReturning is the same for
+// names that come back soon after they had to leave.
+const (
+	maxCached    = 16384
+	maxReturning = 2 * maxCached
+)
 
 // super is what vfs keeps per FileSystem: its dentries. There is one per
 // FileSystem, however often that is mounted.
@@ -30,8 +34,10 @@ type super struct {
 	// be evicted.
 	hand  *Dentry
 	count int
-	// glances is there once the cache has been full.
-	glances atomic.Pointer[glances]
+	// limit is what count should not exceed, from maxCached to maxReturning.
+	limit int
+	// marks is there once the cache has been full.
+	marks atomic.Pointer[marks]
 
 	// dirs finds the directories in the cache by their inodes while there are
 	// layers (watchers).
@@ -70,7 +76,7 @@ func superOf(fs FileSystem) (*super, error) {
 		s.mounts.Add(1)
 		return s, nil
 	}
-	s := &super{fs: fs}
+	s := &super{fs: fs, limit: maxCached}
 	s.revalidates, _ = fs.(Revalidator)
 	s.confirms, _ = fs.(Confirmer)
 	if r, ok := fs.(ReadOnlyFileSystem); ok {
@@ -115,13 +121,21 @@ func (s *super) insert(d *Dentry, gone []*Dentry) []*Dentry {
 	}
 	p.children[d.name] = d
 	s.link(d)
+	if s.count <= s.limit {
+		return gone
+	}
+	m := s.marked()
+	if s.limit < maxReturning && m.returns(p, d.name) {
+		s.limit++
+	}
 	// A few steps per insertion are enough to keep up, and bound the time.
-	for steps := 8; s.count > maxCached && steps > 0; steps-- {
+	for steps := 8; s.count > s.limit && steps > 0; steps-- {
 		v := s.hand
 		s.hand = v.next
 		if v == d || v.refs.Load() > 0 || v.used.Swap(false) {
 			continue
 		}
+		m.left(v.parent, v.name)
 		gone = s.kill(v, gone)
 	}
 	return gone

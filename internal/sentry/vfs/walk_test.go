@@ -207,6 +207,40 @@ func TestCacheBound(t *testing.T) {
 	}
 }
 
+// TestCacheGrows: a tree of a few more names than the cache holds at first, gone
+// through time and again, is soon all in it, since its names come back as soon
+// as they have left. Names without end do not make it grow beyond its bound,
+// even if they come back.
+func TestCacheGrows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a moment")
+	}
+	w := newWorld(t)
+	w.mkdir("/d")
+	through := func(names int) int {
+		for i := range names {
+			if got := w.name(root, w.at, "/d/"+itoa(i), 0); got != "ENOENT" {
+				t.Fatal(got)
+			}
+		}
+		return vfs.CachedDentries(w.fs)
+	}
+	if n := through(20000); n > 17000 {
+		t.Errorf("%d dentries cached of names that were asked for once", n)
+	}
+	for range 3 {
+		through(20000)
+	}
+	if n := vfs.CachedDentries(w.fs); n < 20000 {
+		t.Errorf("%d dentries cached of a tree of 20,000 names", n)
+	}
+	for range 4 {
+		if n := through(40000); n > 33500 {
+			t.Errorf("%d dentries cached", n)
+		}
+	}
+}
+
 // FuzzWalk: no path may panic, leak, or lead out of the root.
 func FuzzWalk(f *testing.F) {
 	for _, s := range []string{"/", "..", "a/../..", "out/b", "in/../../../a", "a//./b/up2/..", "loop1/x", "in/x/", "\x00", "l/m/n"} {
