@@ -277,8 +277,10 @@ func TestManyConnections(t *testing.T) {
 
 // TestTooMany has more connections than there may be.
 func TestTooMany(t *testing.T) {
-	gw, g := serve(t, nil)
-	gw.limits.tcp = 10
+	limits := newLimits(4096)
+	limits.tcp = 10
+	_, inside := raw(t, limits, nil)
+	g := newGuest(t, inside)
 	at := listen(t, outside4+":0", func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Close()
