@@ -14,6 +14,8 @@ type family struct {
 	oci bool
 	// bundles says that only those are.
 	bundles bool
+	// process says that of those Coffer's with the host's kernel is measured too.
+	process bool
 	// rare says that rare walls are measured too, in the first round of a whole run.
 	rare bool
 	// once says that one round is enough: what it measures hardly varies, and
@@ -26,6 +28,14 @@ type family struct {
 	measure func(ctx context.Context, b *bench, w *wall, part string) ([]sample, error)
 	// part is what was asked for of it.
 	part string
+}
+
+// takes reports whether f is measured behind w.
+func (f *family) takes(w *wall) bool {
+	if w.bundle == nil {
+		return !f.bundles
+	}
+	return !w.oci || f.oci || f.process && w.name == processWall
 }
 
 // families are all that there are, in the table's order.

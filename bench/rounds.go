@@ -73,7 +73,7 @@ func (b *bench) measureRounds(ctx context.Context, res *results, families []fami
 // without. The error says that the run was ended.
 func (b *bench) measureFamily(ctx context.Context, res *results, f *family, walls []*wall, rare bool) error {
 	for _, w := range walls {
-		if w.missing != "" || w.rare && !rare || w.oci && !f.oci || w.bundle == nil && f.bundles {
+		if w.missing != "" || w.rare && !rare || !f.takes(w) {
 			continue
 		}
 		if err := b.renewScratch(); err != nil {

@@ -25,7 +25,7 @@ var notSlower = goal{Over: "runsc systrap", Max: 1}
 func operationFamilies() []family {
 	const quiet, busy = "operations", "operations-busy"
 	return []family{
-		{group: quiet, quick: true, rare: true, measure: func(ctx context.Context, b *bench, w *wall, part string) ([]sample, error) {
+		{group: quiet, quick: true, rare: true, process: true, measure: func(ctx context.Context, b *bench, w *wall, part string) ([]sample, error) {
 			return b.operations(ctx, w, quiet, part)
 		}},
 		{group: busy, measure: func(ctx context.Context, b *bench, w *wall, part string) ([]sample, error) {

@@ -74,3 +74,26 @@ func TestSelectWalls(t *testing.T) {
 		}
 	}
 }
+
+// TestTakes checks which walls families are measured behind.
+func TestTakes(t *testing.T) {
+	all := allWalls(t.TempDir(), "coffer")
+	for _, tt := range []struct {
+		f    family
+		want string
+	}{
+		{family{}, "native, runsc systrap, runsc ptrace, coffer trap, coffer ptrace"},
+		{family{process: true}, "native, runsc systrap, runsc ptrace, coffer trap, coffer ptrace, coffer process"},
+		{family{oci: true, bundles: true}, "runc, crun, coffer process, coffer kernel"},
+	} {
+		var got []*wall
+		for _, w := range all {
+			if tt.f.takes(w) {
+				got = append(got, w)
+			}
+		}
+		if s := wallNames(got); s != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.f, s, tt.want)
+		}
+	}
+}
