@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +139,20 @@ func TestReset(t *testing.T) {
 		}
 	}
 	copy(th.page.fetch[:], secret)
+	// The registers of threads, of those that have ended too.
+	other, err := th.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
 	windows := [][]byte{th.page.fetch[:], th.slotWindow(), th.win.bytes}
+	for _, slot := range []int{th.slot, other.slot} {
+		stack := unsafe.Slice((*byte)(th.proc.at(slot, stackOffset)), SlotSize-stackOffset)
+		copy(stack, secret)
+		regs := unsafe.Slice((*byte)(unsafe.Pointer(&th.proc.pageOf(slot).regs)), unsafe.Sizeof(th.page.regs))
+		copy(regs, secret)
+		windows = append(windows, stack, regs)
+	}
+	other.Release()
 	for i, w := range windows {
 		if !bytes.Contains(w, secret[:100]) {
 			t.Errorf("the test has left window %d alone", i)
