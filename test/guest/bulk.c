@@ -241,8 +241,37 @@ TEST(file_ends) {
 		EQUAL(preadv(fd, v, 3, 0), (ssize_t)good);
 		FAILS(pread(fd, m + good, PAGE, 0), EFAULT);
 		EQUAL(pwrite(fd, m, good + 3 * PAGE, MOST), (ssize_t)good);
+		/* What did not arrive is read again. */
+		EQUAL(lseek(fd, 3, SEEK_SET), 3);
+		EQUAL(read(fd, m, good + PAGE), (ssize_t)good);
+		EQUAL(lseek(fd, 0, SEEK_CUR), (off_t)good + 3);
+		EQUAL(read(fd, m + good - 50, 100), 50);
+		EQUAL(lseek(fd, 0, SEEK_CUR), (off_t)good + 53);
+		FAILS(read(fd, m + good, 100), EFAULT);
+		EQUAL(lseek(fd, 0, SEEK_CUR), (off_t)good + 53);
 		munmap(m, good + 4 * PAGE);
 	}
+}
+
+/* A datagram arrives as a whole or not at all, and of several messages the number is told. */
+TEST(file_ends_datagrams) {
+	int s[2], fd = OK(open("short", O_RDWR | O_CREAT, 0600));
+	OK(ftruncate(fd, PAGE));
+	char *m = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), x[200] = "datagram";
+	CHECK(m != MAP_FAILED);
+	OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, s));
+	struct iovec v = { m + PAGE - 50, 100 };
+	struct mmsghdr h = { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } };
+	EQUAL(send(s[0], x, 100, 0), 100);
+	FAILS(recv(s[1], v.iov_base, v.iov_len, 0), EFAULT);
+	EQUAL(send(s[0], x, 100, 0), 100);
+	FAILS(recvmsg(s[1], &h.msg_hdr, 0), EFAULT);
+	EQUAL(send(s[0], x, 100, 0), 100);
+	FAILS(recvmmsg(s[1], &h, 1, 0, NULL), EFAULT);
+	EQUAL(send(s[0], x, 50, 0), 50);
+	EQUAL(recvmmsg(s[1], &h, 1, MSG_DONTWAIT, NULL), 1);
+	EQUAL(h.msg_len, 50u);
+	CHECK(!strcmp(v.iov_base, "datagram"));
 }
 
 /* Memory comes and goes while a thread reads to it and writes from it: what arrives is what

@@ -89,7 +89,7 @@ func (t *Task) answer() {
 	r := t.ctx.Regs()
 	args := callArgs(r)
 	t.calls.add(r.Orig_rax, args)
-	t.late = t.late[:0]
+	t.late, t.lateFrom = t.late[:0], nil
 	v, err := t.k.Syscalls.Dispatch(t, r.Orig_rax, args)
 	// execve has replaced the context.
 	r = t.ctx.Regs()

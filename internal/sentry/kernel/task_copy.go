@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,14 +53,21 @@ func (t *Task) CopyOutLate(addr uint64, src []byte) error { return t.ctx.CopyOut
 // are: src are those after the first before of them. A failure on the way makes the result
 // what has been written until there, if that is anything.
 func (t *Task) CopyOutResultLate(addr uint64, src []byte, before uint64) error {
+	if err := t.CopyOutLate(addr, src); err != nil {
+		return err
+	}
 	n := uint64(len(src))
 	if last := len(t.late) - 1; last >= 0 && t.late[last].addr+t.late[last].length == addr && t.late[last].before+t.late[last].length == before {
 		t.late[last].length += n
 	} else {
 		t.late = append(t.late, lateResult{addr, n, before})
 	}
-	return t.CopyOutLate(addr, src)
+	return nil
 }
+
+// ReadLate says that the bytes that CopyOutResultLate writes were read from a file at its
+// position, which has moved by n: if not all can be written, it goes back by the others.
+func (t *Task) ReadLate(d *vfs.FileDescription, n uint64) { t.lateFrom, t.lateRead = d, n }
 
 // lateResult is a part of a call's result that is written late: length bytes at addr, before
 // which others come.
@@ -77,6 +85,11 @@ func (t *Task) lateFailed(addr uint64, src []byte) bool {
 	for _, l := range t.late {
 		if addr-l.addr < l.length {
 			done = l.before + addr - l.addr + uint64(n)
+			// The call is over: the file may be closed.
+			if d := t.lateFrom; d != nil && done < t.lateRead && d.TryIncRef() {
+				d.Seek(t, int64(done-t.lateRead), unix.SEEK_CUR)
+				d.DecRef()
+			}
 			break
 		}
 	}

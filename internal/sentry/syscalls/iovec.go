@@ -135,13 +135,19 @@ func (g *guestBuffer) copyOut(t *kernel.Task, src []byte) (done int, err error) 
 	return done, err
 }
 
-// copyOutLate is copyOut for a buffer that clampWritable has found to be good, and src a part
-// of the call's result: if it is not too much it is copied on the way back to the guest.
-func (g *guestBuffer) copyOutLate(t *kernel.Task, src []byte) (done int, err error) {
+// copyOutLate is copyOut for a buffer that clampWritable has found to be good: if src is not
+// too much it is copied on the way back to the guest. A failure there makes the call's result
+// EFAULT; partial says that it is how many bytes were copied, if any.
+func (g *guestBuffer) copyOutLate(t *kernel.Task, src []byte, partial bool) (done int, err error) {
 	for err == nil && done < len(src) && g.total > 0 {
 		r := g.next()
 		n := int(min(uint64(len(src)-done), r.length))
-		if err = t.CopyOutResultLate(r.addr, src[done:done+n], g.walked); err != nil {
+		if partial {
+			err = t.CopyOutResultLate(r.addr, src[done:done+n], g.walked)
+		} else {
+			err = t.CopyOutLate(r.addr, src[done:done+n])
+		}
+		if err != nil {
 			n, err = t.CopyOut(r.addr, src[done:done+n]) // as much of it as there can be
 		}
 		done += n

@@ -174,7 +174,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	for {
 		if n > 0 {
 			t.Received(x.d.File)
-			m, fault := g.copyOutLate(t, step[:n])
+			m, fault := g.copyOutLate(t, step[:n], true)
 			done += uintptr(m)
 			if fault != nil {
 				// What the guest did not get was not read.
@@ -193,6 +193,9 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		n, err = x.readOnce(t, step)
 	}
 	if done > 0 {
+		if x.atPosition {
+			t.ReadLate(x.d, uint64(done))
+		}
 		return done, nil
 	}
 	return 0, err

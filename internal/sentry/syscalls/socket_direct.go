@@ -34,7 +34,7 @@ func (m *guestMemory) put() {
 func (m *guestMemory) CopyIn(p []byte) (int, error) { return m.g.copyIn(m.t, p) }
 
 // CopyOut implements socket.Memory. The buffer has been found writable.
-func (m *guestMemory) CopyOut(p []byte) (int, error) { return m.g.copyOutLate(m.t, p) }
+func (m *guestMemory) CopyOut(p []byte) (int, error) { return m.g.copyOutLate(m.t, p, true) }
 
 // directOf returns the stream behind f if n bytes are to be moved directly.
 func directOf(f vfs.File, n uint64) socket.Direct {

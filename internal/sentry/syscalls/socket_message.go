@@ -218,7 +218,8 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		if x.discard {
 			return uintptr(n), nil
 		}
-		got, fault := g.copyOutLate(t, step[:min(n, len(step))])
+		// A datagram comes as a whole, and several messages are counted.
+		got, fault := g.copyOutLate(t, step[:min(n, len(step))], x.stream && !x.several)
 		if fault != nil && got == 0 && done == 0 {
 			return 0, fault
 		}
