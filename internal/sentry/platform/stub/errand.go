@@ -43,6 +43,8 @@ type errands struct {
 // linger has the stub, if it is not asleep, spin a little longer, to be of use for
 // those that are woken next. Must says to do so although it was not lately.
 func (t *Thread) linger(must bool) {
+	t.claim() // others may borrow the thread
+	defer t.leave()
 	t.stubTold = false
 	e, s := &t.errands, t.proc.stubs
 	if t.traced || atomic.LoadUint32(&t.page.turn) != turnSentry {
