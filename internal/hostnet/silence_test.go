@@ -1,7 +1,6 @@
 package hostnet
 
 import (
-	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -43,42 +42,47 @@ func TestSilenceRenamed(t *testing.T) {
 	}
 }
 
-// TestSilenceCarrier has an interface carry a VLAN's frames: these must get to it.
+// TestSilenceCarrier has an interface carry a bridge's frames: these must get to it.
 func TestSilenceCarrier(t *testing.T) {
 	inside, outside := twoNamespaces(t)
-	for _, side := range []struct {
-		ns            *os.File
-		name, address string
-	}{{inside, "eth0", "10.10.0.2/24"}, {outside, "peer", "10.10.0.1/24"}} {
-		err := within(side.ns, func() error {
-			parent, err := netlink.LinkByName(side.name)
-			if err != nil {
-				return err
-			}
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name, attrs.ParentIndex = "vlan5", parent.Attrs().Index
-			vlan := &netlink.Vlan{LinkAttrs: attrs, VlanId: 5}
-			if err := netlink.LinkAdd(vlan); err != nil {
-				return err
-			}
-			if err := withAddress(vlan, side.address); err != nil {
-				return err
-			}
-			return netlink.LinkSetUp(vlan)
-		})
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			t.Skip("the host has no VLANs")
+	err := within(inside, func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "br0"
+		bridge := &netlink.Bridge{LinkAttrs: attrs}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			return err
 		}
+		eth0, err := netlink.LinkByName("eth0")
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
+		if err := netlink.LinkSetMaster(eth0, bridge); err != nil {
+			return err
+		}
+		if err := withAddress(bridge, "10.10.0.2/24"); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(bridge)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = within(outside, func() error {
+		peer, err := netlink.LinkByName("peer")
+		if err != nil {
+			return err
+		}
+		return withAddress(peer, "10.10.0.1/24")
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	taken, err := TakeOver(inside, "c1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	place := slices.IndexFunc(taken.Network.Interfaces, func(i network.Interface) bool { return i.Name == "vlan5" })
+	place := slices.IndexFunc(taken.Network.Interfaces, func(i network.Interface) bool { return i.Name == "br0" })
 	if place < 0 {
 		t.Fatalf("there are %+v", taken.Network.Interfaces)
 	}
@@ -90,7 +94,7 @@ func TestSilenceCarrier(t *testing.T) {
 	// What it asked for came to the packet socket.
 	f := taken.Files[taken.Network.Interfaces[place].FD]
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, 0); n != 1 {
-		t.Errorf("nothing came to the VLAN: %v", err)
+		t.Errorf("nothing came to the bridge: %v", err)
 	}
 }
 
@@ -129,5 +133,69 @@ func TestReleaseWithoutRules(t *testing.T) {
 	}
 	if !answers(t, outside, "10.9.0.2") {
 		t.Error("the host's kernel does not answer")
+	}
+}
+
+// TestSilenceNames has the host's kernel hear answers for names, and nothing else.
+func TestSilenceNames(t *testing.T) {
+	inside, outside := twoNamespaces(t)
+	if err := within(inside, func() error { return silence([]string{"eth0"}, true) }); err != nil {
+		t.Fatal(err)
+	}
+	bound := func(ns *os.File, address [4]byte, port int) (fd int) {
+		t.Helper()
+		err := within(ns, func() (err error) {
+			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+				return err
+			}
+			t.Cleanup(func() { unix.Close(fd) })
+			return unix.Bind(fd, &unix.SockaddrInet4{Addr: address, Port: port})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	send := func(fd int, what string, to unix.Sockaddr) {
+		t.Helper()
+		if err := unix.Sendto(fd, []byte(what), 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receive := func(fd int) (string, unix.Sockaddr) {
+		t.Helper()
+		// It is long only if it fails.
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 120_000); n != 1 {
+			t.Fatalf("nothing comes: %v", err)
+		}
+		b := make([]byte, 16)
+		n, from, err := unix.Recvfrom(fd, b, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b[:n]), from
+	}
+	local, peer := [4]byte{10, 9, 0, 2}, [4]byte{10, 9, 0, 1}
+	asks, server, other := bound(inside, local, 0), bound(outside, peer, 53), bound(outside, peer, 54)
+	send(asks, "question", &unix.SockaddrInet4{Addr: peer, Port: 53})
+	_, from := receive(server)
+	// Where nobody listens the kernel would say so, if it had heard it.
+	if err := unix.Connect(server, &unix.SockaddrInet4{Addr: local, Port: 9}); err != nil {
+		t.Fatal(err)
+	}
+	send(server, "to nobody", nil)
+	if err := unix.Connect(server, from); err != nil {
+		t.Fatal(err)
+	}
+	send(other, "no answer", from)
+	send(server, "answer", nil)
+	if what, _ := receive(asks); what != "answer" {
+		t.Errorf("there came %q", what)
+	}
+	if answers(t, outside, "10.9.0.2") || answers(t, outside, "fd09::2") {
+		t.Error("the host's kernel answers others as well")
+	}
+	if errno, err := unix.GetsockoptInt(server, unix.SOL_SOCKET, unix.SO_ERROR); errno != 0 || err != nil {
+		t.Errorf("it complained: %v, %v", unix.Errno(errno), err)
 	}
 }
