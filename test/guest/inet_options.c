@@ -133,7 +133,7 @@ TEST(lengths_of_ipv4) {
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	char zero[16] = "";
 	for (unsigned i = 0; i < sizeof of / sizeof *of; i++)
-		for (int n = 0; n < 10; n++) {
+		for (int n = 0; n < 10 && got(s, IPPROTO_IP, of[i].name) != NO(ENOPROTOOPT); n++) { /* Linux has the last since 6.3 */
 			int r = setsockopt(s, IPPROTO_IP, of[i].name, zero, n), ok = n >= of[i].shortest && n <= of[i].longest;
 			if (r != (ok ? 0 : -1) || (!ok && errno != EINVAL))
 				guest_fail(__FILE__, __LINE__, "option %d with %d bytes: %d, errno %d", of[i].name, n, r, errno);

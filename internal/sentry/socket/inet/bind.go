@@ -1,7 +1,10 @@
 package inet
 
 import (
+	"math/rand/v2"
 	"net/netip"
+
+	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -11,7 +14,8 @@ import (
 // IP_FREEBIND, IP_TRANSPARENT or net.ipv4.ip_nonlocal_bind permit that: it may be added later.
 // s.mu is held.
 func (s *Socket) bindEndpoint(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error {
-	err := ep.Bind(name)
+	bind := func() tcpip.Error { return s.bindPort(ep, name) }
+	err := bind()
 	if _, missing := err.(*tcpip.ErrBadLocalAddress); !missing {
 		return err
 	}
@@ -19,10 +23,61 @@ func (s *Socket) bindEndpoint(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.E
 	if name.NIC != 0 || ip.IsMulticast() || ip.IsLinkLocalUnicast() && ip.Is6() || !s.bindsNonlocal(ip) {
 		return err
 	}
-	if err = s.net.BindNonlocal(ip, func() tcpip.Error { return ep.Bind(name) }); err == nil {
+	if err = s.net.BindNonlocal(ip, bind); err == nil {
 		s.nonlocal.Store(true)
 	}
 	return err
+}
+
+// bindPort binds an endpoint, if the name leaves the port open to one that IP_LOCAL_PORT_RANGE has.
+func (s *Socket) bindPort(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error {
+	low, high, limited := s.portRange()
+	if name.Port != 0 || !limited {
+		return ep.Bind(name)
+	}
+	count := high - low + 1
+	first := rand.IntN(count)
+	for i := range count {
+		name.Port = uint16(low + (first+i)%count)
+		err := ep.Bind(name)
+		if _, used := err.(*tcpip.ErrPortInUse); !used {
+			return err
+		}
+	}
+	return &tcpip.ErrNoPortAvailable{}
+}
+
+// portRange is for sockets that keep their port to themselves. On Linux streams that connect share
+// ports as long as they go elsewhere, which the stack permits for those only that it chooses.
+//
+// It is what IP_LOCAL_PORT_RANGE leaves of net.ipv4.ip_local_port_range: an end that lies
+// outside of that does not count. limited is false if it is not set.
+func (s *Socket) portRange() (low, high int, limited bool) {
+	v := s.ports.Load()
+	if v == 0 || s.sort() == ofOthers || s.stream() && s.value(s.row(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)) != 0 {
+		return 0, 0, false
+	}
+	first, last := s.net.Range(network.LocalPortRange)
+	low, high = int(first), int(last)
+	if l := int(v & 0xffff); l >= low && l <= high {
+		low = l
+	}
+	if h := int(v >> 16); h >= low && h <= high {
+		high = h
+	}
+	return low, high, true
+}
+
+// pickPort gives a datagram socket without a port one of IP_LOCAL_PORT_RANGE, if that is set; else the
+// stack does. s.mu is held.
+func (s *Socket) pickPort(e *endpoint) tcpip.Error {
+	if _, _, limited := s.portRange(); !limited {
+		return nil
+	}
+	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
+		return nil
+	}
+	return s.bindPort(e, tcpip.FullAddress{})
 }
 
 func (s *Socket) bindsNonlocal(ip netip.Addr) bool {

@@ -133,7 +133,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	}
 	switch e.state() {
 	case tcp.StateInitial:
-		if err := e.Bind(tcpip.FullAddress{}); err != nil {
+		if err := s.bindPort(e, tcpip.FullAddress{}); err != nil {
 			return errno(err)
 		}
 	case tcp.StateError, tcp.StateClose:
@@ -142,7 +142,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 		}
 		e = s.ep.Load()
 		if s.bound == nil {
-			if err := e.Bind(tcpip.FullAddress{}); err != nil {
+			if err := s.bindPort(e, tcpip.FullAddress{}); err != nil {
 				return errno(err)
 			}
 		}
@@ -303,6 +303,9 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	e := s.ep.Load()
 	if _, err := s.leaves(e); err != nil {
 		return err
+	}
+	if terr := s.pickPort(e); terr != nil {
+		return errno(terr)
 	}
 	if terr := e.Connect(full); terr != nil {
 		return errno(terr)

@@ -28,6 +28,8 @@ type options struct {
 	segment atomic.Int32
 	// zerocopy is SO_ZEROCOPY.
 	zerocopy atomic.Bool
+	// ports is IP_LOCAL_PORT_RANGE.
+	ports atomic.Uint32
 	// report are the control messages that a receiver wants.
 	report atomic.Uint32
 	// filter is what SO_ATTACH_FILTER gave, filterLocked SO_LOCK_FILTER.

@@ -50,7 +50,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofTCP, initial: 1, check: invalid},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_TTL, of: ofUDPish, initial: 1, check: checkMulticastTTL, apply: applyMulticastTTL},
 	{level: unix.IPPROTO_IP, name: unix.IP_MULTICAST_LOOP, of: ofAll, initial: 1, check: boolean, apply: applyMulticastLoop},
-	{level: unix.IPPROTO_IP, name: unix.IP_LOCAL_PORT_RANGE, of: ofAll, check: checkPortRange},
+	{level: unix.IPPROTO_IP, name: unix.IP_LOCAL_PORT_RANGE, of: ofAll, check: checkPortRange, apply: applyPortRange},
 	{level: unix.IPPROTO_IP, name: unix.IP_PROTOCOL, of: ofAll, check: readOnly, shown: shownIPProtocol},
 	{level: unix.IPPROTO_IP, name: unix.IP_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 }
@@ -216,6 +216,8 @@ func checkPortRange(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
 	}
 	return v, nil
 }
+
+func applyPortRange(s *Socket, _ tcpip.Endpoint, v int32) { s.ports.Store(uint32(v)) }
 
 // checkUnicastInterface takes the index of an interface, in network byte order.
 func checkUnicastInterface(s *Socket, _ vfs.Caller, v int32) (int32, error) {

@@ -139,6 +139,14 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	if s.shut.Load()&sendShut != 0 {
 		return 0, unix.EPIPE
 	}
+	if s.ports.Load() != 0 {
+		s.mu.Lock()
+		terr := s.pickPort(e)
+		s.mu.Unlock()
+		if terr != nil {
+			return 0, errno(terr) // on Linux EAGAIN, which would have the caller wait here
+		}
+	}
 	nic, err := s.leaves(e)
 	if err != nil {
 		return 0, err
