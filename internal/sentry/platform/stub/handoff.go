@@ -165,13 +165,20 @@ func (t *Thread) await(guest bool) bool {
 		budget -= burst
 		preemptible()
 	}
-	if result != spinSameCPU {
+	if result == spinAnswered || result == spinVain {
 		t.patience.learn(full, result == spinAnswered)
 	}
-	if result == spinAnswered {
+	switch result {
+	case spinAnswered:
 		t.placement.apart++
 		t.placement.longs, t.placement.met = 0, 0
-	} else {
+	case spinMet:
+		// Waking the stub made it run in our place until it had answered: nobody
+		// slept, but both sides are on one processor all the same.
+		if guest {
+			t.afterSleep(0)
+		}
+	default:
 		t.leaveFloor()
 		if guest {
 			t.beforeSleep()

@@ -23,6 +23,7 @@ const (
 	spinVain     spinResult = iota
 	spinAnswered            // the sentry has the turn
 	spinSameCPU             // the stub needs this processor to answer
+	spinMet                 // the sentry has the turn: the stub answered on this processor, in its stead
 )
 
 // spinForTurn spins until the sentry has the turn, for at most that many

@@ -120,8 +120,11 @@ spin:
 same:
 	MOVL	page_turn(BX), AX
 	TESTL	$const_turnSentry, AX
-	JNE	set
+	JNE	met
 	MOVB	$const_spinSameCPU, ret+16(FP)
+	RET
+met:
+	MOVB	$const_spinMet, ret+16(FP)
 	RET
 set:
 	MOVB	$const_spinAnswered, ret+16(FP)

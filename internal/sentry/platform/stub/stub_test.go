@@ -178,7 +178,7 @@ func TestSpinForTurn(t *testing.T) {
 		want spinResult
 	}{
 		{"answered", page{turn: turnSentry, stubCPU: here + 1}, spinAnswered},
-		{"answered here", page{turn: turnSentry, stubCPU: here}, spinAnswered},
+		{"answered here", page{turn: turnSentry, stubCPU: here}, spinMet},
 		{"elsewhere", page{stubCPU: here + 1}, spinVain},
 		{"nowhere", page{stubCPU: stubAnywhere}, spinVain},
 		{"here", page{stubCPU: here}, spinSameCPU},
