@@ -20,16 +20,9 @@ func TestSilenceRenamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken.Close()
-	err = within(inside, func() error {
-		eth0, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
+	withLink(t, inside, "eth0", func(eth0 netlink.Link) error {
 		return netlink.LinkSetName(eth0, "other")
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if answers(t, outside, "10.9.0.2") {
 		t.Error("renamed at once, the host's kernel answers")
 	}
@@ -67,16 +60,9 @@ func TestSilenceCarrier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = within(outside, func() error {
-		peer, err := netlink.LinkByName("peer")
-		if err != nil {
-			return err
-		}
+	withLink(t, outside, "peer", func(peer netlink.Link) error {
 		return withAddress(peer, "10.10.0.1/24")
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	taken, err := TakeOver(inside, "c1", false)
 	if err != nil {
 		t.Fatal(err)
@@ -103,28 +89,15 @@ func TestSilenceCarrier(t *testing.T) {
 func TestReleaseWithoutRules(t *testing.T) {
 	inside, outside := twoNamespaces(t)
 	alias := func() (s string) {
-		err := within(inside, func() error {
-			eth0, err := netlink.LinkByName("eth0")
-			if err == nil {
-				s = eth0.Attrs().Alias
-			}
-			return err
+		withLink(t, inside, "eth0", func(eth0 netlink.Link) error {
+			s = eth0.Attrs().Alias
+			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		return s
 	}
-	err := within(inside, func() error {
-		eth0, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
+	withLink(t, inside, "eth0", func(eth0 netlink.Link) error {
 		return netlink.LinkSetAlias(eth0, aliasPrefix+"c1")
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := Release(inside, "c1"); err != nil {
 		t.Fatal(err)
 	}

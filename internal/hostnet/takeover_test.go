@@ -56,11 +56,7 @@ func twoNamespaces(t *testing.T) (inside, outside *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = within(outside, func() error {
-		peer, err := netlink.LinkByName("peer")
-		if err != nil {
-			return err
-		}
+	withLink(t, outside, "peer", func(peer netlink.Link) error {
 		for _, a := range []string{"10.9.0.1/24", "fd09::1/64"} {
 			if err := withAddress(peer, a); err != nil {
 				return err
@@ -68,9 +64,6 @@ func twoNamespaces(t *testing.T) (inside, outside *os.File) {
 		}
 		return netlink.LinkSetUp(peer)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	// The kernel gives eth0 a link-local address once it has noticed that there is a carrier.
 	for end := time.Now().Add(2 * time.Minute); !slices.ContainsFunc(shown(t, inside), linkLocal); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -92,6 +85,21 @@ func testNamespace(t *testing.T) *os.File {
 	return ns
 }
 
+// withLink does something with an interface of a namespace, within it.
+func withLink(t *testing.T, ns *os.File, name string, f func(netlink.Link) error) {
+	t.Helper()
+	err := within(ns, func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return f(l)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func withAddress(l netlink.Link, prefix string) error {
 	return netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(netip.MustParsePrefix(prefix)), Flags: unix.IFA_F_NODAD})
 }
@@ -99,11 +107,7 @@ func withAddress(l netlink.Link, prefix string) error {
 // shown are the addresses and routes of eth0 as the host's kernel has them.
 func shown(t *testing.T, ns *os.File) (list []string) {
 	t.Helper()
-	err := within(ns, func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
+	withLink(t, ns, "eth0", func(l netlink.Link) error {
 		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
@@ -119,9 +123,6 @@ func shown(t *testing.T, ns *os.File) (list []string) {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	slices.Sort(list)
 	return list
 }
@@ -241,11 +242,7 @@ func TestTakeOverAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = within(inside, func() error {
-		eth0, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
+	withLink(t, inside, "eth0", func(eth0 netlink.Link) error {
 		if err := withAddress(eth0, "10.9.7.2/24"); err != nil {
 			return err
 		}
@@ -260,9 +257,6 @@ func TestTakeOverAgain(t *testing.T) {
 		}
 		return netlink.LinkSetUp(eth1)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(changes.Fd()), Events: unix.POLLIN}}, -1); n != 1 {
 		t.Fatal(err)
 	}
@@ -273,29 +267,15 @@ func TestTakeOverAgain(t *testing.T) {
 		t.Errorf("there is %+v", c)
 	}
 	// As Docker takes it away.
-	err = within(inside, func() error {
-		eth1, err := netlink.LinkByName("eth1")
-		if err != nil {
-			return err
-		}
+	withLink(t, inside, "eth1", func(eth1 netlink.Link) error {
 		return netlink.LinkSetName(eth1, "other")
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if c := again().Network; len(c.Interfaces) != 2 || c.Interfaces[1].Name != "eth1" {
 		t.Errorf("renamed it is %+v", c.Interfaces)
 	}
-	err = within(inside, func() error {
-		other, err := netlink.LinkByName("other")
-		if err != nil {
-			return err
-		}
+	withLink(t, inside, "other", func(other netlink.Link) error {
 		return netlink.LinkSetDown(other)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if c := again().Network; len(c.Interfaces) != 1 {
 		t.Errorf("taken down there is %+v", c.Interfaces)
 	}
@@ -320,16 +300,9 @@ func TestReleaseGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken.Close()
-	err = within(outside, func() error {
-		peer, err := netlink.LinkByName("peer")
-		if err != nil {
-			return err
-		}
+	withLink(t, outside, "peer", func(peer netlink.Link) error {
 		return netlink.LinkDel(peer)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := Release(inside, "c1"); err != nil {
 		t.Error(err)
 	}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -225,25 +224,11 @@ func TestContainerdMore(t *testing.T) {
 func TestContainerdCNI(t *testing.T) {
 	need(t, true, "containerd", "ctr", "containerd-shim-runc-v2")
 	plugins(t, `{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.98.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}`)
-	l, err := net.Listen("tcp4", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, "from", c.RemoteAddr().(*net.TCPAddr).IP)
-			c.Close()
-		}
-	}()
+	port := tellCallers(t, "0.0.0.0")
 	eachRuntime(t, func(t *testing.T, r runtime) {
 		c := startContainerd(t, r)
 		o := try(t, c.runArgs([]string{"--rm", "--cni"}, "cni", "sh", "-c",
-			fmt.Sprintf("nc 10.98.0.1 %d; ip -o -4 addr show eth0; ip route", l.Addr().(*net.TCPAddr).Port))...)
+			"nc 10.98.0.1 "+port+"; ip -o -4 addr show eth0; ip route")...)
 		from, rest, _ := strings.Cut(o.stdout, "\n")
 		if address := strings.TrimPrefix(from, "from "); !strings.HasPrefix(address, "10.98.0.") || !strings.Contains(rest, "inet "+address+"/24") ||
 			!strings.Contains(rest, "default via 10.98.0.1 dev eth0") {

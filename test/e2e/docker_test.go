@@ -269,25 +269,7 @@ func (d *docker) bridge(t *testing.T) {
 			return string(said) == "over the bridge\n"
 		})
 	}
-	l, err := net.Listen("tcp", gateway+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, "from", c.RemoteAddr().(*net.TCPAddr).IP)
-			c.Close()
-		}
-	}()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := tellCallers(t, gateway)
 	o := d.try(t, "run", "--rm", "e2e", "sh", "-c", "nc "+gateway+" "+port+"; ip addr show eth0")
 	if from, rest, _ := strings.Cut(o.stdout, "\n"); !strings.HasPrefix(from, "from ") || !strings.Contains(rest, "inet "+strings.TrimPrefix(from, "from ")+"/") {
 		t.Errorf("it said %q and %q", o.stdout, o.stderr)
