@@ -14,6 +14,10 @@ import (
 // the first stub wakes the other one, and sleeps; the host switches in 4 us. It
 // lingers for that: it spins on for a moment after its task has gone to sleep.
 //
+// The host may switch already when the first stub wakes the other one, which then takes
+// the processor before the first has gone to sleep. When the first has its turn again it
+// only waits for that processor, on which the other one lingers: that makes way at once.
+//
 // A stub that does not what it was sent for, since its guest has broken it or has been
 // killed, costs the other one the sentry's spin: then the sentry wakes it by itself.
 
@@ -32,7 +36,7 @@ type errands struct {
 	// patience is for lingering; full says whether it lingers, if told.
 	patience   patience
 	told, full bool
-	// sent says that it was sent on one, since it was told.
+	// sent says that it was sent on one, or made way, since it was told.
 	sent atomic.Bool
 	// gate is where that leads.
 	gate atomic.Uint32
@@ -97,6 +101,23 @@ func (l *lingerer) send(t *Thread) bool {
 	}
 	by.errands.sent.Store(true)
 	return true
+}
+
+// makeWay has the stub that lingers go to sleep if it does so on the processor that t's
+// waits for.
+func (l *lingerer) makeWay(t *Thread) {
+	if l.t.Load() == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	by := l.t.Load()
+	if by == nil || by.stubCPU() != t.stubCPU() {
+		return
+	}
+	l.t.Store(nil)
+	atomic.StoreUint32(&by.page.spin, 0)
+	by.errands.sent.Store(true)
 }
 
 // wake wakes the stub, which sleeps though it has the turn. Who waits for the answer

@@ -60,6 +60,32 @@ func TestErrandUndone(t *testing.T) {
 	}
 }
 
+// TestMakeWay has a stub that lingers make way for one that waits for its processor.
+func TestMakeWay(t *testing.T) {
+	s := quietStubs(t)
+	s.spin.linger = 1 << 20 // on a single processor nobody lingers
+	waits := &Thread{proc: &Process{stubs: s}, page: new(page)}
+	idle := &Thread{proc: &Process{stubs: s}, page: new(page)}
+	idle.page.turn = turnSentry
+	for _, c := range []struct {
+		cpu  uint32
+		made bool
+	}{{1, false}, {0, true}} {
+		waits.page.turn, waits.page.stubCPU = turnSentry, c.cpu
+		idle.linger(true)
+		waits.handOver(true)
+		if made := idle.page.spin == 0; made != c.made {
+			t.Errorf("processors %d and %d: made way: %v", idle.page.stubCPU, c.cpu, made)
+		}
+		if sent := idle.errands.sent.Load(); sent != c.made {
+			t.Errorf("processors %d and %d: sent: %v", idle.page.stubCPU, c.cpu, sent)
+		}
+		if idle.page.turn != turnSentry || (s.lingerer.t.Load() == nil) != c.made {
+			t.Errorf("turn %#x, lingers %v", idle.page.turn, s.lingerer.t.Load() != nil)
+		}
+	}
+}
+
 // TestErrand has a stub that lingers wake one of another process.
 func TestErrand(t *testing.T) {
 	if runtime.NumCPU() < 2 {

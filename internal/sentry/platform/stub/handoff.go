@@ -127,7 +127,7 @@ func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 
 // handOver gives the stub its turn. waits says that the caller waits for the answer.
 func (t *Thread) handOver(waits bool) {
-	pg := t.page
+	pg, s := t.page, t.proc.stubs
 	t.lingered()
 	if t.stubTold {
 		slept := atomic.LoadUint32(&pg.turn)&turnSleep != 0
@@ -145,10 +145,12 @@ func (t *Thread) handOver(waits bool) {
 	was := atomic.SwapUint32(&pg.turn, turnStub)
 	if was&turnSleep != 0 {
 		t.wake(waits)
+	} else if waits {
+		s.lingerer.makeWay(t)
 	}
 	if was&turnErrand != 0 {
 		// It may not have seen that.
-		t.proc.stubs.gates.wake(t.errands.gate.Load())
+		s.gates.wake(t.errands.gate.Load())
 	}
 }
 
