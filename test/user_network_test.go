@@ -129,6 +129,40 @@ nc -w 60 127.0.0.1 8080 </dev/null; nc -s 198.51.100.53 -w 60 198.51.100.1 8080 
 sandbox -p 198.51.100.1:9000:80 -- true 2>&1 | sed 's/.*something/something/; s/;.*//'`,
 		"hello 10.0.2.2\nhello 198.51.100.53\nhello 10.0.2.2\nsomething listens there already\n"},
 
+	// What was sent last leaves after its sender: what starts the helper, and what the helper has
+	// not read by the time that all else has ended.
+	{"last", `
+cat >last.py <<X
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("198.51.100.1", 9001)); u.settimeout(60)
+t = socket.create_server(("198.51.100.1", 9001)); t.settimeout(60); open("listening", "w").close()
+print(u.recv(100).decode(), flush=True)
+c, _ = t.accept(); c.settimeout(60); n = 0
+while b := c.recv(1 << 16): n += len(b)
+print(n)
+X
+cat >server.py <<X
+import os, socket, sys, time
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 80)); print("listening", flush=True)
+b, a = u.recvfrom(100); print("asked", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+for i in range(20): u.sendto(b"%d" % i, a)
+os.kill(os.getpid(), 9)
+X
+cat >ask.py <<X
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60); s.connect(("127.0.0.1", 8080)); s.send(b"x")
+print(*[s.recv(100).decode() for _ in range(20)])
+X
+python3 last.py >said & until [ -e listening ]; do sleep 0.05; done
+sandbox -- python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"datagram", ("198.51.100.1", 9001))'
+sandbox -- python3 -c 'import socket; socket.create_connection(("198.51.100.1", 9001)).sendall(bytes(300000))'
+wait %2; cat said
+sandbox -p 127.0.0.1:8080:80/udp -- python3 server.py >asked & until grep -q listening asked; do sleep 0.05; done
+python3 ask.py & ask=$!; until grep -q asked asked; do sleep 0.05; done
+h=$(helper); kill -STOP $h; touch go; while [ "$(find "python3 server.py ")" ]; do sleep 0.05; done; sleep 0.3; kill -CONT $h
+wait $ask; helper`, "datagram\n300000\n0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19\n"},
+
 	{"helper-killed", `
 [ $isolation = kernel ] || export PATIENCE=2
 mkfifo go; sandbox -- python3 client.py wait to:198.51.100.1:9000 <go >said & exec 3>go

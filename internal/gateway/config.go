@@ -24,11 +24,12 @@ var (
 )
 
 const (
-	// GuestHardware is the sandbox's Ethernet address, a locally administered one;
-	// guestAddress is the same as bytes, and routerAddress the gateway's.
-	GuestHardware = "02:c0:ff:e2:00:15"
-	guestAddress  = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x15")
-	routerAddress = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x02")
+	// GuestHardware and RouterHardware are the Ethernet addresses of the sandbox and of the
+	// gateway, locally administered ones; guestAddress and routerAddress are the same as bytes.
+	GuestHardware  = "02:c0:ff:e2:00:15"
+	RouterHardware = "02:c0:ff:e2:00:02"
+	guestAddress   = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x15")
+	routerAddress  = tcpip.LinkAddress("\x02\xc0\xff\xe2\x00\x02")
 	// MTU is that of Ethernet. With Offload, large segments cross in one piece.
 	MTU = 1500
 	// Offload says that frames have a virtio-net header before them.

@@ -8,8 +8,8 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// lastBytes is how long what a sandbox has sent before it ended may take to leave.
-const lastBytes = 3 * time.Second
+// LastBytes is how long what a sandbox has sent before it ended may take to leave.
+const LastBytes = 3 * time.Second
 
 // sending has the connections in which something of the sandbox's may still have to
 // leave.
@@ -41,10 +41,23 @@ func (s *sending) remove(c *connection) {
 }
 
 // drain waits until all has left that the sandbox has sent, which has ended: on Linux
-// it does so without its programs. Once the link is down nothing more comes; until then
-// the kernel of a process wall may have something. What has not left in time is lost,
-// and its connection is reset instead of ended.
-func (s *sending) drain(down <-chan struct{}, patience time.Duration) {
+// it does so without its programs. The link's end comes after its last frame. What has not
+// left in time is lost, and its connection is reset instead of ended.
+func (g *gateway) drain(linkEnded <-chan struct{}, patience time.Duration) {
+	until := time.Now().Add(patience)
+	select {
+	case <-linkEnded:
+	case <-time.After(patience):
+	}
+	// Other datagrams have left when their frames have been handed over.
+	for _, p := range g.ports {
+		p.drain()
+	}
+	g.sending.drain(until)
+}
+
+// drain waits until all connections have sent what has come from the sandbox.
+func (s *sending) drain(until time.Time) {
 	none := make(chan struct{})
 	s.mu.Lock()
 	if len(s.list) > 0 {
@@ -52,15 +65,6 @@ func (s *sending) drain(down <-chan struct{}, patience time.Duration) {
 	} else {
 		close(none)
 	}
-	s.mu.Unlock()
-	until := time.Now().Add(patience)
-	select {
-	case <-none:
-		return
-	case <-down:
-	case <-time.After(patience):
-	}
-	s.mu.Lock()
 	for c := range s.list {
 		c.cutOff(until)
 	}

@@ -26,7 +26,8 @@ type gateway struct {
 	tcpFlows atomic.Int32
 	tcpSyns  synTable
 	sending  sending
-	// clients are those of published UDP ports, by publishedFlow.
+	// ports are the published UDP ports; clients are those that they have, by publishedFlow.
+	ports     []*publishedPort
 	clients   sync.Map
 	datagrams *flowTable
 	echoes    *flowTable

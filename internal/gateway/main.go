@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"sync"
 
 	"coffer/internal/link"
 
@@ -44,23 +43,10 @@ func run(control *os.File) error {
 		policy = rules
 		defer rules.close()
 	}
-	down := make(chan struct{})
-	var once sync.Once
-	var l *link.Link
-	ready := make(chan struct{})
-	l, err = link.New(link.Config{
-		FD: d.Link, Name: "to the sandbox", Address: routerAddress, MTU: MTU, Offload: Offload,
-		Changed: func() {
-			<-ready
-			if !l.Running() {
-				once.Do(func() { close(down) })
-			}
-		},
-	})
+	l, err := link.New(link.Config{FD: d.Link, Name: "to the sandbox", Address: routerAddress, MTU: MTU, Offload: Offload})
 	if err != nil {
 		return err
 	}
-	close(ready)
 	s, open, err := newStack(l)
 	if err != nil {
 		return err
@@ -76,7 +62,9 @@ func run(control *os.File) error {
 			return err
 		}
 		if p.UDP {
-			go (&publishedPort{gateway: g, socket: outer, port: p.Port}).serve()
+			port := &publishedPort{gateway: g, socket: outer, port: p.Port, clients: map[client]*publishedClient{}}
+			g.ports = append(g.ports, port)
+			go port.serve()
 		} else {
 			go g.acceptConnections(outer, p.Port)
 		}
@@ -99,9 +87,9 @@ func run(control *os.File) error {
 		}()
 	}
 	select {
-	case <-down:
+	case <-l.Ended():
 	case <-left:
 	}
-	g.sending.drain(down, lastBytes)
+	g.drain(l.Ended(), LastBytes)
 	return nil
 }

@@ -48,13 +48,13 @@ type publishedClient struct {
 	flow     publishedFlow
 	control  []byte // has answers come from client.to
 	ep       tcpip.Endpoint
+	sending  sync.Mutex // from reading an answer until it has been sent
 	queue    waiter.Queue
 	last     atomic.Int64
 	answered atomic.Bool
 }
 
 func (p *publishedPort) serve() {
-	p.clients = map[client]*publishedClient{}
 	b := make([]byte, datagramMax)
 	control := make([]byte, unix.CmsgSpace(unix.SizeofInet6Pktinfo)+unix.CmsgSpace(unix.SizeofInet4Pktinfo))
 	for {
@@ -143,18 +143,7 @@ func (p *publishedPort) answer(c *publishedClient) {
 	idle := time.NewTimer(idleUnanswered)
 	defer idle.Stop()
 	for {
-		var answer bytes.Buffer
-		_, e := c.ep.Read(&answer, tcpip.ReadOptions{})
-		switch e.(type) {
-		case nil:
-			c.answered.Store(true)
-			c.touch()
-			p.socket.control(func(fd int) error {
-				_, err := unix.SendmsgN(fd, answer.Bytes(), c.control, p.address(fd, c.client.from), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-				return err
-			})
-			continue
-		case *tcpip.ErrClosedForReceive:
+		if _, closed := p.sendAnswers(c).(*tcpip.ErrClosedForReceive); closed {
 			return
 		}
 		select {
@@ -170,6 +159,33 @@ func (p *publishedPort) answer(c *publishedClient) {
 			}
 			idle.Reset(left)
 		}
+	}
+}
+
+// sendAnswers sends a client what is there for it. The error says why there is no more.
+func (p *publishedPort) sendAnswers(c *publishedClient) tcpip.Error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	for {
+		var answer bytes.Buffer
+		if _, e := c.ep.Read(&answer, tcpip.ReadOptions{}); e != nil {
+			return e
+		}
+		c.answered.Store(true)
+		c.touch()
+		p.socket.control(func(fd int) error {
+			_, err := unix.SendmsgN(fd, answer.Bytes(), c.control, p.address(fd, c.client.from), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			return err
+		})
+	}
+}
+
+// drain sends what is there for all clients.
+func (p *publishedPort) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		p.sendAnswers(c)
 	}
 }
 

@@ -40,25 +40,27 @@ type Gateway struct {
 	files []*os.File
 	once  sync.Once // for closing files
 
-	mu      sync.Mutex
-	closed  bool
-	control *os.File
-	cmd     *exec.Cmd
-	ended   chan struct{}
+	// launched is closed when the helper has been launched, or will not be. What follows
+	// is there then.
+	launched chan struct{}
+	control  *os.File
+	cmd      *exec.Cmd
+	ended    chan struct{}
 }
 
 // Start prepares a gateway: it listens on published ports, and has a helper process
 // started when the sandbox sends its first frame, or at once if there are such ports.
 func Start(c Config) (*Gateway, error) {
-	g := &Gateway{config: c, description: description{Hosts: c.Hosts, Egress: c.Egress, Detached: c.Detached}}
+	g := &Gateway{config: c, description: description{Hosts: c.Hosts, Egress: c.Egress, Detached: c.Detached}, launched: make(chan struct{})}
 	ends, err := g.prepare()
-	switch {
-	case err != nil:
-	case len(c.Publish) > 0 || c.Detached:
-		err = g.launch()
-	default:
+	if err == nil && len(c.Publish) == 0 && !c.Detached {
 		go g.launchLater(ends)
+		return g, nil
 	}
+	if err == nil {
+		err = g.launch()
+	}
+	close(g.launched)
 	if err != nil {
 		g.Close()
 		return nil, err
@@ -131,17 +133,21 @@ func hasIPv6() bool {
 
 // launchLater launches the helper when there is a first frame, or a question before it.
 func (g *Gateway) launchLater(ends []*os.File) {
+	defer close(g.launched)
+	defer g.closeFiles()
 	first := make(chan error, len(ends))
 	for _, end := range ends {
 		go func() { first <- awaitMessage(end) }()
 	}
-	err := <-first
-	if err == nil {
-		if err = g.launch(); err != nil && g.config.Log != nil && !g.isClosed() {
+	for range ends {
+		if <-first != nil {
+			continue // the other end may have one
+		}
+		if err := g.launch(); err != nil && g.config.Log != nil {
 			fmt.Fprintln(g.config.Log, "coffer: the sandbox has no network:", err)
 		}
+		return
 	}
-	g.closeFiles()
 }
 
 // awaitMessage waits for a message, which it leaves where it is.
@@ -222,16 +228,10 @@ func (g *Gateway) launch() error {
 		control.Close()
 		return err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.cmd, g.ended = cmd, ended
-	switch {
-	case g.closed:
-		control.Close()
-	case g.config.Detached:
-		// The helper has been told not to end with it.
-		control.Close()
-	default:
+	if g.config.Detached {
+		control.Close() // the helper has been told not to end with it
+	} else {
 		g.control = control
 	}
 	return nil
@@ -277,26 +277,21 @@ func (g *Gateway) Donated() {
 	}
 }
 
-func (g *Gateway) isClosed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
-}
-
-// Close ends the helper, unless it is detached, and closes what the Gateway has.
+// Close ends the helper, unless it is detached, and closes what the Gateway has. It is
+// for when the sandbox has ended: what that has sent leaves before, be it the first frame.
 func (g *Gateway) Close() error {
 	g.Donated()
-	g.mu.Lock()
-	g.closed = true
-	control, cmd, ended := g.control, g.cmd, g.ended
-	g.control = nil
-	g.mu.Unlock()
+	// With nobody at the other end it is known soon whether there is something.
+	t := time.AfterFunc(LastBytes, g.closeFiles)
+	<-g.launched
+	t.Stop()
 	g.closeFiles()
-	if control != nil {
-		control.Close()
-		t := time.AfterFunc(helperPatience, func() { cmd.Process.Kill() })
-		<-ended
+	if g.control != nil {
+		g.control.Close()
+		t := time.AfterFunc(helperPatience, func() { g.cmd.Process.Kill() })
+		<-g.ended
 		t.Stop()
+		g.control = nil
 	}
 	return nil
 }

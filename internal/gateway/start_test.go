@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // start starts a gateway whose helper is this test binary, with a guest.
@@ -36,11 +37,11 @@ func start(t *testing.T, c Config) (*Gateway, *guest) {
 // helper returns the helper's process, once it serves.
 func (g *Gateway) helper(t *testing.T) *os.Process {
 	t.Helper()
-	eventually(t, "the helper serves", func() bool {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return g.cmd != nil
-	})
+	select {
+	case <-g.launched:
+	case <-time.After(patience):
+		t.Fatal("the helper does not serve")
+	}
 	return g.cmd.Process
 }
 
@@ -87,10 +88,39 @@ func TestHelper(t *testing.T) {
 			t.Errorf("its root has %v, %v", files, err)
 		}
 	})
+	g.link.Close()
 	if err := gw.Close(); err != nil {
 		t.Error(err)
 	}
 	gw.awaitEnd(t)
+}
+
+// TestFirstAndLastFrame has a sandbox send one datagram, which starts the helper, and end.
+func TestFirstAndLastFrame(t *testing.T) {
+	gw, g := start(t, Config{})
+	outer, err := net.ListenPacket("udp", outside4+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outer.Close()
+	to := outer.LocalAddr().(*net.UDPAddr).AddrPort()
+	if e := g.stack.AddStaticNeighbor(1, header.IPv4ProtocolNumber, tcpip.AddrFromSlice(Router4.AsSlice()), routerAddress); e != nil {
+		t.Fatal(e)
+	}
+	c, err := gonet.DialUDP(g.stack, nil, &tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}, header.IPv4ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	g.link.Close()
+	gw.Close()
+	outer.SetReadDeadline(time.Now().Add(patience))
+	b := make([]byte, 10)
+	if n, _, err := outer.ReadFrom(b); err != nil || string(b[:n]) != "last" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
 }
 
 // TestUnused has a sandbox that sends nothing: there is no helper.

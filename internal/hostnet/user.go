@@ -67,6 +67,10 @@ func (a *Attachment) gateway(o *Options, ns *os.File) (*gateway.Gateway, error) 
 		routes = append(routes, network.Route{Destination: netip.MustParsePrefix("::/0"), Gateway: gateway.Router6, Interface: i.Name})
 	}
 	a.Network = &network.Config{Routes: routes}
+	// So that no packet waits for its neighbour's address, be it a program's last one.
+	for _, n := range []netip.Addr{gateway.Router4, gateway.Resolver4, gateway.Router6, gateway.Resolver6} {
+		a.Network.Neighbours = append(a.Network.Neighbours, network.Neighbour{Address: n, HardwareAddr: gateway.RouterHardware, Interface: i.Name})
+	}
 	if g.Questions != nil {
 		a.Network.Questions = len(a.Files)
 		a.Files = append(a.Files, g.Questions)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"time"
 
 	"coffer/internal/gateway"
 
@@ -22,32 +24,42 @@ const tapName = "eth0"
 const frameMax = 64<<10 + 64
 
 // tap has a gateway take the frames of a TAP device in a network namespace of a process.
-// They are passed on as they are, unread.
 func (a *Attachment) tap(g *gateway.Gateway) {
 	a.Furnish = func(pid int) error {
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-		if err != nil {
-			return fmt.Errorf("opening the sandbox's network namespace: %w", err)
+		t, err := newTAP(pid, g)
+		if err == nil {
+			a.onClose(t.close)
 		}
-		defer ns.Close()
-		var device *os.File
-		err = within(ns, func() (err error) {
-			device, err = openTAP(g.IPv6)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		a.onClose(func() error {
-			if err := device.Close(); !errors.Is(err, os.ErrClosed) {
-				return err
-			}
-			return nil // the gateway has ended before
-		})
-		go passFrames(device, g.Link)
-		go passFrames(g.Link, device)
-		return nil
+		return err
 	}
+}
+
+// tap is a TAP device whose frames are passed on as they are, unread.
+type tap struct {
+	namespace *os.File
+	device    *os.File // the namespace is there as long as it is open
+	link      *os.File // the gateway's
+	index     int      // the interface's
+	passing   sync.WaitGroup
+}
+
+func newTAP(pid int, g *gateway.Gateway) (*tap, error) {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, fmt.Errorf("opening the sandbox's network namespace: %w", err)
+	}
+	t := &tap{namespace: ns, link: g.Link}
+	err = within(ns, func() (err error) {
+		t.device, t.index, err = openTAP(g.IPv6)
+		return err
+	})
+	if err != nil {
+		ns.Close()
+		return nil, err
+	}
+	t.passing.Go(func() { passFrames(t.device, t.link) })
+	t.passing.Go(func() { passFrames(t.link, t.device) })
+	return t, nil
 }
 
 // passFrames passes frames on until one side has ended. Then so has the network: to close
@@ -68,53 +80,113 @@ func passFrames(from, to *os.File) {
 	}
 }
 
-// openTAP makes the TAP device in the thread's network namespace, with addresses and
-// routes.
-func openTAP(ipv6 bool) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-		return nil, fmt.Errorf("%w: the host has no TAP devices (modprobe tun)", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening /dev/net/tun: %w", err)
-	}
-	if err := configureTAP(fd, ipv6); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), "TAP device"), nil
+// close removes the device, once what the sandbox's programs have sent before they ended
+// has been passed on. network.Namespace.Close does the same behind the kernel wall.
+func (t *tap) close() error {
+	until := time.Now().Add(gateway.LastBytes)
+	err := within(t.namespace, func() error {
+		for t.sending() && time.Now().Before(until) {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	// What is being passed on still arrives, if the gateway takes it.
+	t.link.SetDeadline(until)
+	t.device.SetReadDeadline(time.Now())
+	t.passing.Wait()
+	return errors.Join(err, t.namespace.Close())
 }
 
-func configureTAP(fd int, ipv6 bool) error {
+// sending reports whether something is still to be sent by a network that is there: data of a TCP connection whose
+// program has closed it and whose peer has not confirmed all, a packet whose neighbour is
+// being asked for, a frame in the device. The thread is in the namespace.
+func (t *tap) sending() bool {
+	waiting, err := readable(t.device)
+	if waiting || err != nil {
+		return waiting
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		connections, _ := netlink.SocketDiagTCP(family)
+		for _, c := range connections {
+			switch c.State {
+			case netlink.TCP_FIN_WAIT1, netlink.TCP_CLOSING, netlink.TCP_LAST_ACK:
+				return true
+			}
+		}
+	}
+	neighbours, _ := netlink.NeighList(t.index, netlink.FAMILY_ALL)
+	for _, n := range neighbours {
+		if n.State&netlink.NUD_INCOMPLETE != 0 {
+			return true
+		}
+	}
+	// One of these may have become a frame meanwhile.
+	waiting, _ = readable(t.device)
+	return waiting
+}
+
+// readable reports whether a file has something to be read. The error says that it is closed.
+func readable(f *os.File) (is bool, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	err = raw.Control(func(fd uintptr) {
+		set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(set, 0)
+		is = n > 0 && set[0].Revents&unix.POLLIN != 0
+	})
+	return is, err
+}
+
+// openTAP makes the TAP device in the thread's network namespace, with addresses and
+// routes. The number is the interface's index.
+func openTAP(ipv6 bool) (*os.File, int, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil, 0, fmt.Errorf("%w: the host has no TAP devices (modprobe tun)", err)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("opening /dev/net/tun: %w", err)
+	}
+	index, err := configureTAP(fd, ipv6)
+	if err != nil {
+		unix.Close(fd)
+		return nil, 0, err
+	}
+	return os.NewFile(uintptr(fd), "TAP device"), index, nil
+}
+
+func configureTAP(fd int, ipv6 bool) (index int, err error) {
 	request, err := unix.NewIfreq(tapName)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return fmt.Errorf("making the TAP device %s: %w", tapName, err)
+		return 0, fmt.Errorf("making the TAP device %s: %w", tapName, err)
 	}
 	// Large segments and checksums are the gateway's.
 	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6); err != nil {
-		return fmt.Errorf("having the TAP device leave segmentation to the gateway: %w", err)
+		return 0, fmt.Errorf("having the TAP device leave segmentation to the gateway: %w", err)
 	}
 	hardware, err := net.ParseMAC(gateway.GuestHardware)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l, err := netlink.LinkByName(tapName)
 	if err != nil {
-		return fmt.Errorf("looking at the TAP device %s: %w", tapName, err)
+		return 0, fmt.Errorf("looking at the TAP device %s: %w", tapName, err)
 	}
 	// Before the link is up: else the kernel gives itself another address by IPv6.
 	if err := netlink.LinkSetHardwareAddr(l, hardware); err != nil {
-		return fmt.Errorf("setting the address of %s: %w", tapName, err)
+		return 0, fmt.Errorf("setting the address of %s: %w", tapName, err)
 	}
 	if err := netlink.LinkSetMTU(l, gateway.MTU); err != nil {
-		return fmt.Errorf("setting the MTU of %s: %w", tapName, err)
+		return 0, fmt.Errorf("setting the MTU of %s: %w", tapName, err)
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
-		return fmt.Errorf("taking %s up: %w", tapName, err)
+		return 0, fmt.Errorf("taking %s up: %w", tapName, err)
 	}
 	for _, p := range []netip.Prefix{gateway.Guest4, gateway.Guest6} {
 		address := &netlink.Addr{IPNet: ipNet(p)}
@@ -122,7 +194,7 @@ func configureTAP(fd int, ipv6 bool) error {
 			address.Flags = unix.IFA_F_NODAD
 		}
 		if err := netlink.AddrAdd(l, address); err != nil && !(p.Addr().Is6() && withoutIPv6(err)) {
-			return fmt.Errorf("giving %s the address %s: %w", tapName, p, err)
+			return 0, fmt.Errorf("giving %s the address %s: %w", tapName, p, err)
 		}
 	}
 	routers := []netip.Addr{gateway.Router4}
@@ -131,10 +203,10 @@ func configureTAP(fd int, ipv6 bool) error {
 	}
 	for _, r := range routers {
 		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: r.AsSlice()}); err != nil && !(r.Is6() && withoutIPv6(err)) {
-			return fmt.Errorf("adding the default route by %s: %w", r, err)
+			return 0, fmt.Errorf("adding the default route by %s: %w", r, err)
 		}
 	}
-	return nil
+	return l.Attrs().Index, nil
 }
 
 // withoutIPv6 reports whether an error says that the host's kernel has no IPv6, or is

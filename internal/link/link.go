@@ -165,6 +165,10 @@ func (l *Link) SetOnCloseAction(f func()) {
 	l.onClose = f
 }
 
+// Ended is closed when no frame comes any more, and those that have come are handed over.
+// A link that can no longer send (Running) may still have some to read.
+func (l *Link) Ended() <-chan struct{} { return l.ended }
+
 // Close implements stack.LinkEndpoint: it ends the link.
 func (l *Link) Close() {
 	l.mu.Lock()
