@@ -238,6 +238,9 @@ func connect(t *kernel.Task, s socket.Socket, addr []byte, nonblock bool) error 
 	pending := false
 	try := func() error {
 		err := s.Connect(t, addr)
+		if err == unix.EINPROGRESS && !nonblock {
+			err = s.Connect(t, addr) // it may be made by now
+		}
 		if pending = err == unix.EINPROGRESS || err == unix.EALREADY; pending && !nonblock {
 			return unix.EAGAIN
 		}

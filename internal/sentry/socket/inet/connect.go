@@ -156,6 +156,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 		return errno(err)
 	}
 	s.listening = true
+	s.welcome(e, s.backlog+1)
 	return nil
 }
 
@@ -163,6 +164,11 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 func (s *Socket) Accept() (socket.Socket, error) {
 	if !s.stream() {
 		return nil, unix.EOPNOTSUPP
+	}
+	if a := s.takeArrival(); a != nil {
+		a.setOwner(s.cred)
+		s.registry.Add(a)
+		return a, nil
 	}
 	var peer tcpip.FullAddress
 	ep, q, terr := s.ep.Load().Accept(&peer)
@@ -276,7 +282,13 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 		return unix.ENETUNREACH
 	}
 	s.err.Store(0)
-	terr := e.Connect(full)
+	met, terr := s.meet(e, full)
+	if met {
+		return unix.EINPROGRESS
+	}
+	if terr == nil {
+		terr = e.Connect(full)
+	}
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
 		s.connecting = true
 		s.call(e, full)
@@ -370,10 +382,16 @@ func (s *Socket) Shutdown(how int32) error {
 	if dirs&sendShut != 0 {
 		flags |= tcpip.ShutdownWrite
 	}
+	past, open := e.half.Load() != nil, connected(e.state()) && e.state() != tcp.StateTimeWait
 	if n := s.end.Load(); n != nil && dirs&sendShut != 0 {
 		n.finish()
 	}
-	err := e.Shutdown(flags)
+	var err tcpip.Error
+	if !past {
+		err = e.Shutdown(flags)
+	} else if !open {
+		err = &tcpip.ErrNotConnected{}
+	}
 	// Whoever waits for the end learns of it also without a connection.
 	s.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup)
 	return errno(err)

@@ -9,7 +9,9 @@
 // It must not know tasks, nor configure the stack.
 //
 // Lock order: Socket.mu, then sendMu or recvMu, then optionMu or groupMu, then those of
-// network.Namespace and of the stack. near.mu is a leaf, which both ends of a connection
-// take; no other lock of two sockets is held at once. The stack notifies with its locks
-// held: what it calls, endpoint.NotifyEvent, takes only that of the socket's waiter.Queue.
+// network.Namespace and of the stack. near.mu, and then pair.mu, are those of a connection,
+// which both ends take after their own; the stack's come after pair.mu too. Of two sockets
+// locks are held at once by who connects: its own mu, and then arrivalMu or optionMu of who
+// listens. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent, takes
+// only that of the socket's waiter.Queue.
 package inet

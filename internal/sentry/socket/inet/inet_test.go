@@ -39,6 +39,8 @@ var root = task{auth.New(0, 0, nil)}
 type net struct {
 	*network.Namespace
 	socket.Registry
+	// handshakes has the stack make all connections of sockets from socket.
+	handshakes bool
 }
 
 func newNet() *net { return &net{Namespace: network.Loopback()} }
@@ -49,7 +51,18 @@ func (n *net) socket(t testing.TB, family, typ int32) *Socket {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n.handshakes {
+		n.bindToLoopback(t, s)
+	}
 	return s
+}
+
+// bindToLoopback makes a socket one whose connections the stack makes.
+func (n *net) bindToLoopback(t testing.TB, s *Socket) {
+	t.Helper()
+	if err := s.SetOption(root, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, []byte("lo")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // again makes try until it is not EAGAIN or a connection in progress, waiting as a
@@ -87,14 +100,13 @@ func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
 	if err := l.Listen(root, 1); err != nil {
 		t.Fatal(err)
 	}
+	if !nearby {
+		n.Observe(1)
+		defer n.Observe(-1)
+	}
 	client = n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
 	if err := again(client, waiter.Writable, func() error { return client.Connect(root, l.Name()) }); err != nil {
 		t.Fatal(err)
-	}
-	if !nearby && !n.Observed() {
-		client.mu.Lock()
-		client.hangUp()
-		client.mu.Unlock()
 	}
 	var a socket.Socket
 	if err := again(l, waiter.Readable, func() (err error) { a, err = l.Accept(); return err }); err != nil {
@@ -103,6 +115,9 @@ func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
 	server = a.(*Socket)
 	if (server.end.Load() != nil) != nearby {
 		t.Fatalf("near: %t, want %t", !nearby, nearby)
+	}
+	if made := server.ep.Load().half.Load() == nil; nearby && made != n.handshakes {
+		t.Fatalf("made by the stack: %t, want %t", made, n.handshakes)
 	}
 	return client, server
 }
@@ -177,16 +192,23 @@ func nothingHeld(t *testing.T) {
 	})
 }
 
-func testBothWays(t *testing.T, f func(t *testing.T, nearby bool)) {
+// testAllWays has connections made and their bytes carried past the stack, the bytes only,
+// and nothing.
+func testAllWays(t *testing.T, f func(t *testing.T, n *net, nearby bool)) {
 	nothingHeld(t)
-	t.Run("near", func(t *testing.T) { f(t, true) })
-	t.Run("stack", func(t *testing.T) { f(t, false) })
+	t.Run("near", func(t *testing.T) { f(t, newNet(), true) })
+	t.Run("handshake", func(t *testing.T) {
+		n := newNet()
+		n.handshakes = true
+		f(t, n, true)
+	})
+	t.Run("stack", func(t *testing.T) { f(t, newNet(), false) })
 }
 
 // TestStreams sends much both ways at once, in pieces of all sizes.
 func TestStreams(t *testing.T) {
-	testBothWays(t, func(t *testing.T, nearby bool) {
-		a, b := newNet().pair(t, nearby)
+	testAllWays(t, func(t *testing.T, n *net, nearby bool) {
+		a, b := n.pair(t, nearby)
 		var wg sync.WaitGroup
 		for i, way := range [][2]*Socket{{a, b}, {b, a}} {
 			data := make([]byte, 3<<20)
@@ -226,6 +248,7 @@ func TestStreams(t *testing.T) {
 func TestSentBeforeAccept(t *testing.T) {
 	nothingHeld(t)
 	n := newNet()
+	n.handshakes = true
 	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
 	defer l.Release()
 	if err := l.Bind(root, loopback4(0)); err != nil {
@@ -269,8 +292,7 @@ func TestSentBeforeAccept(t *testing.T) {
 
 // TestEnds closes in all the ways that there are.
 func TestEnds(t *testing.T) {
-	testBothWays(t, func(t *testing.T, nearby bool) {
-		n := newNet()
+	testAllWays(t, func(t *testing.T, n *net, nearby bool) {
 		for _, c := range []struct {
 			name   string
 			before func(closing, other *Socket)
@@ -366,6 +388,12 @@ func TestFlood(t *testing.T) {
 // TestOrphans: connections that were closed while nobody takes what they have sent count
 // until that is over, so that closing them is no way to have memory without end.
 func TestOrphans(t *testing.T) {
+	for _, handshakes := range []bool{false, true} {
+		testOrphans(t, handshakes)
+	}
+}
+
+func testOrphans(t *testing.T, handshakes bool) {
 	nothingHeld(t)
 	n := newNet()
 	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
@@ -382,6 +410,9 @@ func TestOrphans(t *testing.T) {
 		var c *Socket
 		if c, err = New(n.Namespace, &n.Registry, root, unix.AF_INET, unix.SOCK_STREAM, 0); err != nil {
 			break
+		}
+		if handshakes {
+			n.bindToLoopback(t, c)
 		}
 		if err := again(c, waiter.Writable, func() error { return c.Connect(root, l.Name()) }); err != nil {
 			t.Fatal(err)
@@ -413,7 +444,8 @@ func TestOrphans(t *testing.T) {
 func TestTogether(t *testing.T) {
 	nothingHeld(t)
 	n := newNet()
-	for range 20 {
+	for i := range 40 {
+		n.handshakes = i%2 == 1
 		a, b := n.pair(t, true)
 		var wg sync.WaitGroup
 		for _, s := range []*Socket{a, b} {

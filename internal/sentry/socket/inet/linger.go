@@ -32,8 +32,9 @@ type orphan struct {
 // leaf.
 var lingering struct {
 	sync.Mutex
-	oldest    int
-	endpoints []weak.Pointer[tcp.Endpoint]
+	oldest int
+	// abort ends each of them.
+	abort []func()
 	// orphans are those that count. settling says that they will be looked at.
 	orphans  []orphan
 	settling bool
@@ -47,25 +48,44 @@ func linger(e tcpip.Endpoint, charge int64, unaccepted bool) {
 		shmem.Buffers.Uncharge(charge)
 		return
 	}
-	w := weak.Make(t)
-	var old *tcp.Endpoint
+	boundLingering(weakly(t))
 	lingering.Lock()
-	if len(lingering.endpoints) < maxLingering {
-		lingering.endpoints = append(lingering.endpoints, w)
-	} else {
-		i := lingering.oldest
-		old = lingering.endpoints[i].Value()
-		lingering.endpoints[i] = w
-		lingering.oldest = (i + 1) % maxLingering
-	}
+	defer lingering.Unlock()
 	if charge != 0 {
-		lingering.orphans = append(lingering.orphans, orphan{w, charge, unaccepted})
+		lingering.orphans = append(lingering.orphans, orphan{weak.Make(t), charge, unaccepted})
 	}
 	// Most need but a moment: two for each that comes keep up with them.
 	settle(2)
+}
+
+// boundLingering takes up a connection among those that go on without a socket, in the place
+// of the oldest if there are too many.
+func boundLingering(abort func()) {
+	lingering.Lock()
+	var old func()
+	if len(lingering.abort) < maxLingering {
+		lingering.abort = append(lingering.abort, abort)
+	} else {
+		i := lingering.oldest
+		old, lingering.abort[i] = lingering.abort[i], abort
+		lingering.oldest = (i + 1) % maxLingering
+	}
 	lingering.Unlock()
 	if old != nil {
-		old.Abort()
+		old()
+	}
+}
+
+// weakly returns what aborts a connection that is still there then.
+func weakly[T any, C interface {
+	*T
+	Abort()
+}](connection C) func() {
+	w := weak.Make((*T)(connection))
+	return func() {
+		if c := w.Value(); c != nil {
+			C(c).Abort()
+		}
 	}
 }
 

@@ -16,12 +16,13 @@ import (
 	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
-// A connection whose ends are both in one network namespace is made and ended by the
-// stack, but its bytes go from socket to socket, past it, from accept(2) on: as on
-// Linux, what has been sent over loopback is there when send(2) returns, and it costs
-// neither segments nor the stack's goroutines. What the client sent before comes first,
-// through the stack. When an end is closed the other goes on with the stack, which
-// answers as for any connection.
+// The bytes of a connection whose ends are both in one network namespace go from socket to
+// socket, past the stack: as on Linux, what has been sent over loopback is there when
+// send(2) returns, and it costs neither segments nor the stack's goroutines. Most such
+// connections are made past the stack too (meet.go). Where the stack has made one, it also
+// ends it, and the bytes go past it from accept(2) on: what the client sent before comes
+// first, through the stack, and when an end is closed the other goes on with the stack,
+// which answers as for any connection.
 //
 // Who captures packets is to see them: a connection that begins while somebody does stays
 // with the stack.
@@ -33,6 +34,8 @@ type near struct {
 	flows [2]flow
 	// reset says that an end went away with a reset.
 	reset bool
+	// pair is the connection itself if it was made past the stack, or nil.
+	pair *pair
 }
 
 // flow is one direction of a near connection. near.mu is held.
@@ -57,6 +60,9 @@ type end struct {
 	// charged is what these count for.
 	charged atomic.Int64
 }
+
+// half is the socket's side of a connection that was made past the stack.
+func (n *end) half() half { return half{n.pair, n.side} }
 
 func (n *end) in() *flow  { return &n.flows[n.side] }
 func (n *end) out() *flow { return &n.flows[1-n.side] }
@@ -92,8 +98,8 @@ type route struct {
 	from, to netip.AddrPort
 }
 
-// callers are the sockets that have connected to an address of their own namespace and
-// have not been accepted. The lock is a leaf.
+// callers are the sockets that have connected to an address of their own namespace by the
+// stack and have not been accepted. The lock is a leaf.
 var callers struct {
 	sync.Mutex
 	m map[route]*Socket
@@ -190,10 +196,19 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 		err = unix.EPIPE
 	case out.over:
 		err = unix.EPIPE
-	case out.gone:
+	case out.gone && n.pair == nil:
 		n.mu.Unlock()
 		return 0, false, nil
 	case len(p) == 0:
+	case out.gone:
+		// What is sent to nobody is answered with a reset, which comes afterwards.
+		done = len(p)
+		n.reset = true
+		n.half().reset()
+		s.resetBy(unix.EPIPE)
+		n.mu.Unlock()
+		s.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
+		return done, true, nil
 	case room <= 0:
 		out.starved = true
 		err = unix.EAGAIN
@@ -256,6 +271,9 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 // as over says.
 func (s *Socket) nothing(over bool) error {
 	e := s.ep.Load()
+	if over && unix.Errno(s.err.Load()) == unix.EPIPE {
+		return nil // the reset came after the end
+	}
 	if err := s.takeError(e); err != nil {
 		return err
 	}
@@ -320,9 +338,19 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 // finish ends what the socket sends: its shutdown(2).
 func (n *end) finish() {
 	n.mu.Lock()
-	n.out().over = true
+	n.stop()
 	n.mu.Unlock()
 	n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup)
+}
+
+// stop says that no more will be sent. near.mu is held.
+func (n *end) stop() {
+	if out := n.out(); !out.over {
+		out.over = true
+		if n.pair != nil {
+			n.half().finish()
+		}
+	}
 }
 
 // depart takes a socket out of its connection. With bytes that nobody has read, or if
@@ -340,21 +368,29 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	reset = reset || in.data.Len() > 0
 	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
-	if reset && !n.out().gone {
+	err := unix.ECONNRESET
+	if reset && n.pair != nil {
+		err = n.half().reset()
+	}
+	if reset && !n.out().gone && err != 0 {
 		// The error is there before the end of what was sent can be seen.
 		n.reset = true
-		n.peer.resetBy()
+		n.peer.resetBy(err)
 	}
-	n.out().over = true
+	if reset {
+		n.out().over = true
+	} else {
+		n.stop()
+	}
 	n.mu.Unlock()
 	n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
 	return reset
 }
 
 // resetBy tells a socket that its peer has reset the connection, before the stack does.
-func (s *Socket) resetBy() {
+func (s *Socket) resetBy(err unix.Errno) {
 	s.ep.Load().reported.Store(true)
-	s.err.CompareAndSwap(0, uint32(unix.ECONNRESET))
+	s.err.CompareAndSwap(0, uint32(err))
 }
 
 // nearQueued is how many bytes have come past the stack.

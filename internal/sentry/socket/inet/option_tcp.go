@@ -292,11 +292,8 @@ const sizeofTCPInfo = 232
 
 // tcpInfo is struct tcp_info.
 func (s *Socket) tcpInfo() []byte {
-	var info tcpip.TCPInfoOption
 	e := s.ep.Load()
-	if err := e.GetSockOpt(&info); err != nil {
-		info.State = tcpip.EndpointState(tcp.StateClose)
-	}
+	info, sent, received := e.info()
 	b := make([]byte, sizeofTCPInfo)
 	le := binary.LittleEndian
 	if b[0] = linuxState(tcp.EndpointState(info.State)); b[0] == uint8(tcp.StateTimeWait) {
@@ -345,10 +342,8 @@ func (s *Socket) tcpInfo() []byte {
 	le.PutUint64(b[104:], ^uint64(0)) // tcpi_pacing_rate
 	le.PutUint64(b[112:], s.pacing)   // tcpi_max_pacing_rate
 	s.optionMu.Unlock()
-	if stats, ok := e.Stats().(*tcp.Stats); ok {
-		le.PutUint32(b[136:], uint32(stats.SegmentsSent.Value()))
-		le.PutUint32(b[140:], uint32(stats.SegmentsReceived.Value()))
-	}
+	le.PutUint32(b[136:], uint32(sent))
+	le.PutUint32(b[140:], uint32(received))
 	return b
 }
 

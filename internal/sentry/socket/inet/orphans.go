@@ -7,6 +7,7 @@ import (
 	"coffer/internal/sentry/socket"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -22,27 +23,38 @@ func orphans(net *network.Namespace, listed []socket.Info) []socket.Info {
 		}
 	}
 	var out []socket.Info
-	for _, t := range net.Stack().RegisteredEndpoints() {
-		e, ok := t.(*tcp.Endpoint)
-		if !ok {
-			continue
-		}
-		state := linuxState(e.EndpointState())
-		local, err := e.GetLocalAddress()
-		peer, perr := e.GetRemoteAddress()
-		if state == uint8(tcp.StateListen) || state == uint8(tcp.StateClose) || err != nil || perr != nil {
-			continue
-		}
+	add := func(state tcp.EndpointState, local, peer tcpip.FullAddress) {
 		family := int32(unix.AF_INET)
 		if peer.Addr.Len() != 4 {
 			family = unix.AF_INET6
 		}
 		i := socket.Info{
-			Family: family, Type: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: state,
+			Family: family, Type: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: linuxState(state),
 			Local: addrPort(family, local), Peer: addrPort(family, peer),
 		}
 		if !owned[ends{plain(i.Local), plain(i.Peer)}] {
 			out = append(out, i)
+		}
+	}
+	for _, t := range net.Stack().RegisteredEndpoints() {
+		e, ok := t.(*tcp.Endpoint)
+		if !ok {
+			continue
+		}
+		state := e.EndpointState()
+		local, err := e.GetLocalAddress()
+		peer, perr := e.GetRemoteAddress()
+		if shown := linuxState(state); shown != uint8(tcp.StateListen) && shown != uint8(tcp.StateClose) && err == nil && perr == nil {
+			add(state, local, peer)
+		}
+	}
+	pairs.Lock()
+	defer pairs.Unlock()
+	for of, p := range pairs.m {
+		for side := range of.address {
+			if state := p.current(side); of.net == net && connected(state) {
+				add(state, of.address[side], of.address[1-side])
+			}
 		}
 	}
 	return out

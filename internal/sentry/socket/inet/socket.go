@@ -31,6 +31,7 @@ type Socket struct {
 	vfs.NoFile
 	options
 	charges
+	arrivals
 	kind
 	family   int32
 	net      *network.Namespace
@@ -109,16 +110,6 @@ type Socket struct {
 	multicastLink6 int32
 }
 
-// endpoint is the stack's side of a socket.
-type endpoint struct {
-	tcpip.Endpoint
-	queue *stackwaiter.Queue
-	entry stackwaiter.Entry
-	owner *Socket
-	// reported says that the error which ended a connection has been taken.
-	reported atomic.Bool
-}
-
 // New returns a socket of AF_INET or AF_INET6. EINVAL, ESOCKTNOSUPPORT or
 // EPROTONOSUPPORT for types and protocols that there are none of, EPERM or EACCES for those
 // that c may not have.
@@ -178,6 +169,7 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 func (s *Socket) renew() error {
 	old := s.ep.Load()
 	s.hangUp()
+	s.turnAway(old)
 	s.depart(old, true)
 	old.queue.EventUnregister(&old.entry)
 	old.Abort()
@@ -204,19 +196,6 @@ func (s *Socket) renew() error {
 	return nil
 }
 
-// NotifyEvent tells those who wait for the socket. The end of what the peer sends is
-// to the stack but a reason to read.
-func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
-	if m&stackwaiter.EventIn != 0 {
-		m |= stackwaiter.EventRdHUp
-		e.owner.chargeRecv(e)
-		if !e.owner.stream() && !e.owner.wait.Empty() {
-			awaited.Add(1)
-		}
-	}
-	e.owner.wait.Notify(waiter.Mask(m))
-}
-
 // stream reports whether the socket is one of TCP.
 func (s *Socket) stream() bool { return s.typ == unix.SOCK_STREAM }
 
@@ -233,9 +212,6 @@ func (s *Socket) KeepError(err error) {
 // firstRestart is the first of the numbers that are no errors of a guest's but say how
 // an interrupted call goes on.
 const firstRestart = 512
-
-// state is the state of a stream's connection.
-func (e *endpoint) state() tcp.EndpointState { return tcp.EndpointState(e.State()) }
 
 // pendingError is the error that the next call is to report, left where it is.
 func (s *Socket) pendingError(e *endpoint) unix.Errno {
@@ -318,6 +294,9 @@ func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
 	var m waiter.Mask
 	switch state := e.state(); state {
 	case tcp.StateListen:
+		if s.arrived() {
+			return waiter.Readable
+		}
 		return waiter.Mask(e.Readiness(stackwaiter.ReadableEvents)) & waiter.Readable
 	case tcp.StateInitial, tcp.StateBound:
 		m = waiter.Writable | waiter.Hup
@@ -390,6 +369,7 @@ func (s *Socket) Release() {
 	s.hangUp()
 	s.mu.Unlock()
 	e := s.ep.Load()
+	s.turnAway(e)
 	if s.stream() {
 		l := e.SocketOptions().GetLinger()
 		if l.Enabled && l.Timeout > 0 {
