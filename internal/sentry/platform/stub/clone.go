@@ -12,6 +12,9 @@ import (
 // and of the extended state.
 func (t *Thread) Clone() (*Thread, error) {
 	t.settle()
+	if n := t.revive(); n != nil {
+		return n, nil
+	}
 	n, err := t.proc.newThread()
 	if err != nil {
 		return nil, err

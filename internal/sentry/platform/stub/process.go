@@ -43,6 +43,8 @@ type Process struct {
 	// unused are slots that had a thread; nextSlot is the first that never had.
 	unused   []int
 	nextSlot int
+	// spares are threads without a guest.
+	spares []*Thread
 	// staged says which staging windows have an owner.
 	staged  [stagingCount]bool
 	queue   []queuedOp
@@ -137,13 +139,19 @@ func (p *Process) newThread() (*Thread, error) {
 		slot = p.nextSlot
 		p.nextSlot++
 	}
-	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot), gate: p.stubs.gates.take()}
-	t.stubFull, t.stubTold = true, true
-	t.Drive = t.driveShared
+	t := p.addThreadLocked(slot, p.stubs.gates.take())
+	t.stubTold = true
 	t.initPage()
+	return t, nil
+}
+
+// addThreadLocked makes the sentry's side of a thread. Process.mu is held.
+func (p *Process) addThreadLocked(slot int, gate uint32) *Thread {
+	t := &Thread{proc: p, slot: slot, page: p.pageOf(slot), gate: gate, stubFull: true}
+	t.Drive = t.driveShared
 	p.threads[slot] = t
 	p.refs++
-	return t, nil
+	return t
 }
 
 // Park makes a thread the process's own: it does not count as a user any
@@ -167,13 +175,8 @@ func (t *Thread) SetBorrowable() {
 // dropThread undoes newThread; reuse says whether the slot may have another
 // thread.
 func (p *Process) dropThread(t *Thread, reuse bool) {
-	t.giveStaging()
-	t.leaveFloor()
+	t.idle()
 	p.stubs.lingerer.forget(t)
-	if t.working {
-		t.working = false
-		p.stubs.working.Add(-1)
-	}
 	p.mu.Lock()
 	delete(p.threads, t.slot)
 	if reuse {
@@ -181,6 +184,16 @@ func (p *Process) dropThread(t *Thread, reuse bool) {
 	}
 	p.mu.Unlock()
 	p.DecRef()
+}
+
+// idle has the thread, which runs no guest code any more, take nothing from others.
+func (t *Thread) idle() {
+	t.giveStaging()
+	t.leaveFloor()
+	if t.working {
+		t.working = false
+		t.proc.stubs.working.Add(-1)
+	}
 }
 
 // IncRef implements platform.AddressSpace.
@@ -208,6 +221,10 @@ func (p *Process) discard() {
 	p.mu.Lock()
 	mem, sock := p.mem, p.sock
 	p.mem, p.sock = 0, -1
+	for _, t := range p.spares {
+		p.stubs.lingerer.forget(t)
+	}
+	p.spares = nil
 	p.mu.Unlock()
 	if mem != 0 {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)

@@ -12,7 +12,7 @@ import (
 // Reset implements platform.Resetter.
 func (p *Process) Reset() bool {
 	t := p.lastGuest()
-	if t == nil || !p.alone() || !t.withoutRseq() {
+	if t == nil || !p.endSpares() || !p.alone() || !t.withoutRseq() {
 		return false
 	}
 	t.enter()

@@ -321,8 +321,9 @@ func (t *Thread) Release() {
 		return
 	}
 	t.enter()
-	t.AddExit()
-	t.page.after = afterPost
-	t.handOver(false)
-	t.proc.dropThread(t, true)
+	t.intr.Store(false) // or it would seem that the stub does not answer
+	if !t.keep() {
+		t.exit()
+		t.proc.dropThread(t, true)
+	}
 }

@@ -1,0 +1,97 @@
+package stub
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// cloneReady makes a clone of th, once the spare threads are ready for that.
+func cloneReady(t *testing.T, th *Thread) *Thread {
+	t.Helper()
+	for _, s := range th.proc.spares {
+		for atomic.LoadUint32(&s.page.turn)&turnSentry == 0 {
+			runtime.Gosched()
+		}
+	}
+	return clone(t, th)
+}
+
+func clone(t *testing.T, th *Thread) *Thread {
+	t.Helper()
+	n, err := th.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestSpares has threads follow one another.
+func TestSpares(t *testing.T) {
+	s := quietStubs(t)
+	th := newGuest(t, s, nil)
+	th.regs.Rbx, th.regs.Fs_base = 11, guestSlot
+	first := cloneReady(t, th)
+	if err := first.Rseq(guestSlot, rseqSize, 0, rseqSignature); err != nil && err != unix.ENOSYS {
+		t.Fatal(err)
+	}
+	first.Interrupt()
+	first.Release()
+	if first.intr.Load() {
+		t.Error("an interrupt of a thread that has ended waits for its answer")
+	}
+	n := cloneReady(t, th)
+	if n == first || n.tid != first.tid || n.slot != first.slot || n.gate != first.gate {
+		t.Errorf("thread %d in slot %d follows %d in %d", n.tid, n.slot, first.tid, first.slot)
+	}
+	if n.regs != th.regs {
+		t.Errorf("registers %+v, want %+v", n.regs, th.regs)
+	}
+	if s.lingerer.t.Load() != nil {
+		t.Error("one that has ended lingers on")
+	}
+	// What it may not do, since its predecessor's registration had to end.
+	if err := n.Rseq(guestSlot+64, rseqSize, 0, rseqSignature); err != nil && err != unix.ENOSYS {
+		t.Errorf("rseq: %v", err)
+	}
+	answers(t, n)
+	n.Release()
+
+	// More than sparesMax are not kept.
+	var all []*Thread
+	for range sparesMax + 3 {
+		all = append(all, cloneReady(t, th))
+	}
+	for _, n := range all {
+		n.Release()
+	}
+	if got := len(th.proc.spares); got != sparesMax {
+		t.Errorf("%d spare threads, want %d", got, sparesMax)
+	}
+	if len(th.proc.threads) != 1 || th.proc.refs != 1 {
+		t.Errorf("%d threads, %d references", len(th.proc.threads), th.proc.refs)
+	}
+	// Another program must find none.
+	for !th.proc.endSpares() {
+		runtime.Gosched()
+	}
+	if !th.proc.alone() {
+		t.Error("they stay")
+	}
+	answers(t, cloneReady(t, th))
+}
+
+// TestSpareBusy has a spare thread that does not give its turn back.
+func TestSpareBusy(t *testing.T) {
+	th := newGuest(t, quietStubs(t), nil)
+	th.proc.spares = []*Thread{{proc: th.proc, page: new(page)}}
+	answers(t, clone(t, th))
+	if len(th.proc.spares) != 1 {
+		t.Error("it was taken")
+	}
+	if th.proc.endSpares() || th.proc.Reset() {
+		t.Error("another program would meet it")
+	}
+}
