@@ -178,13 +178,16 @@ func (a *acks) expire(now time.Time) []*stack.PacketBuffer {
 	return a.passed
 }
 
-// arm has the first in line leave when it is due.
-func (a *acks) arm() {
-	if a.armed || len(a.line) == 0 {
+// arm has the first in line leave when it is due, and what else waits then as well.
+func (a *acks) arm(others bool) {
+	if a.armed || len(a.line) == 0 && !others {
 		return
 	}
 	a.armed = true
-	after := time.Until(a.line[0].due)
+	after := ackDelay
+	if len(a.line) > 0 {
+		after = time.Until(a.line[0].due)
+	}
 	if a.timer == nil {
 		a.timer = time.AfterFunc(after, a.expired)
 		return

@@ -33,6 +33,8 @@ type Config struct {
 	// than Address or another IP address than these and those of the link's own
 	// IPv6 prefix fe80::/10.
 	Guard []netip.Addr
+	// Hold, if not nil, may have small frames wait.
+	Hold *Hold
 	// Changed, if not nil, is called on a goroutine of its own when Running or MTU has
 	// changed by what happened outside.
 	Changed func()

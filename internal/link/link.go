@@ -111,6 +111,7 @@ func (l *Link) Running() bool { return l.running.Load() }
 
 // Statistics returns what has been counted.
 func (l *Link) Statistics() Statistics {
+	l.sendHeld()
 	return Statistics{
 		ReceivedFrames: l.receivedFrames.Load(), ReceivedBytes: l.receivedBytes.Load(), ReceivedDropped: l.receivedDropped.Load(),
 		SentFrames: l.sentFrames.Load(), SentBytes: l.sentBytes.Load(), SentDropped: l.sentDropped.Load(),

@@ -34,6 +34,8 @@ type sender struct {
 	// uses it.
 	sending [batchFrames]*stack.PacketBuffer
 	acks    acks // under mu
+	// held is what Hold has wait, each with a reference; under mu.
+	held []*stack.PacketBuffer
 
 	// pace is used by the goroutine alone.
 	pace pace
@@ -61,9 +63,12 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.write(s.acks.pass(packets, l.segment()))
+	if passed := s.acks.pass(packets, l.segment()); len(passed) > 0 && !l.hold(passed) {
+		l.writeHeld()
+		l.write(passed)
+	}
 	s.acks.done()
-	s.acks.arm()
+	s.acks.arm(len(s.held) > 0)
 	return count, nil
 }
 
@@ -72,15 +77,17 @@ func (l *Link) segment() uint32 {
 	return max(l.mtu.Load(), header.IPv4MinimumMTU) - header.IPv4MinimumSize - header.TCPMinimumSize
 }
 
-// sendExpired sends acknowledgements that have waited long enough.
+// sendExpired sends acknowledgements that have waited long enough, and what is held: whoever
+// is to have that leave is at something that takes long.
 func (l *Link) sendExpired() {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acks.armed = false
+	l.writeHeld()
 	l.write(s.acks.expire(time.Now()))
 	s.acks.done()
-	s.acks.arm()
+	s.acks.arm(false)
 }
 
 // write sends packets, or queues them. The sender's lock is held.
@@ -121,7 +128,7 @@ func (l *Link) sendNow(fd uintptr) {
 func (l *Link) Pending() bool {
 	l.sender.mu.Lock()
 	defer l.sender.mu.Unlock()
-	return len(l.sender.queue) > 0 || len(l.sender.acks.line) > 0
+	return len(l.sender.queue) > 0 || len(l.sender.held) > 0 || len(l.sender.acks.line) > 0
 }
 
 // permitted returns those packets that the guard lets leave.

@@ -63,7 +63,7 @@ func (m *making) furnish(to *boot.Conn) error {
 	if err := boot.SendNetwork(to, taken.Network, descriptors(taken)); err != nil {
 		return fmt.Errorf("telling the sentry of its network: %w", err)
 	}
-	return taken.Told()
+	return nil
 }
 
 func descriptors(t *hostnet.Taken) (fds []int) {
@@ -106,11 +106,7 @@ func (r *record) refurnish(c *isolation.Container) (*os.File, error) {
 	if len(taken.Network.Interfaces) == 0 {
 		return nil, ns.Close()
 	}
-	err = tellNetwork(c.StateDir, c.ID, taken)
-	if err == nil {
-		err = taken.Told()
-	}
-	if err != nil {
+	if err := tellNetwork(c.StateDir, c.ID, taken); err != nil {
 		ns.Close()
 		return nil, err
 	}

@@ -1,6 +1,10 @@
 package kernel
 
-import "runtime"
+import (
+	"runtime"
+
+	"coffer/internal/sentry/platform"
+)
 
 // Who sends a request mostly waits for the answer next. Then whoever was woken by it does
 // better on this processor, as it is, than on an idle one that an interrupt must wake
@@ -57,3 +61,8 @@ func (g *giving) slept() {
 		*g = giving{waits: true}
 	}
 }
+
+// PutsOff and Later are a platform.Context's, for what the task sends to others.
+func (t *Task) PutsOff() bool { return t.ctx != nil && t.ctx.PutsOff() }
+
+func (t *Task) Later(what platform.Later) { t.ctx.Later(what) }

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	hostlink "coffer/internal/link"
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -53,6 +55,7 @@ type Namespace struct {
 	// changes counts what has been told to the stack that a packet's way may depend on.
 	changes atomic.Uint64
 	looped  looped
+	held    *hostlink.Hold // of the interfaces that lead out
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started
@@ -93,11 +96,14 @@ func New(c Config) (*Namespace, error) {
 func Loopback() *Namespace { return newNamespace(true) }
 func Empty() *Namespace    { return newNamespace(false) }
 
+// Hold is for sends whose frames may wait, where they lead out.
+func (n *Namespace) Hold() *hostlink.Hold { return n.held }
+
 func newNamespace(up bool) *Namespace {
 	lo := &link{index: loopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
 	n := &Namespace{
 		links: map[int32]*link{loopbackIndex: lo}, names: map[string]int32{"lo": loopbackIndex},
-		lastIndex: loopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{},
+		lastIndex: loopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold),
 	}
 	if up {
 		rtnl.Lock()

@@ -90,6 +90,13 @@ type Context interface {
 	// what it could do without.
 	Yield()
 
+	// PutsOff reports whether what the task has to do about others, and its guest need not
+	// wait for, may wait for its next calls: if there is more to do then, at once takes less.
+	PutsOff() bool
+	// Later has a Switch to come, or Rest, do what, within tens of microseconds if guest code
+	// goes on: when that does not come back at once.
+	Later(what Later)
+
 	// Queue adds a host operation to the batch that runs before guest code
 	// goes on. A failure is an EventOpFailed from Switch. The operations of
 	// all contexts of an address space run in the order in which they were
@@ -138,6 +145,9 @@ type Context interface {
 	// Release ends the stub's thread.
 	Release()
 }
+
+// Later is what a task has put off.
+type Later interface{ Do() }
 
 // EventKind says why Switch returned.
 type EventKind int

@@ -300,6 +300,12 @@ func (c *Context) Bound() bool { return false }
 // Yield implements platform.Context.
 func (c *Context) Yield() {}
 
+// PutsOff implements platform.Context.
+func (c *Context) PutsOff() bool { return false }
+
+// Later implements platform.Context.
+func (c *Context) Later(what platform.Later) { what.Do() }
+
 // Unpatch notes the range.
 func (c *Context) Unpatch(addr, length uint64) {
 	c.Space.Unpatched = append(c.Space.Unpatched, [2]uint64{addr, addr + length})

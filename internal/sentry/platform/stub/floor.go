@@ -71,6 +71,7 @@ func (t *Thread) takeFloor() {
 	}
 	brisk := answered != 0 && now-answered < uint64(s.spin.short)
 	if s.floor.enter(t, s.spin.workers, brisk) && !f.has {
+		t.doLater()
 		t.awaitFloor()
 	}
 	if f.has {

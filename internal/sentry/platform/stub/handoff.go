@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
-
-	"coffer/internal/sentry/crash"
 )
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
@@ -45,8 +43,8 @@ const (
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst, short, slice, linger uint32
-	workers                               int32
+	min, max, burst, short, slice, linger, glance uint32
+	workers                                       int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
@@ -57,7 +55,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), workers: int32(runtime.NumCPU() / 2)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), glance: in(laterGlance), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -98,6 +96,7 @@ func (t *Thread) work() {
 
 // Rest implements platform.Context.
 func (t *Thread) Rest() {
+	t.doLater()
 	t.leaveFloor()
 	if t.working {
 		t.working = false
@@ -163,6 +162,9 @@ func (t *Thread) await(guest bool) bool {
 	s := t.proc.stubs
 	full, budget := t.budget(&t.patience)
 	result := spinVain
+	if guest {
+		result = t.meanwhile()
+	}
 	for result == spinVain && budget > 0 {
 		burst := min(budget, s.spin.burst)
 		result = spinForTurn(t.page, burst)
@@ -191,20 +193,14 @@ func (t *Thread) await(guest bool) bool {
 		}
 		t.insist()
 		slept := cycles()
-		atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep)
-		for atomic.LoadUint32(&t.page.turn) == turnStub|turnSleep {
+		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
+			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
 			// setGone says so before it takes the turn away, which the hand-over
 			// may have given back since: nobody would wake us.
 			if t.proc.gone.Load() {
 				return false
 			}
 			futexWait(&t.page.turn, turnStub|turnSleep)
-		}
-		if atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
-			// The guest has written to the word. Who waits here may hold what Abandon takes.
-			t.proc.gone.Store(true)
-			go crash.Guard(t.proc.Abandon)()
-			return false
 		}
 		t.page.sentryCPU = cpu()
 		if guest {

@@ -80,6 +80,7 @@ type Thread struct {
 	// working says that the thread is counted in Stubs.working.
 	working bool
 	errands errands
+	later   later
 }
 
 // initPage readies the slot for a thread that starts in stubStart.
@@ -313,6 +314,7 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 
 // Release implements platform.Context, for threads that wait on their page.
 func (t *Thread) Release() {
+	t.doLater()
 	t.unpin()
 	if t.slot == 0 || t.Gone() {
 		// A process whose first thread has ended can't be reached by

@@ -316,12 +316,11 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if _, err := s.leaves(e); err != nil {
 		return err
 	}
-	terr := s.pickPort(e)
-	if terr == nil {
-		terr = e.Connect(full)
+	if terr := s.pickPort(e); terr != nil {
+		return errno(terr)
 	}
-	if terr != nil {
-		return autobindError(terr)
+	if terr := e.Connect(full); terr != nil {
+		return errno(terr)
 	}
 	if s.isRaw() {
 		s.rawPeer.Store(&full)

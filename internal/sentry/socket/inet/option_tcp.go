@@ -210,7 +210,7 @@ func (s *Socket) uncork() {
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
 	if s.corked != nil {
-		s.flush(s.ep.Load(), nil, tcpip.WriteOptions{})
+		s.flush(nil, s.ep.Load(), nil, tcpip.WriteOptions{})
 	}
 }
 

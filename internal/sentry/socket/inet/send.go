@@ -3,6 +3,7 @@ package inet
 import (
 	"sync/atomic"
 
+	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -18,7 +19,7 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 		m.DropRights() // AF_INET takes no notice of them
 	}
 	if s.stream() {
-		return s.sendStream(p, m.Flags)
+		return s.sendStream(c, p, m.Flags)
 	}
 	return s.sendDatagram(c, p, m)
 }
@@ -28,7 +29,7 @@ func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64,
 	var n int
 	var err error
 	if s.stream() {
-		n, err = s.sendStream(p, 0)
+		n, err = s.sendStream(c, p, 0)
 	} else {
 		var m socket.Message
 		n, err = s.sendDatagram(c, p, &m)
@@ -37,7 +38,7 @@ func (s *Socket) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int64,
 }
 
 // sendStream queues as much of p as there is room for.
-func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
+func (s *Socket) sendStream(c vfs.Caller, p []byte, flags int32) (int, error) {
 	e := s.ep.Load()
 	if s.shut.Load()&sendShut != 0 {
 		if err := s.takeError(e); err != nil {
@@ -61,11 +62,9 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	if more {
 		e.SocketOptions().SetCorkOption(true)
 	}
-	s.source.Reset(p)
 	// The bytes are in memory already: reading them with the endpoint's lock held takes
 	// less time than giving it back for that.
-	n, terr := e.Write(&s.source, tcpip.WriteOptions{Atomic: true})
-	s.source.Reset(nil)
+	n, terr := s.write(c, e, p, tcpip.WriteOptions{Atomic: true})
 	s.sentBefore += n
 	if !more && s.moreStream.Swap(more) || more {
 		s.moreStream.Store(more)
@@ -91,6 +90,30 @@ func (s *Socket) sendStream(p []byte, flags int32) (int, error) {
 	// The endpoint has told the error that ended the connection.
 	s.err.Store(0)
 	return 0, errno(terr)
+}
+
+// putter is a caller that can put off what it sends.
+type putter interface {
+	PutsOff() bool
+	Later(platform.Later)
+}
+
+// write gives the endpoint p. What leaves the sandbox may wait while the caller goes on. s.sendMu
+// is held.
+func (s *Socket) write(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOptions) (int64, tcpip.Error) {
+	s.source.Reset(p)
+	defer s.source.Reset(nil)
+	t, ok := c.(putter)
+	if !ok || !t.PutsOff() {
+		return e.Write(&s.source, opts)
+	}
+	h := s.net.Hold()
+	h.Begin()
+	n, err := e.Write(&s.source, opts)
+	if h.End() {
+		t.Later(h)
+	}
+	return n, err
 }
 
 // maxDatagram is how much a UDP datagram of IPv4 holds.
@@ -144,7 +167,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		terr := s.pickPort(e)
 		s.mu.Unlock()
 		if terr != nil {
-			return 0, autobindError(terr)
+			return 0, errno(terr) // on Linux EAGAIN, which would have the caller wait here
 		}
 	}
 	nic, err := s.leaves(e)
@@ -171,12 +194,12 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		return s.grow(p)
 	}
 	if s.corked != nil {
-		return s.flush(e, p, opts)
+		return s.flush(c, e, p, opts)
 	}
 	if beside.segment > 0 && len(p) > beside.segment {
-		return s.sendSegments(e, p, beside.segment, opts)
+		return s.sendSegments(c, e, p, beside.segment, opts)
 	}
-	return s.sendOne(e, p, opts)
+	return s.sendOne(c, e, p, opts)
 }
 
 // awaited counts datagrams that came while somebody waited for them: over lo they come
@@ -187,7 +210,7 @@ var awaited atomic.Uint32
 func (s *Socket) Woke() bool { return s.woke.Swap(false) }
 
 // sendOne sends a datagram. s.sendMu is held.
-func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	if shmem.Buffers.Room() < maxPacket {
 		return 0, unix.ENOBUFS
 	}
@@ -199,45 +222,24 @@ func (s *Socket) sendOne(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, e
 		s.woke.Store(awaited.Load() != before)
 		return len(p), nil
 	}
-	s.source.Reset(p)
-	_, terr := e.Write(&s.source, opts)
-	s.source.Reset(nil)
+	_, terr := s.write(c, e, p, opts)
 	s.woke.Store(awaited.Load() != before)
 	switch terr.(type) {
 	case nil:
 		return len(p), nil
+	case *tcpip.ErrNoPortAvailable:
+		return 0, unix.EAGAIN
 	case *tcpip.ErrMessageTooLong:
 		s.tooLong(opts.To, p)
-	case *tcpip.ErrInvalidEndpointState:
-		if s.lostInside(e, opts.To) {
-			return len(p), nil
-		}
 	}
-	return 0, autobindError(terr)
-}
-
-// lostInside reports whether a datagram goes to an address of IPv4 of this namespace's own while lo is
-// down, which drops it: Linux keeps such addresses reachable.
-func (s *Socket) lostInside(e *endpoint, to *tcpip.FullAddress) bool {
-	if s.net.LoopbackUp() {
-		return false
-	}
-	if to == nil {
-		peer, err := s.peer(e)
-		if err != nil {
-			return false
-		}
-		to = &peer
-	}
-	ip := unmapped(s.family, *to).Addr()
-	return ip.Is4() && (ip.IsLoopback() || s.net.Stack().CheckLocalAddress(0, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0)
+	return 0, errno(terr)
 }
 
 // maxSegments is how many datagrams UDP_SEGMENT makes of one send (UDP_MAX_SEGMENTS).
 const maxSegments = 128
 
 // sendSegments sends p as datagrams of a size (UDP_SEGMENT). s.sendMu is held.
-func (s *Socket) sendSegments(e *endpoint, p []byte, size int, opts tcpip.WriteOptions) (int, error) {
+func (s *Socket) sendSegments(c vfs.Caller, e *endpoint, p []byte, size int, opts tcpip.WriteOptions) (int, error) {
 	if len(p) > maxDatagram {
 		return 0, unix.EMSGSIZE
 	}
@@ -245,7 +247,7 @@ func (s *Socket) sendSegments(e *endpoint, p []byte, size int, opts tcpip.WriteO
 		return 0, unix.EINVAL
 	}
 	for done := 0; done < len(p); done += size {
-		if _, err := s.sendOne(e, p[done:min(done+size, len(p))], opts); err != nil && done == 0 {
+		if _, err := s.sendOne(c, e, p[done:min(done+size, len(p))], opts); err != nil && done == 0 {
 			return 0, err
 		}
 		// What the rest meets is what happens to datagrams on their way.
@@ -267,7 +269,7 @@ func (s *Socket) grow(p []byte) (int, error) {
 }
 
 // flush sends the datagram that has grown, with p for its end. s.sendMu is held.
-func (s *Socket) flush(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
+func (s *Socket) flush(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	whole := append(s.corked, p...)
 	s.corked = nil
 	if len(whole) > maxDatagram {
@@ -278,7 +280,7 @@ func (s *Socket) flush(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, err
 		opts.To = &s.to
 	}
 	s.corkedTo = tcpip.FullAddress{}
-	if _, err := s.sendOne(e, whole, opts); err != nil {
+	if _, err := s.sendOne(c, e, whole, opts); err != nil {
 		return 0, err
 	}
 	return len(p), nil
