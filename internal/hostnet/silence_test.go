@@ -20,6 +20,9 @@ func TestSilenceRenamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken.Close()
+	if err := taken.Told(); err != nil {
+		t.Fatal(err)
+	}
 	withLink(t, inside, "eth0", func(eth0 netlink.Link) error {
 		return netlink.LinkSetName(eth0, "other")
 	})

@@ -19,6 +19,10 @@ type Taken struct {
 	// that of an interface which the sentry has already is -1.
 	Network *network.Config
 	Files   []*os.File
+
+	namespace *os.File
+	reader    *reader
+	come      []int // the places in reader.links of those that were opened
 }
 
 // Close closes the files. The sentry has its own copies of them.
@@ -40,7 +44,7 @@ func (t *Taken) give(f *os.File) int {
 // on these interfaces (silence): no one but the sentry answers. Each gets an alias
 // that says whose it is.
 //
-// again says that the owner's sentry has what the owner took over before: of that it
+// again says that the owner's sentry has what it was told of before (Told): of that it
 // is told what it is now, and only what has come since is opened. Interfaces that
 // cannot be taken over are an error the first time, and left alone from then on.
 //
@@ -52,7 +56,7 @@ func TakeOver(ns *os.File, owner string, again bool) (*Taken, error) {
 			return nil, fmt.Errorf("the network namespace %s is the host's own, which no sandbox may take over", ns.Name())
 		}
 	}
-	t := new(Taken)
+	t := &Taken{namespace: ns}
 	err := within(ns, func() error { return t.take(owner, again) })
 	if err != nil {
 		t.Close()
@@ -81,7 +85,7 @@ func (t *Taken) take(owner string, again bool) error {
 	if err != nil {
 		return err
 	}
-	t.Network = &r.config
+	t.Network, t.reader = &r.config, r
 	if len(r.links) == 0 {
 		return nil
 	}
@@ -93,34 +97,46 @@ func (t *Taken) take(owner string, again bool) error {
 		r.config.Nameserver = &network.Nameserver{Address: dockerNames, FD: t.give(server)}
 	}
 	var deaf []string
-	var come []int // places in links
 	for i, l := range r.links {
 		if !r.carries[l.Attrs().Index] {
 			deaf = append(deaf, l.Attrs().Name)
 		}
 		if r.config.Interfaces[i].FD != had {
-			come = append(come, i)
+			t.come = append(t.come, i)
 		}
 	}
-	if len(come) == 0 {
+	if len(t.come) == 0 {
 		// From Linux 6.16 on the rules lose an interface that gets another name.
 		if is, err := silenced(deaf); is || err != nil {
 			return err
 		}
 		return silence(deaf, server != nil)
 	}
-	if err := r.mark(come, false); err != nil {
+	if err := r.mark(t.come, false); err != nil {
 		return err
 	}
-	for _, i := range come {
+	for _, i := range t.come {
 		if err := t.open(&r.config.Interfaces[i], r.links[i].Attrs().Index, again); err != nil {
 			return fmt.Errorf("the interface %s: %w", r.config.Interfaces[i].Name, err)
 		}
 	}
-	if err := silence(deaf, server != nil); err != nil {
-		return err
+	return silence(deaf, server != nil)
+}
+
+// Told notes that the sentry has been told, and has what was opened. Where it is not called,
+// because telling failed or was interrupted, that is opened again the next time. The namespace
+// is still open.
+func (t *Taken) Told() error {
+	if len(t.come) == 0 {
+		return nil
 	}
-	return r.mark(come, true)
+	return within(t.namespace, func() (err error) {
+		if t.reader.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("opening a netlink socket: %w", err)
+		}
+		defer t.reader.handle.Close()
+		return t.reader.mark(t.come, true)
+	})
 }
 
 // open opens what a link of an interface takes.
@@ -145,7 +161,7 @@ func (t *Taken) open(i *network.Interface, index int, again bool) error {
 
 // An interface that is taken over has an alias (ip-link(8)) that says whose it is, and by
 // which name its sentry knows it: it may be renamed on its way out of the namespace. As
-// long as it is being taken over there is no name.
+// long as its sentry has not been told there is no name.
 const aliasPrefix = "coffer: "
 
 func parseAlias(s string) (owner, name string, ok bool) {
@@ -164,7 +180,7 @@ func (r *reader) mark(places []int, taken bool) error {
 		if taken {
 			alias += "/" + r.config.Interfaces[i].Name
 		}
-		if err := r.handle.LinkSetAlias(r.links[i], alias); err != nil {
+		if err := r.handle.LinkSetAlias(r.links[i], alias); err != nil && !(taken && errors.Is(err, unix.ENODEV)) {
 			return fmt.Errorf("noting whose the interface %s is: %w", r.config.Interfaces[i].Name, err)
 		}
 	}

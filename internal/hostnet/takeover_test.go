@@ -230,11 +230,23 @@ func TestTakeOverAgain(t *testing.T) {
 		t.Cleanup(taken.Close)
 		return taken
 	}
+	told := func(taken *Taken) {
+		t.Helper()
+		if err := taken.Told(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	first, err := TakeOver(inside, "c1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.Close()
+	// Who was to tell the sentry has been killed.
+	taken := again()
+	if len(taken.Network.Interfaces) != 1 || taken.Network.Interfaces[0].FD < 0 {
+		t.Errorf("of what the sentry was not told there is %+v", taken.Network)
+	}
+	told(taken)
 	if taken := again(); len(taken.Files) != 0 || len(taken.Network.Interfaces) != 1 || taken.Network.Interfaces[0].FD != -1 {
 		t.Errorf("where nothing has come there is %+v", taken.Network)
 	}
@@ -261,11 +273,12 @@ func TestTakeOverAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes.Drain()
-	taken := again()
+	taken = again()
 	if c := taken.Network; len(taken.Files) != 3 || len(c.Interfaces) != 2 || c.Interfaces[0].FD != -1 || c.Interfaces[1].Name != "eth1" || c.Interfaces[1].FD != 0 ||
 		!slices.Contains(c.Interfaces[0].Addresses, netip.MustParsePrefix("10.9.7.2/24")) {
 		t.Errorf("there is %+v", c)
 	}
+	told(taken)
 	// As Docker takes it away.
 	withLink(t, inside, "eth1", func(eth1 netlink.Link) error {
 		return netlink.LinkSetName(eth1, "other")

@@ -75,3 +75,27 @@ TEST(within_that_of_the_namespace) {
 	}
 	FAILS(set(OK(socket(AF_INET, SOCK_STREAM, 0)), IPPROTO_IP, ip_local_port_range, 40000 << 16 | 40001), EINVAL);
 }
+
+TEST(datagrams_without_a_free_port_do_not_wait) {
+	own_network_up();
+	need_family(AF_INET6);
+	int range = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY);
+	if (range < 0 && errno == EROFS)
+		SKIP("it cannot be set here");
+	OK(write(range, "60000 60000", 11));
+	close(range);
+	EACH_FAMILY(f) {
+		union addr a;
+		socklen_t n = loopback(&a, f, 60000);
+		int taken = OK(socket(f, SOCK_DGRAM, 0));
+		OK(bind(taken, &a.sa, n));
+		int s = OK(socket(f, SOCK_DGRAM, 0));
+		loopback(&a, f, 9);
+		FAILS(sendto(s, "x", 1, 0, &a.sa, n), EAGAIN);
+		FAILS(connect(s, &a.sa, n), EAGAIN);
+		close(taken);
+		EQUAL(sendto(s, "x", 1, 0, &a.sa, n), 1);
+		EQUAL(port_of(s), 60000);
+		close(s);
+	}
+}

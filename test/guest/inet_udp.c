@@ -1,5 +1,6 @@
 /* UDP over loopback: udp(7), ip(7), ipv6(7), socket(7). */
 #include "inet.h"
+#include "network.h"
 #include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/udp.h>
@@ -295,6 +296,38 @@ TEST(many_messages) {
 	EQUAL(sendmmsg(s, out, 1, 0), 1);
 	EQUAL(recvmmsg(r, in, 3, MSG_WAITFORONE, NULL), 1);
 	FAILS(recvmmsg(r, in, 3, MSG_DONTWAIT, NULL), EAGAIN);
+	/* What came before a message that has nowhere to go counts, and its error is told next. */
+	char name[] = "/tmp/many_messagesXXXXXX";
+	int file = OK(mkstemp(name));
+	char *beyond = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(beyond != MAP_FAILED);
+	unlink(name);
+	w[1].iov_base = beyond;
+	EQUAL(sendmmsg(s, out, 3, 0), 3);
+	EQUAL(recvmmsg(r, in, 3, 0, NULL), 1);
+	EQUAL(in[0].msg_len, 1);
+	EQUAL(option(r, SOL_SOCKET, SO_ERROR), EFAULT);
+	EQUAL(recv(r, buf, sizeof buf, MSG_DONTWAIT), 3);
+}
+
+TEST(what_is_sent_while_lo_is_down_is_lost) {
+	own_network_up(); /* which gives it its address */
+	set_lo(0);
+	union addr a;
+	socklen_t n = loopback(&a, AF_INET, 9);
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), r = OK(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+	EQUAL(sendto(s, "x", 1, 0, &a.sa, n), 1);
+	EQUAL(sendto(r, buf, 8, 0, &a.sa, n), 8);
+	OK(connect(s, &a.sa, n));
+	EQUAL(send(s, "x", 1, 0), 1);
+	set_lo(1);
+	s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(connect(s, &a.sa, n));
+	set_lo(0);
+	EQUAL(send(s, "x", 1, 0), 1);
+	EQUAL(option(s, SOL_SOCKET, SO_ERROR), 0);
+	a.in.sin_addr.s_addr = htonl(0xc6336401); /* no way leads there */
+	FAILS(sendto(s, "x", 1, 0, &a.sa, n), ENETUNREACH);
 }
 
 TEST(names_and_ports) {

@@ -96,6 +96,9 @@ func pass(ns, sentry *os.File, id, dir string) error {
 			// The record says so, too; but perhaps nobody reads it any more.
 			_ = hostnet.Release(ns, id)
 		}
+		if err == nil {
+			return taken.Told()
+		}
 		if !errors.Is(err, errSilent) {
 			return err
 		}

@@ -63,7 +63,7 @@ func (m *making) furnish(to *boot.Conn) error {
 	if err := boot.SendNetwork(to, taken.Network, descriptors(taken)); err != nil {
 		return fmt.Errorf("telling the sentry of its network: %w", err)
 	}
-	return nil
+	return taken.Told()
 }
 
 func descriptors(t *hostnet.Taken) (fds []int) {
@@ -106,7 +106,11 @@ func (r *record) refurnish(c *isolation.Container) (*os.File, error) {
 	if len(taken.Network.Interfaces) == 0 {
 		return nil, ns.Close()
 	}
-	if err := tellNetwork(c.StateDir, c.ID, taken); err != nil {
+	err = tellNetwork(c.StateDir, c.ID, taken)
+	if err == nil {
+		err = taken.Told()
+	}
+	if err != nil {
 		ns.Close()
 		return nil, err
 	}

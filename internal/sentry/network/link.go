@@ -101,6 +101,13 @@ func (n *Namespace) Links() []LinkInfo {
 	return out
 }
 
+// LoopbackUp reports whether lo is up.
+func (n *Namespace) LoopbackUp() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.links[loopbackIndex].up
+}
+
 // LinkByIndex and LinkByName look an interface up.
 func (n *Namespace) LinkByIndex(index int32) (LinkInfo, bool) {
 	n.mu.Lock()

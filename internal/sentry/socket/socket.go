@@ -6,6 +6,8 @@
 package socket
 
 import (
+	"errors"
+
 	"coffer/internal/sentry/vfs"
 )
 
@@ -25,6 +27,9 @@ type Ucred struct {
 	PID      int32
 	UID, GID uint32
 }
+
+// ErrNoPort is EAGAIN of a Connect or Send for which no port is free: there is nothing to wait for.
+var ErrNoPort = errors.New("no port is free")
 
 // Socket is a socket of some family. As with every vfs.File its methods never
 // wait: EAGAIN means try again when the socket is ready for that direction

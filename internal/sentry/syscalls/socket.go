@@ -250,6 +250,9 @@ func connect(t *kernel.Task, s socket.Socket, addr []byte, nonblock bool) error 
 	for n := 0; n < handshakeTurns && err == unix.EAGAIN && !nonblock && t.GiveWay(); n++ {
 		err = try()
 	}
+	if err == socket.ErrNoPort {
+		return unix.EAGAIN
+	}
 	if err == unix.EAGAIN {
 		err = waitSocket(t, s, nonblock, waiter.Writable, s.WriteTimeout(), try)
 	}

@@ -169,6 +169,9 @@ func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
 			return err
 		})
 		done += n
+		if err == socket.ErrNoPort {
+			err = unix.EAGAIN
+		}
 		if err != nil || n == 0 || done >= len(p) {
 			return done, err
 		}
@@ -218,9 +221,15 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		if x.discard {
 			return uintptr(n), nil
 		}
-		// A datagram comes as a whole, and several messages are counted.
-		got, fault := g.copyOutLate(t, step[:min(n, len(step))], x.stream && !x.several)
-		if fault != nil && got == 0 && done == 0 {
+		var got int
+		var fault error
+		if x.several {
+			got, fault = g.copyOut(t, step[:min(n, len(step))]) // the messages before it count
+		} else {
+			// A datagram comes as a whole.
+			got, fault = g.copyOutLate(t, step[:min(n, len(step))], x.stream)
+		}
+		if fault != nil && (!x.stream || got == 0 && done == 0) {
 			return 0, fault
 		}
 		if !x.stream {
@@ -511,6 +520,7 @@ func sysRecvmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
 			if got == 0 {
 				return 0, err
 			}
+			x.keepError(err)
 			break
 		}
 		got++
@@ -522,7 +532,9 @@ func sysRecvmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 	}
 	if a[4] != 0 && !deadline.IsZero() {
-		_ = copyOutTimespec(t, a[4], left(deadline))
+		if err := copyOutTimespec(t, a[4], left(deadline)); err != nil {
+			return 0, err
+		}
 	}
 	return got, nil
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"coffer/internal/sentry/crash"
 )
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
@@ -193,14 +195,20 @@ func (t *Thread) await(guest bool) bool {
 		}
 		t.insist()
 		slept := cycles()
-		for atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep) ||
-			atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+		atomic.CompareAndSwapUint32(&t.page.turn, turnStub, turnStub|turnSleep)
+		for atomic.LoadUint32(&t.page.turn) == turnStub|turnSleep {
 			// setGone says so before it takes the turn away, which the hand-over
 			// may have given back since: nobody would wake us.
 			if t.proc.gone.Load() {
 				return false
 			}
 			futexWait(&t.page.turn, turnStub|turnSleep)
+		}
+		if atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+			// The guest has written to the word. Who waits here may hold what Abandon takes.
+			t.proc.gone.Store(true)
+			go crash.Guard(t.proc.Abandon)()
+			return false
 		}
 		t.page.sentryCPU = cpu()
 		if guest {

@@ -2,7 +2,9 @@ package stub
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"coffer/internal/sentry/platform"
@@ -101,6 +103,26 @@ func switchTo(th *Thread) (platform.Event, bool) {
 		return platform.Event{}, false
 	}
 	return th.Event(), true
+}
+
+// TestOddTurn has a guest write to the word of the hand-off what the stub never does.
+func TestOddTurn(t *testing.T) {
+	s := newStubs(t)
+	for _, odd := range []uint32{turnErrand, turnSleep | turnErrand, 1 << 31} {
+		th := newGuest(t, s, []byte{0xeb, 0xfe}) // jmp .
+		th.regs.Rip = guestCode
+		go func() {
+			for atomic.LoadUint32(&th.page.turn) != turnStub|turnSleep {
+				time.Sleep(time.Millisecond)
+			}
+			atomic.StoreUint32(&th.page.turn, odd)
+			futexWake(&th.page.turn)
+		}()
+		if ev, there := switchTo(th); there {
+			t.Errorf("after %#x the guest goes on: %+v", odd, ev)
+		}
+		th.Release()
+	}
 }
 
 // callFromStub has the guest make a host call from the stub's own code, and

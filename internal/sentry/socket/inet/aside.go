@@ -69,7 +69,7 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 		}
 	}
 	if err != nil {
-		return 0, errno(err)
+		return 0, autobindError(err)
 	}
 	if len(p) > maxDatagram {
 		return 0, unix.EMSGSIZE

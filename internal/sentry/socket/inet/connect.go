@@ -316,11 +316,12 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if _, err := s.leaves(e); err != nil {
 		return err
 	}
-	if terr := s.pickPort(e); terr != nil {
-		return errno(terr)
+	terr := s.pickPort(e)
+	if terr == nil {
+		terr = e.Connect(full)
 	}
-	if terr := e.Connect(full); terr != nil {
-		return errno(terr)
+	if terr != nil {
+		return autobindError(terr)
 	}
 	if s.isRaw() {
 		s.rawPeer.Store(&full)

@@ -1,6 +1,8 @@
 package inet
 
 import (
+	"coffer/internal/sentry/socket"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
@@ -11,6 +13,14 @@ func errno(err tcpip.Error) error {
 		return nil
 	}
 	return number(err)
+}
+
+// autobindError is errno for what may have sought a port for a datagram socket.
+func autobindError(err tcpip.Error) error {
+	if _, none := err.(*tcpip.ErrNoPortAvailable); none {
+		return socket.ErrNoPort
+	}
+	return errno(err)
 }
 
 func number(err tcpip.Error) unix.Errno {

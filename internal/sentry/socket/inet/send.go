@@ -167,7 +167,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		terr := s.pickPort(e)
 		s.mu.Unlock()
 		if terr != nil {
-			return 0, errno(terr) // on Linux EAGAIN, which would have the caller wait here
+			return 0, autobindError(terr)
 		}
 	}
 	nic, err := s.leaves(e)
@@ -227,12 +227,31 @@ func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOp
 	switch terr.(type) {
 	case nil:
 		return len(p), nil
-	case *tcpip.ErrNoPortAvailable:
-		return 0, unix.EAGAIN
 	case *tcpip.ErrMessageTooLong:
 		s.tooLong(opts.To, p)
+	case *tcpip.ErrInvalidEndpointState:
+		if s.lostInside(e, opts.To) {
+			return len(p), nil
+		}
 	}
-	return 0, errno(terr)
+	return 0, autobindError(terr)
+}
+
+// lostInside reports whether a datagram goes to an address of IPv4 of this namespace's own while lo is
+// down, which drops it: Linux keeps such addresses reachable.
+func (s *Socket) lostInside(e *endpoint, to *tcpip.FullAddress) bool {
+	if s.net.LoopbackUp() {
+		return false
+	}
+	if to == nil {
+		peer, err := s.peer(e)
+		if err != nil {
+			return false
+		}
+		to = &peer
+	}
+	ip := unmapped(s.family, *to).Addr()
+	return ip.Is4() && (ip.IsLoopback() || s.net.Stack().CheckLocalAddress(0, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0)
 }
 
 // maxSegments is how many datagrams UDP_SEGMENT makes of one send (UDP_MAX_SEGMENTS).
