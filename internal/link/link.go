@@ -91,6 +91,7 @@ func New(c Config) (*Link, error) {
 	l.address.Store(c.Address)
 	l.running.Store(true)
 	l.sender.pace.rate, l.received.rate = c.Rate, c.Rate
+	l.sender.lower.L, l.sender.stuck = &l.sender.mu, c.Rate != 0
 	l.sender.toSend, l.sender.acks.expired = l.sendNow, l.sendExpired
 	return l, nil
 }

@@ -23,6 +23,15 @@ const (
 // both go on at once. A smaller frame would lose more by waking somebody.
 const queueFrom = 32 << 10
 
+// Who sends in bulk and finds more than queueFull bytes in the queue waits until no more than
+// queueLow are: several connections with large windows would lose what it does not hold.
+// Less would leave too little to do while they come back. Nobody waits for the host, or for a
+// rate.
+const (
+	queueFull = queueBytes / 2
+	queueLow  = queueFull / 2
+)
+
 // sender sends frames: at once while the socket takes them, or from a queue that a
 // goroutine empties as the socket and the rate allow.
 type sender struct {
@@ -30,6 +39,9 @@ type sender struct {
 	queue []*stack.PacketBuffer // each with a reference
 	bytes int                   // in the queue
 	busy  bool                  // the goroutine is there
+	stuck bool                  // the queue waits for the host or a rate, for who knows how long
+	// lower is told, with mu, that no more than queueLow is in the queue, or that it is stuck.
+	lower sync.Cond
 	// sending are the first of the queue, while the goroutine sends them; it alone
 	// uses it.
 	sending [batchFrames]*stack.PacketBuffer
@@ -63,6 +75,9 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s := &l.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(packets) > 0 && packets[0].Size() >= queueFrom {
+		s.awaitLower()
+	}
 	if passed := s.acks.pass(packets, l.segment()); len(passed) > 0 && !l.hold(passed) {
 		l.writeHeld()
 		l.write(passed)
@@ -70,6 +85,24 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	s.acks.done()
 	s.acks.arm(len(s.held) > 0)
 	return count, nil
+}
+
+// awaitLower waits while the queue is full and its goroutine empties it. s.mu is held.
+func (s *sender) awaitLower() {
+	if s.bytes <= queueFull {
+		return
+	}
+	for s.bytes > queueLow && !s.stuck {
+		s.lower.Wait()
+	}
+}
+
+// stick notes whether the queue waits for the host; for a rate it always does.
+func (s *sender) stick(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = is || s.pace.rate != 0
+	s.lower.Broadcast()
 }
 
 // segment is how many bytes a full segment has that comes.
@@ -232,7 +265,9 @@ func (l *Link) drain() {
 		}
 		more, err := l.flush()
 		if err == nil && !more {
+			s.stick(true)
 			err = l.awaitRoom()
+			s.stick(false)
 		}
 		if err != nil {
 			s.discard() // the link is closed
@@ -317,6 +352,9 @@ func (s *sender) drop(n int) {
 		s.queue[i] = nil
 	}
 	s.queue = s.queue[n:]
+	if s.bytes <= queueLow {
+		s.lower.Broadcast()
+	}
 }
 
 // discard empties the queue. The caller is the goroutine.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 // space is a network namespace of the test's own. Its functions run on a thread in it.
@@ -216,6 +219,30 @@ func TestVethNetem(t *testing.T) {
 }
 
 // TestVethPing has the host's kernel ask for us.
+// TestVethBulk has several send in bulk, faster than the host takes it: they wait, and lose
+// nothing.
+func TestVethBulk(t *testing.T) {
+	m := newVeth(t, 60<<10).machine(t, nil)
+	pkt := packetOf(frame(1, 2, header.IPv4ProtocolNumber, make([]byte, 60<<10)))
+	defer pkt.DecRef()
+	const senders, each = 4, 1000
+	var wait sync.WaitGroup
+	for range senders {
+		wait.Go(func() {
+			for range each {
+				var l stack.PacketBufferList
+				l.PushBack(pkt)
+				m.link.WritePackets(l)
+			}
+		})
+	}
+	wait.Wait()
+	await(t, "all to be sent", func() bool { return !m.link.Pending() })
+	if s := m.link.Statistics(); s.SentDropped != 0 {
+		t.Errorf("%d of %d frames were dropped", s.SentDropped, senders*each)
+	}
+}
+
 func TestVethPing(t *testing.T) {
 	v := newVeth(t, 1500)
 	v.machine(t, nil)
