@@ -37,8 +37,8 @@ const (
 	secbitNoKeepCaps       = 1 << 5
 	secbitNoAmbientRaise   = 1<<6 | 1<<7
 	secureBits             = secbitNoRoot | secbitNoKeepCaps | secbitNoAmbientRaise
-	processesBesideTasks   = 1024 // the sentry's own threads, the pool of stubs
-	processesPerTaskAtMost = 2    // ptrace has a first thread of its own in each process
+	processesBesideTasks   = 1024 + stub.SparesAll // the sentry's own threads, the pool of stubs, spare threads
+	processesPerTaskAtMost = 2                     // ptrace has a first thread of its own in each process
 )
 
 // dropPrivileges gives up all capabilities that the sentry does not use, for

@@ -224,6 +224,7 @@ func (p *Process) discard() {
 	for _, t := range p.spares {
 		p.stubs.lingerer.forget(t)
 	}
+	p.stubs.spares.Add(-int32(len(p.spares)))
 	p.spares = nil
 	p.mu.Unlock()
 	if mem != 0 {

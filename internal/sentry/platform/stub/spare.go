@@ -14,16 +14,21 @@ import (
 // the new guest has from its parent; and its restartable sequences, which end. Until it
 // is used again it is to nobody, and has no reference to its process.
 
-// sparesMax is how many threads a process keeps.
-const sparesMax = 4
+const (
+	// sparesMax is how many threads a process keeps.
+	sparesMax = 4
+	// SparesAll is how many there are in a sandbox: they take memory, and the host
+	// counts them.
+	SparesAll = 256
+)
 
-// keep makes the thread, which is entered, a spare one. It reports false if the process
-// has enough.
+// keep makes the thread, which is entered, a spare one. It reports false if there are
+// enough.
 func (t *Thread) keep() bool {
 	t.idle()
 	p, s := t.proc, t.proc.stubs
 	p.mu.Lock()
-	if len(p.spares) == sparesMax {
+	if len(p.spares) == sparesMax || !s.oneMoreSpare() {
 		p.mu.Unlock()
 		return false
 	}
@@ -44,6 +49,15 @@ func (t *Thread) keep() bool {
 	return true
 }
 
+// oneMoreSpare counts one more, if there may be.
+func (s *Stubs) oneMoreSpare() bool {
+	if s.spares.Add(1) > SparesAll {
+		s.spares.Add(-1)
+		return false
+	}
+	return true
+}
+
 // takeSpare returns a new user of a spare thread, nil if none is ready.
 func (p *Process) takeSpare() *Thread {
 	p.mu.Lock()
@@ -53,6 +67,7 @@ func (p *Process) takeSpare() *Thread {
 			continue // it is at its last operation still
 		}
 		p.stubs.lingerer.forget(old)
+		p.stubs.spares.Add(-1)
 		p.spares = slices.Delete(p.spares, i, i+1)
 		n := p.addThreadLocked(old.slot, old.gate)
 		n.resetWindow()
@@ -100,6 +115,7 @@ func (p *Process) endSpares() bool {
 			return false
 		}
 		p.stubs.lingerer.forget(t)
+		p.stubs.spares.Add(-1)
 		p.spares = p.spares[:len(p.spares)-1]
 		p.unused = append(p.unused, t.slot)
 		t.exit()

@@ -73,6 +73,9 @@ func TestSpares(t *testing.T) {
 	if len(th.proc.threads) != 1 || th.proc.refs != 1 {
 		t.Errorf("%d threads, %d references", len(th.proc.threads), th.proc.refs)
 	}
+	if got := s.spares.Load(); got != sparesMax {
+		t.Errorf("%d spare threads in all, want %d", got, sparesMax)
+	}
 	// Another program must find none.
 	for !th.proc.endSpares() {
 		runtime.Gosched()
@@ -80,7 +83,21 @@ func TestSpares(t *testing.T) {
 	if !th.proc.alone() {
 		t.Error("they stay")
 	}
-	answers(t, cloneReady(t, th))
+	if got := s.spares.Load(); got != 0 {
+		t.Errorf("%d spare threads in all are left", got)
+	}
+	// In all there may be only so many, and those of processes that end do not count.
+	n = cloneReady(t, th)
+	s.spares.Store(SparesAll - 1)
+	cloneReady(t, th).Release()
+	n.Release()
+	if got := len(th.proc.spares); got != 1 {
+		t.Errorf("%d spare threads where there may be 1", got)
+	}
+	th.Release()
+	if got := s.spares.Load(); got != SparesAll-1 {
+		t.Errorf("%d spare threads in all after the process has ended, want %d", got, SparesAll-1)
+	}
 }
 
 // TestSpareBusy has a spare thread that does not give its turn back.

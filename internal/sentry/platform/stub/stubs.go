@@ -71,6 +71,8 @@ type Stubs struct {
 	working  atomic.Int32
 	floor    floor
 	stagings stagings
+	// spares counts the spare threads of all processes.
+	spares   atomic.Int32
 	lingerer lingerer
 	gates    *gates
 
