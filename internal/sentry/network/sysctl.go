@@ -121,7 +121,10 @@ var sysctls = []sysctl{
 		on := tcpip.TCPSACKEnabled(v[0] != 0)
 		return setTCP(s, &on)
 	}},
-	{name: "ipv4/tcp_recovery", initial: []int64{1}, max: 7, apply: func(s *stack.Stack, v []int64) tcpip.Error {
+	// Not Linux's 1: with RACK the stack sends again what a burst lost a segment in a round
+	// trip at times, and takes a loss probe that was for nothing for a loss (docs/networking.md
+	// has numbers).
+	{name: "ipv4/tcp_recovery", initial: []int64{0}, max: 7, apply: func(s *stack.Stack, v []int64) tcpip.Error {
 		bits := tcpip.TCPRecovery(v[0])
 		return setTCP(s, &bits)
 	}},
