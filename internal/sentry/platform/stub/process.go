@@ -221,11 +221,9 @@ func (p *Process) discard() {
 	p.mu.Lock()
 	mem, sock := p.mem, p.sock
 	p.mem, p.sock = 0, -1
-	for _, t := range p.spares {
-		p.stubs.lingerer.forget(t)
+	for len(p.spares) > 0 {
+		p.removeSpare(len(p.spares) - 1)
 	}
-	p.stubs.spares.Add(-int32(len(p.spares)))
-	p.spares = nil
 	p.mu.Unlock()
 	if mem != 0 {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)

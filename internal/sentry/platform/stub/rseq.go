@@ -64,8 +64,15 @@ func (t *Thread) DropRseq() {
 	}
 	t.enter()
 	defer t.leave()
+	r := t.rseq
+	o := t.nops
 	t.addRseqDrop()
-	t.run()
+	if !t.run() {
+		return
+	}
+	if _, err := t.result(o); err != nil {
+		t.rseq = r // the guest has taken the area away
+	}
 }
 
 // addRseqDrop adds what ends the registration to the batch.

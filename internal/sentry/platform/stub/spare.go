@@ -11,8 +11,8 @@ import (
 //
 // What the host knows of a thread is the same for all threads of a stub, but for its
 // segment bases, which the sentry keeps account of; its floating-point registers, which
-// the new guest has from its parent; and its restartable sequences, which end. Until it
-// is used again it is to nobody, and has no reference to its process.
+// the new guest has from its parent; and its restartable sequences, which end before. Until
+// it is used again it is to nobody, and has no reference to its process.
 
 const (
 	// sparesMax is how many threads a process keeps.
@@ -23,21 +23,15 @@ const (
 )
 
 // keep makes the thread, which is entered, a spare one. It reports false if there are
-// enough.
+// enough, or if it still has restartable sequences: with their memory gone the host would
+// end the process.
 func (t *Thread) keep() bool {
 	t.idle()
 	p, s := t.proc, t.proc.stubs
 	p.mu.Lock()
-	if len(p.spares) == sparesMax || !s.oneMoreSpare() {
+	if len(p.spares) == sparesMax || t.rseq.length != 0 || !s.oneMoreSpare() {
 		p.mu.Unlock()
 		return false
-	}
-	t.addRseqDrop()
-	if t.nops > 0 {
-		t.page.nops = uint32(t.nops)
-		t.nops = 0
-		t.page.after = afterPost
-		t.handOver(false)
 	}
 	// Whoever waits for the thread's end is woken next.
 	atomic.StoreUint32(&t.page.spin, s.spin.linger)
@@ -58,24 +52,37 @@ func (s *Stubs) oneMoreSpare() bool {
 	return true
 }
 
+// removeSpare takes a thread from the spare ones. Process.mu is held.
+func (p *Process) removeSpare(i int) *Thread {
+	t := p.spares[i]
+	p.stubs.lingerer.forget(t)
+	p.spares = slices.Delete(p.spares, i, i+1)
+	p.stubs.spares.Add(-1)
+	return t
+}
+
 // takeSpare returns a new user of a spare thread, nil if none is ready.
 func (p *Process) takeSpare() *Thread {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, old := range p.spares {
-		if atomic.LoadUint32(&old.page.turn)&turnSentry == 0 {
-			continue // it is at its last operation still
+		if !old.ready() {
+			continue
 		}
-		p.stubs.lingerer.forget(old)
-		p.stubs.spares.Add(-1)
-		p.spares = slices.Delete(p.spares, i, i+1)
+		p.removeSpare(i)
 		n := p.addThreadLocked(old.slot, old.gate)
 		n.resetWindow()
 		n.tid, n.fsBase, n.gsBase = old.tid, old.fsBase, old.gsBase
+		// It may be on an errand still.
+		n.errands.gate.Store(old.errands.gate.Load())
 		return n
 	}
 	return nil
 }
+
+// ready reports whether a spare thread waits for its turn. It does, unless the guest has
+// written to its slot.
+func (t *Thread) ready() bool { return atomic.LoadUint32(&t.page.turn)&turnSentry != 0 }
 
 // revive is Clone by a spare thread; nil if that can't be.
 func (t *Thread) revive() *Thread {
@@ -94,7 +101,8 @@ func (t *Thread) revive() *Thread {
 	saved := t.run() && t.page.fault == 0
 	t.leave()
 	if !saved {
-		t.proc.dropThread(n, false)
+		n.exit()
+		t.proc.dropThread(n, true)
 		return nil
 	}
 	// It loads that on its way to the guest, and its window is taken so far.
@@ -110,20 +118,18 @@ func (p *Process) endSpares() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.spares) > 0 {
-		t := p.spares[len(p.spares)-1]
-		if atomic.LoadUint32(&t.page.turn)&turnSentry == 0 {
+		i := len(p.spares) - 1
+		if !p.spares[i].ready() {
 			return false
 		}
-		p.stubs.lingerer.forget(t)
-		p.stubs.spares.Add(-1)
-		p.spares = p.spares[:len(p.spares)-1]
+		t := p.removeSpare(i)
 		p.unused = append(p.unused, t.slot)
 		t.exit()
 	}
 	return true
 }
 
-// exit has the thread, which is entered, end.
+// exit has the thread, which nobody else uses, end.
 func (t *Thread) exit() {
 	t.AddExit()
 	t.page.after = afterPost

@@ -2,7 +2,7 @@ package stub
 
 import (
 	"runtime"
-	"sync/atomic"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +12,7 @@ import (
 func cloneReady(t *testing.T, th *Thread) *Thread {
 	t.Helper()
 	for _, s := range th.proc.spares {
-		for atomic.LoadUint32(&s.page.turn)&turnSentry == 0 {
+		for !s.ready() {
 			runtime.Gosched()
 		}
 	}
@@ -37,6 +37,7 @@ func TestSpares(t *testing.T) {
 	if err := first.Rseq(guestSlot, rseqSize, 0, rseqSignature); err != nil && err != unix.ENOSYS {
 		t.Fatal(err)
 	}
+	first.DropRseq()
 	first.Interrupt()
 	first.Release()
 	if first.intr.Load() {
@@ -57,6 +58,7 @@ func TestSpares(t *testing.T) {
 		t.Errorf("rseq: %v", err)
 	}
 	answers(t, n)
+	n.DropRseq()
 	n.Release()
 
 	// More than sparesMax are not kept.
@@ -97,6 +99,48 @@ func TestSpares(t *testing.T) {
 	th.Release()
 	if got := s.spares.Load(); got != SparesAll-1 {
 		t.Errorf("%d spare threads in all after the process has ended, want %d", got, SparesAll-1)
+	}
+}
+
+// TestNoSpareWithSequences does not keep a thread whose area for restartable sequences is
+// gone: the host looks for it when the thread has slept, and ends the process.
+func TestNoSpareWithSequences(t *testing.T) {
+	th := newGuest(t, quietStubs(t), nil)
+	n := clone(t, th)
+	if err := n.Rseq(guestData, rseqSize, 0, rseqSignature); err == unix.ENOSYS {
+		t.Skip("the host has no rseq(2)")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	// Not unmapped: the host would not wait for us.
+	n.rseq.sig++
+	n.DropRseq()
+	n.Release()
+	if len(th.proc.spares) != 0 {
+		t.Error("it was kept")
+	}
+	answers(t, th)
+}
+
+// TestSpareWithoutWindow has a process whose guest has taken a spare thread's window away
+// make threads: nothing is left over.
+func TestSpareWithoutWindow(t *testing.T) {
+	th := newGuest(t, quietStubs(t), nil)
+	n := clone(t, th)
+	n.Release()
+	th.enter()
+	_, err := th.call(unix.SYS_MPROTECT, n.slotAddr()+windowOffset, windowSize, unix.PROT_READ)
+	th.leave()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := cloneReady(t, th)
+	answers(t, next)
+	if len(th.proc.spares) != 0 || len(th.proc.threads) != 2 {
+		t.Errorf("%d spare threads, %d others", len(th.proc.spares), len(th.proc.threads))
+	}
+	if next.slot != n.slot && !slices.Contains(th.proc.unused, n.slot) {
+		t.Errorf("slot %d is lost", n.slot)
 	}
 }
 
