@@ -6,6 +6,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
+// holdFrames is how many frames wait at most.
+const holdFrames = 16
+
 // Hold has what tasks send wait while they go on at once, as a server does that has others
 // to answer. The host call for a frame does all that the other end's kernel has to do about it,
 // and wakes who waits there: it takes longer than all else about a small frame, and one for several
@@ -38,7 +41,7 @@ func (h *Hold) Do() {
 // hold has packets wait if they may. The sender's lock is held.
 func (l *Link) hold(packets []*stack.PacketBuffer) bool {
 	h, s := l.config.Hold, &l.sender
-	if h == nil || h.senders.Load() == 0 || s.busy || s.pace.rate != 0 || len(s.held)+len(packets) > batchFrames {
+	if h == nil || h.senders.Load() == 0 || s.busy || s.pace.rate != 0 || len(s.held)+len(packets) > holdFrames {
 		return false
 	}
 	for _, pkt := range packets {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"sync"
 	"testing"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -64,14 +65,14 @@ func TestHold(t *testing.T) {
 	h.Do()
 
 	h.Begin()
-	for range batchFrames + 1 {
+	for range holdFrames + 1 {
 		write(100)
 	}
 	waiting("more than leave by one call", 0)
-	came("all", 5+batchFrames+1)
+	came("all", 5+holdFrames+1)
 	write(queueFrom)
 	waiting("a large one", 0)
-	came("it", 5+batchFrames+2)
+	came("it", 5+holdFrames+2)
 
 	write(100)
 	waiting("one", 1)
@@ -81,12 +82,12 @@ func TestHold(t *testing.T) {
 	timed(true)
 	write(100)
 	h.End() // and nobody has it leave
-	came("what was forgotten", 5+batchFrames+4)
+	came("what was forgotten", 5+holdFrames+4)
 	h.Do()
 
 	h.Begin()
 	write(100)
-	if n := l.Statistics().SentFrames; n < 5+batchFrames+5 {
+	if n := l.Statistics().SentFrames; n < 5+holdFrames+5 {
 		t.Errorf("%d frames are said to be sent, and one waits", n)
 	}
 	h.End()
@@ -105,8 +106,9 @@ func TestHoldTogether(t *testing.T) {
 	m, other := pair(t, Config{Hold: h}, Config{})
 	before := other.link.Statistics().ReceivedFrames
 	const senders, each = 4, 200
+	var all sync.WaitGroup
 	for i := range senders {
-		go func() {
+		all.Go(func() {
 			for n := range each {
 				if i > 0 {
 					h.Begin()
@@ -116,8 +118,9 @@ func TestHoldTogether(t *testing.T) {
 					h.Do()
 				}
 			}
-		}()
+		})
 	}
+	all.Wait()
 	await(t, "all frames", func() bool {
 		return other.link.Statistics().ReceivedFrames-before == senders*each
 	})

@@ -456,3 +456,27 @@ func impair(from, to *os.File, seed uint64) {
 		}
 	}
 }
+
+// TestReceiverRests: a link keeps the memory that frames are read into while as many come, and gives it back when
+// fewer do.
+func TestReceiverRests(t *testing.T) {
+	r := &receiver{batch: batchFrames}
+	prepared := func() (n int) {
+		for i := range r.slots {
+			if r.slots[i].pieces[0] != nil {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range []struct{ burst, batch int }{{batchFrames, batchFrames}, {batchFrames / 2, batchFrames}, {1, batchFrames / 2}, {1, batchFrames / 4}, {1, batchMin}, {0, batchMin}} {
+		for i := range r.slots[:r.batch] {
+			r.slots[i].prepare(true)
+		}
+		r.burst = c.burst
+		r.rest()
+		if r.batch != c.batch || prepared() != c.batch {
+			t.Errorf("after %d frames: room for %d, and memory for %d; want %d", c.burst, r.batch, prepared(), c.batch)
+		}
+	}
+}

@@ -66,9 +66,11 @@ const batchMin = 2
 // receiver reads frames.
 type receiver struct {
 	link *Link
-	// batch is how many frames the next read may take: more than came the last time, but
-	// not many more, so that a quiet link holds the memory of two slots and not of all.
-	batch    int
+	// batch is how many frames the next read may take: more than came of late, but not many
+	// more, so that a link with little to do holds the memory of two slots and not of all.
+	batch int
+	// burst is how many have come since the last wait.
+	burst    int
 	slots    [batchFrames]slot
 	messages [batchFrames]message
 	// toTake is take, made once.
@@ -113,6 +115,7 @@ func (r *receiver) read() bool {
 	if r.err != nil {
 		return true
 	}
+	r.burst += r.n
 	all := r.n < r.batch
 	if !all {
 		r.batch = min(2*r.batch, batchFrames)
@@ -136,12 +139,16 @@ func (r *receiver) take(fd uintptr) {
 	}
 }
 
-// rest gives memory back before a wait.
+// rest gives memory back before a wait if less has come than there was room for: to have it
+// each time costs more than to receive a frame.
 func (r *receiver) rest() {
-	for i := range r.slots[batchMin:] {
-		r.slots[batchMin+i].release()
+	if r.burst < r.batch/2 {
+		r.batch = max(r.batch/2, batchMin)
+		for i := range r.slots[r.batch:] {
+			r.slots[r.batch+i].release()
+		}
 	}
-	r.batch = max(r.batch/2, batchMin)
+	r.burst = 0
 }
 
 // survives reports whether frames may come after an error of the socket's.

@@ -9,8 +9,12 @@ import (
 // What a task puts off is done once its guest does not come back at once: the sentry would
 // but spin then. A server that has others to answer does come back.
 
-// laterGlance is how soon it does. Nothing is put off for longer than spinMax.
-const laterGlance = 2 * time.Microsecond
+const (
+	// laterGlance is how soon it does.
+	laterGlance = 2 * time.Microsecond
+	// laterMax is how long something is put off at most.
+	laterMax = 100 * time.Microsecond
+)
 
 // Putting off pays if there comes more to do before it is done. After laterFailures times in
 // a row when it did not it is tried ever more rarely, but once in laterRarely sends.
@@ -75,7 +79,7 @@ func (t *Thread) meanwhile() spinResult {
 		return spinVain
 	}
 	result := spinForTurn(t.page, s.spin.glance)
-	if result != spinAnswered && result != spinMet || cycles()-l.since > uint64(s.spin.max) {
+	if result != spinAnswered && result != spinMet || cycles()-l.since > uint64(s.spin.later) {
 		t.doLater()
 	}
 	return result
