@@ -118,7 +118,8 @@ func TestMetTooOften(t *testing.T) {
 		}
 	}
 	pairs.Unlock()
-	if len(waiting) != maxLingering {
+	// Some ports of theirs may have been used again.
+	if len(waiting) > maxLingering || len(waiting) < maxLingering/2 {
 		t.Errorf("%d connections are in TIME_WAIT", len(waiting))
 	}
 	for _, p := range waiting {

@@ -74,8 +74,11 @@ func (n *end) cameViaStack(count int) {
 	}
 }
 
-// nearBuffer is how much each end lets a flow hold if its SO_SNDBUF or SO_RCVBUF does not say.
-const nearBuffer = 256 << 10
+// nearBuffer is how much each end lets a flow hold if its SO_SNDBUF or SO_RCVBUF does not say:
+// less than what Linux's buffers grow to (tcp_wmem, tcp_rmem), and so much that a sender need
+// not sleep while the receiver wakes. It is scarceBuffer where all buffers together have taken
+// more than half of what they may (tcp_mem).
+const nearBuffer, scarceBuffer = 512 << 10, 256 << 10
 
 // capacity is how much a flow may hold.
 func capacity(from, to *Socket) int {
@@ -85,6 +88,9 @@ func capacity(from, to *Socket) int {
 func size(set *atomic.Int32) int {
 	if v := set.Load(); v != 0 {
 		return int(v)
+	}
+	if shmem.Buffers.Room() < shmem.Buffers.Used() {
+		return scarceBuffer
 	}
 	return nearBuffer
 }

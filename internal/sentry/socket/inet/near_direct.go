@@ -72,13 +72,12 @@ func (s *Socket) lend(n *end, size int) (p []byte, ok bool, err error) {
 		out.starved = true
 		return nil, true, unix.EAGAIN
 	}
-	// Who sends that much sends more, and growing by steps copies what is there each time.
-	grown := size >= directPiece && out.data.Reserve(room)
-	size = min(size, room, directPiece)
-	if !grown && !out.data.Reserve(size) {
+	// Growing by steps would copy what is there each time.
+	piece := min(size, room, directPiece)
+	if !out.data.Reserve(min(size, room)) && !out.data.Reserve(piece) {
 		return nil, true, unix.ENOBUFS
 	}
-	return out.data.Room(size), true, nil
+	return out.data.Room(piece), true, nil
 }
 
 // add sends the first count bytes of what was lent. It reports false, and sends nothing, if

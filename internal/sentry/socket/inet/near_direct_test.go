@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 
 	"golang.org/x/sys/unix"
@@ -146,6 +147,29 @@ func TestDirectUrgent(t *testing.T) {
 	}
 	if n, err := y.Recv(p, &socket.Message{}); n != 2 || err != nil {
 		t.Errorf("%d bytes come before the mark, %v", n, err)
+	}
+	x.Release()
+	y.Release()
+}
+
+// TestDirectScarce fills a flow while there is little memory for all of them.
+func TestDirectScarce(t *testing.T) {
+	nothingHeld(t)
+	x, y := newNet().pair(t, true)
+	shmem.Buffers.SetLimit(2*shmem.Buffers.Used() + 4*scarceBuffer)
+	defer shmem.Buffers.SetLimit(0)
+	p, total := make([]byte, directPiece), 0
+	for {
+		n, ok, err := x.SendFrom(&memory{b: p}, len(p), 0)
+		if total += n; err == unix.EAGAIN && ok && n == 0 {
+			break
+		}
+		if !ok || err != nil {
+			t.Fatalf("%d bytes, %t, %v", n, ok, err)
+		}
+	}
+	if total < 2*scarceBuffer || total >= 2*nearBuffer {
+		t.Errorf("there was room for %d bytes", total)
 	}
 	x.Release()
 	y.Release()
