@@ -272,6 +272,9 @@ func (x *exchange) target(size uint64) uint64 {
 func (x *exchange) recvOnce(t *kernel.Task, p []byte, nonblock bool, target int) (n int, err error) {
 	_, peeks := x.s.(lowWaterMarked)
 	peeks = peeks && x.stream && x.flags&unix.MSG_PEEK != 0 && target > 1 && !nonblock
+	if f, ok := x.s.(interface{ PeeksFurther() bool }); ok && peeks && f.PeeksFurther() {
+		peeks = false
+	}
 	err = waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
 		x.m.Flags = x.flags // what comes out of a try is no flag of the next
 		n, err = x.s.Recv(p, &x.m)

@@ -18,6 +18,8 @@ import (
 type options struct {
 	socket.Timeouts
 	lowat atomic.Int32
+	// peekOff is SO_PEEK_OFF, of streams.
+	peekOff socket.PeekOffset
 	// oobInline is SO_OOBINLINE.
 	oobInline atomic.Bool
 	// cork is TCP_CORK or UDP_CORK; moreStream says that the last send had MSG_MORE.
@@ -144,6 +146,7 @@ func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {
 	s.Timeouts.CopyFrom(&from.Timeouts)
 	s.lowat.Store(from.lowat.Load())
 	s.oobInline.Store(from.oobInline.Load())
+	s.peekOff.Set(from.peekOff.Get())
 	s.cork.Store(from.cork.Load())
 	s.report.Store(from.report.Load())
 	from.optionMu.Lock()

@@ -50,7 +50,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
 	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofAll, initial: -1, check: checkPeekOff},
+	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofAll, initial: -1, check: checkPeekOff, apply: applyPeekOff, shown: shownPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_LOCK_FILTER, of: ofAll, check: checkLockFilter, apply: applyLockFilter},
 	{level: unix.SOL_SOCKET, name: unix.SO_SELECT_ERR_QUEUE, of: ofAll, check: boolean},
@@ -95,13 +95,16 @@ func checkMark(_ *Socket, c vfs.Caller, v int32) (int32, error) {
 	return v, nil
 }
 
-// checkPeekOff refuses offsets for peeking, which would need the stack's queue.
-func checkPeekOff(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
-	if v >= 0 {
+// checkPeekOff refuses offsets for peeking at datagrams, which would need the stack's queue.
+func checkPeekOff(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v >= 0 && !s.stream() {
 		return 0, unix.EOPNOTSUPP
 	}
 	return v, nil
 }
+
+func applyPeekOff(s *Socket, _ tcpip.Endpoint, v int32) { s.peekOff.Set(v) }
+func shownPeekOff(s *Socket, _ int32) int32             { return s.peekOff.Get() }
 
 func checkLockFilter(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 	if v == 0 && s.filterLocked.Load() {

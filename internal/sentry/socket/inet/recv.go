@@ -5,6 +5,7 @@ import (
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -41,8 +42,43 @@ func (s *Socket) Read(_ vfs.Caller, p []byte, _ int64) (int, error) {
 	return min(n, len(p)), err
 }
 
-// recvStream takes bytes off the stream; 0 is its end.
+// recvStream takes bytes off the stream, or looks at them from SO_PEEK_OFF on; 0 is its end.
 func (s *Socket) recvStream(p []byte, flags int32) (int, error) {
+	if s.peekOff.Get() < 0 {
+		return s.takeStream(p, flags)
+	}
+	if flags&unix.MSG_PEEK != 0 {
+		return s.peekStream(p, flags)
+	}
+	n, err := s.takeStream(p, flags)
+	s.peekOff.Taken(n)
+	return n, err
+}
+
+// PeeksFurther reports whether a second look is at what follows the first one's (SO_PEEK_OFF).
+func (s *Socket) PeeksFurther() bool { return s.peekOff.Get() >= 0 }
+
+// peekStream looks at bytes from SO_PEEK_OFF on. The stack shows them from the first one on.
+func (s *Socket) peekStream(p []byte, flags int32) (int, error) {
+	off := int(s.peekOff.Get())
+	all := make([]byte, max(min(off+len(p), s.queued(s.ep.Load())), 0))
+	n, err := s.takeStream(all, flags)
+	if err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if n <= off {
+		if s.Readiness(waiter.RdHup) != 0 {
+			return 0, nil
+		}
+		return 0, unix.EAGAIN // all has been looked at
+	}
+	n = copy(p, all[off:n])
+	s.peekOff.Peeked(n)
+	return n, nil
+}
+
+// takeStream takes bytes off the stream, or looks at them; 0 is its end.
+func (s *Socket) takeStream(p []byte, flags int32) (int, error) {
 	e := s.ep.Load()
 	peek := flags&unix.MSG_PEEK != 0
 	s.recvMu.Lock()

@@ -16,6 +16,7 @@ type options struct {
 	socket.Timeouts
 	socket.Buffers
 	socket.Plain
+	peekOff  socket.PeekOffset
 	passcred atomic.Bool
 	lowat    atomic.Int32
 }
@@ -52,6 +53,8 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(int32(errno)), nil
 	case unix.SO_RCVLOWAT:
 		return socket.Number(s.lowat.Load()), nil
+	case unix.SO_PEEK_OFF:
+		return socket.Number(s.peekOff.Get()), nil
 	case unix.SO_PASSCRED:
 		return socket.Boolean(s.passcred.Load()), nil
 	case unix.SO_COOKIE:
@@ -109,6 +112,12 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		return err
 	}
 	switch name {
+	case unix.SO_PEEK_OFF:
+		if len(value) < 4 {
+			return unix.EINVAL
+		}
+		s.peekOff.Set(int32(binary.LittleEndian.Uint32(value)))
+		return nil
 	case unix.SO_PASSCRED, unix.SO_RCVLOWAT:
 		if len(value) < 4 {
 			return unix.EINVAL

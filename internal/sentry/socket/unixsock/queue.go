@@ -20,6 +20,8 @@ type segment struct {
 	// ended says that the segment came with rights, also when they have been
 	// taken: nothing may be added to it.
 	ended bool
+	// peeked says that a message without bytes has been looked at.
+	peeked bool
 }
 
 // rights are descriptions in flight.
@@ -46,6 +48,20 @@ const overhead = 256
 func (q *queue) used() int { return q.data.Len() + overhead*q.len() }
 
 func (q *queue) first() *segment { return &q.segs[q.head] }
+
+// from is the message of which a look that begins after off bytes is at, where it begins, and
+// how much of it lies before; nil if there is none. Messages without bytes are shown once.
+func (q *queue) from(off int) (seg *segment, at, skip int) {
+	for i := q.head; i < len(q.segs); i++ {
+		seg = &q.segs[i]
+		if off < seg.n || off == 0 && !seg.peeked {
+			return seg, at, off
+		}
+		off -= seg.n
+		at += seg.n
+	}
+	return nil, 0, 0
+}
 
 func (q *queue) last() *segment { return &q.segs[len(q.segs)-1] }
 

@@ -44,15 +44,21 @@ func (s *Socket) dequeue(p []byte, m *socket.Message, rightsOK bool) (int, error
 	if s.in.len() == 0 {
 		return 0, s.emptyError()
 	}
-	if !rightsOK && s.meetsRights(len(p)) {
+	peek := m.Flags&unix.MSG_PEEK != 0
+	further := peek && s.peekOff.Get() >= 0
+	if !rightsOK && (further || s.meetsRights(len(p))) {
 		return 0, errRights
 	}
-	peek := m.Flags&unix.MSG_PEEK != 0
 	var n int
+	there := true
 	if s.typ == unix.SOCK_STREAM {
 		n = s.takeStream(p, m, peek)
+		there = n > 0 || len(p) == 0
 	} else {
-		n = s.takeMessage(p, m, peek)
+		n, there = s.takeMessage(p, m, peek)
+	}
+	if further && !there {
+		return 0, s.emptyError() // all has been looked at
 	}
 	if !peek {
 		s.unblock()
@@ -97,9 +103,19 @@ func (s *Socket) meetsRights(n int) bool {
 // stretch that has rights.
 func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 	done := 0
+	at, skip := 0, 0 // where seg begins, and how much of it has been looked at
+	if peek {
+		skip = max(int(s.peekOff.Get()), 0)
+	}
 	passcred := s.passcred.Load()
 	for i := s.in.head; i < len(s.in.segs) && done < len(p); {
 		seg := &s.in.segs[i]
+		if peek && skip >= seg.n {
+			skip -= seg.n
+			at += seg.n
+			i++
+			continue
+		}
 		if passcred && m.HasCreds && m.Creds != seg.creds {
 			break
 		}
@@ -108,9 +124,12 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 		}
 		s.moveRights(seg, m, peek)
 		if peek {
-			n := min(len(p)-done, seg.n)
-			s.in.data.Peek(p[done:done+n], done)
+			n := min(len(p)-done, seg.n-skip)
+			s.in.data.Peek(p[done:done+n], at+skip)
+			s.peekOff.Peeked(n)
 			done += n
+			at += seg.n
+			skip = 0
 			i++
 			if seg.ended {
 				break
@@ -119,6 +138,7 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 		}
 		n := s.in.data.Read(p[done:min(len(p), done+seg.n)])
 		done += n
+		s.peekOff.Taken(n)
 		seg.n -= n
 		ended := seg.ended
 		if seg.n > 0 {
@@ -133,10 +153,17 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 	return done
 }
 
-// takeMessage takes one message; what does not fit is lost.
-func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) int {
-	seg := s.in.first()
-	n := seg.n
+// takeMessage takes one message; what does not fit is lost. It is false if all have been
+// looked at.
+func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) (int, bool) {
+	seg, at, skip := s.in.first(), 0, 0
+	if off := s.peekOff.Get(); peek && off >= 0 {
+		if seg, at, skip = s.in.from(int(off)); seg == nil {
+			return 0, false
+		}
+		seg.peeked = seg.n == 0
+	}
+	n := seg.n - skip
 	if s.typ == unix.SOCK_DGRAM && seg.from != nil {
 		m.Addr = formatAddr(seg.from)
 	}
@@ -144,7 +171,7 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) int {
 		m.Creds, m.HasCreds = seg.creds, true
 	}
 	s.moveRights(seg, m, peek)
-	got := s.in.data.Peek(p[:min(n, len(p))], 0)
+	got := s.in.data.Peek(p[:min(n, len(p))], at+skip)
 	if got < n {
 		m.Flags |= unix.MSG_TRUNC
 	} else {
@@ -152,11 +179,14 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) int {
 	}
 	// As on Linux MSG_EOR is not reported.
 	m.Flags &^= unix.MSG_EOR
-	if !peek {
+	if peek {
+		s.peekOff.Peeked(got)
+	} else {
+		s.peekOff.Taken(n)
 		s.in.data.Discard(n)
 		s.in.pop()
 	}
-	return n
+	return n, true
 }
 
 // moveRights takes a segment's rights out of flight, or shares them with who
