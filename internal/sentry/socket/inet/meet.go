@@ -160,7 +160,7 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	nic := r.NICID()
 	from = tcpip.FullAddress{Addr: r.LocalAddress(), Port: from.Port}
 	r.Release()
-	p := &pair{tuple: tuple{s.net, [2]tcpip.FullAddress{to, from}}}
+	p := &pair{tuple: tuple{s.net.Stack(), [2]tcpip.FullAddress{to, from}}}
 	if from.Port != 0 {
 		if !p.add() {
 			return false, &tcpip.ErrBadLocalAddress{}
@@ -200,7 +200,7 @@ func (p *pair) reservation(side int, protocol []tcpip.NetworkProtocolNumber, fla
 
 // choosePort gives the caller a port, and makes the pair known.
 func (p *pair) choosePort(flags ports.Flags, protocol []tcpip.NetworkProtocolNumber) bool {
-	st := p.net.Stack()
+	st := p.stack
 	from, to := &p.address[caller], p.address[callee]
 	_, err := st.PickEphemeralPort(st.SecureRNG(), func(port uint16) (bool, tcpip.Error) {
 		if from.Addr == to.Addr && port == to.Port {
@@ -269,7 +269,9 @@ func (s *Socket) join(e *endpoint, p *pair, protocol []tcpip.NetworkProtocolNumb
 	n := &near{pair: p}
 	mine := &end{near: n, side: caller, peer: a}
 	a.end.Store(&end{near: n, side: callee, peer: s})
-	// Whoever accepts the other side may send to this one at once.
+	// Whoever accepts the other side may send to this one at once, which sends nothing before.
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
 	s.end.Store(mine)
 	e.half.Store(&half{p, caller})
 	if !l.arrive(a) {

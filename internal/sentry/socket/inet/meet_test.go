@@ -1,9 +1,11 @@
 package inet
 
 import (
+	"runtime"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/waiter"
@@ -31,7 +33,7 @@ func (n *net) nothingLeft(t *testing.T) {
 	pairs.Lock()
 	defer pairs.Unlock()
 	for of, p := range pairs.m {
-		if of.net == n.Namespace {
+		if of.stack == n.Stack() {
 			t.Errorf("left over: %v in %v, %v", of.address, p.current(callee), p.current(caller))
 		}
 	}
@@ -113,7 +115,7 @@ func TestMetTooOften(t *testing.T) {
 	var waiting []*pair
 	pairs.Lock()
 	for of, p := range pairs.m {
-		if of.net == n.Namespace {
+		if of.stack == n.Stack() {
 			waiting = append(waiting, p)
 		}
 	}
@@ -209,4 +211,24 @@ func TestMeetTogether(t *testing.T) {
 		}
 	}
 	n.nothingLeft(t)
+}
+
+// TestNamespaceGoes has a namespace end before what is left of its connections.
+func TestNamespaceGoes(t *testing.T) {
+	n := newNet()
+	w := weak.Make(n.Namespace)
+	a, b := n.pair(t, true)
+	h := a.ep.Load().half.Load()
+	a.Release()
+	b.Release()
+	if state := h.current(); state != tcp.StateTimeWait {
+		t.Errorf("the state is %v", state)
+	}
+	n, a, b = nil, nil, nil
+	for until := time.Now().Add(time.Minute); w.Value() != nil; time.Sleep(time.Millisecond) {
+		if runtime.GC(); time.Now().After(until) {
+			t.Fatal("the namespace is still there")
+		}
+	}
+	h.Abort()
 }

@@ -52,7 +52,7 @@ func orphans(net *network.Namespace, listed []socket.Info) []socket.Info {
 	defer pairs.Unlock()
 	for of, p := range pairs.m {
 		for side := range of.address {
-			if state := p.current(side); of.net == net && connected(state) {
+			if state := p.current(side); of.stack == net.Stack() && connected(state) {
 				add(state, of.address[side], of.address[1-side])
 			}
 		}

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"coffer/internal/sentry/crash"
-	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/ports"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -38,9 +38,10 @@ const (
 	caller
 )
 
-// tuple is what tells pairs apart: the addresses of both sides, in a namespace.
+// tuple is what tells pairs apart: the addresses of both sides, in a namespace. It has that's
+// stack, since the namespace itself goes with its last socket and task.
 type tuple struct {
-	net     *network.Namespace
+	stack   *stack.Stack
 	address [2]tcpip.FullAddress
 }
 
@@ -116,7 +117,7 @@ func (h half) current() tcp.EndpointState { return h.pair.current(h.side) }
 func (p *pair) set(side int, to tcp.EndpointState) {
 	from := p.current(side)
 	p.state[side].Store(uint32(to))
-	stats := p.net.Stack().Stats().TCP
+	stats := p.stack.Stats().TCP
 	if to == tcp.StateEstablished {
 		stats.CurrentEstablished.Increment()
 		stats.CurrentConnected.Increment()
@@ -138,7 +139,7 @@ func (p *pair) close(side int) {
 	}
 	p.set(side, tcp.StateClose)
 	if end.port != nil {
-		p.net.Stack().ReleasePort(*end.port)
+		p.stack.ReleasePort(*end.port)
 		end.port = nil
 	}
 	if end.endpoint != nil {
@@ -172,7 +173,7 @@ func (h half) finish() {
 			p.set(other, tcp.StateTimeWait)
 			p.waits = time.Now()
 			var limit tcpip.TCPTimeWaitTimeoutOption
-			p.net.Stack().TransportProtocolOption(tcp.ProtocolNumber, &limit)
+			p.stack.TransportProtocolOption(tcp.ProtocolNumber, &limit)
 			begins = p.endAfter(time.Duration(limit))
 		}
 		p.close(h.side)
@@ -202,7 +203,7 @@ func (h half) reset() unix.Errno {
 	}
 	for side := range p.ends {
 		if s := p.current(side); s == tcp.StateEstablished || s == tcp.StateCloseWait {
-			p.net.Stack().Stats().TCP.EstablishedResets.Increment()
+			p.stack.Stats().TCP.EstablishedResets.Increment()
 		}
 		p.close(side)
 	}
