@@ -106,7 +106,7 @@ func (l *Socket) takeArrival() *Socket {
 // arrivalMu is held.
 func (l *Socket) narrow() {
 	l.narrowed = len(l.list) > 0
-	// It fails as long as the stack has more than that, and takes none then.
+	// The stack refuses if it has more already, and is told again when one is accepted.
 	l.ep.Load().Listen(max(0, l.limit-len(l.list)))
 }
 
