@@ -1,6 +1,8 @@
 package stub
 
 import (
+	"slices"
+
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/platform"
 
@@ -102,6 +104,10 @@ func signalEvent(regs *abi.Regs, sig unix.Signal, code int32, addr uint64, arch 
 		regs.Orig_rax = sysUretprobe
 		regs.Rax = ^uint64(unix.ENOSYS) + 1
 		return platform.Event{Kind: platform.EventSyscall}
+	}
+	if !slices.Contains(handled, sig) {
+		// The guest has written that to its slot: numbers beyond the last signal too.
+		sig, code = unix.SIGSEGV, segvKernel
 	}
 	return platform.Event{
 		Kind: platform.EventFault, Signal: int32(sig), Code: code, Addr: addr,

@@ -125,6 +125,18 @@ func TestOddTurn(t *testing.T) {
 	}
 }
 
+// TestOddSignal has a guest say that it got a signal that no stub takes, such as none.
+func TestOddSignal(t *testing.T) {
+	th := newGuest(t, newStubs(t), nil)
+	th.page.event = eventSignal
+	for _, odd := range []uint32{0, 65, 1 << 31, uint32(unix.SIGKILL), uint32(unix.SIGTERM)} {
+		th.page.sig = odd
+		if ev := th.Event(); ev.Kind != platform.EventFault || ev.Signal != int32(unix.SIGSEGV) {
+			t.Errorf("signal %d is %+v", int32(odd), ev)
+		}
+	}
+}
+
 // callFromStub has the guest make a host call from the stub's own code, and
 // returns its result; false if that was the end of the process.
 func callFromStub(t *testing.T, s *Stubs, nr uint64, args []uint64) (int64, bool) {
