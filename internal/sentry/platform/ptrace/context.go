@@ -100,6 +100,13 @@ func (c *context) seize() error {
 			return err
 		}
 	}
+	// Now that it can't end, and another one have its number.
+	if !c.HasTID() {
+		_ = request(unix.PTRACE_DETACH, c.TID(), 0)
+		runtime.UnlockOSThread()
+		c.tracer = 0
+		return errDead
+	}
 	c.SetTraced()
 	return nil
 }

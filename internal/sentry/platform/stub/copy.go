@@ -65,11 +65,19 @@ func (p *Process) transfer(nr uintptr, addr uint64, b []byte) (int, error) {
 // not checked. It returns how much it copied, and the host's errno if that is
 // not all.
 func (p *Process) copyRemote(nr uintptr, addr uint64, b []byte) (int, error) {
+	if !p.hasPID() {
+		return 0, unix.ESRCH
+	}
+	return copyRemote(p.pid, nr, addr, b)
+}
+
+// copyRemote is Process.copyRemote for whatever process has the PID.
+func copyRemote(pid int, nr uintptr, addr uint64, b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
 		local := unix.Iovec{Base: &b[done], Len: uint64(len(b) - done)}
 		remote := remoteIovec{addr + uint64(done), uint64(len(b) - done)}
-		r, _, e := syscall.Syscall6(nr, uintptr(p.pid), uintptr(unsafe.Pointer(&local)), 1,
+		r, _, e := syscall.Syscall6(nr, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
 			uintptr(unsafe.Pointer(&remote)), 1, 0)
 		switch {
 		case e == syscall.EINTR:

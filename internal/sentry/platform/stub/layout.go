@@ -135,6 +135,7 @@ type page struct {
 	bringMax uint32 // the most that is brought along into the staging window
 	bringTo  uint64 // where that is
 	ppid     uint64 // the sentry, whose death a new process must not miss
+	owner    uint64 // Process.number
 	sas      [3]uint64
 	msg      msghdr
 

@@ -15,7 +15,11 @@ import (
 // platform.AddressSpace.
 type Process struct {
 	stubs *Stubs
+	// number is no other process's.
+	number uint64
+	// pid is the host's, or what another stub claims until known says more: see own.go.
 	pid   int
+	known atomic.Bool
 	// sock is our end of the socket through which descriptors go.
 	sock int
 	// mem is where the slots are mapped in the sentry.
@@ -101,7 +105,7 @@ func (s *Stubs) newProcess() (*Process, parcel, error) {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
 		return nil, parcel{}, err
 	}
-	p := &Process{stubs: s, sock: pair[0], mem: mem, refs: 1, threads: make(map[int]*Thread)}
+	p := &Process{stubs: s, number: s.made.Add(1), sock: pair[0], mem: mem, refs: 1, threads: make(map[int]*Thread)}
 	s.deaths.add(p)
 	return p, parcel{memfd, pair[1]}, nil
 }

@@ -71,6 +71,8 @@ type Stubs struct {
 	working  atomic.Int32
 	floor    floor
 	stagings stagings
+	// made counts the processes that were ever made.
+	made atomic.Uint64
 	// spares counts the spare threads of all processes.
 	spares   atomic.Int32
 	lingerer lingerer
@@ -182,15 +184,28 @@ func (s *Stubs) Close() {
 }
 
 // register enters a new process under the PID that its parent claims. The
-// parent may lie: it must be a child of ours that is not known already.
+// parent may lie: it must be a child of ours that is not known already. If another one
+// has claimed it before, it is whose slots are there.
 func (s *Stubs) register(p *Process, pid int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for o := s.procs[pid]; o != nil; o = s.procs[pid] {
+		s.mu.Unlock()
+		ours := !o.known.Load() && p.has(pid)
+		s.mu.Lock()
+		if !ours {
+			return unix.EAGAIN
+		}
+		if s.procs[pid] == o {
+			delete(s.procs, pid)
+			o.reaped = true // the PID is not its
+			s.mu.Unlock()
+			o.setGone()
+			s.mu.Lock()
+		}
+	}
 	if s.closed {
 		unix.Kill(pid, unix.SIGKILL)
-		return unix.EAGAIN
-	}
-	if s.procs[pid] != nil {
 		return unix.EAGAIN
 	}
 	err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)

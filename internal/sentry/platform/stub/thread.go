@@ -99,6 +99,7 @@ func (t *Thread) initPage() {
 		pg.fsgsbase = 1
 	}
 	pg.ppid = uint64(s.pid)
+	pg.owner = t.proc.number
 	pg.sas = [3]uint64{addr + stackOffset, 0, SlotSize - stackOffset}
 	pg.msg = msghdr{
 		iov: at(unsafe.Offsetof(pg.iov)), iovlen: 1,

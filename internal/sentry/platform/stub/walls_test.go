@@ -137,6 +137,64 @@ func TestOddSignal(t *testing.T) {
 	}
 }
 
+// TestClaimedPID has a stub claim what another one has forked, before and after that is
+// told of it: the first one must not reach its memory.
+func TestClaimedPID(t *testing.T) {
+	s := newStubs(t)
+	fork := func() (*Process, int) {
+		th := newGuest(t, s, []byte("secret"))
+		p, parcel, err := s.newProcess()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.DecRef)
+		defer parcel.close()
+		if _, err := p.newThread(); err != nil {
+			t.Fatal(err)
+		}
+		pid, err := th.forkInto(p, parcel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, pid
+	}
+	for _, first := range []bool{true, false} {
+		p, pid := fork()
+		liar, parcel, err := s.newProcess()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer liar.DecRef()
+		parcel.close()
+		if _, err := liar.newThread(); err != nil {
+			t.Fatal(err)
+		}
+		if !first {
+			if err := s.register(p, pid); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.register(liar, pid); (err == nil) != first {
+			t.Errorf("claimed first: %v: %v", first, err)
+		}
+		var b [6]byte
+		if first {
+			if n, err := liar.CopyIn(guestCode, b[:]); err != unix.EFAULT {
+				t.Errorf("the one that claims it reads %q, %v", b[:n], err)
+			}
+			if err := s.register(p, pid); err != nil {
+				t.Errorf("its own parent tells of it: %v", err)
+			}
+			if !liar.gone.Load() {
+				t.Error("the one that claims it is still there")
+			}
+		}
+		if _, err := p.CopyIn(guestCode, b[:]); err != nil || string(b[:]) != "secret" {
+			t.Errorf("its own memory is %q, %v", b, err)
+		}
+	}
+}
+
 // callFromStub has the guest make a host call from the stub's own code, and
 // returns its result; false if that was the end of the process.
 func callFromStub(t *testing.T, s *Stubs, nr uint64, args []uint64) (int64, bool) {
