@@ -150,6 +150,86 @@ TEST(reset_after_the_end) {
 	FAILS(send(s[1], "x", 1, MSG_NOSIGNAL), EPIPE);
 }
 
+/* Who sends to a socket that has been shut down in both directions is reset, and so is that one. */
+static void sent_to_the_deaf(int l, int first, int then, int error) {
+	int c = client(l);
+	EQUAL(write(c, "x", 1), 1);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(read(s, buf, 1), 1);
+	OK(shutdown(s, first));
+	if (then >= 0)
+		OK(shutdown(s, then));
+	await(c, all, POLLIN | POLLOUT | POLLRDHUP);
+	EQUAL(send(c, "x", 1, MSG_NOSIGNAL), 1);
+	await(c, all, POLLIN | POLLOUT | POLLRDHUP | POLLERR | POLLHUP);
+	EQUAL(read(c, buf, 1), 0);
+	EQUAL(error_of(c), EPIPE);
+	FAILS(send(c, "x", 1, MSG_NOSIGNAL), EPIPE);
+	await(s, all, POLLIN | POLLOUT | POLLRDHUP | POLLERR | POLLHUP);
+	if (error)
+		EQUAL(error_of(s), error);
+	EQUAL(listed(port_of(c), port_of(l), 8), 0);
+	OK(close(s));
+	OK(close(c));
+}
+
+TEST(sent_to_who_is_shut_down) {
+	int l = listener(AF_INET);
+	sent_to_the_deaf(l, SHUT_RDWR, -1, ECONNRESET);
+	sent_to_the_deaf(l, SHUT_RD, SHUT_WR, ECONNRESET);
+	sent_to_the_deaf(l, SHUT_WR, SHUT_RD, ECONNRESET);
+	OK(set(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)); /* the stack makes such connections */
+	sent_to_the_deaf(l, SHUT_RDWR, -1, 0);
+}
+
+/* What the other end had no room for does not keep a sender once nobody is to receive it. */
+TEST(full_and_shut_down) {
+	int s[2];
+	tcp_pair(AF_INET, s);
+	while (send(s[0], buf, sizeof buf, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	await(s[0], POLLOUT, 0);
+	OK(shutdown(s[1], SHUT_WR));
+	OK(shutdown(s[1], SHUT_RD));
+	struct pollfd p = { s[0], POLLOUT, 0 };
+	EQUAL(poll(&p, 1, 60000), 1);
+	for (int i = 0; i < 2 && send(s[0], buf, 1, MSG_NOSIGNAL) == 1; i++)
+		;
+	FAILS(send(s[0], "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
+/* Who has heard of the end of both directions hears nothing of the close. */
+TEST(told_once) {
+	int s[2], e = OK(epoll_create1(0));
+	struct epoll_event want = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET }, got;
+	tcp_pair(AF_INET, s);
+	OK(shutdown(s[0], SHUT_WR));
+	await(s[1], all, POLLIN | POLLOUT | POLLRDHUP);
+	OK(shutdown(s[1], SHUT_WR));
+	await(s[0], all, POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, s[0], &want));
+	EQUAL(epoll_wait(e, &got, 1, 60000), 1);
+	OK(close(s[1]));
+	EQUAL(epoll_wait(e, &got, 1, 100), 0);
+}
+
+/* A socket that connects to its own name does so, whoever listens at that too. */
+TEST(to_itself) {
+	union addr a;
+	socklen_t n = loopback(&a, AF_INET, 0);
+	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(l, SOL_SOCKET, SO_REUSEPORT, 1));
+	OK(set(c, SOL_SOCKET, SO_REUSEPORT, 1));
+	OK(bind(l, &a.sa, n));
+	n = loopback(&a, AF_INET, port_of(l));
+	OK(bind(c, &a.sa, n));
+	OK(listen(l, 1));
+	OK(connect(c, &a.sa, n));
+	await(l, all, 0);
+	EQUAL(write(c, "x", 1), 1);
+	EQUAL(read(c, buf, 9), 1);
+}
+
 /* A reset ends it at once: nothing is left of it. */
 TEST(nothing_after_a_reset) {
 	struct linger now = { 1, 0 };

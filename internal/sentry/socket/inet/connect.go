@@ -384,7 +384,7 @@ func (s *Socket) Shutdown(how int32) error {
 		flags |= tcpip.ShutdownWrite
 	}
 	past, open := e.half.Load() != nil, connected(e.state()) && e.state() != tcp.StateTimeWait
-	if n := s.end.Load(); n != nil && dirs&sendShut != 0 {
+	if n := s.end.Load(); n != nil && s.shut.Load()&sendShut != 0 {
 		n.finish()
 	}
 	var err tcpip.Error

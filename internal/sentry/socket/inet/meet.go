@@ -160,6 +160,9 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	nic := r.NICID()
 	from = tcpip.FullAddress{Addr: r.LocalAddress(), Port: from.Port}
 	r.Release()
+	if from == to {
+		return false, nil // it connects to itself, whoever listens there
+	}
 	p := &pair{tuple: tuple{s.net.Stack(), [2]tcpip.FullAddress{to, from}}}
 	if from.Port != 0 {
 		if !p.add() {

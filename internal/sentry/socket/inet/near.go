@@ -67,6 +67,12 @@ func (n *end) half() half { return half{n.pair, n.side} }
 func (n *end) in() *flow  { return &n.flows[n.side] }
 func (n *end) out() *flow { return &n.flows[1-n.side] }
 
+// deaf reports whether the other end takes nothing any more: its socket is closed, or has been
+// shut down in both directions. near.mu is held.
+func (n *end) deaf() bool {
+	return n.out().gone || n.in().over && n.peer.shut.Load() == bothShut
+}
+
 // cameViaStack counts bytes that came through the stack.
 func (n *end) cameViaStack(count int) {
 	if n.viaStack.Add(-int64(count)) == 0 {
@@ -202,18 +208,22 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 		err = unix.EPIPE
 	case out.over:
 		err = unix.EPIPE
-	case out.gone && n.pair == nil:
+	case n.deaf() && n.pair == nil:
 		n.mu.Unlock()
 		return 0, false, nil
 	case len(p) == 0:
-	case out.gone:
+	case n.deaf():
 		// What is sent to nobody is answered with a reset, which comes afterwards.
 		done = len(p)
 		n.reset = true
-		n.half().reset()
+		if err := n.half().reset(); err != 0 && !out.gone {
+			n.peer.resetBy(err)
+		}
 		s.resetBy(unix.EPIPE)
 		n.mu.Unlock()
-		s.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
+		const over = waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err
+		s.wait.Notify(over)
+		n.peer.wait.Notify(over)
 		return done, true, nil
 	case room <= 0:
 		out.starved = true
@@ -306,7 +316,7 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 		shut |= recvShut
 	}
 	limit := capacity(s, n.peer)
-	writable, gone, reset := roomy(out, limit), out.gone, n.reset
+	writable, deaf, reset := roomy(out, limit), n.deaf(), n.reset
 	if !writable {
 		out.starved = true
 	}
@@ -324,7 +334,7 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	if pri {
 		m |= waiter.Pri
 	}
-	if gone {
+	if deaf {
 		m |= waiter.Mask(e.Readiness(stackwaiter.WritableEvents)) & waiter.Writable
 	} else if writable {
 		m |= waiter.Writable
@@ -372,6 +382,7 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	n.mu.Lock()
 	in := n.in()
 	reset = reset || in.data.Len() > 0
+	told := in.over && n.out().over && !reset
 	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
 	err := unix.ECONNRESET
@@ -389,7 +400,9 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 		n.stop()
 	}
 	n.mu.Unlock()
-	n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
+	if !told {
+		n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
+	}
 	return reset
 }
 

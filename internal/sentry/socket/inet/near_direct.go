@@ -64,7 +64,7 @@ func (s *Socket) lend(n *end, size int) (p []byte, ok bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := n.out()
-	if n.reset || out.over || out.gone {
+	if n.reset || out.over || n.deaf() {
 		return nil, false, nil
 	}
 	room := capacity(s, n.peer) - out.data.Len()
@@ -86,7 +86,7 @@ func (n *end) add(count int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := n.out()
-	if n.reset || out.over || out.gone {
+	if n.reset || out.over || n.deaf() {
 		out.data.Add(0)
 		return false
 	}
