@@ -150,13 +150,14 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	default:
 		return unix.EINVAL
 	}
-	s.backlog = int(min(int64(uint32(backlog)), s.net.Number(network.Somaxconn)))
+	limit := min(int64(uint32(backlog)), s.net.Number(network.Somaxconn))
+	s.backlog.Store(int32(limit))
 	// Linux lets one more wait than it was asked for.
-	if err := e.Listen(s.backlog + 1); err != nil {
+	if err := e.Listen(int(limit) + 1); err != nil {
 		return errno(err)
 	}
 	s.listening = true
-	s.welcome(e, s.backlog+1)
+	s.welcome(e, int(limit)+1)
 	return nil
 }
 

@@ -30,9 +30,7 @@ func (s *Socket) Info() socket.Info {
 		i.State = linuxState(e.state())
 		i.TCP = s.tcpInfo()
 		if e.state() == tcp.StateListen {
-			s.mu.Lock()
-			i.SendQueue = uint32(s.backlog)
-			s.mu.Unlock()
+			i.SendQueue = uint32(s.backlog.Load())
 		}
 	case err == nil:
 		i.State = uint8(tcp.StateEstablished)

@@ -130,6 +130,43 @@ func TestMetTooOften(t *testing.T) {
 	n.nothingLeft(t)
 }
 
+// TestSentWhileConnecting sends by a socket while it connects to who has no room for it: what
+// it sends is not taken for nobody.
+func TestSentWhileConnecting(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	l := n.listener(t, 0)
+	full, c := n.socket(t, unix.AF_INET, unix.SOCK_STREAM), n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
+	if err := full.Connect(root, l.Name()); err != unix.EINPROGRESS {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if done, err := c.Send(root, []byte("x"), &socket.Message{}); err == nil {
+				t.Errorf("%d bytes sent to nobody", done)
+			}
+		}
+	})
+	for range 500 {
+		if err := c.Connect(root, l.Name()); err != unix.EINPROGRESS {
+			t.Error(err)
+		}
+		c.Connect(root, make([]byte, 16)) // AF_UNSPEC
+	}
+	close(stop)
+	sending.Wait()
+	c.Release()
+	full.Release()
+	l.Release()
+}
+
 // TestFinWait2 has a side that is closed wait for the other one's end no longer than
 // TCP_LINGER2 says.
 func TestFinWait2(t *testing.T) {
@@ -178,6 +215,7 @@ func TestMeetTogether(t *testing.T) {
 				c.Connect(root, l.Name())
 				c.Send(root, []byte("x"), &socket.Message{})
 				c.Readiness(waiter.All)
+				n.List(func(*socket.Info) bool { return true })
 				c.Release()
 			}
 		})
@@ -198,7 +236,6 @@ func TestMeetTogether(t *testing.T) {
 				l.Shutdown(unix.SHUT_RD)
 				l.Listen(root, int32(i%3))
 			}
-			n.List(func(*socket.Info) bool { return true })
 		}
 	})
 	clients.Wait()

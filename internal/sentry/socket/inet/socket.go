@@ -59,7 +59,7 @@ type Socket struct {
 	// joined says that a connection was made, though it may be over.
 	joined    bool
 	listening bool
-	backlog   int
+	backlog   atomic.Int32
 	// calling says the same as called being set, without the lock.
 	calling atomic.Bool
 	// called is how others of the namespace find the socket while it connects.
