@@ -213,6 +213,26 @@ TEST(told_once) {
 	EQUAL(epoll_wait(e, &got, 1, 100), 0);
 }
 
+/* Whatever loopback address it goes to, a connection comes from 127.0.0.1. */
+TEST(from_the_first_loopback_address) {
+	union addr a, from;
+	socklen_t n = sizeof from;
+	memset(&a, 0, sizeof a);
+	a.in.sin_family = AF_INET;
+	int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(bind(l, &a.sa, sizeof a.in));
+	OK(listen(l, 1));
+	a.in.sin_addr.s_addr = htonl(0x7f000101);
+	a.in.sin_port = htons(port_of(l));
+	OK(connect(c, &a.sa, sizeof a.in));
+	OK(accept(l, &from.sa, &n));
+	EQUAL(ntohl(from.in.sin_addr.s_addr), INADDR_LOOPBACK);
+	OK(getsockname(c, &from.sa, &n));
+	EQUAL(ntohl(from.in.sin_addr.s_addr), INADDR_LOOPBACK);
+	OK(getpeername(c, &from.sa, &n));
+	EQUAL(ntohl(from.in.sin_addr.s_addr), 0x7f000101);
+}
+
 /* A socket that connects to its own name does so, whoever listens at that too. */
 TEST(to_itself) {
 	union addr a;

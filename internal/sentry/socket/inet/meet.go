@@ -153,7 +153,11 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	if err != nil || from.Addr.Len() != 0 && from.Addr.Len() != to.Addr.Len() {
 		return false, nil
 	}
-	r, ok := s.net.WayWithin(from.Addr, to.Addr, protocol[0])
+	source := from.Addr
+	if source.Len() == 0 && header.IsV4LoopbackAddress(to.Addr) {
+		source = loopback4Address // Linux's for all of 127.0.0.0/8, where the stack has the address itself
+	}
+	r, ok := s.net.WayWithin(source, to.Addr, protocol[0])
 	if !ok {
 		return false, nil
 	}
@@ -180,6 +184,9 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	p.close(caller)
 	return false, nil
 }
+
+// loopback4Address is 127.0.0.1.
+var loopback4Address = tcpip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // ports4 and ports6 are the protocols that ports are reserved for.
 var (
