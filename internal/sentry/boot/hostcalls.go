@@ -20,6 +20,8 @@ func notNegative(i int) seccomp.Arg { return seccomp.Arg{Index: i, Mask: 1 << 31
 // runtimeCalls are what Go's runtime needs, and what goes with it.
 var runtimeCalls = append(slices.Clone(seccomp.GoRuntime),
 	seccomp.Rule{Call: unix.SYS_SCHED_SETAFFINITY, Args: []seccomp.Arg{seccomp.Equal(0, 0)}, Reason: "a thread goes to its stub's processor, or away from it"},
+	seccomp.Rule{Call: unix.SYS_TIMERFD_CREATE, Args: []seccomp.Arg{seccomp.Equal(0, unix.CLOCK_MONOTONIC)}, Reason: "timers that are exact to less than the network poller's millisecond"},
+	seccomp.Rule{Call: unix.SYS_TIMERFD_SETTIME, Args: []seccomp.Arg{seccomp.Equal(1, 0)}, Reason: "likewise"},
 )
 
 // fileCalls are what hostfs, tmpfs and the control socket need. They reach

@@ -6,6 +6,7 @@ import (
 
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/hrtimer"
 	"coffer/internal/sentry/mm"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/vfs"
@@ -47,8 +48,9 @@ type Task struct {
 	clock cpuClock
 	// shown is the most of it that was told; the lock of the process guards it.
 	shown cpuTimes
-	// timer serves Block.
-	timer *time.Timer
+	// timer serves Block, which it tells by expired.
+	timer   *hrtimer.Timer
+	expired chan struct{}
 
 	// giving is whether the task gives way to those that it wakes.
 	giving giving

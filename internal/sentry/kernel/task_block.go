@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/abi"
+	"coffer/internal/sentry/hrtimer"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,18 +18,18 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 		return nil
 	default:
 	}
-	var expired <-chan time.Time
+	var expired <-chan struct{}
 	if !deadline.IsZero() {
 		d := time.Until(deadline)
 		if d <= 0 {
 			return unix.ETIMEDOUT
 		}
 		if t.timer == nil {
-			t.timer = time.NewTimer(d)
-		} else {
-			t.timer.Reset(d)
+			t.expired = make(chan struct{}, 1)
+			t.timer = hrtimer.New(t.expire)
 		}
-		expired = t.timer.C
+		t.timer.Reset(d)
+		expired = t.expired
 		defer t.timer.Stop()
 	}
 	t.giving.slept()
@@ -44,8 +45,21 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 			return nil
 		case <-t.wake:
 		case <-expired:
-			return unix.ETIMEDOUT
+			d := time.Until(deadline)
+			if d <= 0 {
+				return unix.ETIMEDOUT
+			}
+			// It was about a deadline before, or the clock has been set back.
+			t.timer.Reset(d)
 		}
+	}
+}
+
+// expire is called when Block's timer is due.
+func (t *Task) expire() {
+	select {
+	case t.expired <- struct{}{}:
+	default:
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"coffer/internal/sentry/crash"
+	"coffer/internal/sentry/hrtimer"
 )
 
 // alarm calls a function when a clock reaches an instant. It is the one
@@ -18,7 +19,7 @@ type alarm struct {
 	fire func(now time.Duration)
 
 	mu    sync.Mutex
-	timer *time.Timer
+	timer *hrtimer.Timer
 	armed bool
 	at    time.Duration
 	// last is what the clock showed when last looked at, and idle how often in
@@ -52,10 +53,10 @@ func (a *alarm) schedule(now time.Duration) {
 		d = a.source.wait(d, a.idle)
 	}
 	if a.timer == nil {
-		a.timer = time.AfterFunc(d, crash.Guard(a.tick))
-	} else {
-		a.timer.Reset(d)
+		tick := crash.Guard(a.tick)
+		a.timer = hrtimer.New(func() { go tick() })
 	}
+	a.timer.Reset(d)
 }
 
 // tick looks whether the instant has come. A tick that was set for an earlier

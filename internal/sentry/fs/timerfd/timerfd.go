@@ -14,6 +14,7 @@ import (
 
 	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/fs/anon"
+	"coffer/internal/sentry/hrtimer"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -39,7 +40,7 @@ type File struct {
 	armed    bool
 	// wake fires once at next. A timer that nobody reads sleeps until it is
 	// read; expirations are counted by arithmetic.
-	wake  *time.Timer
+	wake  *hrtimer.Timer
 	flags uint32
 }
 
@@ -96,7 +97,7 @@ func saturate(a, b int64) int64 {
 	return a + b
 }
 
-// start sets the Go timer for the next expiration; f.mu is held.
+// start sets the timer for the next expiration; f.mu is held.
 func (f *File) start(now int64) {
 	if !f.armed {
 		if f.wake != nil {
@@ -106,13 +107,13 @@ func (f *File) start(now int64) {
 	}
 	d := time.Duration(max(f.next-now, 0))
 	if f.wake == nil {
-		f.wake = time.AfterFunc(d, crash.Guard(f.expire))
-		return
+		expire := crash.Guard(f.expire)
+		f.wake = hrtimer.New(func() { go expire() })
 	}
 	f.wake.Reset(d)
 }
 
-// expire runs when the Go timer fires. It may be early, or late for a setting
+// expire runs when the timer fires. It may be early, or late for a setting
 // that has been replaced: the clock decides.
 func (f *File) expire() {
 	f.mu.Lock()
