@@ -152,6 +152,9 @@ func (b *bridgeAttachment) join(ns *os.File) error {
 
 // close removes the attachment from the host.
 func (b *bridgeAttachment) close() error {
+	if b.resolver != nil {
+		b.resolver.close() // the next one of the address listens at the same port
+	}
 	s, err := b.networks.lockState()
 	if err == nil {
 		err = s.release(b.networks, b.record)

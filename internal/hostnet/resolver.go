@@ -2,6 +2,7 @@ package hostnet
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,8 +20,8 @@ type resolver struct {
 	datagrams net.PacketConn
 	streams   net.Listener
 	names     *gateway.Names
-	// subnet has those who are answered.
-	subnet netip.Prefix
+	// sandbox is the address of the one that is answered.
+	sandbox netip.Addr
 	// slots bounds the questions that are answered at once; more are dropped, and asked
 	// again.
 	slots chan struct{}
@@ -28,6 +29,17 @@ type resolver struct {
 
 // questionsMax bounds what is asked at once.
 const questionsMax = 128
+
+// homePort is the port at which a sandbox's questions are answered unless somebody else has
+// it. It follows from the sandbox's address: the host's conntrack knows for half a minute
+// where datagrams were led, and the next sandbox that has the address and happens to ask
+// from the same port as the one before would be led to where nobody listens any more. The
+// host chooses no such port for others by itself (ip_local_port_range, ip(7)).
+func homePort(sandbox netip.Addr) uint16 {
+	const first, count = 61000, 4500
+	a := sandbox.As4()
+	return first + binary.BigEndian.Uint16(a[2:])%count
+}
 
 func newResolver(b *bridgeAttachment) (*resolver, error) {
 	servers, _, err := hostResolvers()
@@ -38,11 +50,16 @@ func newResolver(b *bridgeAttachment) (*resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &resolver{names: names, subnet: b.network.Subnet, slots: make(chan struct{}, questionsMax)}
+	r := &resolver{names: names, sandbox: b.record.address(true), slots: make(chan struct{}, questionsMax)}
 	// The same port of both protocols, which may take some tries.
+	port := homePort(r.sandbox)
 	for range 20 {
-		at := netip.AddrPortFrom(b.network.Gateway, 0)
+		at := netip.AddrPortFrom(b.network.Gateway, port)
+		port = 0
 		if r.datagrams, err = net.ListenPacket("udp4", at.String()); err != nil {
+			if at.Port() != 0 {
+				continue
+			}
 			break
 		}
 		if r.streams, err = net.Listen("tcp4", r.datagrams.LocalAddr().String()); err == nil {
@@ -58,11 +75,11 @@ func newResolver(b *bridgeAttachment) (*resolver, error) {
 	return r, nil
 }
 
-// serves reports whether who asks is on the network: the port is open to all that reach
-// the bridge's address.
+// serves reports whether who asks is the sandbox: the port is open to all that reach the
+// bridge's address.
 func (r *resolver) serves(from net.Addr) bool {
 	a, err := netip.ParseAddrPort(from.String())
-	return err == nil && r.subnet.Contains(a.Addr().Unmap())
+	return err == nil && a.Addr().Unmap() == r.sandbox
 }
 
 func (r *resolver) port() uint16 { return uint16(r.datagrams.LocalAddr().(*net.UDPAddr).Port) }

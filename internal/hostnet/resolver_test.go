@@ -8,11 +8,11 @@ import (
 	"coffer/internal/gateway"
 )
 
-// TestResolverServes: who is not on the network gets no answer, over either protocol.
+// TestResolverServes: who is not the sandbox gets no answer, over either protocol.
 func TestResolverServes(t *testing.T) {
-	r := &resolver{subnet: netip.MustParsePrefix("10.209.3.0/24")}
+	r := &resolver{sandbox: netip.MustParseAddr("10.209.3.7")}
 	for from, want := range map[string]bool{
-		"10.209.3.7:5000": true, "[::ffff:10.209.3.7]:5000": true, "10.209.4.7:5000": false,
+		"10.209.3.7:5000": true, "[::ffff:10.209.3.7]:5000": true, "10.209.3.8:5000": false,
 		"127.0.0.1:5000": false, "[fd00::7]:5000": false, "": false,
 	} {
 		if got := r.serves(udpAddr(from)); got != want {

@@ -110,6 +110,18 @@ func TestEgressByName(t *testing.T) {
 	}
 }
 
+// TestNamesAgain: who has an address that another sandbox had a moment ago is answered, also
+// at a port from which that one has asked.
+func TestNamesAgain(t *testing.T) {
+	need(t, "ip")
+	eachWall(t, func(t *testing.T, wall string) {
+		s := start(t, wall, "--network bridge --hostname srv", "serve", "80", "srv")
+		for range 3 {
+			expect(t, do(t, wall, "--network bridge", "ask-from", "40000", "srv"), s.address+"\n")
+		}
+	})
+}
+
 // TestResolver: names that no sandbox has are asked for outside, over UDP and TCP, of the
 // host's name servers or those that the user gives.
 func TestResolver(t *testing.T) {

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -35,6 +36,8 @@ func guestMain() {
 		err = addresses()
 	case "lookup":
 		err = lookup(args)
+	case "ask-from":
+		err = askFrom(args[0], args[1])
 	case "names":
 		err = names(args[0], netip.MustParseAddr(args[1]))
 	case "read":
@@ -195,6 +198,23 @@ func lookup(names []string) error {
 		}
 		fmt.Println(strings.Join(list, " "))
 	}
+	return nil
+}
+
+// askFrom looks a name up by a datagram from a port of its own.
+func askFrom(port, name string) error {
+	from, err := net.ResolveUDPAddr("udp4", ":"+port)
+	if err != nil {
+		return err
+	}
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, server string) (net.Conn, error) {
+		return (&net.Dialer{LocalAddr: from}).DialContext(ctx, "udp4", server)
+	}}
+	list, err := r.LookupNetIP(context.Background(), "ip4", name)
+	if err != nil {
+		return err
+	}
+	fmt.Println(list[0].Unmap())
 	return nil
 }
 
