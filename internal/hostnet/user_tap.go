@@ -97,9 +97,10 @@ func (t *tap) close() error {
 	return errors.Join(err, t.namespace.Close())
 }
 
-// sending reports whether something is still to be sent by a network that is there: data of a TCP connection whose
-// program has closed it and whose peer has not confirmed all, a packet whose neighbour is
-// being asked for, a frame in the device. The thread is in the namespace.
+// sending reports whether something is still to be sent, though who has sent it may have
+// ended: data of a TCP connection that is closed and whose peer has not confirmed all, a
+// packet whose neighbour is being asked for, a frame in the device. The thread is in the
+// namespace.
 func (t *tap) sending() bool {
 	waiting, err := readable(t.device)
 	if waiting || err != nil {

@@ -89,17 +89,24 @@ func loopback4(port uint16) []byte {
 	return sockaddr(unix.AF_INET, tcpip.FullAddress{Addr: tcpip.AddrFrom4([4]byte{127, 0, 0, 1}), Port: port})
 }
 
-// pair connects two streams. Without near the stack carries what they send.
-func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
+// listener listens at a port of the namespace's.
+func (n *net) listener(t testing.TB, backlog int32) *Socket {
 	t.Helper()
 	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
-	defer l.Release()
 	if err := l.Bind(root, loopback4(0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Listen(root, 1); err != nil {
+	if err := l.Listen(root, backlog); err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// pair connects two streams. Without near the stack carries what they send.
+func (n *net) pair(t testing.TB, nearby bool) (client, server *Socket) {
+	t.Helper()
+	l := n.listener(t, 1)
+	defer l.Release()
 	if !nearby {
 		n.Observe(1)
 		defer n.Observe(-1)
@@ -249,14 +256,8 @@ func TestSentBeforeAccept(t *testing.T) {
 	nothingHeld(t)
 	n := newNet()
 	n.handshakes = true
-	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
+	l := n.listener(t, 1)
 	defer l.Release()
-	if err := l.Bind(root, loopback4(0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Listen(root, 1); err != nil {
-		t.Fatal(err)
-	}
 	for range 50 {
 		c := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
 		if err := again(c, waiter.Writable, func() error { return c.Connect(root, l.Name()) }); err != nil {
@@ -396,13 +397,7 @@ func TestOrphans(t *testing.T) {
 func testOrphans(t *testing.T, handshakes bool) {
 	nothingHeld(t)
 	n := newNet()
-	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
-	if err := l.Bind(root, loopback4(0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Listen(root, 1000); err != nil {
-		t.Fatal(err)
-	}
+	l := n.listener(t, 1000)
 	shmem.Buffers.SetLimit(shmem.Buffers.Used() + 8<<20)
 	defer shmem.Buffers.SetLimit(0)
 	closed, err := 0, error(nil)
@@ -543,13 +538,7 @@ func BenchmarkPingPong(b *testing.B) {
 // BenchmarkConnect makes, accepts and closes connections.
 func BenchmarkConnect(b *testing.B) {
 	n := newNet()
-	l := n.socket(b, unix.AF_INET, unix.SOCK_STREAM)
-	if err := l.Bind(root, loopback4(0)); err != nil {
-		b.Fatal(err)
-	}
-	if err := l.Listen(root, 10); err != nil {
-		b.Fatal(err)
-	}
+	l := n.listener(b, 10)
 	b.ReportAllocs()
 	for b.Loop() {
 		c := n.socket(b, unix.AF_INET, unix.SOCK_STREAM)

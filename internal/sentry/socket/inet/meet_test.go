@@ -14,19 +14,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// listener listens at a port of the namespace's.
-func (n *net) listener(t testing.TB, backlog int32) *Socket {
-	t.Helper()
-	l := n.socket(t, unix.AF_INET, unix.SOCK_STREAM)
-	if err := l.Bind(root, loopback4(0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Listen(root, backlog); err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
 // nothingLeft checks that no connections of a namespace are known any more.
 func (n *net) nothingLeft(t *testing.T) {
 	t.Helper()

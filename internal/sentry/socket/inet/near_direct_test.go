@@ -103,21 +103,26 @@ func TestDirectFaults(t *testing.T) {
 	y.Release()
 }
 
-// TestDirectRoom fills a flow until there is no room, and checks when there is some again.
-func TestDirectRoom(t *testing.T) {
-	nothingHeld(t)
-	x, y := newNet().pair(t, true)
-	p := make([]byte, directMax)
-	total := 0
+// fill sends p by x until there is no room, and returns how many bytes that were.
+func fill(t *testing.T, x *Socket, p []byte) (total int) {
+	t.Helper()
 	for {
 		n, ok, err := x.SendFrom(&memory{b: p}, len(p), 0)
 		if total += n; err == unix.EAGAIN && ok && n == 0 {
-			break
+			return total
 		}
 		if !ok || err != nil {
 			t.Fatalf("%d bytes, %t, %v", n, ok, err)
 		}
 	}
+}
+
+// TestDirectRoom fills a flow until there is no room, and checks when there is some again.
+func TestDirectRoom(t *testing.T) {
+	nothingHeld(t)
+	x, y := newNet().pair(t, true)
+	p := make([]byte, directMax)
+	total := fill(t, x, p)
 	if total != 2*nearBuffer {
 		t.Errorf("there was room for %d bytes, not %d", total, 2*nearBuffer)
 	}
@@ -158,16 +163,7 @@ func TestDirectScarce(t *testing.T) {
 	x, y := newNet().pair(t, true)
 	shmem.Buffers.SetLimit(2*shmem.Buffers.Used() + 4*scarceBuffer)
 	defer shmem.Buffers.SetLimit(0)
-	p, total := make([]byte, directPiece), 0
-	for {
-		n, ok, err := x.SendFrom(&memory{b: p}, len(p), 0)
-		if total += n; err == unix.EAGAIN && ok && n == 0 {
-			break
-		}
-		if !ok || err != nil {
-			t.Fatalf("%d bytes, %t, %v", n, ok, err)
-		}
-	}
+	total := fill(t, x, make([]byte, directPiece))
 	if total < 2*scarceBuffer || total >= 2*nearBuffer {
 		t.Errorf("there was room for %d bytes", total)
 	}
