@@ -67,3 +67,40 @@ func (NoFile) Release()                                         {}
 func (NoFile) Readiness(m waiter.Mask) waiter.Mask              { return m & (waiter.Readable | waiter.Writable) }
 func (NoFile) Register(*waiter.Entry)                           {}
 func (NoFile) Unregister(*waiter.Entry)                         {}
+
+// DirFile is embedded by a File that is an open directory: it can be listed
+// and sought in, and neither read nor written.
+type DirFile struct{ NoFile }
+
+// Read implements File.
+func (DirFile) Read(Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
+
+// Write implements File.
+func (DirFile) Write(Caller, []byte, int64, uint32) (int, int64, error) { return 0, 0, unix.EBADF }
+
+// Seek implements File. An offset is what Readdir gave for it, and its to judge.
+func (DirFile) Seek(whence int, off, present int64) (int64, error) {
+	return SeekStream(whence, off, present)
+}
+
+// Fsync implements File: there is nothing to write back.
+func (DirFile) Fsync(bool) error { return nil }
+
+// SeekStream is lseek(2) for a file whose size is not known: SEEK_END and
+// what lies before 0 is EINVAL.
+func SeekStream(whence int, off, present int64) (int64, error) {
+	switch whence {
+	case unix.SEEK_SET:
+	case unix.SEEK_CUR:
+		if off > 0 && present > (1<<63-1)-off {
+			return 0, unix.EOVERFLOW
+		}
+		off += present
+	default:
+		return 0, unix.EINVAL
+	}
+	if off < 0 {
+		return 0, unix.EINVAL
+	}
+	return off, nil
+}

@@ -133,16 +133,3 @@ func (q *Queue) Empty() bool {
 	defer q.mu.Unlock()
 	return q.head == nil
 }
-
-// AlwaysReady is embedded by files whose readiness never changes, such as
-// regular files: reading and writing never wait.
-type AlwaysReady struct{}
-
-// Readiness implements Waitable.
-func (AlwaysReady) Readiness(mask Mask) Mask { return mask & (Readable | Writable) }
-
-// Register implements Waitable.
-func (AlwaysReady) Register(*Entry) {}
-
-// Unregister implements Waitable.
-func (AlwaysReady) Unregister(*Entry) {}

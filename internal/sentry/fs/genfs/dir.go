@@ -22,18 +22,10 @@ const keyBase = 2
 
 // DirFile is the open description of a generated directory.
 type DirFile struct {
-	vfs.NoFile
+	vfs.DirFile
 	// Ino and Parent number "." and "..".
 	Ino, Parent uint64
 	Lister      Lister
-}
-
-// Read implements vfs.File.
-func (d *DirFile) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
-
-// Seek implements vfs.File.
-func (d *DirFile) Seek(whence int, off, present int64) (int64, error) {
-	return SeekStream(whence, off, present)
 }
 
 // Readdir implements vfs.File.

@@ -1,7 +1,6 @@
 package genfs
 
 import (
-	"io"
 	"sync"
 
 	"coffer/internal/sentry/auth"
@@ -126,24 +125,5 @@ func (f *openFile) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int6
 }
 
 func (f *openFile) Seek(whence int, off, present int64) (int64, error) {
-	return SeekStream(whence, off, present)
-}
-
-// SeekStream is lseek(2) for a file whose size is not known: SEEK_END and
-// what lies before 0 is EINVAL.
-func SeekStream(whence int, off, present int64) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		if off > 0 && present > (1<<63-1)-off {
-			return 0, unix.EOVERFLOW
-		}
-		off += present
-	default:
-		return 0, unix.EINVAL
-	}
-	if off < 0 {
-		return 0, unix.EINVAL
-	}
-	return off, nil
+	return vfs.SeekStream(whence, off, present)
 }

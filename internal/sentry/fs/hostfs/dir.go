@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"coffer/internal/sentry/vfs"
-	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +16,10 @@ const dirBuffer = 16 << 10
 var dirBuffers = sync.Pool{New: func() any { return new([dirBuffer]byte) }}
 
 // dir is an open directory. Offsets are the host's cookies: the host keeps
-// them meaningful while names come and go.
+// them meaningful while names come and go, and judges those that nobody has
+// seen when they are read.
 type dir struct {
-	vfs.NoFile
-	waiter.AlwaysReady
+	vfs.DirFile
 	inode *inode
 	fd    int
 	// handle is set if fd is the inode's handle too, and closed with that. Nobody
@@ -86,35 +85,6 @@ func (n *inode) openHandle() (vfs.File, error) {
 		return nil, nil
 	}
 	return &dir{inode: n, fd: fd, handle: h}, nil
-}
-
-// Readiness, Register and Unregister are AlwaysReady's.
-func (d *dir) Readiness(m waiter.Mask) waiter.Mask { return d.AlwaysReady.Readiness(m) }
-func (d *dir) Register(e *waiter.Entry)            {}
-func (d *dir) Unregister(e *waiter.Entry)          {}
-
-// Read implements vfs.File.
-func (d *dir) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
-
-// Write implements vfs.File.
-func (d *dir) Write(vfs.Caller, []byte, int64, uint32) (int, int64, error) {
-	return 0, 0, unix.EBADF
-}
-
-// Seek implements vfs.File. What lies beyond the cookies seen is the host's
-// to judge when it is read.
-func (d *dir) Seek(whence int, off, present int64) (int64, error) {
-	switch whence {
-	case unix.SEEK_SET:
-	case unix.SEEK_CUR:
-		off += present
-	default:
-		return 0, unix.EINVAL
-	}
-	if off < 0 {
-		return 0, unix.EINVAL
-	}
-	return off, nil
 }
 
 // Readdir implements vfs.File.

@@ -5,7 +5,6 @@ import (
 	"unsafe"
 
 	"coffer/internal/sentry/vfs"
-	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,15 +13,9 @@ import (
 // share a host descriptor, so nothing here uses the descriptor's own offset.
 type file struct {
 	vfs.NoFile
-	waiter.AlwaysReady
 	inode *inode
 	d     *descriptor
 }
-
-// Readiness, Register and Unregister are AlwaysReady's.
-func (f *file) Readiness(m waiter.Mask) waiter.Mask { return f.AlwaysReady.Readiness(m) }
-func (f *file) Register(e *waiter.Entry)            {}
-func (f *file) Unregister(e *waiter.Entry)          {}
 
 // Read implements vfs.File.
 func (f *file) Read(_ vfs.Caller, p []byte, off int64) (int, error) {

@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"coffer/internal/sentry/vfs"
-	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,44 +20,12 @@ type listing struct {
 // when the directory was opened or rewound: so a program that removes what it
 // reads neither misses an entry nor sees one twice.
 type dir struct {
-	vfs.NoFile
-	waiter.AlwaysReady
+	vfs.DirFile
 	node *node
 
 	mu   sync.Mutex
 	list *listing
 }
-
-// Readiness, Register and Unregister are AlwaysReady's.
-func (d *dir) Readiness(m waiter.Mask) waiter.Mask { return d.AlwaysReady.Readiness(m) }
-func (d *dir) Register(e *waiter.Entry)            {}
-func (d *dir) Unregister(e *waiter.Entry)          {}
-
-// Read implements vfs.File.
-func (d *dir) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
-
-// Write implements vfs.File.
-func (d *dir) Write(vfs.Caller, []byte, int64, uint32) (int, int64, error) {
-	return 0, 0, unix.EBADF
-}
-
-// Seek implements vfs.File.
-func (d *dir) Seek(whence int, off, present int64) (int64, error) {
-	switch whence {
-	case unix.SEEK_SET:
-	case unix.SEEK_CUR:
-		off += present
-	default:
-		return 0, unix.EINVAL
-	}
-	if off < 0 {
-		return 0, unix.EINVAL
-	}
-	return off, nil
-}
-
-// Fsync implements vfs.File.
-func (d *dir) Fsync(bool) error { return nil }
 
 // Readdir implements vfs.File. Offset i leads to entry i, "." being 0 and
 // ".." 1.

@@ -3,7 +3,6 @@ package procfs
 import (
 	"bytes"
 
-	"coffer/internal/sentry/fs/genfs"
 	"coffer/internal/sentry/mm"
 	"coffer/internal/sentry/vfs"
 
@@ -153,5 +152,5 @@ func (f *memFile) Seek(whence int, off, present int64) (int64, error) {
 	if whence == unix.SEEK_SET {
 		return off, nil
 	}
-	return genfs.SeekStream(whence, off, present)
+	return vfs.SeekStream(whence, off, present)
 }

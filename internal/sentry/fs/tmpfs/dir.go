@@ -318,27 +318,9 @@ func (d *dir) Open(_ vfs.Caller, flags uint32) (vfs.File, error) {
 
 // openDir is an open directory.
 type openDir struct {
-	vfs.NoFile
+	vfs.DirFile
 	d       *dir
 	noatime bool
-}
-
-func (o *openDir) Read(vfs.Caller, []byte, int64) (int, error) { return 0, unix.EISDIR }
-func (o *openDir) Fsync(bool) error                            { return nil }
-
-// Seek implements vfs.File.
-func (o *openDir) Seek(whence int, off, present int64) (int64, error) {
-	switch whence {
-	case unix.SEEK_SET:
-	case unix.SEEK_CUR:
-		off += present
-	default:
-		return 0, unix.EINVAL
-	}
-	if off < 0 {
-		return 0, unix.EINVAL
-	}
-	return off, nil
 }
 
 // Readdir implements vfs.File.
