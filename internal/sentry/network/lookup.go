@@ -28,6 +28,17 @@ func (n *Namespace) Lookup(to, source netip.Addr, link int32) (RouteInfo, error)
 	return r, nil
 }
 
+// Broadcast reports whether an address is that of a whole network which an interface is in.
+func (n *Namespace) Broadcast(to netip.Addr) bool {
+	if !to.Is4() || to.As4()[3]&3 != 3 { // no network is smaller than four addresses
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, ok := n.local(to)
+	return ok && r.Type == unix.RTN_BROADCAST
+}
+
 // local looks an address up in the local table.
 func (n *Namespace) local(to netip.Addr) (best RouteInfo, found bool) {
 	for _, l := range n.sorted() {

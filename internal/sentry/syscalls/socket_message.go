@@ -181,9 +181,14 @@ func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
 // recv fills g and x.m. The result is how much was received, which with
 // MSG_TRUNC may be more than g holds.
 func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
+	size := g.total
 	if !x.discard {
-		if err := g.clampWritable(t); err != nil {
+		// A datagram that does not fit in what can be written is lost, as on Linux.
+		if err := g.clampWritable(t); err != nil && x.stream {
 			return 0, err
+		}
+		if x.stream {
+			size = g.total
 		}
 	}
 	if x.flags&unix.MSG_ERRQUEUE != 0 {
@@ -202,13 +207,13 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		}
 		done = n
 	}
-	buf := getBuffer(g.total)
+	buf := getBuffer(size)
 	defer buf.put()
 	if x.flags&unix.MSG_PEEK != 0 {
 		target = min(target, uint64(len(buf.b)))
 	}
 	for {
-		step := buf.b[:min(uint64(len(buf.b)), g.total)]
+		step := buf.b[:min(uint64(len(buf.b)), size)]
 		n, err := x.recvOnce(t, step, x.nonblock || done > 0 && uint64(done) >= target, int(target))
 		if err != nil {
 			if done > 0 {
@@ -220,6 +225,9 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		t.Received(x.s)
 		if x.discard {
 			return uintptr(n), nil
+		}
+		if !x.stream && uint64(min(n, len(step))) > g.total {
+			return 0, unix.EFAULT
 		}
 		var got int
 		var fault error
@@ -239,6 +247,7 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			return uintptr(got), nil
 		}
 		done += uintptr(got)
+		size = g.total
 		// A stream is read on only to fill the buffer or to the mark, not past what came
 		// with the bytes, and not twice over what is only looked at.
 		more := n == len(step) || uint64(done) < target

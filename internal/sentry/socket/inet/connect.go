@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"net/netip"
 	"time"
 
 	"coffer/internal/sentry/auth"
@@ -152,6 +153,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	}
 	limit := min(int64(uint32(backlog)), s.net.Number(network.Somaxconn))
 	s.backlog.Store(int32(limit))
+	e.listens.Store(true)
 	// Linux lets one more wait than it was asked for.
 	if err := e.Listen(int(limit) + 1); err != nil {
 		return errno(err)
@@ -172,10 +174,12 @@ func (s *Socket) Accept() (socket.Socket, error) {
 		return a, nil
 	}
 	var peer tcpip.FullAddress
-	ep, q, terr := s.ep.Load().Accept(&peer)
+	l := s.ep.Load()
+	ep, q, terr := l.Accept(&peer)
 	if terr != nil {
 		return nil, errno(terr)
 	}
+	l.waiting.Add(-1)
 	if err := chargeNew(); err != nil {
 		ep.Abort()
 		return nil, err
@@ -287,7 +291,14 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	if met {
 		return unix.EINPROGRESS
 	}
+	ip := unmapped(s.family, full).Addr()
+	if terr == nil && s.net.Broadcast(ip) {
+		return unix.ENETUNREACH
+	}
 	if terr == nil {
+		if e, err = s.fromLoopback(e, ip); err != nil {
+			return err
+		}
 		terr = e.Connect(full)
 	}
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
@@ -298,6 +309,25 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 		return nil
 	}
 	return errno(terr)
+}
+
+// fromLoopback gives a stream without an address the one that it is to connect from, if the stack would
+// choose another. The result is its endpoint then. s.mu is held.
+func (s *Socket) fromLoopback(e *endpoint, to netip.Addr) (*endpoint, error) {
+	local, terr := e.GetLocalAddress()
+	if terr != nil || !needsSource(to, local.Addr) || !s.net.LoopbackUp() {
+		return e, nil
+	}
+	if e.state() == tcp.StateInitial {
+		return e, errno(e.Bind(tcpip.FullAddress{Addr: loopback4Address}))
+	}
+	bound := s.bound
+	s.bound = &tcpip.FullAddress{Addr: loopback4Address, Port: local.Port}
+	err := s.renew()
+	if s.bound != nil {
+		s.bound = bound
+	}
+	return s.ep.Load(), err
 }
 
 // connectDatagram sends nothing, so that no policy is asked: programs connect to learn from
@@ -317,7 +347,15 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if _, err := s.leaves(e); err != nil {
 		return err
 	}
+	ip := unmapped(s.family, full).Addr()
+	if s.net.Broadcast(ip) && !e.SocketOptions().GetBroadcast() {
+		return unix.EACCES
+	}
 	terr := s.pickPort(e)
+	if local, err := e.GetLocalAddress(); terr == nil && s.sort() == ofUDP && err == nil && local.Port == 0 && needsSource(ip, local.Addr) && s.net.LoopbackUp() {
+		terr = e.Bind(tcpip.FullAddress{Addr: loopback4Address})
+		s.sourced = terr == nil
+	}
 	if terr == nil {
 		terr = e.Connect(full)
 	}
@@ -336,6 +374,9 @@ func (s *Socket) disconnect() error {
 	defer s.mu.Unlock()
 	if !s.stream() {
 		defer s.forgetWay()
+		if s.sourced && !s.joinedGroups() {
+			return s.renew() // the stack keeps the address that it was given to connect from
+		}
 		terr := s.ep.Load().Disconnect()
 		if terr == nil {
 			s.rawPeer.Store(nil)
@@ -404,6 +445,9 @@ func (s *Socket) Name() []byte {
 	full, err := s.ep.Load().GetLocalAddress()
 	if err != nil {
 		full = tcpip.FullAddress{}
+	}
+	if full.Port == 0 && s.stream() {
+		full.Port = uint16(s.lastPort.Load())
 	}
 	return sockaddr(s.family, full)
 }

@@ -19,6 +19,10 @@ type endpoint struct {
 	owner *Socket
 	// reported says that the error which ended a connection has been taken.
 	reported atomic.Bool
+	// listens says that the endpoint listens, waiting is how many connections the stack has for
+	// accept(2) then: it tells of each when it comes.
+	listens atomic.Bool
+	waiting atomic.Int32
 	// half is the endpoint's side of a connection past the stack, or nil.
 	half atomic.Pointer[half]
 }
@@ -28,6 +32,9 @@ type endpoint struct {
 func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
 	if m&stackwaiter.EventIn != 0 {
 		m |= stackwaiter.EventRdHUp
+		if e.listens.Load() {
+			e.waiting.Add(1)
+		}
 		e.owner.chargeRecv(e)
 		if !e.owner.stream() && !e.owner.wait.Empty() {
 			awaited.Add(1)

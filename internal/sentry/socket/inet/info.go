@@ -30,7 +30,10 @@ func (s *Socket) Info() socket.Info {
 		i.State = linuxState(e.state())
 		i.TCP = s.tcpInfo()
 		if e.state() == tcp.StateListen {
-			i.SendQueue = uint32(s.backlog.Load())
+			i.ReceiveQueue, i.SendQueue = s.waiting(e), uint32(s.backlog.Load())
+		}
+		if i.State == uint8(tcp.StateTimeWait) {
+			i.Inode, i.UID = 0, 0 // on Linux the socket is no part of the connection any more
 		}
 	case err == nil:
 		i.State = uint8(tcp.StateEstablished)

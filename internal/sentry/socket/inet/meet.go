@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"net/netip"
 	"sync"
 
 	"coffer/internal/sentry/waiter"
@@ -84,6 +85,13 @@ func (l *Socket) arrived() bool {
 	return len(l.list) > 0
 }
 
+// waiting is how many connections of a listener nobody has accepted.
+func (l *Socket) waiting(e *endpoint) uint32 {
+	l.arrivalMu.Lock()
+	defer l.arrivalMu.Unlock()
+	return uint32(len(l.list)) + uint32(max(e.waiting.Load(), 0))
+}
+
 // takeArrival returns the connection that has arrived first, or nil.
 func (l *Socket) takeArrival() *Socket {
 	l.arrivalMu.Lock()
@@ -153,11 +161,7 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	if err != nil || from.Addr.Len() != 0 && from.Addr.Len() != to.Addr.Len() {
 		return false, nil
 	}
-	source := from.Addr
-	if source.Len() == 0 && header.IsV4LoopbackAddress(to.Addr) {
-		source = loopback4Address // Linux's for all of 127.0.0.0/8, where the stack has the address itself
-	}
-	r, ok := s.net.WayWithin(source, to.Addr, protocol[0])
+	r, ok := s.net.WayWithin(sourceTo(to.Addr, from.Addr), to.Addr, protocol[0])
 	if !ok {
 		return false, nil
 	}
@@ -187,6 +191,20 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 
 // loopback4Address is 127.0.0.1.
 var loopback4Address = tcpip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// sourceTo is from which address to send to one, of a socket that is bound to one or to none. To all
+// of 127.0.0.0/8 it is 127.0.0.1, where the stack has the destination itself.
+func sourceTo(to, bound tcpip.Address) tcpip.Address {
+	if bound.Len() == 0 && header.IsV4LoopbackAddress(to) {
+		return loopback4Address
+	}
+	return bound
+}
+
+// needsSource reports whether the stack would not choose what sourceTo says.
+func needsSource(to netip.Addr, bound tcpip.Address) bool {
+	return bound.Len() == 0 && to.Is4() && to.IsLoopback() && to.As4() != loopback4Address.As4()
+}
 
 // ports4 and ports6 are the protocols that ports are reserved for.
 var (

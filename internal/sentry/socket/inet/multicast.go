@@ -39,10 +39,10 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 		return true, s.changeGroup(name == unix.IP_ADD_MEMBERSHIP, false, address, local, index)
 	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_JOIN_GROUP || name == unix.IPV6_LEAVE_GROUP):
 		switch {
-		case s.stream():
-			return true, unix.EPROTO
 		case len(value) < 20:
 			return true, unix.EINVAL
+		case s.stream():
+			return true, unix.EPROTO
 		}
 		return true, s.changeGroup(name == unix.IPV6_JOIN_GROUP, false, netip.AddrFrom16([16]byte(value)), netip.Addr{}, int32(binary.LittleEndian.Uint32(value[16:])))
 	case (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && (name == unix.MCAST_JOIN_GROUP || name == unix.MCAST_LEAVE_GROUP):
@@ -332,4 +332,11 @@ func (s *Socket) refusesGroup(m *tcpip.ReceivableControlMessages, from tcpip.Add
 	}
 	source, _ := netip.AddrFromSlice(from.AsSlice())
 	return slices.Contains(s.groups[i].sources, source) != s.groups[i].only
+}
+
+// joinedGroups reports whether the socket is in a group.
+func (s *Socket) joinedGroups() bool {
+	s.groupMu.Lock()
+	defer s.groupMu.Unlock()
+	return len(s.groups) > 0
 }

@@ -95,7 +95,7 @@ func (s *Socket) findWay(e *endpoint, to tcpip.FullAddress) way {
 	if to.NIC != 0 || to.Port == 0 || from.Addr.Len() != 0 && from.Addr.Len() != to.Addr.Len() {
 		return way{}
 	}
-	r, ok := s.net.WayWithin(from.Addr, to.Addr, w.protocol)
+	r, ok := s.net.WayWithin(sourceTo(to.Addr, from.Addr), to.Addr, w.protocol)
 	if !ok {
 		return way{}
 	}

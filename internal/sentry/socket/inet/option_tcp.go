@@ -320,6 +320,7 @@ func (s *Socket) tcpInfo() []byte {
 	le.PutUint32(b[16:], mss) // tcpi_snd_mss, tcpi_rcv_mss
 	le.PutUint32(b[20:], mss)
 	if e.state() == tcp.StateListen {
+		le.PutUint32(b[24:], s.waiting(e))             // tcpi_unacked has how many wait to be accepted
 		le.PutUint32(b[28:], uint32(s.backlog.Load())) // tcpi_sacked has the backlog's room
 	}
 	le.PutUint32(b[60:], uint32(s.mtu())) // tcpi_pmtu

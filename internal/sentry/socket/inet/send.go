@@ -222,6 +222,13 @@ func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOp
 		s.woke.Store(awaited.Load() != before)
 		return len(p), nil
 	}
+	if s.toLoopback(e, opts.To) {
+		s.from = loopback4Address
+		n, err := s.sendFrom(e, p, opts)
+		s.from = tcpip.Address{}
+		s.woke.Store(awaited.Load() != before)
+		return n, err
+	}
 	_, terr := s.write(c, e, p, opts)
 	s.woke.Store(awaited.Load() != before)
 	switch terr.(type) {
@@ -235,6 +242,15 @@ func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOp
 		}
 	}
 	return 0, autobindError(terr)
+}
+
+// toLoopback reports whether the source of a datagram is for sourceTo to say, not for the stack.
+func (s *Socket) toLoopback(e *endpoint, to *tcpip.FullAddress) bool {
+	if to == nil || s.sort() != ofUDP || !s.net.LoopbackUp() {
+		return false
+	}
+	local, err := e.GetLocalAddress()
+	return err == nil && needsSource(unmapped(s.family, *to).Addr(), local.Addr)
 }
 
 // lostInside reports whether a datagram goes to an address of IPv4 of this namespace's own while lo is

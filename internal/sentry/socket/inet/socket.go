@@ -52,12 +52,16 @@ type Socket struct {
 	// bound is what bind(2) was given, nil if it was not called: the name that is
 	// kept when ep is replaced, but with another port if it left that open.
 	bound *tcpip.FullAddress
+	// lastPort is the port of the endpoint before ep, which a stream shows until it has another.
+	lastPort atomic.Uint32
 	// nonlocal says that no interface had that address.
 	nonlocal atomic.Bool
 	// connecting is true from the first connect(2) until one tells how it went.
 	connecting bool
 	// joined says that a connection was made, though it may be over.
-	joined    bool
+	joined bool
+	// sourced says that a datagram socket has its address only to connect from.
+	sourced   bool
 	listening bool
 	backlog   atomic.Int32
 	// calling says the same as called being set, without the lock.
@@ -132,10 +136,6 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 		s.uncharge()
 		return nil, errno(terr)
 	}
-	if !s.stream() {
-		ep.SocketOptions().SetSendBufferSize(net.Number(network.SendBufferDefault), false)
-		ep.SocketOptions().SetReceiveBufferSize(net.Number(network.ReceiveBufferDefault), false)
-	}
 	s.adopt(ep, q)
 	s.takeSettings(ep)
 	if s.observes() {
@@ -158,6 +158,10 @@ func (s *Socket) setOwner(cred *auth.Credentials) {
 
 // adopt makes an endpoint the socket's.
 func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
+	if !s.stream() {
+		ep.SocketOptions().SetSendBufferSize(s.net.Number(network.SendBufferDefault), false)
+		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
+	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
 	e.entry.Init(e, stackwaiter.AllEvents)
 	q.EventRegister(&e.entry)
@@ -168,11 +172,21 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 // options and the name that bind(2) gave. s.mu is held.
 func (s *Socket) renew() error {
 	old := s.ep.Load()
+	if local, err := old.GetLocalAddress(); err == nil && local.Port != 0 {
+		s.lastPort.Store(uint32(local.Port))
+	}
 	s.hangUp()
 	s.turnAway(old)
-	s.depart(old, true)
+	// What a bound port is wanted for again must not wait for it.
+	waits := s.stream() && old.state() == tcp.StateTimeWait && (s.bound == nil || s.bound.Port == 0)
+	s.depart(old, !waits)
 	old.queue.EventUnregister(&old.entry)
-	old.Abort()
+	if waits {
+		old.Close()
+		linger(old.Endpoint, 0, false)
+	} else {
+		old.Abort()
+	}
 	s.sendMu.Lock()
 	s.sentBefore = 0
 	s.sendMu.Unlock()
@@ -182,7 +196,7 @@ func (s *Socket) renew() error {
 		return errno(terr)
 	}
 	s.adopt(ep, q)
-	s.connecting, s.joined, s.listening = false, false, false
+	s.connecting, s.joined, s.listening, s.sourced = false, false, false, false
 	s.nonlocal.Store(false)
 	s.shut.Store(0)
 	s.applyAll(ep)
