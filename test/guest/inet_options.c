@@ -37,6 +37,10 @@ static const struct {
 	{ ALL, SOL_SOCKET, SO_INCOMING_CPU, -1, { { 0, 0 }, { 3, 3 }, { none } } },
 	{ ALL, SOL_SOCKET, SO_BUSY_POLL, 0, { { -1, NO(EINVAL) }, { 0, 0 }, { none } } },
 	{ ALL, SOL_SOCKET, SO_ZEROCOPY, 0, { { 2, NO(EINVAL) }, { 0, 0 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16, NO(EINVAL) }, { 3, 3 }, { none } } },
+	{ T, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16 | 1 << 7, NO(EINVAL) }, { none } } }, /* which bytes it numbers from */
+	{ U, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16 | 1 << 7, 1 << 16 | 1 << 7 }, { none } } },
+	{ ALL, SOL_SOCKET, 53 /* SO_CNX_ADVICE */, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
 	{ ALL, SOL_SOCKET, SO_NO_CHECK, 0, { { 7, 1 }, { 0, 0 }, { none } } },
 	{ ALL, SOL_SOCKET, 9999, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
 	{ SIX, 9999, 1, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
@@ -154,6 +158,21 @@ TEST(lengths_of_what_is_not) {
 	}
 }
 
+/* Of IPv6 some take what is too short for 0, others do not. */
+TEST(lengths_of_ipv6) {
+	need_family(AF_INET6);
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), t = OK(socket(AF_INET6, SOCK_STREAM, 0)), v[5] = { 1 };
+	for (int n = 0; n < 4; n++) {
+		OK(set(s, IPPROTO_IPV6, IPV6_DONTFRAG, 1));
+		OK(setsockopt(s, IPPROTO_IPV6, IPV6_DONTFRAG, v, n));
+		EQUAL(option(s, IPPROTO_IPV6, IPV6_DONTFRAG), 0);
+		FAILS(setsockopt(s, IPPROTO_IPV6, IPV6_RECVTCLASS, v, n), EINVAL);
+	}
+	FAILS(setsockopt(s, IPPROTO_IPV6, IPV6_UNICAST_IF, v, 8), EINVAL);
+	FAILS(setsockopt(t, IPPROTO_IPV6, IPV6_JOIN_GROUP, v, 16), EINVAL);
+	FAILS(setsockopt(t, IPPROTO_IPV6, IPV6_JOIN_GROUP, v, 20), EPROTO);
+}
+
 TEST(lengths) {
 	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 1;
 	socklen_t n = 2;
@@ -163,6 +182,15 @@ TEST(lengths) {
 	FAILS(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, (void *)1, 4), EFAULT);
 	OK(setsockopt(s, IPPROTO_IP, IP_TTL, &v, 1)); /* a byte will do */
 	EQUAL(option(s, IPPROTO_IP, IP_TTL), 1);
+	v = -1;
+	OK(getsockopt(s, IPPROTO_IP, IP_TTL, &v, &n)); /* and one is all that a small number takes */
+	EQUAL(n, 1);
+	EQUAL(v, -256 + 1);
+	FAILS(getsockopt(s, SOL_SOCKET, SO_COOKIE, &v, &n), EINVAL);
+	char filter[24] = { 1 };
+	FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, filter, 16), EINVAL);
+	FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, filter, 24), EINVAL);
+	n = 2;
 	v = -1;
 	OK(getsockopt(s, SOL_SOCKET, SO_TYPE, &v, &n));
 	EQUAL(n, 2);

@@ -58,8 +58,11 @@ func (b *Buffers) SetBufferOption(name int32, value []byte, privileged func() bo
 	if (name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE) && !privileged() {
 		return true, unix.EPERM
 	}
-	v := int32(binary.LittleEndian.Uint32(value))
-	side.Store(max(2*min(max(v, 0), abi.DefaultSocketBuffer), least))
+	v := binary.LittleEndian.Uint32(value)
+	if int32(v) < 0 && (name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE) {
+		v = 0
+	}
+	side.Store(max(2*int32(min(v, abi.DefaultSocketBuffer)), least))
 	return true, nil
 }
 

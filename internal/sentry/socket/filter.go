@@ -13,7 +13,7 @@ import (
 // SO_ATTACH_FILTER, leads to. EINVAL if it is not one that a socket may have.
 func CopyInFilter(c vfs.Caller, value []byte) (*bpf.SocketFilter, error) {
 	const sizeofProgram, sizeofInstruction = 16, 8
-	if len(value) < sizeofProgram {
+	if len(value) != sizeofProgram || binary.LittleEndian.Uint64(value[8:]) == 0 {
 		return nil, unix.EINVAL
 	}
 	n := int(binary.LittleEndian.Uint16(value))

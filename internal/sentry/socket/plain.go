@@ -139,6 +139,13 @@ func (p *Plain) PlainOption(name int32) ([]byte, error) {
 	return binary.LittleEndian.AppendUint64(nil, v)[:o.size], nil
 }
 
+// locked reports whether SO_LOCK_FILTER is set, which stays.
+func (p *Plain) locked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.set[unix.SO_LOCK_FILTER] != 0
+}
+
 // SetPlainOption sets one: ENOPROTOOPT if it is none of these, EINVAL for a value that is too
 // short or that there is none of, EPERM or EACCES for one that takes a capability which can
 // denies, EOPNOTSUPP for one that only other families have.
@@ -149,6 +156,9 @@ func (p *Plain) SetPlainOption(name int32, value []byte, can func(capability int
 		return unix.EINVAL
 	case o == nil:
 		return unix.ENOPROTOOPT
+	}
+	if name == unix.SO_LOCK_FILTER && p.locked() && binary.LittleEndian.Uint32(value) == 0 {
+		return unix.EPERM
 	}
 	low, err := o.check(int32(binary.LittleEndian.Uint32(value)), can)
 	if err != nil {

@@ -50,6 +50,26 @@ func sysSetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	return 0, s.SetOption(t, a.Int(1), a.Int(2), value)
 }
 
+// shortened is an option's value for which there is less room than it takes. It is cut, but for those that
+// Linux does not cut; of IPv4's small numbers one byte is left.
+func shortened(level, name int32, value []byte, room int) ([]byte, error) {
+	switch level {
+	case unix.SOL_SOCKET:
+		if name == unix.SO_COOKIE || name == unix.SO_NETNS_COOKIE {
+			return nil, unix.EINVAL
+		}
+	case unix.SOL_NETLINK:
+		if name != unix.NETLINK_LIST_MEMBERSHIPS {
+			return nil, unix.EINVAL
+		}
+	case unix.IPPROTO_IP:
+		if room > 0 && len(value) == 4 && name != unix.IP_MULTICAST_IF && le.Uint32(value) <= 255 {
+			room = 1
+		}
+	}
+	return value[:room], nil
+}
+
 // sysGetsockopt is getsockopt(2).
 func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	s, d, err := socketOf(t, a.Int(0))
@@ -85,7 +105,11 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		return 0, unix.ERANGE
 	}
-	value = value[:min(int(room), len(value))]
+	if int(room) < len(value) {
+		if value, err = shortened(level, name, value, int(room)); err != nil {
+			return 0, err
+		}
+	}
 	if _, err := t.CopyOut(a[3], value); err != nil {
 		return 0, err
 	}

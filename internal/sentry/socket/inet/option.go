@@ -245,6 +245,12 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	}
 	o := s.row(level, name)
 	v, ok := number32(level, value)
+	if level == unix.IPPROTO_IPV6 && len(value) < 4 {
+		switch name { // to these what is too short is 0
+		case unix.IPV6_DONTFRAG, unix.IPV6_AUTOFLOWLABEL, unix.IPV6_RECVFRAGSIZE:
+			ok = true
+		}
+	}
 	if !ok && (o != nil || level != unix.IPPROTO_IPV6) {
 		return unix.EINVAL
 	}

@@ -355,6 +355,8 @@ func (s *Socket) mtu() int32 {
 // setIPOption sets an option of IPv4 or IPv6 that is not a number.
 func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (bool, error) {
 	switch {
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_UNICAST_IF && len(value) != 4:
+		return true, unix.EINVAL
 	case level == unix.IPPROTO_IP && name == unix.IP_OPTIONS:
 		// None may be given; others are not sent by the stack.
 		if len(value) > 0 {

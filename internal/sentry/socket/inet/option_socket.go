@@ -3,6 +3,7 @@ package inet
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"time"
 
 	"coffer/internal/sentry/abi"
@@ -23,7 +24,8 @@ const (
 
 var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_DEBUG, of: ofAll, check: admin},
-	{level: unix.SOL_SOCKET, name: unix.SO_REUSEADDR, of: ofAll, check: boolean, apply: applyReuseAddr},
+	{level: unix.SOL_SOCKET, name: unix.SO_REUSEADDR, of: ofTCP | ofUDP, check: boolean, apply: applyReuseAddr},
+	{level: unix.SOL_SOCKET, name: unix.SO_REUSEADDR, of: ofOthers, initial: 1, check: boolean, apply: applyReuseAddr},
 	{level: unix.SOL_SOCKET, name: unix.SO_REUSEPORT, of: ofAll, check: boolean, apply: applyReusePort},
 	{level: unix.SOL_SOCKET, name: unix.SO_TYPE, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.typ }},
 	{level: unix.SOL_SOCKET, name: unix.SO_PROTOCOL, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.protocol }},
@@ -50,7 +52,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
 	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofAll, initial: -1, check: checkPeekOff, apply: applyPeekOff, shown: shownPeekOff},
+	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofTCP | ofUDP, initial: -1, check: checkPeekOff, apply: applyPeekOff, shown: shownPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_LOCK_FILTER, of: ofAll, check: checkLockFilter, apply: applyLockFilter},
 	{level: unix.SOL_SOCKET, name: unix.SO_SELECT_ERR_QUEUE, of: ofAll, check: boolean},
@@ -252,7 +254,7 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return nil, unix.ENODATA
 	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
 		return nil, unix.EOPNOTSUPP
-	case unix.SO_TXREHASH:
+	case unix.SO_TXREHASH, unix.SO_PEEK_OFF:
 		return nil, unix.EOPNOTSUPP
 	}
 	return nil, unix.ENOPROTOOPT
@@ -277,6 +279,9 @@ var timestamping = option{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPING}
 // knownTimestamping are the flags of SO_TIMESTAMPING that there are
 // (SOF_TIMESTAMPING_*).
 const knownTimestamping = 1<<19 - 1
+
+// timestampingIDTCP is SOF_TIMESTAMPING_OPT_ID_TCP.
+const timestampingIDTCP = 1 << 16
 
 // setSocketOption sets an option of SOL_SOCKET that is not a number.
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, error) {
@@ -315,7 +320,11 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		}
 		return true, s.SetOption(c, unix.SOL_SOCKET, plain, int32Bytes(max(v, 0)))
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		if v&^knownTimestamping != 0 {
+		numbers := v&unix.SOF_TIMESTAMPING_OPT_ID != 0
+		if v&^knownTimestamping != 0 || v&timestampingIDTCP != 0 && !numbers {
+			return true, unix.EINVAL
+		}
+		if numbers && s.stream() && !s.connected() && s.value(&timestamping)&unix.SOF_TIMESTAMPING_OPT_ID == 0 {
 			return true, unix.EINVAL
 		}
 		s.setValue(&timestamping, v)
@@ -339,10 +348,21 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, s.attach(c, value)
 	case unix.SO_DETACH_FILTER:
 		return true, s.detach()
+	case unix.SO_CNX_ADVICE:
+		return true, nil // that the way to the peer is bad, which is the only one
+	case unix.SO_BUSY_POLL_BUDGET:
+		if v < 0 || v > math.MaxUint16 {
+			return true, unix.EINVAL
+		}
+		return true, nil // there is no device to poll
 	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
 		return true, unix.EOPNOTSUPP
 	case unix.SO_TXREHASH:
 		if !s.stream() {
+			return true, unix.EOPNOTSUPP
+		}
+	case unix.SO_PEEK_OFF:
+		if s.sort() == ofOthers {
 			return true, unix.EOPNOTSUPP
 		}
 	case unix.SO_RESERVE_MEM:
