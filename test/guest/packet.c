@@ -336,6 +336,10 @@ TEST(memberships) {
 	OK(setsockopt(s, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &m, sizeof m));
 	OK(setsockopt(s, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &m, sizeof m));
 	FAILS(setsockopt(s, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m - 1), EINVAL);
+	m.mr_type = PACKET_MR_MULTICAST;
+	FAILS(setsockopt(s, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m), EINVAL); /* an address of no length */
+	FAILS(setsockopt(s, SOL_PACKET, PACKET_IGNORE_OUTGOING, &m, 8), EINVAL);
+	FAILS(setsockopt(s, SOL_PACKET, 99, &m, 1), ENOPROTOOPT);
 	m.mr_ifindex = 77;
 	FAILS(setsockopt(s, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m), ENODEV);
 }

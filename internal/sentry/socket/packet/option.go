@@ -101,7 +101,9 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		return socket.Number(s.version.Load()), nil
 	case unix.PACKET_RESERVE:
 		return socket.Number(s.reserve.Load()), nil
-	case unix.PACKET_TIMESTAMP, unix.PACKET_FANOUT, unix.PACKET_VNET_HDR:
+	case unix.PACKET_FANOUT:
+		return s.fanoutOption(), nil
+	case unix.PACKET_TIMESTAMP, unix.PACKET_VNET_HDR:
 		return socket.Number(0), nil
 	}
 	if i := slices.Index(rememberedNames[:], name); i >= 0 {
@@ -116,7 +118,7 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	case unix.SOL_SOCKET:
 		return s.setSocketOption(c, name, value)
 	case unix.SOL_PACKET:
-		return s.setPacketOption(name, value)
+		return s.setPacketOption(c, name, value)
 	}
 	return unix.ENOPROTOOPT
 }
@@ -173,15 +175,27 @@ func (s *Socket) attach(c vfs.Caller, value []byte) error {
 	return nil
 }
 
-func (s *Socket) setPacketOption(name int32, value []byte) error {
+func (s *Socket) setPacketOption(c vfs.Caller, name int32, value []byte) error {
 	switch name {
 	case unix.PACKET_ADD_MEMBERSHIP, unix.PACKET_DROP_MEMBERSHIP:
 		return s.changeMembership(name == unix.PACKET_ADD_MEMBERSHIP, value)
 	case unix.PACKET_RX_RING:
 		return s.setRing(value)
-	}
-	if len(value) < 4 {
-		return unix.EINVAL
+	case unix.PACKET_FANOUT:
+		return s.join(value)
+	case unix.PACKET_FANOUT_DATA:
+		return s.setProgram(c, value)
+	case unix.PACKET_RESERVE, unix.PACKET_LOSS, unix.PACKET_VERSION, unix.PACKET_TIMESTAMP, unix.PACKET_COPY_THRESH,
+		unix.PACKET_TX_HAS_OFF, unix.PACKET_QDISC_BYPASS, unix.PACKET_IGNORE_OUTGOING:
+		if len(value) != 4 {
+			return unix.EINVAL
+		}
+	case unix.PACKET_AUXDATA, unix.PACKET_ORIGDEV:
+		if len(value) < 4 {
+			return unix.EINVAL
+		}
+	default:
+		return unix.ENOPROTOOPT // PACKET_TX_RING, PACKET_VNET_HDR and others are not there
 	}
 	v := int32(binary.LittleEndian.Uint32(value))
 	switch name {
@@ -200,10 +214,6 @@ func (s *Socket) setPacketOption(name int32, value []byte) error {
 		}
 	default:
 		i := slices.Index(rememberedNames[:], name)
-		if i < 0 {
-			// PACKET_TX_RING, PACKET_FANOUT, PACKET_VNET_HDR and others are not there.
-			return unix.ENOPROTOOPT
-		}
 		if name != unix.PACKET_COPY_THRESH && v != 0 {
 			v = 1
 		}

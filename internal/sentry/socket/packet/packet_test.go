@@ -159,6 +159,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add(int32(unix.SOL_PACKET), int32(unix.PACKET_RX_RING), []byte{0, 16, 0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 2, 0, 0, 0}, []byte("frame of more than a header"))
 	f.Add(int32(unix.SOL_PACKET), int32(unix.PACKET_ADD_MEMBERSHIP), []byte{1, 0, 0, 0, 1, 0, 6, 0, 1, 2, 3, 4, 5, 6, 0, 0}, onLink(1))
 	f.Add(int32(unix.SOL_SOCKET), int32(unix.SO_ATTACH_FILTER), []byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, []byte{6, 0, 0, 0, 1, 0, 0, 0})
+	f.Add(int32(unix.SOL_PACKET), int32(unix.PACKET_FANOUT), []byte{1, 0, 1, 0}, []byte("frame of a group"))
 	n := network.Loopback()
 	f.Fuzz(func(t *testing.T, level, name int32, value, data []byte) {
 		before := shmem.Buffers.Used()
@@ -179,6 +180,41 @@ func FuzzOptions(f *testing.F) {
 		s.Release()
 		if left := shmem.Buffers.Used() - before; left != 0 {
 			t.Errorf("%d bytes stay counted", left)
+		}
+	})
+}
+
+// FuzzFlow has packets of all kinds told apart by their flows: nothing panics, and what comes back, with
+// source and destination exchanged, belongs to the same one.
+func FuzzFlow(f *testing.F) {
+	udp4 := append([]byte{0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, 1, 2, 3, 4, 0, 12, 0, 0)
+	tcp6 := append(append([]byte{0x60, 0, 0, 0, 0, 20, 6, 64}, make([]byte, 31)...), 1, 1, 2, 3, 4)
+	f.Add(udp4, 0, uint16(unix.ETH_P_IP))
+	f.Add(tcp6, 0, uint16(unix.ETH_P_IPV6))
+	f.Add(append(make([]byte, etherHeader), udp4...), etherHeader, uint16(unix.ETH_P_IP))
+	f.Fuzz(func(t *testing.T, whole []byte, net int, protocol uint16) {
+		if net < 0 {
+			return // it is a length
+		}
+		hash := flowHash(whole, net, protocol)
+		packet := bytes.Clone(whole[min(net, len(whole)):])
+		exchange := func(at, n int) {
+			from := bytes.Clone(packet[at : at+n])
+			copy(packet[at:], packet[at+n:at+2*n])
+			copy(packet[at+n:], from)
+		}
+		switch {
+		case protocol == unix.ETH_P_IP && len(packet) >= 24 && packet[0] == 0x45:
+			exchange(12, 4)
+			exchange(20, 2)
+		case protocol == unix.ETH_P_IPV6 && len(packet) >= 44:
+			exchange(8, 16)
+			exchange(40, 2)
+		default:
+			return
+		}
+		if back := flowHash(packet, 0, protocol); back != hash {
+			t.Errorf("what comes back has %#x, not %#x", back, hash)
 		}
 	})
 }

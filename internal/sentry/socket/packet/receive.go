@@ -36,7 +36,14 @@ func (f *frame) charge() int { return len(f.data) + overhead }
 // of sockets, so nothing here waits.
 func (s *Socket) HandlePacket(nic tcpip.NICID, protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
 	typ := packetTypes[pkt.PktType]
-	if typ == unix.PACKET_OUTGOING && s.ignoreOutgoing.Load() {
+	g, ignores := s.group.Load(), s.ignoreOutgoing.Load()
+	if g != nil {
+		if !g.leads(s) {
+			return
+		}
+		ignores = g.flags&unix.PACKET_FANOUT_FLAG_IGNORE_OUTGOING != 0
+	}
+	if typ == unix.PACKET_OUTGOING && ignores {
 		return
 	}
 	header, raw := pkt.LinkHeader().Slice(), pkt.ToBuffer()
@@ -52,6 +59,16 @@ func (s *Socket) HandlePacket(nic tcpip.NICID, protocol tcpip.NetworkProtocolNum
 		whole, f.net = append(with, whole...), etherHeader
 	}
 	f.from.addr = whole[6:12]
+	if g != nil {
+		if s = g.choose(&f, whole); s == nil {
+			return
+		}
+	}
+	s.take(&f, whole)
+}
+
+// take lets a frame through the filter, and in. whole is all of it.
+func (s *Socket) take(f *frame, whole []byte) {
 	f.data = whole
 	if s.typ == unix.SOCK_DGRAM {
 		f.data = whole[f.net:]
@@ -59,8 +76,8 @@ func (s *Socket) HandlePacket(nic tcpip.NICID, protocol tcpip.NetworkProtocolNum
 	f.size = len(f.data)
 	if filter := s.filter.Load(); filter != nil {
 		keep := filter.Run(&bpf.Packet{
-			Data: f.data, Link: whole, Network: whole[f.net:], Protocol: f.from.protocol, Type: typ,
-			Interface: uint32(nic), HardwareType: f.from.hardwareType,
+			Data: f.data, Link: whole, Network: whole[f.net:], Protocol: f.from.protocol, Type: f.from.packetType,
+			Interface: uint32(f.from.index), HardwareType: f.from.hardwareType,
 		})
 		if keep == 0 {
 			return
@@ -68,7 +85,7 @@ func (s *Socket) HandlePacket(nic tcpip.NICID, protocol tcpip.NetworkProtocolNum
 		f.data = f.data[:min(uint64(keep), uint64(len(f.data)))]
 	}
 	s.mu.Lock()
-	kept := s.keep(&f, whole)
+	kept := s.keep(f, whole)
 	s.mu.Unlock()
 	if kept {
 		s.wait.Notify(waiter.Readable)

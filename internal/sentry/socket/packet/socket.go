@@ -39,6 +39,10 @@ type Socket struct {
 	protocol    uint16
 	index       int32
 	memberships []membership
+	// group is what the socket shares frames with, or nil; its lock protects rollover, the member that took
+	// a frame last for which the socket had no room.
+	group    atomic.Pointer[fanout]
+	rollover int
 
 	// hooksMu protects what the stack calls the socket for: hooks are the interfaces
 	// that it is registered with, for hookProtocol.
@@ -126,6 +130,9 @@ func (s *Socket) Bind(_ socket.Caller, addr []byte) error {
 	}
 	s.bindMu.Lock()
 	defer s.bindMu.Unlock()
+	if s.group.Load() != nil {
+		return unix.EINVAL
+	}
 	up := true
 	if a.index != 0 {
 		l, ok := s.ns.LinkByIndex(a.index)
@@ -153,6 +160,7 @@ func (s *Socket) Release() {
 	if s.protocol != 0 {
 		s.listen(0, 0)
 	}
+	s.leave()
 	s.leaveAll()
 	s.bindMu.Unlock()
 	s.mu.Lock()
