@@ -69,12 +69,14 @@ func (t *Thread) Fork() (*Thread, error) {
 		p.DecRef()
 		return nil, err
 	}
-	if t == t.proc.stubs.template {
+	template := t == t.proc.stubs.template
+	if template {
 		// It will wait in the pool.
 		n.page.spin = 0
 		n.stubTold = false
 	}
-	pid, err := t.forkInto(p, parcel)
+	near := !template && !t.traced && t.proc.stubs.births.near()
+	pid, err := t.forkInto(p, parcel, near)
 	if err == nil {
 		err = p.stubs.register(p, pid)
 	}
@@ -85,6 +87,12 @@ func (t *Thread) Fork() (*Thread, error) {
 	}
 	n.tid = pid
 	n.inherit(t)
+	if near {
+		n.addAffinity(cpusAll)
+		n.late = append(n.late, lateOp{at: -1})
+	} else if !template {
+		n.forked = cycles()
+	}
 	n.rseq = t.rseq // which the host's fork keeps, as the guest's does
 	p.mu.Lock()
 	p.refs-- // newProcess's; the thread's remains
@@ -92,8 +100,9 @@ func (t *Thread) Fork() (*Thread, error) {
 	return n, nil
 }
 
-// forkInto has the host fork, and returns the PID that the stub claims.
-func (t *Thread) forkInto(p *Process, parcel parcel) (int, error) {
+// forkInto has the host fork, and returns the PID that the stub claims. With near the new
+// process begins on the processor of this one.
+func (t *Thread) forkInto(p *Process, parcel parcel, near bool) (int, error) {
 	q := t.proc
 	q.opMu.Lock()
 	defer q.opMu.Unlock()
@@ -114,7 +123,13 @@ func (t *Thread) forkInto(p *Process, parcel parcel) (int, error) {
 	t.enter()
 	defer t.leave()
 	r := t.add(opReceive)
+	if near {
+		t.addAffinity(cpusHere)
+	}
 	o := t.add(opFork, forkFlags, p.stubs.base, slotsSize)
+	if near {
+		t.addAffinity(cpusAll)
+	}
 	if !t.run() {
 		return 0, errGone
 	}

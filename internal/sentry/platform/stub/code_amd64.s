@@ -675,6 +675,10 @@ TEXT ·stubStart(SB),NOSPLIT|NOFRAME,$0
 	TESTQ	AX, AX
 	JNE	crash
 	LEAQ	STACK_TOP(BX), SP
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, page_began(BX)
 	CMPL	page_fsgsbase(BX), $0
 	JEQ	wait
 	WRGSBASEQ	BX	// for stubEntry

@@ -60,6 +60,7 @@ var allowedCalls = []struct {
 	{unix.SYS_ARCH_PRCTL, &argCheck{0, []uint32{archSetFS, archSetGS}}, "segment bases"},
 	{sysRseq, &argCheck{2, []uint32{0, rseqUnregister}}, "the guest thread's restartable sequences"},
 	{unix.SYS_PRCTL, &argCheck{0, []uint32{unix.PR_SET_PDEATHSIG}}, "die with the sentry"},
+	{unix.SYS_SCHED_SETAFFINITY, &argCheck{0, []uint32{0}}, "where a fork begins"},
 	{unix.SYS_GETPPID, nil, "notice that the sentry died before"},
 }
 

@@ -45,8 +45,8 @@ const (
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst, short, slice, linger, glance, later uint32
-	workers                                              int32
+	min, max, burst, short, slice, linger, glance, later, late uint32
+	workers                                                    int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
@@ -57,7 +57,7 @@ func newSpinning(cycles uint64, d time.Duration) spinning {
 	in := func(t time.Duration) uint32 {
 		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), glance: in(laterGlance), later: in(laterMax), workers: int32(runtime.NumCPU() / 2)}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), glance: in(laterGlance), later: in(laterMax), late: in(birthLate), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.

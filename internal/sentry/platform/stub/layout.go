@@ -5,6 +5,8 @@ import (
 
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/platform"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sizes of the stub region.
@@ -141,6 +143,7 @@ type page struct {
 
 	// Written by the stub.
 
+	began  uint64 // when the thread did, in cycles
 	event  uint32
 	sig    uint32
 	code   uint32
@@ -168,6 +171,9 @@ type page struct {
 	regs abi.Regs
 
 	ops [opsMax]op
+
+	// Sets of processors: see births.go.
+	cpus [cpuSets]unix.CPUSet
 
 	// What msg points at.
 	iov     [2]uint64

@@ -71,6 +71,7 @@ type Stubs struct {
 	working  atomic.Int32
 	floor    floor
 	stagings stagings
+	births   births
 	// made counts the processes that were ever made.
 	made atomic.Uint64
 	// spares counts the spare threads of all processes.

@@ -71,7 +71,9 @@ type Thread struct {
 	fetched   fetched
 	bringing  bringing
 	placement placement
-	speaker   speaker
+	// forked is when the process was, if it is to be seen how late it began.
+	forked  uint64 // cycles
+	speaker speaker
 
 	// patience is the sentry's, stubPatience the stub's; stubFull is what the
 	// stub was told at the last hand-over, if stubTold.
@@ -302,6 +304,9 @@ func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 		return false
 	}
 	t.arrived = t.batch.Load()
+	if t.forked != 0 {
+		t.born()
+	}
 	t.speaker.answeredNow()
 	if len(t.late) > 0 {
 		if t.page.event == eventOps {

@@ -34,26 +34,27 @@ const (
 // passing are the calls that the stub's code lets through, with arguments
 // that do no harm. Adding to them is a decision about the wall.
 var passing = map[uint64][]uint64{
-	unix.SYS_FUTEX:       {guestData, 1, 1},
-	unix.SYS_MMAP:        {0x40_0000, PageSize, unix.PROT_READ, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0), 0},
-	unix.SYS_MUNMAP:      {0x40_0000, PageSize},
-	unix.SYS_MPROTECT:    {guestData, PageSize, unix.PROT_READ | unix.PROT_WRITE},
-	unix.SYS_MREMAP:      {guestData, PageSize, PageSize, 0},
-	unix.SYS_MADVISE:     {guestData, PageSize, unix.MADV_NORMAL},
-	unix.SYS_MSYNC:       {guestData, PageSize, unix.MS_ASYNC},
-	unix.SYS_MLOCK:       {guestData, PageSize},
-	unix.SYS_MUNLOCK:     {guestData, PageSize},
-	unix.SYS_MINCORE:     {guestData, PageSize, guestData},
-	unix.SYS_RECVMSG:     {0, 0, unix.MSG_DONTWAIT},
-	unix.SYS_CLOSE:       {77},
-	unix.SYS_CLOSE_RANGE: {1, 0xffffffff, 0},
-	unix.SYS_DUP2:        {0, 0},
-	unix.SYS_CLONE:       {threadFlags, 8}, // a bad stack kills the thread at once
-	unix.SYS_SIGALTSTACK: {0, 0},
-	unix.SYS_ARCH_PRCTL:  {archSetFS, 0},
-	sysRseq:              {0, 0, 0, 0},
-	unix.SYS_PRCTL:       {unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL)},
-	unix.SYS_GETPPID:     {},
+	unix.SYS_FUTEX:             {guestData, 1, 1},
+	unix.SYS_MMAP:              {0x40_0000, PageSize, unix.PROT_READ, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0), 0},
+	unix.SYS_MUNMAP:            {0x40_0000, PageSize},
+	unix.SYS_MPROTECT:          {guestData, PageSize, unix.PROT_READ | unix.PROT_WRITE},
+	unix.SYS_MREMAP:            {guestData, PageSize, PageSize, 0},
+	unix.SYS_MADVISE:           {guestData, PageSize, unix.MADV_NORMAL},
+	unix.SYS_MSYNC:             {guestData, PageSize, unix.MS_ASYNC},
+	unix.SYS_MLOCK:             {guestData, PageSize},
+	unix.SYS_MUNLOCK:           {guestData, PageSize},
+	unix.SYS_MINCORE:           {guestData, PageSize, guestData},
+	unix.SYS_RECVMSG:           {0, 0, unix.MSG_DONTWAIT},
+	unix.SYS_CLOSE:             {77},
+	unix.SYS_CLOSE_RANGE:       {1, 0xffffffff, 0},
+	unix.SYS_DUP2:              {0, 0},
+	unix.SYS_CLONE:             {threadFlags, 8}, // a bad stack kills the thread at once
+	unix.SYS_SIGALTSTACK:       {0, 0},
+	unix.SYS_ARCH_PRCTL:        {archSetFS, 0},
+	sysRseq:                    {0, 0, 0, 0},
+	unix.SYS_PRCTL:             {unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL)},
+	unix.SYS_GETPPID:           {},
+	unix.SYS_SCHED_SETAFFINITY: {0, 0, 0},
 }
 
 // ending are those that pass and end the process.
@@ -152,7 +153,7 @@ func TestClaimedPID(t *testing.T) {
 		if _, err := p.newThread(); err != nil {
 			t.Fatal(err)
 		}
-		pid, err := th.forkInto(p, parcel)
+		pid, err := th.forkInto(p, parcel, false)
 		if err != nil {
 			t.Fatal(err)
 		}
