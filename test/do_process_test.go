@@ -129,6 +129,14 @@ func TestDoProcess(t *testing.T) {
 			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
 		}
 	})
+	t.Run("name servers that are mounted", func(t *testing.T) {
+		// As an engine does where coffer runs in a container.
+		r := run(t, 5*time.Minute, "/", "", "unshare", "--mount", "--net", "sh", "-c", `echo nameserver 192.0.2.53 >"$1" && mount --bind "$1" /etc/resolv.conf &&
+			for n in none host; do "$0" do --isolation process --network $n --cwd / -- cat /etc/resolv.conf; done`, coffer(t), filepath.Join(dir, "resolv"))
+		if r.stdout != "nameserver 192.0.2.53\nnameserver 192.0.2.53\n" {
+			t.Errorf("exit status %d, output %q, %q", r.code, r.stdout, r.stderr)
+		}
+	})
 	t.Run("a mount that would be made on demand", func(t *testing.T) {
 		if known, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(known), "\tautofs\n") {
 			t.Skip("this host has no autofs")

@@ -316,7 +316,8 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		return refused(err)
 	}
 	defer detach(attached)
-	spec, err := f.spec(r, &cfg)
+	names := namesOf(attached)
+	spec, err := f.spec(r, &cfg, names)
 	if err != nil {
 		return refused(err)
 	}
@@ -356,7 +357,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 					return err
 				}
 			}
-			for path, data := range namesOf(attached) {
+			for path, data := range names {
 				if err := r.write(spec.Root.Path, path, data); err != nil {
 					return fmt.Errorf("writing the sandbox's %s: %w", path, err)
 				}
@@ -368,8 +369,8 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 
 // spec describes the container. Its root has all capabilities in a user namespace
 // of its own, and so none over the host's kernel; it may read what the host's root
-// may.
-func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
+// may. The files of names are written later.
+func (f *doFlags) spec(r *room, cfg *kernel.Config, names map[string][]byte) (*specs.Spec, error) {
 	box := &cfg.Sandbox
 	spec := oci.Template(false)
 	p, l := spec.Process, spec.Linux
@@ -402,7 +403,7 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config) (*specs.Spec, error) {
 	spec.Root = &specs.Root{Path: merged}
 	below := slices.DeleteFunc(r.mountsBelow(root), func(m string) bool {
 		m = inside(root, m)
-		return isHidden(m) || slices.Contains(nameFiles, m) // an engine mounts those in a container of its
+		return isHidden(m) || names[m] != nil // an engine mounts those in a container of its
 	})
 	r.shown = r.showEach(root, "/", below)
 	mounts := append(slices.Clip(r.shown), spec.Mounts...)
