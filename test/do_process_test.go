@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -175,7 +176,7 @@ func TestDoProcess(t *testing.T) {
 			}
 		})
 	}
-	t.Run("killed", func(t *testing.T) {
+	killed := func(t *testing.T, before func(coffer int)) {
 		// Its own pipe tells when the last process that has it is gone.
 		read, write, err := os.Pipe()
 		if err != nil {
@@ -191,6 +192,7 @@ func TestDoProcess(t *testing.T) {
 		if _, err := read.Read(make([]byte, 100)); err != nil {
 			t.Fatal(err)
 		}
+		before(cmd.Process.Pid)
 		cmd.Process.Kill()
 		cmd.Wait()
 		var one [1]byte
@@ -210,6 +212,33 @@ func TestDoProcess(t *testing.T) {
 				t.Fatalf("still there: %v", left)
 			}
 		}
+	}
+	t.Run("killed", func(t *testing.T) { killed(t, func(int) {}) })
+	t.Run("killed after its keeper", func(t *testing.T) {
+		killed(t, func(coffer int) {
+			keeper := func() int {
+				for _, pid := range children(fmt.Sprint(coffer)) {
+					if strings.Contains(contents(pid, "cmdline"), "do-keeper") {
+						n, _ := strconv.Atoi(pid)
+						return n
+					}
+				}
+				return 0
+			}
+			first := keeper()
+			if first == 0 {
+				t.Fatal("there is no keeper")
+			}
+			unix.Kill(first, unix.SIGKILL)
+			for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+				if now := keeper(); now != 0 && now != first {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("there is no other keeper")
+				}
+			}
+		})
 	})
 	if after := null(); after.Mode != before.Mode || after.Uid != before.Uid || after.Gid != before.Gid {
 		t.Errorf("the host's /dev/null had mode %o and belonged to %d:%d, and now %o, %d:%d", before.Mode, before.Uid, before.Gid, after.Mode, after.Uid, after.Gid)

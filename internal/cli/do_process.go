@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -435,26 +436,44 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config, names map[string][]byte) (*s
 	return spec, nil
 }
 
-// startKeeper starts the process that ends the container should this one be
-// killed. The function that it returns ends the keeper.
+// startKeeper starts the process that ends the container should this one be killed, and
+// another one should that be killed. The function that it returns ends the keeper.
 func startKeeper(r *room, id string) (end func(), err error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer read.Close()
-	keeper := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{"coffer", keeperRole, filepath.Join(r.dir, "containers"), id},
-		Env: []string{}, Dir: "/", Stdin: read,
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	start := func() (*exec.Cmd, error) {
+		keeper := &exec.Cmd{
+			Path: "/proc/self/exe", Args: []string{"coffer", keeperRole, filepath.Join(r.dir, "containers"), id},
+			Env: []string{}, Dir: "/", Stdin: read,
+			SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		}
+		return keeper, keeper.Start()
 	}
-	if err := keeper.Start(); err != nil {
+	keeper, err := start()
+	if err != nil {
+		read.Close()
 		write.Close()
 		return nil, fmt.Errorf("starting the container's keeper: %w", err)
 	}
+	var ending atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer read.Close()
+		for err == nil {
+			keeper.Wait()
+			if ending.Load() {
+				return
+			}
+			keeper, err = start()
+		}
+	}()
 	return func() {
+		ending.Store(true)
 		write.Close()
-		keeper.Wait()
+		<-ended
 	}, nil
 }
 
