@@ -99,6 +99,9 @@ func (p *Policy) parseItem(s string) error {
 	if strings.EqualFold(s, none) {
 		return wrong(0, "'none' stands alone, without other rules")
 	}
+	if at := strings.IndexAny(s, " \t\n;"); at >= 0 {
+		return wrong(at, "rules stand between commas")
+	}
 	if isPorts(s) {
 		return p.addPorts(s)
 	}
