@@ -111,7 +111,10 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 	fl.BoolVar(&f.stats, "stats", false, "tell at the end on standard error how many system calls there were, and how many of them took the slow way, a signal")
 	f.net.flags(fl)
 	f.net.complete(c)
-	c.RegisterFlagCompletionFunc("intercept", cobra.FixedCompletions([]string{"trap", "ptrace"}, cobra.ShellCompDirectiveNoFileComp))
+	completeGlobals(c)
+	for _, name := range []string{"env", "user", "hostname", "memory", "trace-filter"} {
+		c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	c.MarkFlagDirname("rootfs")
 	return c
 }

@@ -69,6 +69,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"--isolation", ""}, "process"}, {[]string{"kill", "id", ""}, "TERM"}, {[]string{"kill", "id", "SIGT"}, "SIGTERM"},
 		{[]string{"list", "--format", ""}, "json"}, {[]string{"help", ""}, "run"}, {[]string{"exec", "id", ""}, ":4"},
 		{[]string{"do", "--network", ""}, "bridge"}, {[]string{"network", "create", "--driver", ""}, "cni:"}, {[]string{"network", ""}, "inspect"},
+		{[]string{"do", "--isolation", ""}, "process"}, {[]string{"do", "--user", ""}, ":4"}, {[]string{"network", "inspect", ""}, "bridge"},
 	} {
 		var out strings.Builder
 		cmd := newRoot(false)

@@ -163,12 +163,18 @@ func printNetworks(w io.Writer, list []*hostnet.Network) error {
 func newNetworkInspect() *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:               "inspect [flags] NAME",
-		Short:             "Show a network, and which sandboxes are on it",
-		Long:              "Show a network, and which sandboxes are on it. NAME may be bridge, for the network of 'coffer do --network bridge'.",
-		Example:           "  coffer network inspect lan",
-		Args:              exactly(1),
-		ValidArgsFunction: completeNetwork,
+		Use:     "inspect [flags] NAME",
+		Short:   "Show a network, and which sandboxes are on it",
+		Long:    "Show a network, and which sandboxes are on it. NAME may be bridge, for the network of 'coffer do --network bridge'.",
+		Example: "  coffer network inspect lan\n  coffer network inspect bridge --format table",
+		Args:    exactly(1),
+		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			names, directive := completeNetwork(c, args, word)
+			if len(args) == 0 {
+				names = append(names, string(hostnet.ModeBridge))
+			}
+			return names, directive
+		},
 	}
 	c.Flags().StringVarP(&format, "format", "f", "json", "table or json")
 	completeFormat(c)

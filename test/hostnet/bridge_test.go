@@ -398,6 +398,7 @@ func TestRefused(t *testing.T) {
 		{"do --network cni:nowhere -- true", "there is no CNI network nowhere"},
 		{"do --network bridge -- true", "an interface coffer0 that Coffer has not made"},
 		{"do --isolation process --network bridge --pcap /tmp/x -- true", "--pcap is for isolation kernel"},
+		{"do --isolation process --network user --pcap /tmp/x -- true", "--pcap with --network user is for isolation kernel"},
 		{"do --isolation process --network user --net-rate 1M -- true", "--net-rate with --network user is for isolation kernel"},
 		{"do --network taken -p 192.0.2.77:80 -- true", "192.0.2.77 is no address of the host's"},
 		{"network create taken", "there is a network taken"},
