@@ -7,10 +7,13 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -32,6 +35,10 @@ func guestMain() {
 		err = serve(args[0], args[1])
 	case "fetch":
 		err = fetch(args)
+	case "web":
+		err = web(args[0])
+	case "browse":
+		err = browse(args[0])
 	case "addresses":
 		err = addresses()
 	case "lookup":
@@ -91,6 +98,52 @@ func serve(port, text string) error {
 		c.Write(answer(text, c.RemoteAddr()))
 		c.Close()
 	}
+}
+
+// web serves HTTP at a port: 3,000,000 bytes, the path that is asked for, and how much was posted.
+func web(port string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /big", func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 3000000)) })
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	return http.ListenAndServe(":"+port, mux)
+}
+
+// browse asks such a server, 64 times at once.
+func browse(server string) error {
+	body := func(r *http.Response, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return string(b)
+	}
+	big := body(http.Get(server + "/big"))
+	if len(big) < 1000 {
+		return errors.New(big)
+	}
+	fmt.Println(len(big), "bytes")
+	var good atomic.Int32
+	var group sync.WaitGroup
+	for i := range 64 {
+		group.Go(func() {
+			path := fmt.Sprintf("/%d", i)
+			if body(http.Get(server+path)) == path {
+				good.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	fmt.Println(good.Load(), "answers")
+	fmt.Println(body(http.Post(server, "application/octet-stream", strings.NewReader(big))), "bytes taken")
+	return nil
 }
 
 // answer is what a server says; a text of the form bytes=N is so many bytes.
