@@ -58,6 +58,60 @@ static struct sockaddr_in nobody(void) {
 	return a;
 }
 
+/* sends sends a datagram of so many bytes to an address of lo. */
+static ssize_t sends(int fd, const char *address, int size) {
+	static char buf[2000];
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(9) };
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(9) };
+	if (inet_pton(AF_INET, address, &a.sin_addr) == 1)
+		return sendto(fd, buf, size, 0, (void *)&a, sizeof a);
+	EQUAL(inet_pton(AF_INET6, address, &a6.sin6_addr), 1);
+	return sendto(fd, buf, size, 0, (void *)&a6, sizeof a6);
+}
+
+static void set(int fd, int level, int name, int value) { OK(setsockopt(fd, level, name, &value, sizeof value)); }
+
+/* What may not be fragmented is refused if it is longer than the interface takes. */
+TEST(datagrams_kept_whole) {
+	own_network();
+	struct ifreq r = { .ifr_name = "lo", .ifr_mtu = 1300 };
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(ioctl(s, SIOCSIFMTU, &r));
+	set_lo(1);
+	const int whole[] = { IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_INTERFACE };
+	for (int i = 0; i < 3; i++) {
+		set(s, IPPROTO_IP, IP_MTU_DISCOVER, whole[i]);
+		EQUAL(sends(s, "127.0.0.1", 1272), 1272);
+		FAILS(sends(s, "127.0.0.1", 1273), EMSGSIZE);
+	}
+	struct error e;
+	set(s, IPPROTO_IP, IP_RECVERR, 1);
+	FAILS(sends(s, "127.0.0.1", 1273), EMSGSIZE);
+	OK(next_error(s, &e));
+	EQUAL(e.ee.ee_errno, EMSGSIZE);
+	EQUAL(e.ee.ee_origin, SO_EE_ORIGIN_LOCAL);
+	EQUAL(e.ee.ee_info, 1300);
+	set(s, IPPROTO_IP, IP_RECVERR, 0);
+	const int pieces[] = { IP_PMTUDISC_DONT, IP_PMTUDISC_WANT, IP_PMTUDISC_OMIT };
+	for (int i = 0; i < 3; i++) {
+		set(s, IPPROTO_IP, IP_MTU_DISCOVER, pieces[i]);
+		EQUAL(sends(s, "127.0.0.1", 1273), 1273);
+	}
+	int s6 = socket(AF_INET6, SOCK_DGRAM, 0);
+	if (s6 == -1 || sends(s6, "::1", 1253) == -1)
+		return; /* the host has no IPv6 */
+	set(s6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+	EQUAL(sends(s6, "::1", 1252), 1252);
+	FAILS(sends(s6, "::1", 1253), EMSGSIZE);
+	EQUAL(sends(s6, "::ffff:127.0.0.1", 1273), 1273);
+	set(s6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
+	EQUAL(sends(s6, "::1", 1253), 1253);
+	set(s6, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+	FAILS(sends(s6, "::1", 1253), EMSGSIZE);
+	set(s6, IPPROTO_IPV6, IPV6_DONTFRAG, 0);
+	EQUAL(sends(s6, "::1", 1253), 1253);
+}
+
 TEST(port_unreachable) {
 	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1, v;

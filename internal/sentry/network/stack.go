@@ -43,6 +43,7 @@ func (n *Namespace) mirrorLink(l *link) {
 	var ep stack.LinkEndpoint = l.device
 	if l.device == nil {
 		ep = newLoopback()
+		ep.SetMTU(l.mtu)
 	}
 	must(n.stack.CreateNICWithOptions(l.nic(), ep, stack.NICOptions{Name: l.name, Kind: l.kind, DeliverLinkPackets: true, Disabled: !l.up}))
 	n.mirrorForwarding(l)

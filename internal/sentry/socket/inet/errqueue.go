@@ -173,12 +173,13 @@ func (s *Socket) tooLong(to *tcpip.FullAddress, p []byte) {
 	if !s.errors.on4.Load() && !s.errors.on6.Load() {
 		return
 	}
-	e := queuedError{errno: unix.EMSGSIZE, origin: unix.SO_EE_ORIGIN_LOCAL, info: uint32(s.mtu()), six: s.family == unix.AF_INET6}
+	e := queuedError{errno: unix.EMSGSIZE, origin: unix.SO_EE_ORIGIN_LOCAL, six: s.family == unix.AF_INET6}
 	if to != nil {
 		e.to = *to
 	} else if peer, err := s.peer(s.ep.Load()); err == nil {
 		e.to = peer
 	}
+	e.info = uint32(s.mtuTo(s.ep.Load(), e.to))
 	s.put(&e)
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 const (
@@ -67,7 +69,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofUDPish, initial: 1, check: checkMulticastHops, apply: applyMulticastTTL},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_LOOP, of: ofAll, initial: 1, check: strict, apply: applyMulticastLoop},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT, of: ofTCP | ofUDP, check: readOnly},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT_ISOLATE, of: ofAll, check: boolean},
@@ -79,7 +81,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVRTHDR, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVDSTOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPATHMTU, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_DONTFRAG, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_DONTFRAG, of: ofAll, check: boolean, apply: applyDontFragment},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TCLASS, of: ofAll, check: checkTClass, apply: applyTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean},
@@ -159,7 +161,37 @@ func applyMulticastLoop(_ *Socket, e tcpip.Endpoint, v int32) {
 
 var checkMTUDiscover = between(unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT)
 
-func applyMTUDiscover(_ *Socket, e tcpip.Endpoint, v int32) {
+// The bits of Socket.whole: what IP_MTU_DISCOVER, IPV6_MTU_DISCOVER and IPV6_DONTFRAG say.
+const (
+	whole4 = 1 << iota
+	whole6
+	dontFragment
+)
+
+func (s *Socket) keepWhole(bit uint32, on bool) {
+	if on {
+		s.whole.Or(bit)
+	} else {
+		s.whole.And(^bit)
+	}
+}
+
+// refusesFragments reports whether a value of IP_MTU_DISCOVER has what is too long refused.
+func refusesFragments(v int32) bool { return v >= unix.IP_PMTUDISC_DO && v != unix.IP_PMTUDISC_OMIT }
+
+func applyDontFragment(s *Socket, _ tcpip.Endpoint, v int32) { s.keepWhole(dontFragment, v != 0) }
+
+func applyMTUDiscover6(s *Socket, e tcpip.Endpoint, v int32) {
+	discoverMTU(e, v)
+	s.keepWhole(whole6, refusesFragments(v))
+}
+
+func applyMTUDiscover(s *Socket, e tcpip.Endpoint, v int32) {
+	discoverMTU(e, v)
+	s.keepWhole(whole4, refusesFragments(v))
+}
+
+func discoverMTU(e tcpip.Endpoint, v int32) {
 	strategy := tcpip.PMTUDiscoveryDont // also of IP_PMTUDISC_INTERFACE and _OMIT
 	switch v {
 	case unix.IP_PMTUDISC_WANT:
@@ -333,15 +365,12 @@ func (s *Socket) mtu() int32 {
 	if err != nil {
 		return 0
 	}
-	local, err := e.GetLocalAddress()
-	if err != nil {
-		return 0
-	}
-	network := networkProtocol(unix.AF_INET6)
-	if peer.Addr.Len() == 4 {
-		network = networkProtocol(unix.AF_INET)
-	}
-	r, err := s.net.Stack().FindRoute(tcpip.NICID(e.SocketOptions().GetBindToDevice()), local.Addr, peer.Addr, network, false)
+	return s.mtuTo(e, peer)
+}
+
+// mtuTo is that of the interface that leads to an address, 0 without one.
+func (s *Socket) mtuTo(e *endpoint, to tcpip.FullAddress) int32 {
+	r, err := s.routeTo(e, to)
 	if err != nil {
 		return 0
 	}
@@ -350,6 +379,58 @@ func (s *Socket) mtu() int32 {
 		return int32(info.MTU)
 	}
 	return 0
+}
+
+// routeTo is the way to an address. The caller releases it.
+func (s *Socket) routeTo(e *endpoint, to tcpip.FullAddress) (*stack.Route, tcpip.Error) {
+	local, err := e.GetLocalAddress()
+	if err != nil {
+		return nil, err
+	}
+	network := networkProtocol(unix.AF_INET6)
+	if to.Addr.Len() == 4 {
+		network = networkProtocol(unix.AF_INET)
+	}
+	nic := to.NIC
+	if nic == 0 {
+		nic = tcpip.NICID(e.SocketOptions().GetBindToDevice())
+	}
+	return s.net.Stack().FindRoute(nic, local.Addr, to.Addr, network, false)
+}
+
+// exceeds reports whether a datagram of so many bytes is to be refused, since it would have
+// to be fragmented.
+func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
+	whole := s.whole.Load()
+	if whole == 0 || s.kind.typ == unix.SOCK_RAW { // the stack refuses all raw ones
+		return false
+	}
+	var peer tcpip.FullAddress
+	if to != nil {
+		peer = *to
+	} else if p, err := s.peer(e); err == nil {
+		peer = p
+	} else {
+		return false
+	}
+	bits := uint32(whole4)
+	if header.IsV4MappedAddress(peer.Addr) {
+		peer.Addr = tcpip.AddrFrom4Slice(peer.Addr.AsSlice()[12:])
+	} else if peer.Addr.Len() == header.IPv6AddressSize {
+		bits = whole6 | dontFragment
+	}
+	if whole&bits == 0 {
+		return false
+	}
+	if s.sort() == ofUDP {
+		n += header.UDPMinimumSize
+	}
+	r, err := s.routeTo(e, peer)
+	if err != nil {
+		return false
+	}
+	defer r.Release()
+	return n > int(r.MTU())
 }
 
 // setIPOption sets an option of IPv4 or IPv6 that is not a number.

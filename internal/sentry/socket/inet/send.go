@@ -214,6 +214,10 @@ func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOp
 	if shmem.Buffers.Room() < maxPacket {
 		return 0, unix.ENOBUFS
 	}
+	if s.exceeds(e, opts.To, len(p)) {
+		s.tooLong(opts.To, p)
+		return 0, unix.EMSGSIZE
+	}
 	if s.from.BitLen() != 0 {
 		return s.sendFrom(e, p, opts)
 	}

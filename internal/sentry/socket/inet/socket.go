@@ -95,6 +95,9 @@ type Socket struct {
 	// from is the source of the next datagram, if it is not the socket's own address.
 	from tcpip.Address
 
+	// whole says which datagrams are refused that would have to be fragmented.
+	whole atomic.Uint32
+
 	// icmpFilter is ICMP_FILTER: a bit for each type that a raw socket does not want.
 	icmpFilter atomic.Uint32
 	// rawPeer is what a raw socket is connected to, or nil.
