@@ -138,8 +138,17 @@ func (r *resolver) serveStreams() {
 	}
 }
 
-// addresses are those of the sandboxes of a name on the network.
+// addresses are those that the user has given to a name, or else those of the sandboxes of
+// that name on the network.
 func (b *bridgeAttachment) addresses(name string) (list []netip.Addr, known bool) {
+	for _, h := range b.options.Hosts {
+		if strings.EqualFold(h.Name, name) {
+			list, known = append(list, h.Address), true
+		}
+	}
+	if known {
+		return list, known
+	}
 	for _, r := range liveRecords(b.networks.Dir) {
 		if r.Network != b.network.Name || !strings.EqualFold(r.Container, name) {
 			continue

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -36,6 +37,22 @@ func TestResolverServes(t *testing.T) {
 	defer c.Close()
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Errorf("%d bytes came for a stranger, and no end", n)
+	}
+}
+
+// TestResolverAddedHosts: names of --add-host are known to who asks by DNS, as in /etc/hosts.
+func TestResolverAddedHosts(t *testing.T) {
+	b := &bridgeAttachment{
+		networks: &Networks{Dir: t.TempDir()}, network: &Network{Name: "lan"},
+		options: &Options{Hosts: []Host{
+			{"DB", netip.MustParseAddr("192.0.2.7")}, {"db", netip.MustParseAddr("2001:db8::7")}, {"web", netip.MustParseAddr("192.0.2.8")},
+		}},
+	}
+	for name, want := range map[string]string{"db": "[192.0.2.7 2001:db8::7] true", "web": "[192.0.2.8] true", "other": "[] false"} {
+		list, known := b.addresses(name)
+		if got := fmt.Sprint(list, known); got != want {
+			t.Errorf("%s has %s, want %s", name, got, want)
+		}
 	}
 }
 
