@@ -33,7 +33,7 @@ var networkNames = []string{"network", "egress", "egress-log", "net-rate", "pcap
 
 func (f *networkFlags) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.network, "network", "", "what the sandbox reaches: none, user, bridge, host, cni:NAME, or the name of a network of 'coffer network' (default user with isolation kernel and none with isolation process, see docs/networking.md)")
-	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "lead a port of the host's into the sandbox: [HOST:]PORT[:PORT][/udp], an IPv6 HOST in brackets (repeatable)")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "lead a port of the host's, or a range such as 8000-8010, into the sandbox: [HOST:]PORT[:PORT][/udp], an IPv6 HOST in brackets (repeatable)")
 	fl.StringArrayVar(&f.dns, "dns", nil, "the address of a name server to ask instead of the host's (repeatable)")
 	fl.StringArrayVar(&f.search, "dns-search", nil, "a domain to look names up in, instead of the host's (repeatable)")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "a name for an address, NAME:ADDRESS (repeatable)")
@@ -82,7 +82,7 @@ func (f *networkFlags) options(config *networkConfig, mode hostnet.Mode) (*hostn
 		if err != nil {
 			return nil, fmt.Errorf("--publish %w", err)
 		}
-		o.Publish = append(o.Publish, p)
+		o.Publish = append(o.Publish, p...)
 	}
 	for _, s := range f.dns {
 		a, err := netip.ParseAddr(s)

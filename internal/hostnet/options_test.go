@@ -25,8 +25,15 @@ func TestParsePublish(t *testing.T) {
 		{in: ":80", err: "no port"},
 		{in: "80/sctp", err: "neither tcp nor udp"},
 		{in: "80/", err: "neither tcp nor udp"},
-		{in: "80-90:80-90", err: "a range of ports is not possible"},
-		{in: "8000-8010", err: "a range of ports is not possible"},
+		{in: "80-82:90-92", out: "80:90 81:91 82:92"},
+		{in: "127.0.0.1:8000-8001/udp", out: "127.0.0.1:8000:8000/udp 127.0.0.1:8001:8001/udp"},
+		{in: "65535-65535", out: "65535:65535"},
+		{in: "80-82:90-93", err: "not as many ports"},
+		{in: "80-82:90", err: "not as many ports"},
+		{in: "82-80", err: "ends before it begins"},
+		{in: "1-65535", err: "65535 ports, and 4096 are the most"},
+		{in: "80-", err: "no port"},
+		{in: "80-81-82", err: "no port"},
 		{in: "localhost:80:80", err: "names are not looked up"},
 		{in: "::1:80:80", err: "brackets"},
 		{in: "[::1]80", err: "a colon and a port are missing"},
@@ -37,30 +44,36 @@ func TestParsePublish(t *testing.T) {
 		{in: "1.2.3:80", err: "no address of the host's"},
 		{in: "1.2.3.4:5:6:7", err: "no port"},
 	} {
-		p, err := ParsePublish(c.in)
+		list, err := ParsePublish(c.in)
+		var out []string
+		for _, p := range list {
+			out = append(out, p.String())
+		}
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("ParsePublish(%q): %v, want %q", c.in, err, c.err)
 			}
-		case err != nil || p.String() != c.out:
-			t.Errorf("ParsePublish(%q) = %v, %v, want %s", c.in, p, err, c.out)
+		case err != nil || strings.Join(out, " ") != c.out:
+			t.Errorf("ParsePublish(%q) = %v, %v, want %s", c.in, list, err, c.out)
 		}
 	}
 }
 
 func FuzzParsePublish(f *testing.F) {
-	for _, s := range []string{"80", "127.0.0.1:8080:80/udp", "[::1]:1:2", "a:b:c"} {
+	for _, s := range []string{"80", "127.0.0.1:8080:80/udp", "[::1]:1:2", "a:b:c", "1-3:2-4"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		p, err := ParsePublish(s)
+		list, err := ParsePublish(s)
 		if err != nil {
 			return
 		}
-		again, err := ParsePublish(p.String())
-		if err != nil || again != p {
-			t.Errorf("%q became %v, and that %v, %v", s, p, again, err)
+		for _, p := range list {
+			again, err := ParsePublish(p.String())
+			if err != nil || len(again) != 1 || again[0] != p {
+				t.Errorf("%q became %v, and that %v, %v", s, p, again, err)
+			}
 		}
 	})
 }
@@ -90,7 +103,7 @@ func TestCheckOptions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ps = append(ps, p)
+			ps = append(ps, p...)
 		}
 		return ps
 	}

@@ -1,7 +1,6 @@
 package hostnet
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -16,22 +15,24 @@ type Publish struct {
 	HostPort, Port uint16
 }
 
-// ParsePublish reads [HOST:]PORT[:PORT][/tcp|/udp]: an address of the host's, of
-// IPv6 in brackets, its port, and the sandbox's, which is the same if left out.
-// Without an address it is all of the host's.
-func ParsePublish(s string) (p Publish, err error) {
-	fail := func(format string, args ...any) (Publish, error) {
-		return Publish{}, fmt.Errorf("%q: %s; it is [HOST:]PORT[:PORT][/udp], for example 8080:80 or 127.0.0.1:5353:53/udp", s, fmt.Sprintf(format, args...))
+// rangeMost is how many ports a range has at most: each takes sockets or rules of its own.
+const rangeMost = 4096
+
+// ParsePublish reads [HOST:]PORTS[:PORTS][/tcp|/udp]: an address of the host's, of
+// IPv6 in brackets, its port or range of ports (8000-8010), and the sandbox's, which are
+// the same if left out. Without an address it is all of the host's.
+func ParsePublish(s string) ([]Publish, error) {
+	fail := func(format string, args ...any) ([]Publish, error) {
+		return nil, fmt.Errorf("%q: %s; it is [HOST:]PORT[:PORT][/udp], for example 8080:80, 127.0.0.1:5353:53/udp or 8000-8010", s, fmt.Sprintf(format, args...))
 	}
 	rest, protocol, given := strings.Cut(s, "/")
-	p.Protocol = "tcp"
-	if given {
-		p.Protocol = protocol
+	if !given {
+		protocol = "tcp"
 	}
-	if p.Protocol != "tcp" && p.Protocol != "udp" {
+	if protocol != "tcp" && protocol != "udp" {
 		return fail("the protocol %q is neither tcp nor udp", protocol)
 	}
-	p.Address = netip.IPv6Unspecified()
+	address := netip.IPv6Unspecified()
 	var host string
 	if inner, ok := strings.CutPrefix(rest, "["); ok {
 		if host, rest, ok = strings.Cut(inner, "]:"); !ok {
@@ -49,38 +50,60 @@ func ParsePublish(s string) (p Publish, err error) {
 		return fail("there are too many colons (an IPv6 address stands in brackets)")
 	}
 	if host != "" {
-		p.Address, _ = netip.ParseAddr(host) // it has been tried
-		if p.Address.Zone() != "" {
+		address, _ = netip.ParseAddr(host) // it has been tried
+		if address.Zone() != "" {
 			return fail("an address with a zone cannot be published on")
 		}
 	}
-	first, second, both := strings.Cut(rest, ":")
-	if p.HostPort, err = parsePort(first); err != nil {
+	outside, inside, both := strings.Cut(rest, ":")
+	first, count, err := parsePorts(outside)
+	if err != nil {
 		return fail("%v", err)
 	}
-	p.Port = p.HostPort
+	port := first
 	if both {
-		if p.Port, err = parsePort(second); err != nil {
+		var more int
+		if port, more, err = parsePorts(inside); err != nil {
 			return fail("%v", err)
 		}
+		if more != count {
+			return fail("%q and %q are not as many ports", outside, inside)
+		}
 	}
-	return p, nil
+	list := make([]Publish, count)
+	for i := range list {
+		list[i] = Publish{Protocol: protocol, Address: address, HostPort: first + uint16(i), Port: port + uint16(i)}
+	}
+	return list, nil
+}
+
+// parsePorts reads a port, or the first and the last one of a range. It returns the first
+// one, and how many there are.
+func parsePorts(s string) (first uint16, count int, err error) {
+	from, to, isRange := strings.Cut(s, "-")
+	if first, err = parsePort(from); err != nil || !isRange {
+		return first, 1, err
+	}
+	last, err := parsePort(to)
+	if err != nil {
+		return 0, 0, err
+	}
+	count = int(last) - int(first) + 1
+	if count < 1 {
+		return 0, 0, fmt.Errorf("the range %s ends before it begins", s)
+	}
+	if count > rangeMost {
+		return 0, 0, fmt.Errorf("the range %s has %d ports, and %d are the most", s, count, rangeMost)
+	}
+	return first, count, nil
 }
 
 func parsePort(s string) (uint16, error) {
-	if from, to, ok := strings.Cut(s, "-"); ok && isNumber(from) && isNumber(to) {
-		return 0, errors.New("a range of ports is not possible: give --publish once for each port")
-	}
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 || s[0] == '+' {
 		return 0, fmt.Errorf("%q is no port: it is a number from 1 to 65535", s)
 	}
 	return uint16(n), nil
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 16)
-	return err == nil
 }
 
 // String returns the form that ParsePublish reads.

@@ -33,7 +33,7 @@ func TestBridge(t *testing.T) {
 		}
 		// Others see the host's address, and get in only by a published port.
 		expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:192.0.2.2:90", "udp+:192.0.2.2:90"), "outside to 192.0.2.1\noutside to 192.0.2.1\n")
-		s := start(t, wall, "--network bridge -p 8080:80 -p 127.0.0.1:8081:80 -p 8080:80/udp", "serve", "80", "sandbox")
+		s := start(t, wall, "--network bridge -p 8078-8080:78-80 -p 127.0.0.1:8081:80 -p 8080:80/udp", "serve", "80", "sandbox")
 		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8080", "udp+:192.0.2.1:8080")...), "sandbox to 192.0.2.2\nsandbox to 192.0.2.2\n")
 		must(t, "ip", "-n", "outside", "route", "add", "10.209.0.0/16", "via", "192.0.2.1")
 		expect(t, run(t, at("outside", "fetch", "tcp+:192.0.2.1:8081", "tcp:"+s.address+":80")...), "no: refused\nno: i/o timeout\n")
