@@ -15,11 +15,20 @@ static socklen_t at(union addr *a, uint32_t ip, int port) {
 	return sizeof a->in;
 }
 
+/* mapped is an address of IPv4 for a socket of IPv6. */
+static socklen_t mapped(union addr *a, uint32_t ip, int port) {
+	memset(a, 0, sizeof *a);
+	a->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	a->in6.sin6_addr.s6_addr32[2] = htonl(0xffff);
+	a->in6.sin6_addr.s6_addr32[3] = htonl(ip);
+	return sizeof a->in6;
+}
+
 static uint32_t own(int fd) {
 	union addr a;
 	socklen_t n = sizeof a;
 	OK(getsockname(fd, &a.sa, &n));
-	return ntohl(a.in.sin_addr.s_addr);
+	return ntohl(a.sa.sa_family == AF_INET ? a.in.sin_addr.s_addr : a.in6.sin6_addr.s6_addr32[3]);
 }
 
 static void disconnect(int fd) {
@@ -200,4 +209,52 @@ TEST(buffers_that_cannot_be_written) {
 	EQUAL(write(t[0], "stream", 6), 6);
 	FAILS(recv(t[1], end, 10, 0), EFAULT);
 	EQUAL(recv(t[1], buf, 10, 0), 6);
+}
+
+/* IP_BIND_ADDRESS_NO_PORT leaves the port to connect(2), and to listen(2). */
+TEST(bound_without_a_port) {
+	union addr a;
+	for (int i = 0; i < 3; i++) {
+		int v6 = i == 1, s = OK(socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0)), l = OK(socket(AF_INET, SOCK_STREAM, 0));
+		OK(bind(l, &a.sa, at(&a, INADDR_ANY, 0)));
+		OK(listen(l, 5));
+		OK(set(s, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+		FAILS(bind(s, &a.sa, v6 ? mapped(&a, 0xc0000201, 0) : at(&a, 0xc0000201, 0)), EADDRNOTAVAIL);
+		OK(bind(s, &a.sa, v6 ? mapped(&a, 0x7f000002, 0) : at(&a, 0x7f000002, 0)));
+		EQUAL(port_of(s), 0);
+		EQUAL(own(s), 0x7f000002);
+		OK(bind(s, &a.sa, v6 ? mapped(&a, 0x7f000003, 0) : at(&a, 0x7f000003, 0))); /* without a port it may change */
+		EQUAL(own(s), 0x7f000003);
+		if (i == 2) {
+			OK(listen(s, 1));
+			EQUAL(own(s), 0x7f000003);
+			CHECK(port_of(s) != 0);
+			continue;
+		}
+		OK(connect(s, &a.sa, v6 ? mapped(&a, INADDR_LOOPBACK, port_of(l)) : at(&a, INADDR_LOOPBACK, port_of(l))));
+		EQUAL(own(s), 0x7f000003);
+		int port = port_of(s);
+		CHECK(port != 0);
+		socklen_t n = sizeof a;
+		OK(accept(l, &a.sa, &n));
+		EQUAL(ntohl(a.in.sin_addr.s_addr), 0x7f000003);
+		EQUAL(ntohs(a.in.sin_port), port);
+	}
+	/* nobody listens there */
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(s, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+	OK(bind(s, &a.sa, at(&a, 0x7f000002, 0)));
+	FAILS(bind(s, &a.sa, at(&a, 0xc0000201, 0)), EADDRNOTAVAIL);
+	EQUAL(own(s), 0x7f000002);
+	FAILS(connect(s, &a.sa, at(&a, INADDR_LOOPBACK, 1)), ECONNREFUSED);
+	int l = listener(AF_INET);
+	connect_to(s, l);
+	EQUAL(own(s), 0x7f000002);
+	/* any address will do */
+	s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(s, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+	OK(bind(s, &a.sa, at(&a, INADDR_ANY, 0)));
+	FAILS(connect(s, &a.sa, at(&a, 0x7f000009, 1)), ECONNREFUSED);
+	OK(connect(s, &a.sa, at(&a, 0x7f000001, port_of(l))));
+	EQUAL(own(s), INADDR_LOOPBACK);
 }

@@ -29,6 +29,29 @@ func (s *Socket) bindEndpoint(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.E
 	return err
 }
 
+// bindsLater reports whether bind(2) is to leave the port to connect(2), which can share it with connections
+// that go elsewhere. s.mu is held.
+func (s *Socket) bindsLater(name tcpip.FullAddress) bool {
+	if !s.stream() || name.Port != 0 || s.value(s.row(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)) == 0 {
+		return false
+	}
+	ip := unmapped(s.family, name).Addr()
+	return name.Addr.Len() == 0 || s.net.Stack().CheckLocalAddress(name.NIC, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0
+}
+
+// takePort gives a stream that is to listen a port, at the address that it was bound to without one. s.mu is held.
+func (s *Socket) takePort(e *endpoint) tcpip.Error {
+	var name tcpip.FullAddress
+	if p := s.portless.Load(); p != nil {
+		name = *p
+	}
+	err := s.bindPort(e, name)
+	if err == nil {
+		s.portless.Store(nil)
+	}
+	return err
+}
+
 // bindPort binds an endpoint, if the name leaves the port open to one that IP_LOCAL_PORT_RANGE has.
 func (s *Socket) bindPort(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error {
 	low, high, limited := s.portRange()

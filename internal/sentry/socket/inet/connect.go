@@ -71,6 +71,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	if s.stream() && ended(e.state()) && (s.bound == nil || s.bound.Port == 0) {
 		// The connection is over, and with it the port that nobody had asked for.
 		s.bound = nil
+		s.portless.Store(nil)
 		connecting, joined := s.connecting, s.joined
 		if err := s.renew(); err != nil {
 			return err
@@ -79,11 +80,16 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		s.shut.Store(bothShut)
 		e = s.ep.Load()
 	}
-	if s.bound != nil {
+	if s.bound != nil && s.portless.Load() == nil {
 		return unix.EINVAL
 	}
 	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 && !s.isRaw() {
 		return unix.EINVAL
+	}
+	if s.bindsLater(full) {
+		s.bound = &full
+		s.portless.Store(&full)
+		return nil
 	}
 	if err := s.bindEndpoint(e, full); err != nil {
 		if _, ok := err.(*tcpip.ErrNoPortAvailable); ok {
@@ -91,6 +97,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		}
 		return errno(err)
 	}
+	s.portless.Store(nil)
 	s.bound = &full
 	return nil
 }
@@ -134,7 +141,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	}
 	switch e.state() {
 	case tcp.StateInitial:
-		if err := s.bindPort(e, tcpip.FullAddress{}); err != nil {
+		if err := s.takePort(e); err != nil {
 			return errno(err)
 		}
 	case tcp.StateError, tcp.StateClose:
@@ -142,8 +149,8 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 			return err
 		}
 		e = s.ep.Load()
-		if s.bound == nil {
-			if err := s.bindPort(e, tcpip.FullAddress{}); err != nil {
+		if s.bound == nil || s.portless.Load() != nil {
+			if err := s.takePort(e); err != nil {
 				return errno(err)
 			}
 		}
@@ -296,9 +303,13 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 		return unix.ENETUNREACH
 	}
 	if terr == nil {
-		if e, err = s.fromLoopback(e, ip); err != nil {
+		if p := s.portless.Load(); p != nil && p.Addr.Len() != 0 && e.state() == tcp.StateInitial {
+			terr = e.Bind(*p)
+		} else if e, err = s.fromLoopback(e, ip); err != nil {
 			return err
 		}
+	}
+	if terr == nil {
 		terr = e.Connect(full)
 	}
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
@@ -448,6 +459,9 @@ func (s *Socket) Name() []byte {
 	}
 	if full.Port == 0 && s.stream() {
 		full.Port = uint16(s.lastPort.Load())
+		if p := s.portless.Load(); p != nil {
+			full.Addr = p.Addr
+		}
 	}
 	return sockaddr(s.family, full)
 }

@@ -158,6 +158,12 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 		protocol = ports6
 	}
 	from, err := e.GetLocalAddress()
+	if p := s.portless.Load(); p != nil && from.Port == 0 {
+		from.Addr = tcpip.AddrFromSlice(unmapped(s.family, *p).Addr().AsSlice())
+		if p.Addr.Len() == 0 {
+			from.Addr = tcpip.Address{}
+		}
+	}
 	if err != nil || from.Addr.Len() != 0 && from.Addr.Len() != to.Addr.Len() {
 		return false, nil
 	}
@@ -215,7 +221,7 @@ var (
 // portFlags say who else may have the port of a socket.
 func (s *Socket) portFlags() ports.Flags {
 	o := s.ep.Load().SocketOptions()
-	return ports.Flags{TupleOnly: o.GetReuseAddress(), LoadBalanced: o.GetReusePort()}
+	return ports.Flags{TupleOnly: o.GetReuseAddress() || s.portless.Load() != nil, LoadBalanced: o.GetReusePort()}
 }
 
 // reservation is for the port of a side, towards the other one.

@@ -54,6 +54,9 @@ type Socket struct {
 	bound *tcpip.FullAddress
 	// lastPort is the port of the endpoint before ep, which a stream shows until it has another.
 	lastPort atomic.Uint32
+	// portless is the same as bound for a stream that gets its port when it connects or listens
+	// (IP_BIND_ADDRESS_NO_PORT), whose endpoint has no name until then; or nil. It is written with mu held.
+	portless atomic.Pointer[tcpip.FullAddress]
 	// nonlocal says that no interface had that address.
 	nonlocal atomic.Bool
 	// connecting is true from the first connect(2) until one tells how it went.
@@ -203,7 +206,7 @@ func (s *Socket) renew() error {
 	s.nonlocal.Store(false)
 	s.shut.Store(0)
 	s.applyAll(ep)
-	if s.bound != nil {
+	if s.bound != nil && s.portless.Load() == nil {
 		// Another socket may have taken the name meanwhile. The next call will tell.
 		if s.bindEndpoint(ep, *s.bound) != nil {
 			s.bound = nil
