@@ -78,6 +78,24 @@ TEST(datagrams_from_the_first_loopback_address) {
 	disconnect(c);
 	EQUAL(own(c), INADDR_ANY);
 	EQUAL(port_of(c), 0);
+	/* likewise with a port that it has before */
+	int d = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr any;
+	OK(bind(d, &any.sa, at(&any, INADDR_ANY, 0)));
+	int port = port_of(d);
+	OK(connect(d, &a.sa, sizeof a.in));
+	EQUAL(own(d), INADDR_LOOPBACK);
+	EQUAL(port_of(d), port);
+	EQUAL(send(d, "x", 1, 0), 1);
+	EQUAL(recvfrom(r, buf, 9, 0, &from.sa, &n), 1);
+	EQUAL(ntohs(from.in.sin_port), port);
+	OK(connect(r, &from.sa, n));
+	OK(connect(d, &any.sa, at(&any, INADDR_LOOPBACK, port_of(r))));
+	EQUAL(send(r, "back", 4, 0), 4);
+	EQUAL(recv(d, buf, 9, 0), 4);
+	disconnect(r);
+	disconnect(d);
+	EQUAL(own(d), INADDR_ANY);
 	OK(connect(c, &a.sa, sizeof a.in));
 	EQUAL(own(c), INADDR_LOOPBACK);
 	/* nobody is there */

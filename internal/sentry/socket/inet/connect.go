@@ -322,15 +322,22 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	return errno(terr)
 }
 
-// fromLoopback gives a stream without an address the one that it is to connect from, if the stack would
+// fromLoopback gives a socket without an address the one that it is to connect from, if the stack would
 // choose another. The result is its endpoint then. s.mu is held.
 func (s *Socket) fromLoopback(e *endpoint, to netip.Addr) (*endpoint, error) {
 	local, terr := e.GetLocalAddress()
-	if terr != nil || !needsSource(to, local.Addr) || !s.net.LoopbackUp() {
+	if terr != nil || s.sort() == ofOthers || !needsSource(to, local.Addr) || !s.net.LoopbackUp() {
 		return e, nil
 	}
-	if e.state() == tcp.StateInitial {
-		return e, errno(e.Bind(tcpip.FullAddress{Addr: loopback4Address}))
+	if local.Port == 0 {
+		terr = e.Bind(tcpip.FullAddress{Addr: loopback4Address})
+		if s.sourced = terr == nil; s.stream() {
+			return e, errno(terr)
+		}
+		return e, autobindError(terr)
+	}
+	if !s.stream() && (s.queued(e) > 0 || s.joinedGroups()) {
+		return e, nil // another endpoint would have neither
 	}
 	bound := s.bound
 	s.bound = &tcpip.FullAddress{Addr: loopback4Address, Port: local.Port}
@@ -338,6 +345,7 @@ func (s *Socket) fromLoopback(e *endpoint, to netip.Addr) (*endpoint, error) {
 	if s.bound != nil {
 		s.bound = bound
 	}
+	s.sourced = true
 	return s.ep.Load(), err
 }
 
@@ -363,11 +371,10 @@ func (s *Socket) connectDatagram(addr []byte) error {
 		return unix.EACCES
 	}
 	terr := s.pickPort(e)
-	if local, err := e.GetLocalAddress(); terr == nil && s.sort() == ofUDP && err == nil && local.Port == 0 && needsSource(ip, local.Addr) && s.net.LoopbackUp() {
-		terr = e.Bind(tcpip.FullAddress{Addr: loopback4Address})
-		s.sourced = terr == nil
-	}
 	if terr == nil {
+		if e, err = s.fromLoopback(e, ip); err != nil {
+			return err
+		}
 		terr = e.Connect(full)
 	}
 	if terr != nil {

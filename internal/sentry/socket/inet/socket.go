@@ -63,7 +63,7 @@ type Socket struct {
 	connecting bool
 	// joined says that a connection was made, though it may be over.
 	joined bool
-	// sourced says that a datagram socket has its address only to connect from.
+	// sourced says that the endpoint has its address only to connect from.
 	sourced   bool
 	listening bool
 	backlog   atomic.Int32
