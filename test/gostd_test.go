@@ -42,9 +42,6 @@ func TestGoStandard(t *testing.T) {
 	}
 	for _, p := range goPackages {
 		t.Run(p, func(t *testing.T) {
-			if p == "net/http" && os.Getenv("COFFER_SLOW") == "" {
-				t.Skip("it takes minutes: COFFER_SLOW=1 has it run")
-			}
 			here := filepath.Join(src, p)
 			if _, err := os.Stat(here); err != nil {
 				t.Skipf("this Go has no sources: %v", err)
