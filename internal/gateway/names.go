@@ -12,14 +12,15 @@ type Names struct {
 
 // NewNames returns what answers those names by itself that are known, and has the
 // servers answer the others. Names that known is asked for are in lower case, without
-// a final dot. Zones of addresses are as in Config.DNS.
-func NewNames(servers []netip.Addr, known func(name string) ([]netip.Addr, bool)) (*Names, error) {
+// a final dot. named is asked for the names of addresses: "" if one has none, and whether
+// the servers are not to be asked for it. Zones of addresses are as in Config.DNS.
+func NewNames(servers []netip.Addr, known func(name string) ([]netip.Addr, bool), named func(a netip.Addr) (name string, own bool)) (*Names, error) {
 	list, err := nameServers(servers)
 	if err != nil {
 		return nil, err
 	}
 	r := newResolver(list, nil, nil)
-	r.known = known
+	r.known, r.named = known, named
 	return &Names{r}, nil
 }
 

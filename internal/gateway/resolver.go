@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,10 @@ type resolver struct {
 	servers []netip.AddrPort
 	// known are the addresses of a name that it answers by itself. The name is in lower
 	// case, without a final dot.
-	known  func(name string) ([]netip.Addr, bool)
+	known func(name string) ([]netip.Addr, bool)
+	// named, if it is not nil, is the name of an address, or "" for one that has none. own
+	// says that nobody else is to be asked for it.
+	named  func(a netip.Addr) (name string, own bool)
 	policy Policy
 	// slots bounds the questions that are being asked at once.
 	slots chan struct{}
@@ -86,6 +90,11 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 				return reply(h, &q, dnsmessage.RCodeRefused)
 			}
 			return hostReply(h, q, addresses)
+		}
+		if a, ok := reversed(name); ok && r.named != nil && q.Type == dnsmessage.TypePTR {
+			if name, own := r.named(a); own {
+				return pointerReply(h, q, name)
+			}
 		}
 	}
 	select {
@@ -164,4 +173,42 @@ func hostReply(h dnsmessage.Header, q dnsmessage.Question, addresses []netip.Add
 		return nil
 	}
 	return b
+}
+
+// pointerReply answers with the name of an address; there is none if that is empty.
+func pointerReply(h dnsmessage.Header, q dnsmessage.Question, name string) []byte {
+	pointer, err := dnsmessage.NewName(name + ".")
+	if err != nil || name == "" {
+		return reply(h, &q, dnsmessage.RCodeNameError)
+	}
+	m := dnsmessage.Message{Header: replyTo(h), Questions: []dnsmessage.Question{q}, Answers: []dnsmessage.Resource{{
+		Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: hostTTL},
+		Body:   &dnsmessage.PTRResource{PTR: pointer},
+	}}}
+	b, err := m.Pack()
+	if err != nil {
+		return reply(h, &q, dnsmessage.RCodeNameError) // it is no name of DNS
+	}
+	return b
+}
+
+// reversed returns the address whose name is asked for by another name: its bytes from the last
+// to the first below in-addr.arpa (RFC 1035, section 3.5), or its half bytes below ip6.arpa
+// (RFC 3596, section 2.5).
+func reversed(name string) (netip.Addr, bool) {
+	var text string
+	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
+		labels := strings.Split(rest, ".")
+		slices.Reverse(labels)
+		text = strings.Join(labels, ".")
+	} else if rest, ok := strings.CutSuffix(name, ".ip6.arpa"); ok && len(rest) == 63 {
+		for i := 31; i >= 0; i-- {
+			text += rest[2*i : 2*i+1]
+			if i%4 == 0 && i > 0 {
+				text += ":"
+			}
+		}
+	}
+	a, err := netip.ParseAddr(text)
+	return a, err == nil
 }

@@ -251,3 +251,51 @@ func FuzzResolver(f *testing.F) {
 		}
 	})
 }
+
+// TestNamesOfAddresses: addresses of one's own are named, and nobody else is asked for them.
+func TestNamesOfAddresses(t *testing.T) {
+	// It has no servers to ask.
+	n, err := NewNames(nil, func(string) ([]netip.Addr, bool) { return nil, false }, func(a netip.Addr) (string, bool) {
+		switch a.String() {
+		case "10.0.0.2", "2001:db8::1234:2":
+			return "db", true
+		case "10.0.0.3":
+			return "not..a.name", true
+		}
+		return "", netip.MustParsePrefix("10.0.0.0/24").Contains(a)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		code dnsmessage.RCode
+		says string
+	}{
+		{name: "2.0.0.10.in-addr.arpa.", says: "db."},
+		{name: "2.0.0.0.4.3.2.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.IP6.ARPA.", says: "db."},
+		{name: "3.0.0.10.in-addr.arpa.", code: dnsmessage.RCodeNameError},
+		{name: "4.0.0.10.in-addr.arpa.", code: dnsmessage.RCodeNameError},
+		{name: "4.0.1.10.in-addr.arpa.", code: dnsmessage.RCodeServerFailure},
+		{name: "0.0.10.in-addr.arpa.", code: dnsmessage.RCodeServerFailure},
+		{name: "in-addr.arpa.", code: dnsmessage.RCodeServerFailure},
+		{name: "2.0.0.0.ip6.arpa.", code: dnsmessage.RCodeServerFailure},
+	} {
+		q := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(c.name), Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}}}
+		query, err := q.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m dnsmessage.Message
+		if err := m.Unpack(n.Answer(query)); err != nil {
+			t.Fatal(err)
+		}
+		says := ""
+		if len(m.Answers) == 1 {
+			says = m.Answers[0].Body.(*dnsmessage.PTRResource).PTR.String()
+		}
+		if m.RCode != c.code || says != c.says {
+			t.Errorf("%s: %v, %q, want %v, %q", c.name, m.RCode, says, c.code, c.says)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"coffer/internal/gateway"
@@ -46,7 +47,7 @@ func newResolver(b *bridgeAttachment) (*resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := gateway.NewNames(orElse(b.options.DNS, servers), b.addresses)
+	names, err := gateway.NewNames(orElse(b.options.DNS, servers), b.addresses, b.named)
 	if err != nil {
 		return nil, err
 	}
@@ -159,4 +160,18 @@ func (b *bridgeAttachment) addresses(name string) (list []netip.Addr, known bool
 		known = true
 	}
 	return list, known
+}
+
+// named is the name of the sandbox that has an address. Addresses of the network are nobody
+// else's to name.
+func (b *bridgeAttachment) named(a netip.Addr) (name string, own bool) {
+	if !b.network.Subnet.Contains(a) && !b.network.Subnet6.Contains(a) {
+		return "", false
+	}
+	for _, r := range liveRecords(b.networks.Dir) {
+		if r.Network == b.network.Name && slices.ContainsFunc(r.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return r.Container, true
+		}
+	}
+	return "", true
 }

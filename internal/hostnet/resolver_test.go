@@ -20,7 +20,7 @@ func TestResolverServes(t *testing.T) {
 			t.Errorf("%q is answered: %v, want %v", from, got, want)
 		}
 	}
-	names, err := gateway.NewNames(nil, func(string) ([]netip.Addr, bool) { return nil, true })
+	names, err := gateway.NewNames(nil, func(string) ([]netip.Addr, bool) { return nil, true }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

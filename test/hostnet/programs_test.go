@@ -93,10 +93,10 @@ const get = (path) => new Promise((ok, no) => http.get({ host: process.argv[1], 
 { for i in $(seq 500); do printf 'get k%d\r\n' $i; done; printf 'quit\r\n'; } | nc $S 11211 | grep -c '^0[0-9]*.$'`,
 		"500\n500\n"},
 	{"ip, ss and dig", []string{"ip", "ss", "dig", "nc"}, `exec nc -lk 7`, "grep -q ' 00000000:0007' /proc/net/tcp", `
-a=$(getent ahostsv4 $S | head -1 | cut -d ' ' -f 1); dig +short $S. A | sed "s/^$a$/the same/"; dig +short +tcp $S. A | sed "s/^$a$/the same/"
+a=$(getent ahostsv4 $S | head -1 | cut -d ' ' -f 1); dig +short $S. A | sed "s/^$a$/the same/"; dig +short +tcp $S. A | sed "s/^$a$/the same/"; dig +short -x $a
 mkfifo end; nc $S 7 <end & exec 9>end; c() { ss -Htn state established "dst $a:7"; }; until c | grep -q .; do sleep 0.1; done; c | wc -l; exec 9>&-
 ip route get $a | grep -o 'dev eth0'; ip -br link show eth0 | grep -o ' UP '; ip neigh show $a | grep -o lladdr; ip -s link show eth0 | grep -c -A 1 'RX:'`,
-		"the same\nthe same\n1\ndev eth0\n UP \nlladdr\n1\n"},
+		"the same\nthe same\nsrv.\n1\ndev eth0\n UP \nlladdr\n1\n"},
 	{"Go", nil, `exec /guest guest web 80`, "/guest guest browse http://127.0.0.1:80", `/guest guest browse http://$S`, "3000000 bytes\n64 answers\n3000000 bytes taken\n"},
 }
 
