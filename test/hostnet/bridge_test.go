@@ -256,6 +256,31 @@ func TestKilled(t *testing.T) {
 	})
 }
 
+// TestVanishes: a sandbox whose interface or bridge is deleted on the host goes on without
+// a network, and others are made as before.
+func TestVanishes(t *testing.T) {
+	need(t, "ip")
+	eachWall(t, func(t *testing.T, wall string) {
+		for _, what := range []string{"cfv", "coffer0"} {
+			s := start(t, wall, "--network bridge -p 8080:80", "serve", "80", "sandbox")
+			for line := range strings.Lines(must(t, "ip", "-br", "link")) {
+				if name, _, _ := strings.Cut(strings.Fields(line)[0], "@"); strings.HasPrefix(name, what) {
+					must(t, "ip", "link", "del", name)
+				}
+			}
+			other := start(t, wall, "--network bridge", "serve", "80", "other")
+			expect(t, do(t, wall, "--network bridge", "fetch", "tcp+:"+other.address+":80"), "other to 10.209.0.4\n")
+			other.stop()
+			select {
+			case <-s.ended:
+				t.Errorf("without %s the sandbox has ended", what)
+			default:
+			}
+			s.stop()
+		}
+	})
+}
+
 // TestAtOnce: sandboxes that start and end at the same time do not disturb each other.
 func TestAtOnce(t *testing.T) {
 	need(t, "ip")
