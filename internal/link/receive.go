@@ -11,8 +11,9 @@ import (
 )
 
 // A frame is read into pieces of growing sizes, so that a small one takes little
-// memory from then on, and a large one is not copied. They hold the largest IP packet.
-var pieceSizes = [...]int{2 << 10, 8 << 10, 16 << 10, 64 << 10}
+// memory from then on, and a large one is not copied. They hold the largest IP packet, and not
+// much more: the memory is cleared each time.
+var pieceSizes = [...]int{2 << 10, 8 << 10, 16 << 10, 32 << 10, 8 << 10}
 
 // slot is where a frame is read to.
 type slot struct {
