@@ -56,13 +56,26 @@ func (t *Task) CopyOutResultLate(addr uint64, src []byte, before uint64) error {
 	if err := t.CopyOutLate(addr, src); err != nil {
 		return err
 	}
-	n := uint64(len(src))
+	t.noteLate(addr, uint64(len(src)), before)
+	return nil
+}
+
+// FillResultLate is CopyOutResultLate of what fill puts into n bytes (platform.Context.FillLate).
+func (t *Task) FillResultLate(addr uint64, n int, before uint64, fill func(p []byte) int) bool {
+	return t.ctx.FillLate(addr, n, func(p []byte) int {
+		n := fill(p)
+		t.noteLate(addr, uint64(n), before)
+		return n
+	})
+}
+
+// noteLate notes n bytes that are written late.
+func (t *Task) noteLate(addr, n, before uint64) {
 	if last := len(t.late) - 1; last >= 0 && t.late[last].addr+t.late[last].length == addr && t.late[last].before+t.late[last].length == before {
 		t.late[last].length += n
 	} else {
 		t.late = append(t.late, lateResult{addr, n, before})
 	}
-	return nil
 }
 
 // ReadLate says that the bytes that CopyOutResultLate writes were read from a file at its

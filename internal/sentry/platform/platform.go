@@ -115,6 +115,11 @@ type Context interface {
 	// guest memory can be there, else a failure is an EventOpFailed with an
 	// OpWrite. src may be changed after the call.
 	CopyOutLate(addr uint64, src []byte) error
+	// FillLate is CopyOutLate of the first bytes of p, as many as fill returns, which puts
+	// them there. p has n bytes, which guests may reach: fill only writes them, and has
+	// nothing done that needs the thread. It is false, and fill is not called, where
+	// there is no such place now.
+	FillLate(addr uint64, n int, fill func(p []byte) int) bool
 	// CompareAndSwap32 swaps atomically with regard to guest threads and
 	// returns the value found. EFAULT as usual.
 	CompareAndSwap32(addr uint64, old, new uint32) (uint32, error)

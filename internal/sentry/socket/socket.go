@@ -74,6 +74,11 @@ type Memory interface {
 	// EFAULT if that is not all.
 	CopyIn(p []byte) (int, error)
 	CopyOut(p []byte) (int, error)
+	// Fill has fill put bytes into p, which is n bytes long, and copies out as many as it
+	// returns, later than the call. Guests may reach p: fill only writes it, and neither
+	// waits nor uses a Memory. It is false, and fill is not called, where that cannot be
+	// done without a buffer in between.
+	Fill(n int, fill func(p []byte) int) bool
 }
 
 // Direct is implemented by sockets that can have a stream's bytes copied from and to guest

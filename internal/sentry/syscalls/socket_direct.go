@@ -36,6 +36,13 @@ func (m *guestMemory) CopyIn(p []byte) (int, error) { return m.g.copyIn(m.t, p) 
 // CopyOut implements socket.Memory. The buffer has been found writable.
 func (m *guestMemory) CopyOut(p []byte) (int, error) { return m.g.copyOutLate(m.t, p, true) }
 
+// Fill implements socket.Memory. A buffer of several ranges is filled in one step only by a
+// buffer in between.
+func (m *guestMemory) Fill(n int, fill func(p []byte) int) bool {
+	r := m.g.next()
+	return uint64(n) <= r.length && m.t.FillResultLate(r.addr, n, m.g.walked, fill)
+}
+
 // directOf returns the stream behind f if n bytes are to be moved directly.
 func directOf(f vfs.File, n uint64) socket.Direct {
 	if n < directMin {

@@ -245,6 +245,9 @@ func (c *Context) CopyOutLate(addr uint64, src []byte) error {
 	return err
 }
 
+// FillLate has nothing for fill to write to.
+func (c *Context) FillLate(uint64, int, func(p []byte) int) bool { return false }
+
 // Resident implements platform.Residency: a page of zeros is not in memory.
 func (c *Context) Resident(addr uint64, vec []byte) error {
 	for i := range vec {

@@ -45,6 +45,25 @@ func (t *Thread) CopyOutLate(addr uint64, src []byte) error {
 	return nil
 }
 
+// FillLate implements platform.Context. Its place is the window.
+func (t *Thread) FillLate(addr uint64, n int, fill func(p []byte) int) bool {
+	if !t.inLimits(addr, n) {
+		return false
+	}
+	t.forgetFetched()
+	t.settle()
+	t.claim() // who borrows the thread uses the window
+	defer t.leave()
+	if n > len(t.win.bytes)-t.used || t.nops > opsMax-lateReserve {
+		return false
+	}
+	t.win.used = true
+	if n = fill(t.win.bytes[t.used:][:n:n]); n > 0 {
+		t.addWrite(queuedOp{op: platform.Op{Kind: platform.OpWrite, Addr: addr}, t: t}, n)
+	}
+	return true
+}
+
 // addWrite adds a copy of the window's next n bytes to guest memory to the
 // batch.
 func (t *Thread) addWrite(q queuedOp, n int) {

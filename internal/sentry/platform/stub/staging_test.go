@@ -75,6 +75,26 @@ func TestStaging(t *testing.T) {
 	if n := staged(); n != 1 || first.win.staged == 0 {
 		t.Errorf("%d have them where only one was used", n)
 	}
+	// What is filled there comes after it, if there is room.
+	first.FillLate(guestData+uint64(len(data)), stagingSize, func([]byte) int {
+		t.Error("more is to be filled than there is room for")
+		return 0
+	})
+	for i, fill := range []string{"", "efg", "", "hi"} {
+		at, n := guestData+uint64(len(data)), 5000
+		if i == 3 {
+			at += 3
+		}
+		if !first.FillLate(at, n, func(p []byte) int {
+			if len(p) != n || cap(p) != n {
+				t.Errorf("%d bytes of %d are to be filled, want %d", len(p), cap(p), n)
+			}
+			return copy(p, fill)
+		}) {
+			t.Errorf("there is no room for %d bytes", n)
+		}
+	}
+	data = append(bytes.Clone(data), "efghi"...)
 	first.Settle()
 	if window[0] != 'a' {
 		t.Errorf("the window holds %q", window[0])

@@ -100,10 +100,17 @@ func (s *Socket) RecvTo(to socket.Memory, size int, flags int32) (done int, ok b
 		return 0, false, nil
 	}
 	size = min(size, directMax)
+	n := s.end.Load()
+	if n == nil {
+		ok = to.Fill(size, func(p []byte) int {
+			done, err = s.takeStream(p, 0)
+			return done
+		})
+		return done, ok, err
+	}
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
-	n := s.end.Load()
-	if n == nil || n.viaStack.Load() > 0 {
+	if n.viaStack.Load() > 0 {
 		return 0, false, nil
 	}
 	for done < size && err == nil {

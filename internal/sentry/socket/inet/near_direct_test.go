@@ -19,6 +19,14 @@ type memory struct {
 func (m *memory) CopyIn(p []byte) (int, error)  { return m.move(p, p, m.b) }
 func (m *memory) CopyOut(p []byte) (int, error) { return m.move(p, m.b, p) }
 
+func (m *memory) Fill(n int, fill func(p []byte) int) bool {
+	if n > len(m.b) {
+		return false
+	}
+	m.b = m.b[fill(m.b[:n]):]
+	return true
+}
+
 func (m *memory) move(p, to, from []byte) (int, error) {
 	if m.during != nil {
 		m.during()
