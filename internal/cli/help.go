@@ -72,8 +72,11 @@ func subcommands(c *cobra.Command) []string {
 	return names
 }
 
-// containers is the group of the commands that the global flags are for.
-const containers = "containers"
+// The groups of commands. The global flags are for those of containers.
+const (
+	sandboxes  = "sandboxes"
+	containers = "containers"
+)
 
 // usageOfGlobals has the usage say what the global flags are for. cobra's way for
 // that are templates; with them the linker keeps every method of every type,

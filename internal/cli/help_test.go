@@ -27,8 +27,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"completion", "bash", "more"}, `unknown command "more"`},
 		{[]string{"version", "more"}, `unknown command "more"`},
 	} {
-		root := newRoot(false)
-		root.SetArgs(append([]string{}, c.args...))
+		root := newTree(false, append([]string{}, c.args...))
 		root.SetOut(io.Discard)
 		err := root.Execute()
 		if c.error == "" {
@@ -51,8 +50,7 @@ func TestGlobalFlags(t *testing.T) {
 		{"", "Flags of the commands of containers"}, {"run", "The flags that 'coffer --help' shows"}, {"do", "Flags:"}, {"version", "Flags:"},
 	} {
 		var out strings.Builder
-		root := newRoot(false)
-		root.SetArgs(append(strings.Fields(c.command), "--help"))
+		root := newTree(false, append(strings.Fields(c.command), "--help"))
 		root.SetOut(&out)
 		if err := root.Execute(); err != nil || !strings.Contains(out.String(), c.says) {
 			t.Errorf("the help of %q does not say %q: %v, %s", c.command, c.says, err, &out)
@@ -72,8 +70,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"do", "--isolation", ""}, "process"}, {[]string{"do", "--user", ""}, ":4"}, {[]string{"network", "inspect", ""}, "bridge"},
 	} {
 		var out strings.Builder
-		cmd := newRoot(false)
-		cmd.SetArgs(append([]string{"__complete"}, c.args...))
+		cmd := newTree(false, append([]string{"__complete"}, c.args...))
 		cmd.SetOut(&out)
 		cmd.SetErr(io.Discard)
 		if err := cmd.Execute(); err != nil || !slices.Contains(strings.Fields(out.String()), c.has) {
@@ -85,8 +82,7 @@ func TestCompletion(t *testing.T) {
 // TestEmptyList: no containers are a list of none, also as JSON.
 func TestEmptyList(t *testing.T) {
 	var out strings.Builder
-	cmd := newRoot(false)
-	cmd.SetArgs([]string{"--root", t.TempDir(), "list", "--format", "json"})
+	cmd := newTree(false, []string{"--root", t.TempDir(), "list", "--format", "json"})
 	cmd.SetOut(&out)
 	if err := cmd.Execute(); err != nil || out.String() != "[]\n" {
 		t.Errorf("%v, %q", err, &out)

@@ -89,8 +89,7 @@ func TestConfigFile(t *testing.T) {
 // run runs a command line that fails, and returns its exit code and message.
 func run(t *testing.T, args ...string) (code int, message string) {
 	t.Helper()
-	root := newRoot(false)
-	root.SetArgs(args)
+	root := newTree(false, args)
 	err := root.Execute()
 	ee, ok := err.(*exitError)
 	if !ok {
@@ -166,8 +165,7 @@ func TestLog(t *testing.T) {
 
 func TestSpecIsNotReplaced(t *testing.T) {
 	dir := t.TempDir()
-	root := newRoot(false)
-	root.SetArgs([]string{"spec", "--bundle", dir, "--rootless"})
+	root := newTree(false, []string{"spec", "--bundle", dir, "--rootless"})
 	if err := root.Execute(); err != nil {
 		t.Fatal(err)
 	}

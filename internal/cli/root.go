@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"coffer/internal/gateway"
 	"coffer/internal/isolation/kernel"
@@ -70,8 +71,7 @@ func Main(args []string) int {
 	if room {
 		args = args[1:]
 	}
-	root := newRoot(room)
-	root.SetArgs(args)
+	root := newTree(room, args)
 	err := root.Execute()
 	if err == nil {
 		return 0
@@ -87,9 +87,30 @@ func Main(args []string) int {
 	return code
 }
 
-// newRoot makes the tree of commands. room says that this process is in a room
-// for `coffer do` to run a container in.
-func newRoot(room bool) *cobra.Command {
+// newTree makes as much of the tree of commands as args, which it is to run, need: one
+// command where they name one, since to make all with their flags is a tenth of what
+// a program of this size takes until it runs.
+func newTree(room bool, args []string) *cobra.Command {
+	root := newRoot(room, func(name string) bool { return slices.Contains(args, name) })
+	root.SetArgs(args)
+	if c, _, err := root.Find(args); err == nil && c.HasParent() && c.Name() != "help" {
+		root.CompletionOptions.DisableDefaultCmd = true
+		return root
+	}
+	root = newRoot(room, func(string) bool { return true })
+	root.SetArgs(args)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			onlySubcommands(c)
+		}
+	}
+	return root
+}
+
+// newRoot makes the root of the tree and those of the commands that are wanted. room
+// says that this process is in a room for `coffer do` to run a container in.
+func newRoot(room bool, wanted func(name string) bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Run programs behind a wall of your choice",
@@ -109,27 +130,41 @@ makes containers behind that wall or behind the host's own kernel.`,
 	g.flags(root.Flags())
 	usageOfGlobals(root)
 	completeGlobals(root)
-	root.AddGroup(&cobra.Group{ID: "sandboxes", Title: "Sandboxes:"}, &cobra.Group{ID: containers, Title: "Containers of the OCI runtime specification:"})
-	for _, c := range []*cobra.Command{newDo(g, room), newNetwork(), newCheck()} {
-		c.GroupID = "sandboxes"
-		root.AddCommand(c)
+	root.AddGroup(&cobra.Group{ID: sandboxes, Title: "Sandboxes:"}, &cobra.Group{ID: containers, Title: "Containers of the OCI runtime specification:"})
+	for _, c := range []struct {
+		name, group string
+		make        func(*globals) *cobra.Command
+	}{
+		{"do", sandboxes, func(g *globals) *cobra.Command { return newDo(g, room) }},
+		{"network", sandboxes, func(*globals) *cobra.Command { return newNetwork() }},
+		{"check", sandboxes, func(*globals) *cobra.Command { return newCheck() }},
+		{"create", containers, newCreate},
+		{"start", containers, newStart},
+		{"run", containers, newRun},
+		{"exec", containers, newExec},
+		{"state", containers, newState},
+		{"list", containers, newList},
+		{"ps", containers, newPs},
+		{"kill", containers, newKill},
+		{"pause", containers, newPause},
+		{"resume", containers, newResume},
+		{"update", containers, newUpdate},
+		{"events", containers, newEvents},
+		{"delete", containers, newDelete},
+		{"spec", containers, newSpec},
+		{"features", containers, newFeatures},
+		{"version", "", func(*globals) *cobra.Command { return newVersion() }},
+	} {
+		if wanted(c.name) {
+			made := c.make(g)
+			made.GroupID = c.group
+			root.AddCommand(made)
+		}
 	}
-	for _, c := range []*cobra.Command{newCreate(g), newStart(g), newRun(g), newExec(g), newState(g), newList(g), newPs(g), newKill(g),
-		newPause(g), newResume(g), newUpdate(g), newEvents(g), newDelete(g), newSpec(g), newFeatures(g)} {
-		c.GroupID = containers
-		root.AddCommand(c)
-	}
-	root.AddCommand(newVersion())
 	onlySubcommands(root)
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			onlySubcommands(c)
-		}
-	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
 	})
