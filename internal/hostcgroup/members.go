@@ -21,12 +21,12 @@ func (c *Cgroup) PIDs(all bool) ([]int, error) {
 // members are the processes in the cgroups at dirs, those in PID namespaces
 // that the caller can't see left out.
 func members(dirs []string, all bool) ([]int, error) {
-	list := cgroups.GetPids
-	if all {
-		list = cgroups.GetAllPids
-	}
 	var pids []int
 	for _, dir := range dirs {
+		list := cgroups.GetPids
+		if all && hasBelow(dir) {
+			list = cgroups.GetAllPids
+		}
 		some, err := list(dir)
 		if err != nil && !gone(err) {
 			return nil, fmt.Errorf("listing the processes of cgroup %s: %w", dir, err)
@@ -37,6 +37,13 @@ func members(dirs []string, all bool) ([]int, error) {
 	pids = slices.Compact(pids)
 	// Linux shows 0 for those of other PID namespaces.
 	return slices.DeleteFunc(pids, func(pid int) bool { return pid == 0 }), nil
+}
+
+// hasBelow reports whether there are cgroups below the one at dir. Its links are two
+// and one for each of them; to look through its files for them takes Linux far longer.
+func hasBelow(dir string) bool {
+	var st unix.Stat_t
+	return unix.Stat(dir, &st) == nil && st.Nlink != 2
 }
 
 // freezerDir is the directory that freezes the container; empty if there is
