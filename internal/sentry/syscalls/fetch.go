@@ -4,7 +4,7 @@ import "coffer/internal/sentry/platform"
 
 // fetchSizes are how many bytes at most a call reads at first of an argument
 // of that kind. Arrays are brought along if they are short.
-var fetchSizes = map[Kind]int{
+var fetchSizes = [numKinds]int{
 	PathStr:    platform.FetchMax,
 	Str:        platform.FetchMax,
 	Buf:        platform.FetchMax,
@@ -27,7 +27,7 @@ var fetchSizes = map[Kind]int{
 }
 
 // readsOut are the kinds that a call reads too, though it is what it writes that is shown.
-var readsOut = map[Kind]bool{OutIOVec: true, OutMsghdr: true, OutMmsghdrs: true}
+var readsOut = [numKinds]bool{OutIOVec: true, OutMsghdr: true, OutMmsghdrs: true}
 
 // Fetches tells, by the calls' numbers, what each reads first of guest memory.
 func (t *Table) Fetches() map[uint64]platform.Fetch {

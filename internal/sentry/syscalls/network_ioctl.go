@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/network"
@@ -66,7 +67,7 @@ func networkIoctl(t *kernel.Task, f vfs.File, cmd uint32, arg uint64) error {
 	case unix.SIOCETHTOOL:
 		return ethtool(t, n, arg)
 	}
-	ask, change := interfaceAsks[cmd], interfaceChanges[cmd]
+	ask, change := interfaceAsks()[cmd], interfaceChanges()[cmd]
 	if ask == nil && change == nil {
 		return unix.ENOTTY
 	}
@@ -157,39 +158,41 @@ func prefixLength(mask netip.Addr) (bits int, ok bool) {
 }
 
 // interfaceAsks fill in a request.
-var interfaceAsks = map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error{
-	unix.SIOCGIFNAME:   func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error { r.setName(l.Name); return nil },
-	unix.SIOCGIFINDEX:  number(func(l network.LinkInfo) uint32 { return uint32(l.Index) }),
-	unix.SIOCGIFMTU:    number(func(l network.LinkInfo) uint32 { return l.MTU }),
-	unix.SIOCGIFMETRIC: number(func(network.LinkInfo) uint32 { return 0 }),
-	unix.SIOCGIFTXQLEN: number(func(l network.LinkInfo) uint32 { return l.QueueLen }),
-	unix.SIOCGIFMAP:    number(func(network.LinkInfo) uint32 { return 0 }),
-	unix.SIOCGIFFLAGS: func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		clear(r.value())
-		le.PutUint16(r.value(), uint16(l.Flags))
-		return nil
-	},
-	unix.SIOCGIFHWADDR: func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		clear(r.value())
-		le.PutUint16(r.value(), l.Type)
-		copy(r.value()[2:], l.HardwareAddr[:])
-		return nil
-	},
-	unix.SIOCGIFADDR:    asked(func(a network.AddressInfo) netip.Addr { return a.Prefix.Addr() }),
-	unix.SIOCGIFNETMASK: asked(func(a network.AddressInfo) netip.Addr { return netmask(a.Prefix.Bits()) }),
-	unix.SIOCGIFBRDADDR: asked(func(a network.AddressInfo) netip.Addr {
-		if !a.Broadcast.IsValid() {
-			return netip.IPv4Unspecified()
-		}
-		return a.Broadcast
-	}),
-	unix.SIOCGIFDSTADDR: asked(func(a network.AddressInfo) netip.Addr {
-		if a.Peer.IsValid() {
-			return a.Peer
-		}
-		return a.Prefix.Addr()
-	}),
-}
+var interfaceAsks = sync.OnceValue(func() map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error {
+	return map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error{
+		unix.SIOCGIFNAME:   func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error { r.setName(l.Name); return nil },
+		unix.SIOCGIFINDEX:  number(func(l network.LinkInfo) uint32 { return uint32(l.Index) }),
+		unix.SIOCGIFMTU:    number(func(l network.LinkInfo) uint32 { return l.MTU }),
+		unix.SIOCGIFMETRIC: number(func(network.LinkInfo) uint32 { return 0 }),
+		unix.SIOCGIFTXQLEN: number(func(l network.LinkInfo) uint32 { return l.QueueLen }),
+		unix.SIOCGIFMAP:    number(func(network.LinkInfo) uint32 { return 0 }),
+		unix.SIOCGIFFLAGS: func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			clear(r.value())
+			le.PutUint16(r.value(), uint16(l.Flags))
+			return nil
+		},
+		unix.SIOCGIFHWADDR: func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			clear(r.value())
+			le.PutUint16(r.value(), l.Type)
+			copy(r.value()[2:], l.HardwareAddr[:])
+			return nil
+		},
+		unix.SIOCGIFADDR:    asked(func(a network.AddressInfo) netip.Addr { return a.Prefix.Addr() }),
+		unix.SIOCGIFNETMASK: asked(func(a network.AddressInfo) netip.Addr { return netmask(a.Prefix.Bits()) }),
+		unix.SIOCGIFBRDADDR: asked(func(a network.AddressInfo) netip.Addr {
+			if !a.Broadcast.IsValid() {
+				return netip.IPv4Unspecified()
+			}
+			return a.Broadcast
+		}),
+		unix.SIOCGIFDSTADDR: asked(func(a network.AddressInfo) netip.Addr {
+			if a.Peer.IsValid() {
+				return a.Peer
+			}
+			return a.Prefix.Addr()
+		}),
+	}
+})
 
 func number(of func(network.LinkInfo) uint32) func(*network.Namespace, network.LinkInfo, *ifreq) error {
 	return func(_ *network.Namespace, l network.LinkInfo, r *ifreq) error {

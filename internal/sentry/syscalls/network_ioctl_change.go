@@ -3,6 +3,7 @@ package syscalls
 import (
 	"bytes"
 	"net/netip"
+	"sync"
 
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/network"
@@ -11,52 +12,54 @@ import (
 )
 
 // interfaceChanges change an interface as a request says.
-var interfaceChanges = map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error{
-	unix.SIOCSIFFLAGS: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		flags := uint32(le.Uint16(r.value()))
-		if name := r.name(); name != l.Name {
-			// Of a name with a colon the address is taken away, or nothing is done.
-			a, err := labelled(n, l, name)
-			if err != nil || flags&unix.IFF_UP != 0 {
-				return err
+var interfaceChanges = sync.OnceValue(func() map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error {
+	return map[uint32]func(*network.Namespace, network.LinkInfo, *ifreq) error{
+		unix.SIOCSIFFLAGS: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			flags := uint32(le.Uint16(r.value()))
+			if name := r.name(); name != l.Name {
+				// Of a name with a colon the address is taken away, or nothing is done.
+				a, err := labelled(n, l, name)
+				if err != nil || flags&unix.IFF_UP != 0 {
+					return err
+				}
+				return n.DeleteAddress(l.Index, a.Prefix)
 			}
-			return n.DeleteAddress(l.Index, a.Prefix)
-		}
-		return n.SetFlags(l.Index, flags, 0xffff)
-	},
-	unix.SIOCSIFMTU: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		return n.SetMTU(l.Index, r.number())
-	},
-	unix.SIOCSIFNAME: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		name, _, _ := bytes.Cut(r.value()[:unix.IFNAMSIZ-1], []byte{0})
-		return n.Rename(l.Index, string(name))
-	},
-	unix.SIOCSIFTXQLEN: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		if int32(r.number()) < 0 {
-			return unix.EINVAL
-		}
-		return n.SetQueueLen(l.Index, r.number())
-	},
-	unix.SIOCSIFMETRIC: func(_ *network.Namespace, _ network.LinkInfo, r *ifreq) error {
-		if r.number() != 0 {
-			return unix.EOPNOTSUPP
-		}
-		return nil
-	},
-	unix.SIOCSIFHWADDR: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
-		if le.Uint16(r.value()) != l.Type {
-			return unix.EINVAL
-		}
-		return n.SetHardwareAddr(l.Index, [6]byte(r.value()[2:8]))
-	},
-	unix.SIOCSIFADDR:    setAddress4,
-	unix.SIOCSIFNETMASK: setNetmask,
-	unix.SIOCSIFBRDADDR: setBroadcast,
-	// The IPv6 requests of that number have been taken out; IPv4 has none of it.
-	unix.SIOCDIFADDR: func(*network.Namespace, network.LinkInfo, *ifreq) error { return unix.EINVAL },
-	unix.SIOCBRADDIF: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error { return setPort(n, l, r, l.Index) },
-	unix.SIOCBRDELIF: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error { return setPort(n, l, r, 0) },
-}
+			return n.SetFlags(l.Index, flags, 0xffff)
+		},
+		unix.SIOCSIFMTU: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			return n.SetMTU(l.Index, r.number())
+		},
+		unix.SIOCSIFNAME: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			name, _, _ := bytes.Cut(r.value()[:unix.IFNAMSIZ-1], []byte{0})
+			return n.Rename(l.Index, string(name))
+		},
+		unix.SIOCSIFTXQLEN: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			if int32(r.number()) < 0 {
+				return unix.EINVAL
+			}
+			return n.SetQueueLen(l.Index, r.number())
+		},
+		unix.SIOCSIFMETRIC: func(_ *network.Namespace, _ network.LinkInfo, r *ifreq) error {
+			if r.number() != 0 {
+				return unix.EOPNOTSUPP
+			}
+			return nil
+		},
+		unix.SIOCSIFHWADDR: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error {
+			if le.Uint16(r.value()) != l.Type {
+				return unix.EINVAL
+			}
+			return n.SetHardwareAddr(l.Index, [6]byte(r.value()[2:8]))
+		},
+		unix.SIOCSIFADDR:    setAddress4,
+		unix.SIOCSIFNETMASK: setNetmask,
+		unix.SIOCSIFBRDADDR: setBroadcast,
+		// The IPv6 requests of that number have been taken out; IPv4 has none of it.
+		unix.SIOCDIFADDR: func(*network.Namespace, network.LinkInfo, *ifreq) error { return unix.EINVAL },
+		unix.SIOCBRADDIF: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error { return setPort(n, l, r, l.Index) },
+		unix.SIOCBRDELIF: func(n *network.Namespace, l network.LinkInfo, r *ifreq) error { return setPort(n, l, r, 0) },
+	}
+})
 
 // setAddress4 is SIOCSIFADDR: the address of that name, in the network of its class; 0.0.0.0 takes it away.
 func setAddress4(n *network.Namespace, l network.LinkInfo, r *ifreq) error {

@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"sync"
+
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/mm"
@@ -47,50 +49,52 @@ const prGetAuxv = 0x41555856 // PR_GET_AUXV
 // prctlFunc answers one option of prctl(2); a[0] is the option.
 type prctlFunc func(t *kernel.Task, a kernel.Args) (uintptr, error)
 
-var prctlFuncs = map[int32]prctlFunc{
-	unix.PR_SET_PDEATHSIG:        prSetPdeathsig,
-	unix.PR_GET_PDEATHSIG:        prGetPdeathsig,
-	unix.PR_GET_DUMPABLE:         prGetDumpable,
-	unix.PR_SET_DUMPABLE:         prSetDumpable,
-	unix.PR_GET_KEEPCAPS:         prGetKeepcaps,
-	unix.PR_SET_KEEPCAPS:         prSetKeepcaps,
-	unix.PR_GET_TIMING:           prZero, // PR_TIMING_STATISTICAL
-	unix.PR_SET_TIMING:           prOnlyZero,
-	unix.PR_SET_NAME:             prSetName,
-	unix.PR_GET_NAME:             prGetName,
-	unix.PR_GET_SECCOMP:          prGetSeccomp,
-	unix.PR_SET_SECCOMP:          prSetSeccomp,
-	unix.PR_CAPBSET_READ:         prCapbsetRead,
-	unix.PR_CAPBSET_DROP:         prCapbsetDrop,
-	unix.PR_GET_TSC:              prGetTSC,
-	unix.PR_SET_TSC:              prSetTSC,
-	unix.PR_GET_SECUREBITS:       prGetSecurebits,
-	unix.PR_SET_SECUREBITS:       prSetSecurebits,
-	unix.PR_SET_TIMERSLACK:       prSetTimerslack,
-	unix.PR_GET_TIMERSLACK:       prGetTimerslack,
-	unix.PR_MCE_KILL:             prMCEKill,
-	unix.PR_MCE_KILL_GET:         prMCEKillGet,
-	unix.PR_SET_MM:               prSetMM,
-	unix.PR_SET_VMA:              prSetVMA,
-	unix.PR_SET_CHILD_SUBREAPER:  prSetSubreaper,
-	unix.PR_GET_CHILD_SUBREAPER:  prGetSubreaper,
-	unix.PR_SET_NO_NEW_PRIVS:     prSetNoNewPrivs,
-	unix.PR_GET_NO_NEW_PRIVS:     prGetNoNewPrivs,
-	unix.PR_GET_TID_ADDRESS:      prGetTIDAddress,
-	unix.PR_SET_THP_DISABLE:      prSetTHPDisable,
-	unix.PR_GET_THP_DISABLE:      prGetTHPDisable,
-	unix.PR_CAP_AMBIENT:          prCapAmbient,
-	unix.PR_SET_IO_FLUSHER:       prSetIOFlusher,
-	unix.PR_GET_IO_FLUSHER:       prGetIOFlusher,
-	unix.PR_GET_SPECULATION_CTRL: prGetSpeculation,
-	unix.PR_SET_SPECULATION_CTRL: prSetSpeculation,
-	prGetAuxv:                    prAuxv,
-}
+var prctlFuncs = sync.OnceValue(func() map[int32]prctlFunc {
+	return map[int32]prctlFunc{
+		unix.PR_SET_PDEATHSIG:        prSetPdeathsig,
+		unix.PR_GET_PDEATHSIG:        prGetPdeathsig,
+		unix.PR_GET_DUMPABLE:         prGetDumpable,
+		unix.PR_SET_DUMPABLE:         prSetDumpable,
+		unix.PR_GET_KEEPCAPS:         prGetKeepcaps,
+		unix.PR_SET_KEEPCAPS:         prSetKeepcaps,
+		unix.PR_GET_TIMING:           prZero, // PR_TIMING_STATISTICAL
+		unix.PR_SET_TIMING:           prOnlyZero,
+		unix.PR_SET_NAME:             prSetName,
+		unix.PR_GET_NAME:             prGetName,
+		unix.PR_GET_SECCOMP:          prGetSeccomp,
+		unix.PR_SET_SECCOMP:          prSetSeccomp,
+		unix.PR_CAPBSET_READ:         prCapbsetRead,
+		unix.PR_CAPBSET_DROP:         prCapbsetDrop,
+		unix.PR_GET_TSC:              prGetTSC,
+		unix.PR_SET_TSC:              prSetTSC,
+		unix.PR_GET_SECUREBITS:       prGetSecurebits,
+		unix.PR_SET_SECUREBITS:       prSetSecurebits,
+		unix.PR_SET_TIMERSLACK:       prSetTimerslack,
+		unix.PR_GET_TIMERSLACK:       prGetTimerslack,
+		unix.PR_MCE_KILL:             prMCEKill,
+		unix.PR_MCE_KILL_GET:         prMCEKillGet,
+		unix.PR_SET_MM:               prSetMM,
+		unix.PR_SET_VMA:              prSetVMA,
+		unix.PR_SET_CHILD_SUBREAPER:  prSetSubreaper,
+		unix.PR_GET_CHILD_SUBREAPER:  prGetSubreaper,
+		unix.PR_SET_NO_NEW_PRIVS:     prSetNoNewPrivs,
+		unix.PR_GET_NO_NEW_PRIVS:     prGetNoNewPrivs,
+		unix.PR_GET_TID_ADDRESS:      prGetTIDAddress,
+		unix.PR_SET_THP_DISABLE:      prSetTHPDisable,
+		unix.PR_GET_THP_DISABLE:      prGetTHPDisable,
+		unix.PR_CAP_AMBIENT:          prCapAmbient,
+		unix.PR_SET_IO_FLUSHER:       prSetIOFlusher,
+		unix.PR_GET_IO_FLUSHER:       prGetIOFlusher,
+		unix.PR_GET_SPECULATION_CTRL: prGetSpeculation,
+		unix.PR_SET_SPECULATION_CTRL: prSetSpeculation,
+		prGetAuxv:                    prAuxv,
+	}
+})
 
 // sysPrctl is prctl(2). Options that are not in the table are EINVAL, as in a
 // Linux without them.
 func sysPrctl(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	if f := prctlFuncs[a.Int(0)]; f != nil {
+	if f := prctlFuncs()[a.Int(0)]; f != nil {
 		return f(t, a)
 	}
 	return 0, unix.EINVAL

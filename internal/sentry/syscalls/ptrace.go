@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"sync"
 	"unsafe"
 
 	"coffer/internal/sentry/abi"
@@ -50,37 +51,39 @@ var ptraceRequests = &FlagSet{Names: []FlagName{
 // data are ptrace(2)'s arguments.
 type ptraceFunc func(t *kernel.Task, o kernel.StoppedTask, addr, data uint64) (uintptr, error)
 
-var ptraceFuncs = map[uint64]ptraceFunc{
-	unix.PTRACE_PEEKTEXT:           ptracePeek,
-	unix.PTRACE_PEEKDATA:           ptracePeek,
-	unix.PTRACE_POKETEXT:           ptracePoke,
-	unix.PTRACE_POKEDATA:           ptracePoke,
-	unix.PTRACE_PEEKUSR:            ptracePeekUser,
-	unix.PTRACE_POKEUSR:            ptracePokeUser,
-	unix.PTRACE_CONT:               ptraceResume(kernel.ResumeFreely),
-	unix.PTRACE_SYSCALL:            ptraceResume(kernel.ResumeSyscall),
-	unix.PTRACE_SYSEMU:             ptraceResume(kernel.ResumeEmulate),
-	unix.PTRACE_SINGLESTEP:         ptraceResume(kernel.ResumeStep),
-	ptraceSysemuStep:               ptraceResume(kernel.ResumeEmulateStep),
-	unix.PTRACE_DETACH:             ptraceDetach,
-	unix.PTRACE_LISTEN:             ptraceListen,
-	unix.PTRACE_SETOPTIONS:         ptraceSetOptions,
-	unix.PTRACE_GETEVENTMSG:        ptraceGetMessage,
-	unix.PTRACE_GETSIGINFO:         ptraceGetSiginfo,
-	unix.PTRACE_SETSIGINFO:         ptraceSetSiginfo,
-	unix.PTRACE_PEEKSIGINFO:        ptracePeekSiginfo,
-	unix.PTRACE_GETSIGMASK:         ptraceGetMask,
-	unix.PTRACE_SETSIGMASK:         ptraceSetMask,
-	unix.PTRACE_GETREGS:            ptraceGetRegs,
-	unix.PTRACE_SETREGS:            ptraceSetRegs,
-	unix.PTRACE_GETFPREGS:          ptraceGetFPRegs,
-	unix.PTRACE_SETFPREGS:          ptraceSetFPRegs,
-	unix.PTRACE_GETREGSET:          ptraceGetRegset,
-	unix.PTRACE_SETREGSET:          ptraceSetRegset,
-	ptraceArchPrctl:                ptraceArch,
-	unix.PTRACE_GET_SYSCALL_INFO:   ptraceSyscallInfo,
-	unix.PTRACE_SECCOMP_GET_FILTER: ptraceGetFilter,
-}
+var ptraceFuncs = sync.OnceValue(func() map[uint64]ptraceFunc {
+	return map[uint64]ptraceFunc{
+		unix.PTRACE_PEEKTEXT:           ptracePeek,
+		unix.PTRACE_PEEKDATA:           ptracePeek,
+		unix.PTRACE_POKETEXT:           ptracePoke,
+		unix.PTRACE_POKEDATA:           ptracePoke,
+		unix.PTRACE_PEEKUSR:            ptracePeekUser,
+		unix.PTRACE_POKEUSR:            ptracePokeUser,
+		unix.PTRACE_CONT:               ptraceResume(kernel.ResumeFreely),
+		unix.PTRACE_SYSCALL:            ptraceResume(kernel.ResumeSyscall),
+		unix.PTRACE_SYSEMU:             ptraceResume(kernel.ResumeEmulate),
+		unix.PTRACE_SINGLESTEP:         ptraceResume(kernel.ResumeStep),
+		ptraceSysemuStep:               ptraceResume(kernel.ResumeEmulateStep),
+		unix.PTRACE_DETACH:             ptraceDetach,
+		unix.PTRACE_LISTEN:             ptraceListen,
+		unix.PTRACE_SETOPTIONS:         ptraceSetOptions,
+		unix.PTRACE_GETEVENTMSG:        ptraceGetMessage,
+		unix.PTRACE_GETSIGINFO:         ptraceGetSiginfo,
+		unix.PTRACE_SETSIGINFO:         ptraceSetSiginfo,
+		unix.PTRACE_PEEKSIGINFO:        ptracePeekSiginfo,
+		unix.PTRACE_GETSIGMASK:         ptraceGetMask,
+		unix.PTRACE_SETSIGMASK:         ptraceSetMask,
+		unix.PTRACE_GETREGS:            ptraceGetRegs,
+		unix.PTRACE_SETREGS:            ptraceSetRegs,
+		unix.PTRACE_GETFPREGS:          ptraceGetFPRegs,
+		unix.PTRACE_SETFPREGS:          ptraceSetFPRegs,
+		unix.PTRACE_GETREGSET:          ptraceGetRegset,
+		unix.PTRACE_SETREGSET:          ptraceSetRegset,
+		ptraceArchPrctl:                ptraceArch,
+		unix.PTRACE_GET_SYSCALL_INFO:   ptraceSyscallInfo,
+		unix.PTRACE_SECCOMP_GET_FILTER: ptraceGetFilter,
+	}
+})
 
 // sysPtrace is ptrace(2). A request that there is not is EIO.
 func sysPtrace(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -108,7 +111,7 @@ func sysPtrace(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	f := ptraceFuncs[a[0]]
+	f := ptraceFuncs()[a[0]]
 	if f == nil {
 		return 0, unix.EIO
 	}

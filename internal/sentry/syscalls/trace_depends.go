@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"sync"
+
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/kernel"
 
@@ -56,20 +58,22 @@ func fcntlArg(a kernel.Args) Param {
 }
 
 // ioctlKinds are the kinds of ioctl(2)'s last argument, by the request.
-var ioctlKinds = map[uint32]Kind{
-	fionread: OutInt, fionbio: Int, fionclex: None, fioclex: None, fioasync: Int, fioqsize: OutLong, figetbsz: OutInt,
-	unix.TCGETS: OutTermios, unix.TCSETS: Termios, unix.TCSETSW: Termios, unix.TCSETSF: Termios,
-	unix.TCGETS2: OutTermios, unix.TCSETS2: Termios, unix.TCSETSW2: Termios, unix.TCSETSF2: Termios,
-	unix.TCSBRK: Dec, unix.TCSBRKP: Dec, unix.TCXONC: Dec, unix.TCFLSH: Dec,
-	unix.TIOCGWINSZ: OutWinsize, unix.TIOCSWINSZ: Winsize, unix.TIOCGPGRP: OutInt, unix.TIOCSPGRP: Int,
-	unix.TIOCGSID: OutInt, unix.TIOCSCTTY: Dec, unix.TIOCNOTTY: None, unix.TIOCOUTQ: OutInt,
-	unix.TIOCGPTN: OutInt, unix.TIOCSPTLCK: Int, unix.TIOCPKT: Int, unix.TIOCEXCL: None, unix.TIOCNXCL: None,
-}
+var ioctlKinds = sync.OnceValue(func() map[uint32]Kind {
+	return map[uint32]Kind{
+		fionread: OutInt, fionbio: Int, fionclex: None, fioclex: None, fioasync: Int, fioqsize: OutLong, figetbsz: OutInt,
+		unix.TCGETS: OutTermios, unix.TCSETS: Termios, unix.TCSETSW: Termios, unix.TCSETSF: Termios,
+		unix.TCGETS2: OutTermios, unix.TCSETS2: Termios, unix.TCSETSW2: Termios, unix.TCSETSF2: Termios,
+		unix.TCSBRK: Dec, unix.TCSBRKP: Dec, unix.TCXONC: Dec, unix.TCFLSH: Dec,
+		unix.TIOCGWINSZ: OutWinsize, unix.TIOCSWINSZ: Winsize, unix.TIOCGPGRP: OutInt, unix.TIOCSPGRP: Int,
+		unix.TIOCGSID: OutInt, unix.TIOCSCTTY: Dec, unix.TIOCNOTTY: None, unix.TIOCOUTQ: OutInt,
+		unix.TIOCGPTN: OutInt, unix.TIOCSPTLCK: Int, unix.TIOCPKT: Int, unix.TIOCEXCL: None, unix.TIOCNXCL: None,
+	}
+})
 
 // ioctlArg is ioctl(2)'s last argument.
 func ioctlArg(a kernel.Args) Param {
 	request := a.Uint(1)
-	if k, ok := ioctlKinds[request]; ok {
+	if k, ok := ioctlKinds()[request]; ok {
 		return isKind(k)
 	}
 	if request == unix.TIOCGPTPEER {
@@ -80,29 +84,31 @@ func ioctlArg(a kernel.Args) Param {
 
 // prctlKinds are the kinds of what follows prctl(2)'s option. The arguments
 // of options that are not here are shown as numbers.
-var prctlKinds = map[int32][4]Kind{
-	unix.PR_SET_PDEATHSIG: {Signal, None, None, None}, unix.PR_GET_PDEATHSIG: {OutInt, None, None, None},
-	unix.PR_SET_DUMPABLE: {Dec, None, None, None}, unix.PR_GET_DUMPABLE: {None, None, None, None},
-	unix.PR_SET_KEEPCAPS: {Dec, None, None, None}, unix.PR_GET_KEEPCAPS: {None, None, None, None},
-	unix.PR_SET_NAME: {Str, None, None, None}, unix.PR_GET_NAME: {OutStr, None, None, None},
-	unix.PR_CAPBSET_READ: {Dec, None, None, None}, unix.PR_CAPBSET_DROP: {Dec, None, None, None},
-	unix.PR_SET_SECCOMP:         {Dec, SockFprog, None, None},
-	unix.PR_GET_TSC:             {OutInt, None, None, None},
-	unix.PR_SET_TIMERSLACK:      {Unsigned, None, None, None},
-	unix.PR_GET_TIMERSLACK:      {None, None, None, None},
-	unix.PR_SET_NO_NEW_PRIVS:    {Dec, Dec, Dec, Dec},
-	unix.PR_GET_NO_NEW_PRIVS:    {Dec, Dec, Dec, Dec},
-	unix.PR_GET_TID_ADDRESS:     {OutAddr, None, None, None},
-	unix.PR_SET_VMA:             {Dec, Addr, Unsigned, Str},
-	prGetAuxv:                   {Addr, Unsigned, Dec, Dec},
-	unix.PR_GET_SECUREBITS:      {None, None, None, None},
-	unix.PR_SET_CHILD_SUBREAPER: {Dec, None, None, None}, unix.PR_GET_CHILD_SUBREAPER: {OutInt, None, None, None},
-}
+var prctlKinds = sync.OnceValue(func() map[int32][4]Kind {
+	return map[int32][4]Kind{
+		unix.PR_SET_PDEATHSIG: {Signal, None, None, None}, unix.PR_GET_PDEATHSIG: {OutInt, None, None, None},
+		unix.PR_SET_DUMPABLE: {Dec, None, None, None}, unix.PR_GET_DUMPABLE: {None, None, None, None},
+		unix.PR_SET_KEEPCAPS: {Dec, None, None, None}, unix.PR_GET_KEEPCAPS: {None, None, None, None},
+		unix.PR_SET_NAME: {Str, None, None, None}, unix.PR_GET_NAME: {OutStr, None, None, None},
+		unix.PR_CAPBSET_READ: {Dec, None, None, None}, unix.PR_CAPBSET_DROP: {Dec, None, None, None},
+		unix.PR_SET_SECCOMP:         {Dec, SockFprog, None, None},
+		unix.PR_GET_TSC:             {OutInt, None, None, None},
+		unix.PR_SET_TIMERSLACK:      {Unsigned, None, None, None},
+		unix.PR_GET_TIMERSLACK:      {None, None, None, None},
+		unix.PR_SET_NO_NEW_PRIVS:    {Dec, Dec, Dec, Dec},
+		unix.PR_GET_NO_NEW_PRIVS:    {Dec, Dec, Dec, Dec},
+		unix.PR_GET_TID_ADDRESS:     {OutAddr, None, None, None},
+		unix.PR_SET_VMA:             {Dec, Addr, Unsigned, Str},
+		prGetAuxv:                   {Addr, Unsigned, Dec, Dec},
+		unix.PR_GET_SECUREBITS:      {None, None, None, None},
+		unix.PR_SET_CHILD_SUBREAPER: {Dec, None, None, None}, unix.PR_GET_CHILD_SUBREAPER: {OutInt, None, None, None},
+	}
+})
 
 // prctlArg is argument i of prctl(2).
 func prctlArg(i int) func(kernel.Args) Param {
 	return func(a kernel.Args) Param {
-		if kinds, ok := prctlKinds[a.Int(0)]; ok {
+		if kinds, ok := prctlKinds()[a.Int(0)]; ok {
 			return isKind(kinds[i-1])
 		}
 		return isKind(Hex)

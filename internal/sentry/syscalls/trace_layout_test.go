@@ -182,12 +182,12 @@ func TestRenderStructs(t *testing.T) {
 // rendered, and but one.
 func TestKinds(t *testing.T) {
 	for k := firstPointer; k < numKinds; k++ {
-		_, fixed := layouts[k]
-		if variable := pointers[k] != nil; fixed == variable && k != Addr {
+		_, fixed := layouts()[k]
+		if variable := pointers()[k] != nil; fixed == variable && k != Addr {
 			t.Errorf("kind %d: in layouts: %v, in pointers: %v", k, fixed, variable)
 		}
 	}
-	for k, l := range layouts {
+	for k, l := range layouts() {
 		if l.size == 0 || (l.fields == nil) == (l.render == nil) {
 			t.Errorf("kind %d: layout %+v", k, l)
 		}

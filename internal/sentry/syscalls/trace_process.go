@@ -19,7 +19,7 @@ func (g *guestView) appendWaitStatus(b []byte, mem *[]byte, addr, _ uint64) []by
 
 // appendWaitRusage renders what wait4(2) tells of a child's usage.
 func (g *guestView) appendWaitRusage(b []byte, mem *[]byte, addr, _ uint64) []byte {
-	size := layouts[OutRusage].size
+	size := layouts()[OutRusage].size
 	s := g.read(mem, addr, size)
 	if len(s) < size || g.result == 0 { // nothing was stored
 		return appendPtr(b, addr)

@@ -59,14 +59,14 @@ func (g *guestView) appendPointer(b []byte, mem *[]byte, p Param, i int) []byte 
 	if addr == 0 || p.Kind == Addr || p.Kind.isOut() && g.failed && p.Kind != PollFDs {
 		return appendPtr(b, addr)
 	}
-	if l, ok := layouts[p.Kind]; ok {
+	if l, ok := layouts()[p.Kind]; ok {
 		s := g.read(mem, addr, l.size)
 		if len(s) < l.size {
 			return appendPtr(b, addr)
 		}
 		return l.append(b, s)
 	}
-	return pointers[p.Kind](g, b, mem, addr, g.argument(i+cmp.Or(p.Count, 1)))
+	return pointers()[p.Kind](g, b, mem, addr, g.argument(i+cmp.Or(p.Count, 1)))
 }
 
 // argument returns argument i, or 0 if there is none.
