@@ -30,14 +30,15 @@ func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryMana
 	as.IncRef()
 	c.vmas.seed = randomUint64() | 1
 	c.vmas.n = m.vmas.n
-	c.vmas.root = c.copyTree(m.vmas.root)
+	tree := treeCopy{left: m.vmas.n}
+	c.vmas.root = tree.of(m.vmas.root)
 	c.sums = m.sums
 	c.sums.Locked = 0
 	c.sums.Peak = c.sums.Size
 	// The host has left out what MADV_DONTFORK marks, and wiped what
 	// MADV_WIPEONFORK marks.
 	c.mu.Lock()
-	if c.hasFlag(flagDontFork) {
+	if tree.flags&flagDontFork != 0 {
 		for _, v := range c.inRange(0, ^uint64(0)) {
 			if v.flags&flagDontFork != 0 {
 				c.removeRange(v.start, v.end)
@@ -49,25 +50,34 @@ func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryMana
 	return c, childCtx, nil
 }
 
-// copyTree copies a subtree node by node; locks are not inherited.
-func (m *MemoryManager) copyTree(t *vma) *vma {
+// treeCopy copies a tree. Mappings are copied by the thousands, so their memory is had
+// in pieces, each of which stays while one in it does.
+type treeCopy struct {
+	left  int // to be copied yet
+	piece []vma
+	flags vmaFlags // all that there are
+}
+
+// copyPiece is how many mappings have their memory together.
+const copyPiece = 64
+
+// of copies a subtree node by node; locks are not inherited.
+func (c *treeCopy) of(t *vma) *vma {
 	if t == nil {
 		return nil
 	}
-	c := *t
-	c.ref()
-	c.flags &^= flagLocked | flagLockFault
-	c.left, c.right = m.copyTree(t.left), m.copyTree(t.right)
-	return &c
-}
-
-// hasFlag reports whether any mapping has the flag.
-func (m *MemoryManager) hasFlag(f vmaFlags) (yes bool) {
-	m.vmas.ascend(0, ^uint64(0), func(v *vma) bool {
-		yes = v.flags&f != 0
-		return !yes
-	})
-	return yes
+	if len(c.piece) == 0 {
+		c.piece = make([]vma, min(c.left, copyPiece))
+		c.left -= len(c.piece)
+	}
+	v := &c.piece[0]
+	c.piece = c.piece[1:]
+	*v = *t
+	v.ref()
+	v.flags &^= flagLocked | flagLockFault
+	c.flags |= v.flags
+	v.left, v.right = c.of(t.left), c.of(t.right)
+	return v
 }
 
 // Exec gives a task an empty address space for a new program: ctx's own,
