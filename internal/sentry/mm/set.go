@@ -120,10 +120,12 @@ func insert(t, v *vma) *vma {
 	return t
 }
 
-// remove takes v out.
+// remove takes v out. It leads to no others then: its memory may stay as long as that of
+// others does, with which it was copied.
 func (s *vmaSet) remove(v *vma) {
 	s.root = remove(s.root, v)
 	s.n--
+	v.node = node{}
 }
 
 func remove(t, v *vma) *vma {

@@ -104,3 +104,20 @@ func BenchmarkHole100k(b *testing.B) {
 		}
 	}
 }
+
+// TestRemovedLeadsNowhere: a mapping that was taken out does not keep others in memory, which
+// may be gone since, while its own stays with those that a fork copied together.
+func TestRemovedLeadsNowhere(t *testing.T) {
+	var s vmaSet
+	var all []*vma
+	for i := range uint64(100) {
+		all = append(all, &vma{start: i * PageSize, end: (i + 1) * PageSize})
+		s.insert(all[i])
+	}
+	for _, v := range all[:99] {
+		s.remove(v)
+		if v.left != nil || v.right != nil {
+			t.Fatalf("the mapping at %#x leads to others", v.start)
+		}
+	}
+}
