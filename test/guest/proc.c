@@ -232,6 +232,26 @@ TEST(memory_file) {
 	EQUAL(v, 6);
 }
 
+/* Nothing of /proc and /sys is written back, unlike what is in memory elsewhere. */
+TEST(no_write_back) {
+	static const char *dirs[] = { "/proc", "/proc/self", "/proc/self/fd", "/proc/sys/kernel", "/sys" };
+	for (unsigned i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+		int d = OK(open(dirs[i], O_RDONLY | O_DIRECTORY));
+		FAILS(fsync(d), EINVAL);
+		FAILS(fdatasync(d), EINVAL);
+		FAILS(write(d, "x", 1), EBADF);
+	}
+	OK(fsync(OK(open("/dev/pts", O_RDONLY))));
+	OK(fsync(OK(open(".", O_RDONLY))));
+}
+
+TEST(furthest_offset) {
+	int f = OK(open("/proc/self/status", O_RDONLY));
+	EQUAL(lseek(f, LONG_MAX, SEEK_SET), LONG_MAX);
+	FAILS(lseek(f, 1, SEEK_CUR), EINVAL);
+	EQUAL(lseek(f, 0, SEEK_CUR), LONG_MAX);
+}
+
 TEST(command_line_and_environment) {
 	extern char *program_invocation_short_name, *program_invocation_name;
 	SAME(file("/proc/self/cmdline"), program_invocation_name);

@@ -146,7 +146,7 @@ func (r *root) Lookup(name string) (vfs.Inode, error) {
 }
 
 func (r *root) Open(vfs.Caller, uint32) (vfs.File, error) {
-	return &genfs.DirFile{Ino: rootIno, Parent: rootIno, Lister: r}, nil
+	return &genfs.DirFile{Ino: rootIno, Parent: rootIno, Lister: r, Syncs: true}, nil
 }
 
 // List implements genfs.Lister. A terminal's key is its inode number.

@@ -26,6 +26,17 @@ type DirFile struct {
 	// Ino and Parent number "." and "..".
 	Ino, Parent uint64
 	Lister      Lister
+	// Syncs says that fsync(2) finds it good, as Linux has it of file systems in memory but
+	// not of /proc and /sys.
+	Syncs bool
+}
+
+// Fsync implements vfs.File.
+func (d *DirFile) Fsync(dataOnly bool) error {
+	if d.Syncs {
+		return d.DirFile.Fsync(dataOnly)
+	}
+	return unix.EINVAL
 }
 
 // Readdir implements vfs.File.

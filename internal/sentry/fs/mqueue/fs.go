@@ -142,7 +142,7 @@ func (r *root) Unlink(name string, victim vfs.Inode) error {
 
 // Open implements vfs.Inode.
 func (r *root) Open(vfs.Caller, uint32) (vfs.File, error) {
-	return &genfs.DirFile{Ino: r.Ino(), Parent: r.Ino(), Lister: r}, nil
+	return &genfs.DirFile{Ino: r.Ino(), Parent: r.Ino(), Lister: r, Syncs: true}, nil
 }
 
 // List implements genfs.Lister. A queue's key is its inode number, since later
