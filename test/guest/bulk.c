@@ -274,6 +274,30 @@ TEST(file_ends_datagrams) {
 	CHECK(!strcmp(v.iov_base, "datagram"));
 }
 
+/* Of several messages of a stream the number is told too, whether or not the last one counts,
+ * of which not all arrives. */
+TEST(file_ends_stream_messages) {
+	int fd = OK(open("short", O_RDWR | O_CREAT, 0600));
+	unsigned char *data = memory(8 * PAGE);
+	OK(ftruncate(fd, 2 * PAGE));
+	unsigned char *m = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(m != MAP_FAILED);
+	for (int i = 0; i < 20; i++) {
+		int s[2];
+		if (i % 2 == 0) OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+		else tcp_pair(AF_INET, s);
+		struct iovec v[2] = { { data, 100 }, { m, 3 * PAGE } };
+		struct mmsghdr h[2] = { { .msg_hdr = { .msg_iov = &v[0], .msg_iovlen = 1 } }, { .msg_hdr = { .msg_iov = &v[1], .msg_iovlen = 1 } } };
+		EQUAL(send(s[0], data, 100, 0), 100);
+		EQUAL(send(s[0], data, 3 * PAGE, 0), 3 * PAGE);
+		int n = OK(recvmmsg(s[1], h, 2, MSG_WAITALL, NULL));
+		CHECK(n == 1 || n == 2);
+		EQUAL(h[0].msg_len, 100u);
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
 /* Memory comes and goes while a thread reads to it and writes from it: what arrives is what
  * was written, and nobody is ended by a signal. */
 static unsigned char *unsteady;

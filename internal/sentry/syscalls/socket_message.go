@@ -196,7 +196,8 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 	target := x.target(g.total)
 	var done uintptr
-	if s := directOf(x.s, g.total); s != nil && x.flags&(unix.MSG_PEEK|unix.MSG_OOB|unix.MSG_TRUNC|unix.MSG_ERRQUEUE) == 0 {
+	// What is copied directly may fail late, which the number of several messages can't tell.
+	if s := directOf(x.s, g.total); s != nil && !x.several && x.flags&(unix.MSG_PEEK|unix.MSG_OOB|unix.MSG_TRUNC|unix.MSG_ERRQUEUE) == 0 {
 		n, ok, err := x.recvDirect(t, s, g, target)
 		if ok || n > 0 && uint64(n) >= target {
 			if n == 0 {
