@@ -52,12 +52,27 @@ type placement struct {
 }
 
 // everywhere is the affinity that the sentry started with.
-var everywhere = sync.OnceValue(func() (set unix.CPUSet) {
+var everywhere = sync.OnceValue(unbound)
+
+// unbound is the calling thread's affinity: every processor that there may be where nobody
+// has bound it, since its cpuset, which bounds it then, may come to have others.
+func unbound() (set unix.CPUSet) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if unix.SchedGetaffinity(0, &set) != nil {
 		return unix.CPUSet{}
 	}
+	var all, found unix.CPUSet
+	all.Fill()
+	if unix.SchedSetaffinity(0, &all) != nil {
+		return set
+	}
+	if unix.SchedGetaffinity(0, &found) == nil && found == set {
+		return all
+	}
+	unix.SchedSetaffinity(0, &set)
 	return set
-})
+}
 
 // stubCPU is the number of the processor that the stub says it runs on.
 func (t *Thread) stubCPU() uint32 { return t.page.stubCPU & cpuNumber }

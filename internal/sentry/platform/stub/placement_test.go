@@ -21,8 +21,7 @@ func processors(t *testing.T, one uint32) (n int, has bool) {
 func TestPlacement(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	all := everywhere()
-	if all.Count() < 2 {
+	if runtime.NumCPU() < 2 {
 		t.Skip("there is one processor only")
 	}
 	s := &Stubs{spin: spinning{short: 1000, workers: 1}}
@@ -124,8 +123,10 @@ func TestPart(t *testing.T) {
 func TestBirth(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	all := everywhere()
-	var last unix.CPUSet
+	var all, last unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 1024 {
 		if all.IsSet(i) {
 			last = unix.CPUSet{}
@@ -158,5 +159,35 @@ func TestBirth(t *testing.T) {
 	defer pooled.Release()
 	if spin := pooled.page.spin; spin != 0 {
 		t.Errorf("a thread in the pool spins for %d cycles", spin)
+	}
+}
+
+// TestUnbound: a thread that nobody has bound may run wherever its cpuset lets it, also later;
+// one that is bound stays so.
+func TestUnbound(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("there is one processor only")
+	}
+	runtime.LockOSThread() // to the end, so that the thread ends
+	var all, free, one unix.CPUSet
+	all.Fill()
+	if err := unix.SchedSetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SchedGetaffinity(0, &free); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(int(cpu() & cpuNumber))
+	for _, c := range []struct{ may, want unix.CPUSet }{{free, all}, {one, one}} {
+		if err := unix.SchedSetaffinity(0, &c.may); err != nil {
+			t.Fatal(err)
+		}
+		if got := unbound(); got != c.want {
+			t.Errorf("of %d processors it is %d, want %d", c.may.Count(), got.Count(), c.want.Count())
+		}
+		var after unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &after); err != nil || after != c.may {
+			t.Errorf("the thread may run on %d processors afterwards, %v, want %d", after.Count(), err, c.may.Count())
+		}
 	}
 }
