@@ -125,10 +125,11 @@ func (s *Socket) join(value []byte) error {
 
 // leave takes a socket that is closed out of its group, which ends with the last one. s.bindMu is held.
 func (s *Socket) leave() {
-	g := s.group.Swap(nil)
+	g := s.group.Load()
 	if g == nil {
 		return
 	}
+	defer s.group.Store(nil) // who leads does until the next one does
 	fanouts.Lock()
 	defer fanouts.Unlock()
 	g.mu.Lock()

@@ -157,10 +157,11 @@ func (s *Socket) Bind(_ socket.Caller, addr []byte) error {
 func (s *Socket) Release() {
 	s.registry.Remove(s)
 	s.bindMu.Lock()
+	// What another member has chosen this one for comes in until the stack calls it no more.
+	s.leave()
 	if s.protocol != 0 {
 		s.listen(0, 0)
 	}
-	s.leave()
 	s.leaveAll()
 	s.bindMu.Unlock()
 	s.mu.Lock()
