@@ -78,6 +78,15 @@ TEST(datagrams_from_the_first_loopback_address) {
 	disconnect(c);
 	EQUAL(own(c), INADDR_ANY);
 	EQUAL(port_of(c), 0);
+	/* what has come stays when it is disconnected */
+	c = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	int answers = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr there;
+	OK(bind(answers, &there.sa, at(&there, 0x7f000007, 0)));
+	OK(connect(c, &there.sa, at(&there, 0x7f000007, port_of(answers))));
+	EQUAL(sendto(answers, "back", 4, 0, &there.sa, at(&there, INADDR_LOOPBACK, port_of(c))), 4);
+	disconnect(c);
+	EQUAL(recv(c, buf, 9, MSG_DONTWAIT), 4);
 	/* likewise with a port that it has before */
 	int d = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	union addr any;
@@ -268,6 +277,15 @@ TEST(bound_without_a_port) {
 	int l = listener(AF_INET);
 	connect_to(s, l);
 	EQUAL(own(s), 0x7f000002);
+	/* a way that is not there takes no port */
+	s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(s, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+	OK(bind(s, &a.sa, at(&a, 0x7f000002, 0)));
+	FAILS(connect(s, &a.sa, at(&a, 0x7fffffff, 1)), ENETUNREACH); /* to all of the network */
+	CHECK(connect(s, &a.sa, at(&a, 0xc0000201, 1)) < 0); /* ENETUNREACH or EINVAL, by routes */
+	EQUAL(port_of(s), 0);
+	OK(bind(s, &a.sa, at(&a, 0x7f000003, 0)));
+	EQUAL(own(s), 0x7f000003);
 	/* any address will do */
 	s = OK(socket(AF_INET, SOCK_STREAM, 0));
 	OK(set(s, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));

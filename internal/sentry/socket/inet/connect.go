@@ -315,9 +315,13 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
 		s.connecting = true
 		s.call(e, full)
-	}
-	if terr == nil {
-		return nil
+	} else if terr != nil && s.portless.Load() != nil {
+		// The stack keeps the port that it has chosen.
+		last := s.lastPort.Load()
+		if err := s.renew(); err != nil {
+			return err
+		}
+		s.lastPort.Store(last)
 	}
 	return errno(terr)
 }
@@ -392,7 +396,7 @@ func (s *Socket) disconnect() error {
 	defer s.mu.Unlock()
 	if !s.stream() {
 		defer s.forgetWay()
-		if s.sourced && !s.joinedGroups() {
+		if s.sourced && !s.joinedGroups() && s.queued(s.ep.Load()) == 0 {
 			return s.renew() // the stack keeps the address that it was given to connect from
 		}
 		terr := s.ep.Load().Disconnect()
