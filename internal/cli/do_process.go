@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -436,6 +435,9 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config, names map[string][]byte) (*s
 	return spec, nil
 }
 
+// keeperPause is how long after a keeper's end the next one begins.
+const keeperPause = 50 * time.Millisecond
+
 // startKeeper starts the process that ends the container should this one be killed, and
 // another one should that be killed. The function that it returns ends the keeper.
 func startKeeper(r *room, id string) (end func(), err error) {
@@ -457,21 +459,21 @@ func startKeeper(r *room, id string) (end func(), err error) {
 		write.Close()
 		return nil, fmt.Errorf("starting the container's keeper: %w", err)
 	}
-	var ending atomic.Bool
-	ended := make(chan struct{})
+	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		defer read.Close()
-		for err == nil {
+		for err := error(nil); err == nil; keeper, err = start() {
 			keeper.Wait()
-			if ending.Load() {
+			select {
+			case <-ending:
 				return
+			case <-time.After(keeperPause): // each may end at once, for want of memory or threads
 			}
-			keeper, err = start()
 		}
 	}()
 	return func() {
-		ending.Store(true)
+		close(ending)
 		write.Close()
 		<-ended
 	}, nil
