@@ -97,7 +97,7 @@ func TestDo(t *testing.T) {
 		{name: "no network", args: []string{"--network", "none", "--", "python3", "-c", "import socket; socket.create_connection(('192.0.2.1', 1), 5)"}, code: 1, stderr: "Network is unreachable"},
 		{name: "the default network", args: []string{"--", "sh", "-c", "ls /sys/class/net; cat /etc/resolv.conf | grep nameserver"}, stdout: "eth0\nlo\nnameserver 10.0.2.3\n"},
 		{name: "unknown network", args: []string{"--network", "nowhere", "--", "true"}, code: 125, stderr: "coffer network create nowhere"},
-		{name: "bad port", args: []string{"-p", "80-90", "--", "true"}, code: 125, stderr: "give --publish once for each port"},
+		{name: "bad port", args: []string{"-p", "90-80", "--", "true"}, code: 125, stderr: "the range 90-80 ends before it begins"},
 		{name: "bad rate", args: []string{"--net-rate", "fast", "--", "true"}, code: 125, stderr: "--net-rate \"fast\""},
 		{name: "bad server", args: []string{"--dns", "name", "--", "true"}, code: 125, stderr: "--dns \"name\""},
 		{name: "bad rules", args: []string{"--egress", "a:b:c", "--", "true"}, code: 125, stderr: "--egress"},

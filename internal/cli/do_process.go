@@ -316,8 +316,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		return refused(err)
 	}
 	defer detach(attached)
-	names := namesOf(attached)
-	spec, err := f.spec(r, &cfg, names)
+	spec, err := f.spec(r, &cfg, attached)
 	if err != nil {
 		return refused(err)
 	}
@@ -357,7 +356,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 					return err
 				}
 			}
-			for path, data := range names {
+			for path, data := range namesOf(attached) {
 				if err := r.write(spec.Root.Path, path, data); err != nil {
 					return fmt.Errorf("writing the sandbox's %s: %w", path, err)
 				}
@@ -369,8 +368,8 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 
 // spec describes the container. Its root has all capabilities in a user namespace
 // of its own, and so none over the host's kernel; it may read what the host's root
-// may. The files of names are written later.
-func (f *doFlags) spec(r *room, cfg *kernel.Config, names map[string][]byte) (*specs.Spec, error) {
+// may.
+func (f *doFlags) spec(r *room, cfg *kernel.Config, attached *hostnet.Attachment) (*specs.Spec, error) {
 	box := &cfg.Sandbox
 	spec := oci.Template(false)
 	p, l := spec.Process, spec.Linux
@@ -403,7 +402,9 @@ func (f *doFlags) spec(r *room, cfg *kernel.Config, names map[string][]byte) (*s
 	spec.Root = &specs.Root{Path: merged}
 	below := slices.DeleteFunc(r.mountsBelow(root), func(m string) bool {
 		m = inside(root, m)
-		return isHidden(m) || names[m] != nil // an engine mounts those in a container of its
+		// An engine mounts the files of names in a container of its. A network of the
+		// sandbox's own has its own, which it may know only when it furnishes the namespace.
+		return isHidden(m) || slices.Contains(nameFiles, m) && (attached.Furnish != nil || namesOf(attached)[m] != nil)
 	})
 	r.shown = r.showEach(root, "/", below)
 	mounts := append(slices.Clip(r.shown), spec.Mounts...)
