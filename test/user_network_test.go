@@ -163,6 +163,13 @@ python3 ask.py & ask=$!; until grep -q asked asked; do sleep 0.05; done
 h=$(helper); kill -STOP $h; touch go; while [ "$(find "python3 server.py ")" ]; do sleep 0.05; done; sleep 0.3; kill -CONT $h
 wait $ask; helper`, "datagram\n300000\n0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19\n"},
 
+	// Twice 20 MB at 16 MiB a second. That a rate is kept shows in that they take as long at least.
+	{"limited", `
+began=$(date +%s%N); sandbox --net-rate 16M --pcap edge -- python3 client.py down up
+[ $(($(date +%s%N) - began)) -ge 2200000000 ] && echo limited
+python3 -c 'd = open("data", "rb").read(1000); e = open("edge", "rb").read(); print(e[:4].hex(), e.count(d) >= 2, len(e) > 40000000)'`,
+		"down ok\nup ok\nlimited\n4d3cb2a1 True True\n"},
+
 	{"helper-killed", `
 [ $isolation = kernel ] || export PATIENCE=2
 mkfifo go; sandbox -- python3 client.py wait to:198.51.100.1:9000 <go >said & exec 3>go

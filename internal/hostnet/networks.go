@@ -44,11 +44,8 @@ func (n *Networks) Attach(o *Options, w Wall) (a *Attachment, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if w == Namespace && o.Capture != "" && o.Mode == ModeUser {
-		return a, errors.New("--pcap with --network user is for isolation kernel: with isolation process choose --network bridge, and tcpdump on the host")
-	}
-	if w == Namespace && o.Capture != "" {
-		return a, errors.New("--pcap is for isolation kernel: with isolation process tcpdump on the host sees the same, on the sandbox's interface of its bridge")
+	if w == Namespace && o.Capture != "" && o.Mode != ModeUser {
+		return a, fmt.Errorf("--pcap with --network %s is for isolation kernel: with isolation process choose --network user, or tcpdump on the host, which sees the sandbox's interface there", o.Network())
 	}
 	switch o.Mode {
 	case ModeNone:

@@ -1,7 +1,6 @@
 package hostnet
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,16 +11,11 @@ import (
 
 // user attaches to a gateway, whose helper starts with the sandbox's first frame.
 func (a *Attachment) user(o *Options, w Wall) error {
-	if w == Namespace && o.Rate > 0 {
-		return errors.New("--net-rate with --network user is for isolation kernel: with isolation process choose --network bridge")
+	if w == Namespace {
+		return a.tap(o)
 	}
-	g, err := a.gateway(o, nil)
-	if err != nil || w == Frames {
-		return err
-	}
-	a.Network, a.Files = nil, nil
-	a.tap(g)
-	return nil
+	_, err := a.gateway(o, nil)
+	return err
 }
 
 // gateway attaches to a gateway whose sockets live in a network namespace; nil is
@@ -89,12 +83,21 @@ func (a *Attachment) capture(o *Options, i *network.Interface) error {
 	if o.Capture == "" {
 		return nil
 	}
-	f, err := os.OpenFile(o.Capture, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := openCapture(o.Capture)
 	if err != nil {
-		return fmt.Errorf("--pcap: %w", err)
+		return err
 	}
 	a.onClose(f.Close)
 	i.Capture = len(a.Files)
 	a.Files = append(a.Files, f)
 	return nil
+}
+
+// openCapture opens a file for a capture.
+func openCapture(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--pcap: %w", err)
+	}
+	return f, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coffer/internal/gateway"
+	"coffer/internal/link"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,36 +20,64 @@ import (
 // tapName is what the interface is called in the sandbox.
 const tapName = "eth0"
 
+// vnetSize is the size of the virtio-net header before each frame (struct virtio_net_hdr
+// of linux/virtio_net.h).
+const vnetSize = 10
+
 // frameMax is the largest frame with a virtio-net header before it: an IP packet of 64
 // KiB, whose segmentation is left to the other side, and its Ethernet header.
 const frameMax = 64<<10 + 64
 
 // tap has a gateway take the frames of a TAP device in a network namespace of a process.
-func (a *Attachment) tap(g *gateway.Gateway) {
+func (a *Attachment) tap(o *Options) error {
+	// These are for who passes the frames.
+	plain := *o
+	plain.Rate, plain.Capture = 0, ""
+	g, err := a.gateway(&plain, nil)
+	if err != nil {
+		return err
+	}
+	a.Network, a.Files = nil, nil
+	var capture *link.Capture
+	if o.Capture != "" {
+		f, err := openCapture(o.Capture)
+		if err != nil {
+			return err
+		}
+		capture = link.NewCapture(f, tapName, func(s string) { fmt.Fprintln(os.Stderr, "coffer: "+s) })
+		a.onClose(func() error {
+			capture.Close()
+			return nil
+		})
+	}
 	a.Furnish = func(pid int) error {
-		t, err := newTAP(pid, g)
+		t, err := newTAP(pid, g, o.Rate, capture)
 		if err == nil {
 			a.onClose(t.close)
 		}
 		return err
 	}
+	return nil
 }
 
-// tap is a TAP device whose frames are passed on as they are, unread.
+// tap is a TAP device whose frames are passed on as they are.
 type tap struct {
 	namespace *os.File
 	device    *os.File // the namespace is there as long as it is open
 	link      *os.File // the gateway's
 	index     int      // the interface's
+	rate      uint64   // of each direction, in bytes a second; 0 is no limit
+	capture   *link.Capture
+	closing   chan struct{} // closed when no rate counts any more
 	passing   sync.WaitGroup
 }
 
-func newTAP(pid int, g *gateway.Gateway) (*tap, error) {
+func newTAP(pid int, g *gateway.Gateway, rate uint64, capture *link.Capture) (*tap, error) {
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
 		return nil, fmt.Errorf("opening the sandbox's network namespace: %w", err)
 	}
-	t := &tap{namespace: ns, link: g.Link}
+	t := &tap{namespace: ns, link: g.Link, rate: rate, capture: capture, closing: make(chan struct{})}
 	err = within(ns, func() (err error) {
 		t.device, t.index, err = openTAP(g.IPv6)
 		return err
@@ -57,26 +86,29 @@ func newTAP(pid int, g *gateway.Gateway) (*tap, error) {
 		ns.Close()
 		return nil, err
 	}
-	t.passing.Go(func() { passFrames(t.device, t.link) })
-	t.passing.Go(func() { passFrames(t.link, t.device) })
+	t.passing.Go(func() { t.pass(t.device, t.link) })
+	t.passing.Go(func() { t.pass(t.link, t.device) })
 	return t, nil
 }
 
-// passFrames passes frames on until one side has ended. Then so has the network: to close
-// a TAP device removes it.
-func passFrames(from, to *os.File) {
+// pass passes frames on until one side has ended. Then so has the network: to close
+// a TAP device removes it. What is too fast waits in the device, or at the gateway.
+func (t *tap) pass(from, to *os.File) {
 	defer from.Close()
 	defer to.Close()
-	b := make([]byte, frameMax)
+	b, pace := make([]byte, frameMax), link.Pace{Rate: t.rate}
 	for {
 		n, err := from.Read(b)
 		if err != nil {
 			return
 		}
+		frame := b[min(vnetSize, n):n]
+		t.capture.Frame(frame)
 		// A frame that the device does not take is lost, as frames are.
 		if _, err := to.Write(b[:n]); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
+		pace.Wait(len(frame), t.closing)
 	}
 }
 
@@ -90,6 +122,7 @@ func (t *tap) close() error {
 		}
 		return nil
 	})
+	close(t.closing)
 	// What is being passed on still arrives, if the gateway takes it.
 	t.link.SetDeadline(until)
 	t.device.SetReadDeadline(time.Now())

@@ -20,9 +20,9 @@ const (
 	captureQueued = 8 << 20 // bytes that wait to be written at most
 )
 
-// capture writes what crosses a link to a file. A link does not wait for it: what
-// the file does not take in time is left out, and that is told.
-type capture struct {
+// Capture writes what crosses a link to a file. A link does not wait for it: what
+// the file does not take in time is left out, and that is told. A nil Capture takes nothing.
+type Capture struct {
 	file *os.File
 	name string
 	log  func(string)
@@ -35,8 +35,10 @@ type capture struct {
 	done    chan struct{}
 }
 
-func newCapture(f *os.File, name string, log func(string)) *capture {
-	c := &capture{file: f, name: name, log: log, done: make(chan struct{})}
+// NewCapture returns one that writes to a file, which it owns. The name is what messages
+// call the link, log takes them.
+func NewCapture(f *os.File, name string, log func(string)) *Capture {
+	c := &Capture{file: f, name: name, log: log, done: make(chan struct{})}
 	c.changed.L = &c.mu
 	c.pending = binary.LittleEndian.AppendUint32(c.pending, pcapMagic)
 	c.pending = binary.LittleEndian.AppendUint16(c.pending, 2) // version 2.4
@@ -48,26 +50,28 @@ func newCapture(f *os.File, name string, log func(string)) *capture {
 	return c
 }
 
-// packet adds a frame.
-func (c *capture) packet(pkt *stack.PacketBuffer) {
+// Frame adds a frame.
+func (c *Capture) Frame(b []byte) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	size := pkt.Size()
-	switch {
-	case c.ended:
-		return
-	case len(c.pending)+recordHeader+size > captureQueued:
-		c.missing++
+	if c.begin(len(b)) {
+		c.pending = append(c.pending, b...)
+	}
+}
+
+// packet adds a frame of the stack's.
+func (c *Capture) packet(pkt *stack.PacketBuffer) {
+	if c == nil {
 		return
 	}
-	now := time.Now()
-	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(now.Unix()))
-	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(now.Nanosecond()))
-	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(size))
-	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(size))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.begin(pkt.Size()) {
+		return
+	}
 	views, offset := pkt.AsViewList()
 	for v := views.Front(); v != nil; v = v.Next() {
 		b := v.AsSlice()
@@ -75,11 +79,29 @@ func (c *capture) packet(pkt *stack.PacketBuffer) {
 		offset -= skip
 		c.pending = append(c.pending, b[skip:]...)
 	}
+}
+
+// begin adds the header of a frame of size bytes, which follow. It is false if the frame is left
+// out. c.mu is held.
+func (c *Capture) begin(size int) bool {
+	switch {
+	case c.ended:
+		return false
+	case len(c.pending)+recordHeader+size > captureQueued:
+		c.missing++
+		return false
+	}
+	now := time.Now()
+	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(now.Unix()))
+	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(now.Nanosecond()))
+	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(size))
+	c.pending = binary.LittleEndian.AppendUint32(c.pending, uint32(size))
 	c.changed.Signal()
+	return true
 }
 
 // write writes until the capture ends.
-func (c *capture) write() {
+func (c *Capture) write() {
 	defer close(c.done)
 	var spare []byte
 	for {
@@ -113,7 +135,7 @@ func (c *capture) write() {
 	c.file.Close()
 }
 
-func (c *capture) tell(message string) {
+func (c *Capture) tell(message string) {
 	if c.log != nil {
 		c.log(message)
 	}
@@ -122,8 +144,8 @@ func (c *capture) tell(message string) {
 // closePatience is how long a file may take for the last of a capture.
 const closePatience = 2 * time.Second
 
-// close ends the capture once what there is has been written.
-func (c *capture) close() {
+// Close ends the capture once what there is has been written.
+func (c *Capture) Close() {
 	if c == nil {
 		return
 	}

@@ -41,7 +41,7 @@ func (h *Hold) Do() {
 // hold has packets wait if they may. The sender's lock is held.
 func (l *Link) hold(packets []*stack.PacketBuffer) bool {
 	h, s := l.config.Hold, &l.sender
-	if h == nil || h.senders.Load() == 0 || s.busy || s.pace.rate != 0 || len(s.held)+len(packets) > holdFrames {
+	if h == nil || h.senders.Load() == 0 || s.busy || s.pace.Rate != 0 || len(s.held)+len(packets) > holdFrames {
 		return false
 	}
 	for _, pkt := range packets {

@@ -22,7 +22,7 @@ type Link struct {
 	packet bool // an AF_PACKET socket, and no pair
 	// frames tells that some have come, room that the socket takes some again.
 	frames, room *ready
-	capture      *capture
+	capture      *Capture
 	guard        *guard
 
 	running atomic.Bool
@@ -33,7 +33,7 @@ type Link struct {
 
 	sender sender
 	// received is when the next frames may be taken in.
-	received pace
+	received Pace
 
 	// mu protects what follows.
 	mu         sync.Mutex
@@ -67,7 +67,7 @@ func New(c Config) (*Link, error) {
 	}
 	l := &Link{config: c, file: os.NewFile(uintptr(c.FD), "link "+c.Name), guard: newGuard(&c), closing: make(chan struct{}), ended: make(chan struct{})}
 	if c.Capture != 0 {
-		l.capture = newCapture(os.NewFile(uintptr(c.Capture), "capture"), c.Name, c.Log)
+		l.capture = NewCapture(os.NewFile(uintptr(c.Capture), "capture"), c.Name, c.Log)
 	}
 	fail := func(err error) (*Link, error) {
 		l.closeFiles()
@@ -90,7 +90,7 @@ func New(c Config) (*Link, error) {
 	l.mtu.Store(c.MTU)
 	l.address.Store(c.Address)
 	l.running.Store(true)
-	l.sender.pace.rate, l.received.rate = c.Rate, c.Rate
+	l.sender.pace.Rate, l.received.Rate = c.Rate, c.Rate
 	l.sender.lower.L, l.sender.stuck = &l.sender.mu, c.Rate != 0
 	l.sender.toSend, l.sender.acks.expired = l.sendNow, l.sendExpired
 	return l, nil
@@ -198,7 +198,7 @@ func (l *Link) closeFiles() {
 	l.frames.close()
 	l.room.close()
 	l.file.Close()
-	l.capture.close()
+	l.capture.Close()
 }
 
 // MTU implements stack.LinkEndpoint.

@@ -263,7 +263,7 @@ func TestCloseWhileLimited(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	p := pace{rate: 1 << 20}
+	p := Pace{Rate: 1 << 20}
 	now := time.Unix(1000, 0)
 	if d := p.take(64<<10, now); d > 0 {
 		t.Errorf("what the bucket holds takes %v", d)

@@ -2,10 +2,10 @@ package link
 
 import "time"
 
-// pace is a token bucket: so many bytes a second, and at once what the bucket holds.
+// Pace is a token bucket: so many bytes a second, and at once what the bucket holds.
 // One goroutine uses it.
-type pace struct {
-	rate uint64 // bytes a second; 0 is no limit
+type Pace struct {
+	Rate uint64 // bytes a second; 0 is no limit
 	next time.Time
 }
 
@@ -15,8 +15,8 @@ const (
 	burstMin = 64 << 10 // bytes
 )
 
-// wait waits until bytes that have crossed, or are to, are within the rate.
-func (p *pace) wait(bytes int, stop <-chan struct{}) {
+// Wait waits until bytes that have crossed, or are to, are within the rate, or stop is closed.
+func (p *Pace) Wait(bytes int, stop <-chan struct{}) {
 	if d := p.take(bytes, time.Now()); d > 0 {
 		t := time.NewTimer(d)
 		defer t.Stop()
@@ -28,8 +28,8 @@ func (p *pace) wait(bytes int, stop <-chan struct{}) {
 }
 
 // take takes bytes out of the bucket, and returns how long it takes to have them.
-func (p *pace) take(bytes int, now time.Time) time.Duration {
-	if p.rate == 0 {
+func (p *Pace) take(bytes int, now time.Time) time.Duration {
+	if p.Rate == 0 {
 		return 0
 	}
 	holds := max(burst, p.lasts(burstMin))
@@ -41,6 +41,6 @@ func (p *pace) take(bytes int, now time.Time) time.Duration {
 }
 
 // lasts is how long bytes take at the rate.
-func (p *pace) lasts(bytes int) time.Duration {
-	return time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second))
+func (p *Pace) lasts(bytes int) time.Duration {
+	return time.Duration(float64(bytes) / float64(p.Rate) * float64(time.Second))
 }

@@ -195,8 +195,8 @@ func (r *receiver) deliver() bool {
 		}
 		pkt.DecRef()
 	}
-	if l.received.rate != 0 {
-		l.received.wait(bytes, l.closing)
+	if l.received.Rate != 0 {
+		l.received.Wait(bytes, l.closing)
 	}
 	return true
 }

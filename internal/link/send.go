@@ -50,7 +50,7 @@ type sender struct {
 	held []*stack.PacketBuffer
 
 	// pace is used by the goroutine alone.
-	pace pace
+	pace Pace
 	// now are packets that are not queued yet; under mu. toSend is sendNow, made once.
 	now    []*stack.PacketBuffer
 	toSend func(uintptr)
@@ -101,7 +101,7 @@ func (s *sender) awaitLower() {
 func (s *sender) stick(is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stuck = is || s.pace.rate != 0
+	s.stuck = is || s.pace.Rate != 0
 	s.lower.Broadcast()
 }
 
@@ -126,7 +126,7 @@ func (l *Link) sendExpired() {
 // write sends packets, or queues them. The sender's lock is held.
 func (l *Link) write(packets []*stack.PacketBuffer) {
 	s := &l.sender
-	if !s.busy && s.pace.rate == 0 && (len(packets) == 0 || packets[0].Size() < queueFrom) {
+	if !s.busy && s.pace.Rate == 0 && (len(packets) == 0 || packets[0].Size() < queueFrom) {
 		s.now = packets
 		l.raw.Control(s.toSend)
 		packets, s.now = s.now, nil
@@ -260,8 +260,8 @@ func (l *Link) drain() {
 		if bytes == 0 {
 			return
 		}
-		if s.pace.rate != 0 {
-			s.pace.wait(bytes, l.closing)
+		if s.pace.Rate != 0 {
+			s.pace.Wait(bytes, l.closing)
 		}
 		more, err := l.flush()
 		if err == nil && !more {
@@ -319,7 +319,7 @@ func (l *Link) flush() (more bool, err error) {
 func (l *Link) flushTo(fd uintptr) bool {
 	s := &l.sender
 	most := len(s.sending)
-	if s.pace.rate != 0 {
+	if s.pace.Rate != 0 {
 		most = 1 // that which has been waited for
 	}
 	for {
@@ -338,7 +338,7 @@ func (l *Link) flushTo(fd uintptr) bool {
 		s.mu.Lock()
 		s.drop(n)
 		s.mu.Unlock()
-		if s.pace.rate != 0 {
+		if s.pace.Rate != 0 {
 			return true
 		}
 	}
