@@ -80,7 +80,13 @@ TEST(structures) {
 		FAILS(setsockopt(s, SOL_SOCKET, SO_LINGER, &l, 7), EINVAL);
 		OK(getsockopt(s, SOL_SOCKET, SO_LINGER, &l, &n));
 		EQUAL(n, 8);
+		EQUAL(l.l_onoff, 1);
 		EQUAL(l.l_linger, 7);
+		struct { int pid, uid, gid; } peer = { 1, 1, 1 };
+		n = sizeof peer;
+		OK(getsockopt(s, SOL_SOCKET, SO_PEERCRED, &peer, &n));
+		EQUAL(n, sizeof peer);
+		CHECK(peer.pid == 0 && peer.uid == -1 && peer.gid == -1);
 		uint64_t rate = 1;
 		n = sizeof rate;
 		OK(getsockopt(s, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &n));
@@ -138,6 +144,11 @@ TEST(cookies_of_networks) {
 		SKIP("only root can make network namespaces");
 	OK(getsockopt(OK(socket(AF_INET, SOCK_STREAM, 0)), SOL_SOCKET, SO_NETNS_COOKIE, &b, &n));
 	CHECK(b && a != b);
+	n = 16; /* it is asked for by its size */
+	FAILS(getsockopt(OK(socket(AF_INET, SOCK_STREAM, 0)), SOL_SOCKET, SO_NETNS_COOKIE, &a, &n), EINVAL);
+	n = 8;
+	OK(getsockopt(OK(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)), SOL_SOCKET, SO_NETNS_COOKIE, &a, &n));
+	CHECK(a == b);
 }
 
 /* What is to be sent at a time, where nothing waits for that, is sent. */

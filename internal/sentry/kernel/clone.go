@@ -216,7 +216,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 		return 0, event, nil
 	}
 	if a.has(unix.CLONE_PIDFD) {
-		pidfd, err = t.installPIDFD(cg, 0)
+		pidfd, err = t.InstallPIDFD(cg, 0)
 		if err != nil {
 			p := cg.pid
 			p.task, p.group = nil, nil

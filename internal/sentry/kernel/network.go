@@ -73,6 +73,9 @@ func (t *Task) SocketCredentials() socket.Ucred {
 	return socket.Ucred{PID: t.FirstPID(), UID: c.EUID, GID: c.EGID}
 }
 
+// SocketProcess is the process that pidfds of the task as a peer or sender are of.
+func (t *Task) SocketProcess() socket.Process { return t.group }
+
 func (t *Task) ShownCredentials(u socket.Ucred) socket.Ucred {
 	users := t.Credentials().UserNS
 	return socket.Ucred{PID: t.PIDs().Renumber(u.PID), UID: users.FromUID(u.UID), GID: users.FromGID(u.GID)}

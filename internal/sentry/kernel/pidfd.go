@@ -3,6 +3,7 @@ package kernel
 import (
 	"sync/atomic"
 
+	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -59,9 +60,9 @@ func (g *ThreadGroup) NewPIDFD(flags uint32) *vfs.FileDescription {
 	return vfs.NewDescription(&pidFile{group: g}, ino, vfs.Path{}, unix.O_RDWR|flags)
 }
 
-// installPIDFD gives the task a close-on-exec descriptor for g.
-func (t *Task) installPIDFD(g *ThreadGroup, flags uint32) (int32, error) {
-	d := g.NewPIDFD(flags)
+// InstallPIDFD gives the task a close-on-exec descriptor for a process.
+func (t *Task) InstallPIDFD(p socket.Process, flags uint32) (int32, error) {
+	d := p.NewPIDFD(flags)
 	defer d.DecRef()
 	return t.fds.Install(d, 0, t.Limit(unix.RLIMIT_NOFILE), true)
 }
@@ -76,7 +77,7 @@ func (t *Task) OpenPIDFD(pid int32, flags uint32) (int32, error) {
 		}
 		return -1, unix.ESRCH
 	}
-	return t.installPIDFD(g, flags)
+	return t.InstallPIDFD(g, flags)
 }
 
 // PIDFDGroup returns the process behind a pidfd, or nil for another file.

@@ -34,16 +34,17 @@ var plainOptions = []plain{
 	number(unix.SO_BROADCAST, 0, truth), number(unix.SO_KEEPALIVE, 0, truth), number(unix.SO_OOBINLINE, 0, truth),
 	number(unix.SO_NO_CHECK, 0, truth), number(unix.SO_PRIORITY, 0, priority), number(unix.SO_BSDCOMPAT, 0, zero),
 	number(unix.SO_REUSEPORT, 0, offOnly), number(unix.SO_RCVLOWAT, 1, lowWater), number(unix.SO_SNDLOWAT, 1, readOnly),
-	number(unix.SO_TIMESTAMP, 0, truth), number(unix.SO_TIMESTAMPNS, 0, truth), number(unix.SO_TIMESTAMP_NEW, 0, truth),
-	number(unix.SO_TIMESTAMPNS_NEW, 0, truth), number(unix.SO_MARK, 0, networkOnly), number(unix.SO_RXQ_OVFL, 0, truth),
+	number(unix.SO_MARK, 0, networkOnly), number(unix.SO_RXQ_OVFL, 0, truth),
 	number(unix.SO_WIFI_STATUS, 0, truth), number(unix.SO_NOFCS, 0, truth),
 	number(unix.SO_LOCK_FILTER, 0, truth), number(unix.SO_SELECT_ERR_QUEUE, 0, truth), number(unix.SO_BUSY_POLL, 0, natural),
 	number(unix.SO_PREFER_BUSY_POLL, 0, truth), number(unix.SO_BPF_EXTENSIONS, 64 /* SKF_AD_MAX */, readOnly),
 	number(unix.SO_INCOMING_CPU, math.MaxUint32 /* -1 */, anything), number(unix.SO_INCOMING_NAPI_ID, 0, readOnly),
 	number(unix.SO_ZEROCOPY, 0, unsupported), number(unix.SO_BINDTOIFINDEX, 0, natural), number(unix.SO_BUF_LOCK, 0, lock),
-	number(unix.SO_RESERVE_MEM, 0, unsupported), number(unix.SO_RCVMARK, 0, truth), number(unix.SO_RCVPRIORITY, 0, truth),
+	number(unix.SO_RESERVE_MEM, 0, reserve), number(unix.SO_RCVMARK, 0, truth), number(unix.SO_RCVPRIORITY, 0, truth),
 	{unix.SO_PEEK_OFF, 0, 0, 4, unsupported}, {unix.SO_TXREHASH, 0, 0, 4, unsupported},
-	{unix.SO_LINGER, 0, 8, 8, anything}, {unix.SO_MAX_PACING_RATE, math.MaxUint64, 8, 4, anything},
+	{unix.SO_PASSCRED, 0, 0, 4, unsupported}, {unix.SO_PASSSEC, 0, 0, 4, unsupported},
+	{unix.SO_PASSPIDFD, 0, 0, 4, unsupported}, {unix.SO_PASSRIGHTS, 0, 0, 4, unsupported},
+	{unix.SO_LINGER, 0, 8, 8, truth}, {unix.SO_MAX_PACING_RATE, math.MaxUint64, 8, 4, anything},
 }
 
 func number(name int32, initial uint64, check func(int32, func(int) bool) (int32, error)) plain {
@@ -61,6 +62,14 @@ func zero(int32, func(int) bool) (int32, error)         { return 0, nil }
 func anything(v int32, _ func(int) bool) (int32, error) { return v, nil }
 func readOnly(int32, func(int) bool) (int32, error)     { return 0, unix.ENOPROTOOPT }
 func unsupported(int32, func(int) bool) (int32, error)  { return 0, unix.EOPNOTSUPP }
+
+// reserve is SO_RESERVE_MEM, for families that count the memory of each socket.
+func reserve(v int32, _ func(int) bool) (int32, error) {
+	if v < 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, unix.EOPNOTSUPP
+}
 
 func natural(v int32, _ func(int) bool) (int32, error) {
 	if v < 0 {
@@ -123,6 +132,12 @@ func findPlain(name int32) *plain {
 // PlainOption returns an option's value: ENOPROTOOPT if it is none of these, EOPNOTSUPP if only
 // other families have it.
 func (p *Plain) PlainOption(name int32) ([]byte, error) {
+	switch name { // of a peer that has none
+	case unix.SO_PEERCRED:
+		return Ucred{UID: ^uint32(0), GID: ^uint32(0)}.Bytes(), nil
+	case unix.SO_PEERGROUPS, unix.SO_PEERPIDFD:
+		return nil, unix.ENODATA
+	}
 	o := findPlain(name)
 	if o == nil {
 		return nil, unix.ENOPROTOOPT
@@ -166,6 +181,8 @@ func (p *Plain) SetPlainOption(name int32, value []byte, can func(capability int
 	}
 	v := uint64(uint32(low))
 	switch {
+	case name == unix.SO_LINGER:
+		v |= uint64(binary.LittleEndian.Uint32(value[4:])) << 32
 	case o.size == 8 && len(value) >= 8:
 		v = binary.LittleEndian.Uint64(value)
 	case o.size == 8 && low == -1:

@@ -28,6 +28,13 @@ type Ucred struct {
 	UID, GID uint32
 }
 
+// Process is a process as far as a socket knows it: what SO_PEERPIDFD and SCM_PIDFD give a
+// descriptor of. Two of one process are equal.
+type Process interface {
+	// NewPIDFD returns a description for it, with one reference. flags may hold O_NONBLOCK.
+	NewPIDFD(flags uint32) *vfs.FileDescription
+}
+
 // ErrNoPort is EAGAIN of a Connect or Send for which no port is free: there is nothing to wait for.
 var ErrNoPort = errors.New("no port is free")
 
@@ -115,6 +122,8 @@ type Message struct {
 	// checked against the sender's right to claim it.
 	Creds    Ucred
 	HasCreds bool
+	// Sender is what a receiver gets a pidfd of (SCM_PIDFD), or nil.
+	Sender Process
 	// Control are control messages of other kinds, in their order: going in those
 	// that the call has, which Send refuses with EINVAL if it does not know them, and
 	// after Recv those for the receiver.

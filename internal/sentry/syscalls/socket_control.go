@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// scmPIDFD is SCM_PIDFD (linux/socket.h).
+const scmPIDFD = 4
+
 // copyInControl reads the control messages of a send into m. The references
 // in m.Rights are the caller's, also after an error.
 func copyInControl(t *kernel.Task, addr, length uint64, m *socket.Message) error {
@@ -113,6 +116,16 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 			b.Add(unix.SOL_SOCKET, unix.SCM_RIGHTS, fds)
 		}
 		b.Truncated = b.Truncated || len(fds) < 4*len(x.m.Rights)
+	}
+	if x.m.Sender != nil {
+		b.Truncated = b.Truncated || b.Space() < 4
+		if b.Space() >= 4 {
+			fd, err := t.InstallPIDFD(x.m.Sender, 0)
+			if errno, ok := err.(unix.Errno); ok {
+				fd = -int32(errno) // which the receiver gets instead, as on Linux
+			}
+			b.Add(unix.SOL_SOCKET, scmPIDFD, le.AppendUint32(nil, uint32(fd)))
+		}
 	}
 	if len(b.Buf) > 0 {
 		if err := x.copyOut(t, addr, b.Buf); err != nil {

@@ -12,7 +12,7 @@ func socketOptionRows() []Row {
 	return []Row{
 		partial(54, "setsockopt", sysSetsockopt, "options without an effect inside are only remembered; TCP_MD5SIG, TCP_REPAIR and filters for TCP are refused",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", Option), P("optlen", Dec)),
-		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC and SO_PEERPIDFD are refused; of TCP_INFO what the stack knows",
+		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC is refused; of TCP_INFO what the stack knows",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName), P("optval", OutOption), P("optlen", InOutInt)),
 	}
 }
@@ -55,7 +55,7 @@ func sysSetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 func shortened(level, name int32, value []byte, room int) ([]byte, error) {
 	switch level {
 	case unix.SOL_SOCKET:
-		if name == unix.SO_COOKIE || name == unix.SO_NETNS_COOKIE {
+		if name == unix.SO_COOKIE {
 			return nil, unix.EINVAL
 		}
 	case unix.SOL_NETLINK:
@@ -68,6 +68,37 @@ func shortened(level, name int32, value []byte, room int) ([]byte, error) {
 		}
 	}
 	return value[:room], nil
+}
+
+// askOption is an option's value: of sockets of all families, or of this one.
+func askOption(t *kernel.Task, s socket.Socket, level, name int32) ([]byte, error) {
+	if level == unix.SOL_SOCKET {
+		switch name {
+		case unix.SO_PEERNAME:
+			value, err := s.PeerName()
+			if err != nil {
+				return nil, unix.ENOTCONN
+			}
+			return value, nil
+		case unix.SO_PEERPIDFD:
+			if local, ok := s.(interface{ PeerProcess() socket.Process }); ok {
+				return peerPIDFD(t, local.PeerProcess())
+			}
+		}
+	}
+	return s.Option(t, level, name)
+}
+
+// peerPIDFD is SO_PEERPIDFD: a new descriptor of the peer's process. ENODATA without a peer.
+func peerPIDFD(t *kernel.Task, p socket.Process) ([]byte, error) {
+	if p == nil {
+		return nil, unix.ENODATA
+	}
+	fd, err := t.InstallPIDFD(p, 0)
+	if err != nil {
+		return nil, err
+	}
+	return le.AppendUint32(nil, uint32(fd)), nil
 }
 
 // sysGetsockopt is getsockopt(2).
@@ -93,10 +124,13 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		value, err = asker.Answer(level, name, question)
 	} else {
-		value, err = s.Option(t, level, name)
+		value, err = askOption(t, s, level, name)
 	}
 	if err != nil {
 		return 0, err
+	}
+	if level == unix.SOL_SOCKET && (name == unix.SO_PEERNAME && int(room) > len(value) || name == unix.SO_NETNS_COOKIE && int(room) != len(value)) {
+		return 0, unix.EINVAL
 	}
 	if level == unix.SOL_SOCKET && name == unix.SO_PEERGROUPS && int(room) < len(value) {
 		// A list of groups is not cut.

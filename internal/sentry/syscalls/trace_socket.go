@@ -138,7 +138,7 @@ func (g *guestView) appendMessage(b []byte, mem *[]byte, addr, bytes uint64) []b
 
 // controlTypes are the types of control messages of level SOL_SOCKET.
 var controlTypes = &FlagSet{Names: []FlagName{
-	{unix.SCM_RIGHTS, "SCM_RIGHTS"}, {unix.SCM_CREDENTIALS, "SCM_CREDENTIALS"}, {unix.SO_TIMESTAMP, "SO_TIMESTAMP"},
+	{unix.SCM_RIGHTS, "SCM_RIGHTS"}, {unix.SCM_CREDENTIALS, "SCM_CREDENTIALS"}, {scmPIDFD, "SCM_PIDFD"}, {unix.SO_TIMESTAMP, "SO_TIMESTAMP"},
 }}
 
 // appendControl renders n bytes of control messages; an address if they are

@@ -228,8 +228,6 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return append([]byte(s.net.Stack().FindNICNameFromID(tcpip.NICID(index))), 0), nil
 	case unix.SO_PEERCRED:
 		return socket.Ucred{UID: ^uint32(0), GID: ^uint32(0)}.Bytes(), nil
-	case unix.SO_PEERNAME:
-		return s.PeerName()
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
 		return append(int32Bytes(s.value(&timestamping)), 0, 0, 0, 0), nil
 	case unix.SO_MAX_PACING_RATE:
@@ -276,13 +274,6 @@ func (s *Socket) bufferSet(name int32) int32 { return s.value(s.row(unix.SOL_SOC
 // begins with one.
 var timestamping = option{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPING}
 
-// knownTimestamping are the flags of SO_TIMESTAMPING that there are
-// (SOF_TIMESTAMPING_*).
-const knownTimestamping = 1<<19 - 1
-
-// timestampingIDTCP is SOF_TIMESTAMPING_OPT_ID_TCP.
-const timestampingIDTCP = 1 << 16
-
 // setSocketOption sets an option of SOL_SOCKET that is not a number.
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, error) {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
@@ -320,11 +311,10 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		}
 		return true, s.SetOption(c, unix.SOL_SOCKET, plain, int32Bytes(max(v, 0)))
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		numbers := v&unix.SOF_TIMESTAMPING_OPT_ID != 0
-		if v&^knownTimestamping != 0 || v&timestampingIDTCP != 0 && !numbers {
-			return true, unix.EINVAL
+		if err := socket.CheckTimestamping(v); err != nil {
+			return true, err
 		}
-		if numbers && s.stream() && !s.connected() && s.value(&timestamping)&unix.SOF_TIMESTAMPING_OPT_ID == 0 {
+		if v&unix.SOF_TIMESTAMPING_OPT_ID != 0 && s.stream() && !s.connected() && s.value(&timestamping)&unix.SOF_TIMESTAMPING_OPT_ID == 0 {
 			return true, unix.EINVAL
 		}
 		s.setValue(&timestamping, v)

@@ -47,6 +47,9 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	if v, ok := s.BufferOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.StampOption(name); ok {
+		return v, nil
+	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -64,6 +67,8 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(int32(err)), nil
 	case unix.SO_PASSCRED:
 		return socket.Boolean(s.passcred.Load()), nil
+	case unix.SO_NETNS_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.ns.IP.Cookie()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	}
@@ -115,6 +120,9 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	}
 	can := func(capability int) bool { return c.Credentials().CanIn(s.ns.Owner, capability) }
 	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
+		return err
+	}
+	if ok, err := s.SetStampOption(name, value); ok {
 		return err
 	}
 	if name == unix.SO_ATTACH_FILTER {

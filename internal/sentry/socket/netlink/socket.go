@@ -47,6 +47,7 @@ type Socket struct {
 	vfs.NoFile
 	socket.Timeouts
 	socket.Plain
+	socket.Stamps // which nothing is told of
 	socket.Buffers
 	ns       Namespace
 	protocol int32

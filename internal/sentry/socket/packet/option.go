@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -16,10 +15,8 @@ import (
 type options struct {
 	socket.Buffers
 	socket.Plain
+	socket.Stamps
 	auxdata, ignoreOutgoing atomic.Bool
-	// stampOption is SO_TIMESTAMP or SO_TIMESTAMPNS if that is set, in one of the two
-	// numbers that each has; 0 if not.
-	stampOption atomic.Int32
 	// version is PACKET_VERSION, reserve PACKET_RESERVE in bytes.
 	version, reserve atomic.Int32
 	// locked is SO_LOCK_FILTER.
@@ -31,20 +28,6 @@ type options struct {
 // by way of another interface, there is no queue to pass by, and what does not fit in a ring is lost.
 var rememberedNames = [...]int32{
 	unix.PACKET_COPY_THRESH, unix.PACKET_ORIGDEV, unix.PACKET_QDISC_BYPASS, unix.PACKET_LOSS, unix.PACKET_TX_HAS_OFF,
-}
-
-// timestamp is the control message that tells when a frame came, if it is wanted.
-func (o *options) timestamp(at time.Time) (socket.ControlMessage, bool) {
-	name := o.stampOption.Load()
-	if name == 0 {
-		return socket.ControlMessage{}, false
-	}
-	frac := int64(at.Nanosecond())
-	if name == unix.SO_TIMESTAMP || name == unix.SO_TIMESTAMP_NEW {
-		frac /= 1e3
-	}
-	b := binary.LittleEndian.AppendUint64(nil, uint64(at.Unix()))
-	return socket.ControlMessage{Level: unix.SOL_SOCKET, Type: name, Data: binary.LittleEndian.AppendUint64(b, uint64(frac))}, true
 }
 
 // Option implements socket.Socket.
@@ -65,6 +48,9 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 	if v, ok := s.BufferOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.StampOption(name); ok {
+		return v, nil
+	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -74,8 +60,8 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 		return socket.Number(0), nil
 	case unix.SO_ERROR:
 		return socket.Number(int32(s.takeError())), nil
-	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
-		return socket.Boolean(s.stampOption.Load() == name), nil
+	case unix.SO_NETNS_COOKIE:
+		return binary.LittleEndian.AppendUint64(nil, s.ns.Cookie()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_LOCK_FILTER:
@@ -131,6 +117,9 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
+	if ok, err := s.SetStampOption(name, value); ok {
+		return err
+	}
 	if name == unix.SO_ATTACH_FILTER {
 		return s.attach(c, value)
 	}
@@ -151,11 +140,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 			return unix.EPERM
 		}
 		s.locked.Store(v != 0)
-	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
-		if v == 0 {
-			name = 0
-		}
-		s.stampOption.Store(name)
 	default:
 		return s.SetPlainOption(name, value, can)
 	}

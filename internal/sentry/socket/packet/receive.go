@@ -164,9 +164,7 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 
 // describe adds the control messages that the socket's owner asked for.
 func (s *Socket) describe(f *frame, m *socket.Message) {
-	if c, ok := s.timestamp(f.at); ok {
-		m.Control = append(m.Control, c)
-	}
+	s.Stamp(m, f.at)
 	if s.auxdata.Load() {
 		// struct tpacket_auxdata
 		b := binary.LittleEndian.AppendUint32(nil, unix.TP_STATUS_USER)

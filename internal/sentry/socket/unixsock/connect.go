@@ -48,7 +48,7 @@ func (s *Socket) Connect(c socket.Caller, addr []byte) error {
 	if err := s.mayConnect(); err != nil {
 		return err
 	}
-	if s.passcred.Load() && !s.bound() {
+	if s.passing(passSender) && !s.bound() {
 		if err := s.ns.autobind(s); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (s *Socket) admit(client, server *Socket) error {
 	// The client's mu is taken before and after, not within: two of them are
 	// never held at once.
 	client.mu.Lock()
-	clientCreds, clientGroups := client.creds, client.groups
+	clientCreds, clientGroups, clientProcess := client.creds, client.groups, client.process
 	client.mu.Unlock()
 
 	s.mu.Lock()
@@ -102,18 +102,18 @@ func (s *Socket) admit(client, server *Socket) error {
 		return unix.EAGAIN
 	}
 	server.name = s.name
-	server.creds, server.groups = s.creds, s.groups
-	server.peerCreds, server.peerGroups = clientCreds, clientGroups
-	server.passcred.Store(s.passcred.Load())
+	server.creds, server.groups, server.process = s.creds, s.groups, s.process
+	server.peerCreds, server.peerGroups, server.peerProcess = clientCreds, clientGroups, clientProcess
+	server.passes.Store(s.passes.Load())
 	server.peer.Store(client)
-	creds, groups := s.creds, s.groups
+	creds, groups, process := s.creds, s.groups, s.process
 	s.pending = append(s.pending, server)
 	client.peer.Store(server)
 	s.wait.Notify(waiter.Readable)
 	s.mu.Unlock()
 
 	client.mu.Lock()
-	client.peerCreds, client.peerGroups = creds, groups
+	client.peerCreds, client.peerGroups, client.peerProcess = creds, groups, process
 	client.mu.Unlock()
 	client.wait.Notify(waiter.Writable)
 	return nil
@@ -134,7 +134,7 @@ func (s *Socket) connectDatagram(c socket.Caller, addr []byte) error {
 	if p := to.peer.Load(); p != nil && p != s {
 		return unix.EPERM
 	}
-	if s.passcred.Load() && !s.bound() {
+	if s.passing(passSender) && !s.bound() {
 		if err := s.ns.autobind(s); err != nil {
 			return err
 		}

@@ -16,14 +16,35 @@ type options struct {
 	socket.Timeouts
 	socket.Buffers
 	socket.Plain
-	peekOff  socket.PeekOffset
-	passcred atomic.Bool
-	lowat    atomic.Int32
+	socket.Stamps
+	peekOff socket.PeekOffset
+	// passes are the options of passOptions that are on.
+	passes atomic.Uint32
+	lowat  atomic.Int32
+}
+
+// The bits of options.passes: what comes with a message.
+const (
+	passCreds = 1 << iota
+	passPIDFD
+	passRights
+	passSecurity // of which there is nothing to tell
+	// passSender is what takes knowing the sender.
+	passSender = passCreds | passPIDFD
+)
+
+// passOptions are the options that are bits of options.passes.
+var passOptions = map[int32]uint32{
+	unix.SO_PASSCRED: passCreds, unix.SO_PASSPIDFD: passPIDFD, unix.SO_PASSRIGHTS: passRights, unix.SO_PASSSEC: passSecurity,
 }
 
 func (o *options) init() {
 	o.lowat.Store(1)
+	o.passes.Store(passRights)
 }
+
+// passing reports whether an option of a bit, or one of several, is on.
+func (o *options) passing(bits uint32) bool { return o.passes.Load()&bits != 0 }
 
 // Option implements socket.Socket. EOPNOTSUPP for a level other than
 // SOL_SOCKET, ENOPROTOOPT for an unknown name.
@@ -36,6 +57,12 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	}
 	if value, ok := s.BufferOption(name); ok {
 		return value, nil
+	}
+	if value, ok := s.StampOption(name); ok {
+		return value, nil
+	}
+	if bit, ok := passOptions[name]; ok {
+		return socket.Boolean(s.passing(bit)), nil
 	}
 	switch name {
 	case unix.SO_TYPE:
@@ -55,8 +82,6 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(s.lowat.Load()), nil
 	case unix.SO_PEEK_OFF:
 		return socket.Number(s.peekOff.Get()), nil
-	case unix.SO_PASSCRED:
-		return socket.Boolean(s.passcred.Load()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_PEERCRED:
@@ -99,6 +124,16 @@ func (s *Socket) peerCred() socket.Ucred {
 	return s.peerCreds
 }
 
+// PeerProcess is what SO_PEERPIDFD opens, nil for none.
+func (s *Socket) PeerProcess() socket.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listening {
+		return s.process
+	}
+	return s.peerProcess
+}
+
 // SetOption implements socket.Socket.
 func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
 	if level != unix.SOL_SOCKET {
@@ -111,27 +146,30 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
 		return err
 	}
-	switch name {
-	case unix.SO_PEEK_OFF:
-		if len(value) < 4 {
-			return unix.EINVAL
-		}
-		s.peekOff.Set(int32(binary.LittleEndian.Uint32(value)))
-		return nil
-	case unix.SO_PASSCRED, unix.SO_RCVLOWAT:
-		if len(value) < 4 {
-			return unix.EINVAL
-		}
-		if v := int32(binary.LittleEndian.Uint32(value)); name == unix.SO_PASSCRED {
-			s.passcred.Store(v != 0)
-		} else if v < 0 {
-			s.lowat.Store(math.MaxInt32)
-		} else {
-			s.lowat.Store(max(v, 1))
-		}
-		return nil
+	if ok, err := s.SetStampOption(name, value); ok {
+		return err
 	}
-	return s.SetPlainOption(name, value, can)
+	bit, passes := passOptions[name]
+	if !passes && name != unix.SO_PEEK_OFF && name != unix.SO_RCVLOWAT {
+		return s.SetPlainOption(name, value, can)
+	}
+	if len(value) < 4 {
+		return unix.EINVAL
+	}
+	v := int32(binary.LittleEndian.Uint32(value))
+	switch {
+	case passes && v != 0:
+		s.passes.Or(bit)
+	case passes:
+		s.passes.And(^bit)
+	case name == unix.SO_PEEK_OFF:
+		s.peekOff.Set(v)
+	case v < 0:
+		s.lowat.Store(math.MaxInt32)
+	default:
+		s.lowat.Store(max(v, 1))
+	}
+	return nil
 }
 
 // Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.

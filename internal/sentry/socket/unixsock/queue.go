@@ -17,6 +17,10 @@ type segment struct {
 	from   []byte
 	creds  socket.Ucred
 	rights *rights
+	// process is the sender's, for who wants a pidfd of it; at is when the message was sent
+	// to one that wants to know, in nanoseconds since 1970, or 0.
+	process socket.Process
+	at      int64
 	// ended says that the segment came with rights, also when they have been
 	// taken: nothing may be added to it.
 	ended bool

@@ -2,6 +2,7 @@ package unixsock
 
 import (
 	"slices"
+	"time"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -107,7 +108,6 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 	if peek {
 		skip = max(int(s.peekOff.Get()), 0)
 	}
-	passcred := s.passcred.Load()
 	for i := s.in.head; i < len(s.in.segs) && done < len(p); {
 		seg := &s.in.segs[i]
 		if peek && skip >= seg.n {
@@ -116,12 +116,10 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 			i++
 			continue
 		}
-		if passcred && m.HasCreds && m.Creds != seg.creds {
+		if s.ofOther(seg, m) {
 			break
 		}
-		if passcred {
-			m.Creds, m.HasCreds = seg.creds, true
-		}
+		s.tellSender(seg, m)
 		s.moveRights(seg, m, peek)
 		if peek {
 			n := min(len(p)-done, seg.n-skip)
@@ -167,8 +165,13 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) (int, bool)
 	if s.typ == unix.SOCK_DGRAM && seg.from != nil {
 		m.Addr = formatAddr(seg.from)
 	}
-	if s.passcred.Load() {
-		m.Creds, m.HasCreds = seg.creds, true
+	s.tellSender(seg, m)
+	if s.Stamped() {
+		at := time.Now() // for what was sent before anybody wanted to know
+		if seg.at != 0 {
+			at = time.Unix(0, seg.at)
+		}
+		s.Stamp(m, at)
 	}
 	s.moveRights(seg, m, peek)
 	got := s.in.data.Peek(p[:min(n, len(p))], at+skip)
@@ -187,6 +190,23 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) (int, bool)
 		s.in.pop()
 	}
 	return n, true
+}
+
+// ofOther reports whether a segment is of another sender than what a receiver who wants to know
+// has got before.
+func (s *Socket) ofOther(seg *segment, m *socket.Message) bool {
+	return m.HasCreds && m.Creds != seg.creds && s.passing(passCreds) ||
+		m.Sender != nil && m.Sender != seg.process && s.passing(passPIDFD)
+}
+
+// tellSender adds who sent a segment, as far as the receiver wants to know.
+func (s *Socket) tellSender(seg *segment, m *socket.Message) {
+	if s.passing(passCreds) {
+		m.Creds, m.HasCreds = seg.creds, true
+	}
+	if s.passing(passPIDFD) {
+		m.Sender = seg.process
+	}
 }
 
 // moveRights takes a segment's rights out of flight, or shares them with who

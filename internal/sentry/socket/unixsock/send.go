@@ -1,6 +1,8 @@
 package unixsock
 
 import (
+	"time"
+
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
@@ -67,7 +69,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		if !ok {
 			return 0, unix.EINVAL
 		}
-		if s.passcred.Load() && !s.bound() {
+		if s.passing(passSender) && !s.bound() {
 			s.ns.mu.Lock()
 			s.ns.autobind(s)
 			s.ns.mu.Unlock()
@@ -96,8 +98,14 @@ func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) 
 	seg := segment{creds: socket.Ucred{UID: nobody, GID: nobody}}
 	if m != nil && m.HasCreds {
 		seg.creds = m.Creds
-	} else if s.passcred.Load() || to.passcred.Load() {
+	} else if s.passing(passSender) || to.passing(passSender) {
 		seg.creds = credsOf(c)
+	}
+	if to.passing(passPIDFD) {
+		seg.process = processOf(c)
+	}
+	if to.Stamped() && s.typ != unix.SOCK_STREAM {
+		seg.at = time.Now().UnixNano()
 	}
 	if s.typ == unix.SOCK_DGRAM {
 		s.mu.Lock()
@@ -106,6 +114,9 @@ func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) 
 	}
 	if m == nil || len(m.Rights) == 0 {
 		return s.enqueue(to, seg, p)
+	}
+	if !to.passing(passRights) {
+		return 0, unix.EPERM
 	}
 	return s.deliverRights(c, to, seg, p, m)
 }
@@ -141,7 +152,7 @@ func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
 		}
 		if to.in.len() > 0 && seg.rights == nil {
 			// Bytes of one sender run together, unless rights end a stretch.
-			if l := to.in.last(); l.rights == nil && l.creds == seg.creds && !l.ended {
+			if l := to.in.last(); l.rights == nil && l.creds == seg.creds && l.process == seg.process && !l.ended {
 				if !to.in.data.Reserve(len(p)) {
 					return 0, unix.ENOBUFS
 				}

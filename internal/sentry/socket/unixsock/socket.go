@@ -59,8 +59,9 @@ type Socket struct {
 	err       error // SO_ERROR
 
 	// creds are what a peer gets to see; peerCreds is what this one sees.
-	creds, peerCreds   socket.Ucred
-	groups, peerGroups []uint32
+	creds, peerCreds     socket.Ucred
+	groups, peerGroups   []uint32
+	process, peerProcess socket.Process
 }
 
 // Check says whether a socket of the given type and protocol can be made:
@@ -111,6 +112,7 @@ func NewPair(ns *Namespace, c vfs.Caller, typ int) (*Socket, *Socket) {
 	a.setOwner(c)
 	a.peerCreds, b.creds, b.peerCreds = a.creds, a.creds, a.creds
 	a.peerGroups, b.groups, b.peerGroups = a.groups, a.groups, a.groups
+	a.peerProcess, b.process, b.peerProcess = a.process, a.process, a.process
 	a.peer.Store(b)
 	b.peer.Store(a)
 	return a, b
@@ -118,7 +120,7 @@ func NewPair(ns *Namespace, c vfs.Caller, typ int) (*Socket, *Socket) {
 
 // setOwner remembers who connects or listens, for SO_PEERCRED.
 func (s *Socket) setOwner(c vfs.Caller) {
-	s.creds = credsOf(c)
+	s.creds, s.process = credsOf(c), processOf(c)
 	if c != nil {
 		s.groups = c.Credentials().Groups
 	}
@@ -129,6 +131,14 @@ func credsOf(c vfs.Caller) socket.Ucred {
 		return sc.SocketCredentials()
 	}
 	return socket.Ucred{UID: nobody, GID: nobody}
+}
+
+// processOf is the process of who calls, nil where it is not a task.
+func processOf(c vfs.Caller) socket.Process {
+	if p, ok := c.(interface{ SocketProcess() socket.Process }); ok {
+		return p.SocketProcess()
+	}
+	return nil
 }
 
 // nobody is who a message is from whose sender didn't say
