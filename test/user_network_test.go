@@ -178,7 +178,7 @@ until grep -q waiting said; do sleep 0.05; done; kill -9 $(helper); echo >&3; wa
 
 	{"sandbox-killed", `
 mkfifo go; sandbox -- python3 client.py wait <go >said & exec 3>go
-until grep -q waiting said; do sleep 0.05; done; kill -9 $(find "* --network user --dns *"); while [ "$(helper)" ]; do sleep 0.05; done; echo ended`,
+until grep -q waiting said; do sleep 0.05; done; kill -9 $(find "* --network user --dns *"); while [ "$(helper; find "coffer do-keeper*")" ]; do sleep 0.05; done; echo ended`,
 		"ended\n"},
 
 	{"unused", `sandbox -- sh -c 'echo nothing is sent'; helper`, "nothing is sent\n"},

@@ -340,7 +340,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	if err := r.givePipes(spec.Process.User.UID); err != nil {
 		return refused(err)
 	}
-	id := fmt.Sprintf("do-%d", os.Getpid())
+	id := idPrefix + strconv.Itoa(os.Getpid())
 	store := container.NewStore(filepath.Join(r.dir, "containers"), container.DefaultWalls)
 	end, err := startKeeper(r, id)
 	if err != nil {
@@ -480,9 +480,15 @@ func startKeeper(r *room, id string) (end func(), err error) {
 	}, nil
 }
 
-// keep is the keeper's main: it waits for the end of standard input, and then
-// removes what is left of the container.
+// idPrefix begins the ID of a container, before the number of coffer's process.
+const idPrefix = "do-"
+
+// keep is the keeper's main: it removes what was left when other keepers were killed with their
+// coffers, waits for the end of standard input, and then removes what is left of the container.
 func keep(root, id string) int {
+	if c, err := hostcgroup.Plan(&specs.Spec{}, id, hostcgroup.Options{}); err == nil {
+		c.RemoveAbandoned(idPrefix)
+	}
 	io.Copy(io.Discard, os.Stdin)
 	store := container.NewStore(root, container.DefaultWalls)
 	// A create that was killed may have left something that takes a moment to end.

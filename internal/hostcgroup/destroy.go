@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -65,6 +67,37 @@ func (c *Cgroup) Destroy() error {
 func removed(dir string) bool {
 	err := unix.Rmdir(dir)
 	return err == nil || err == unix.ENOENT
+}
+
+// abandonedAfter is how old a cgroup is that certainly has its first process, and then
+// some as long as it is in use.
+const abandonedAfter = time.Minute
+
+// RemoveAbandoned removes cgroups beside c whose names begin with a prefix, that carry a mark
+// and have no processes: those of containers that were killed at the same instant as all who
+// would have removed them.
+func (c *Cgroup) RemoveAbandoned(prefix string) {
+	for _, dir := range c.dirs() {
+		RemoveAbandoned(filepath.Dir(dir), prefix, isOurs)
+	}
+}
+
+// RemoveAbandoned removes such cgroups below a directory of which ours reports that they are the
+// caller's. Other PID namespaces may have made them: the number of a process in the name tells nothing.
+func RemoveAbandoned(dir, prefix string, ours func(dir string) bool) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // nobody waits for it
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		st, err := e.Info()
+		if path := filepath.Join(dir, e.Name()); err == nil && time.Since(st.ModTime()) > abandonedAfter && ours(path) && removed(path) {
+			slog.Debug(fmt.Sprintf("cgroup %s was left by a coffer that was killed, and has been removed", path))
+		}
+	}
 }
 
 // empty kills the members of the cgroups at dirs, which are the container's, and

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -66,6 +67,34 @@ func TestLimitsMembersAndEnd(t *testing.T) {
 	}
 	if frozen, err := c.Frozen(); err != nil || frozen {
 		t.Errorf("a cgroup that is gone is frozen: %v, %v", frozen, err)
+	}
+}
+
+// TestAbandoned has cgroups of containers removed that nobody has been in for long, and no others.
+func TestAbandoned(t *testing.T) {
+	long := time.Now().Add(-2 * abandonedAfter)
+	c, young, used := create(t, nil), create(t, nil), create(t, nil)
+	if err := used.Add(start(t, "wait").Process.Pid, ""); err != nil {
+		t.Fatal(err)
+	}
+	foreign := planFor(t, nil)
+	for _, dir := range foreign.dirs() {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, left := range []*Cgroup{c, used, foreign} {
+		for _, dir := range left.dirs() {
+			if err := os.Chtimes(dir, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, left := range []*Cgroup{c, young, used, foreign} {
+		left.RemoveAbandoned(filepath.Base(left.dirs()[0]))
+		if got, want := left.Exists(), left != c; got != want {
+			t.Errorf("that %v is there is %v, want %v", left.dirs(), got, want)
+		}
 	}
 }
 

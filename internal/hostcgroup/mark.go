@@ -69,3 +69,11 @@ func (c *Cgroup) isMarked(dir string) bool {
 	}
 	return false
 }
+
+// isOurs reports whether a cgroup carries any container's mark.
+func isOurs(dir string) bool {
+	return slices.ContainsFunc(markNames, func(name string) bool {
+		n, err := unix.Getxattr(dir, name, nil)
+		return err == nil && n > 0
+	})
+}

@@ -29,13 +29,16 @@ type cgroup struct {
 	oom    bool
 }
 
+// cgroupPrefix begins the names of sandboxes' cgroups, before the number of coffer's process and the time.
+const cgroupPrefix = "coffer-"
+
 // newCgroup makes a cgroup with a memory limit beside or below the caller's.
 func newCgroup(limit int64) (*cgroup, error) {
 	parent, v2, err := memoryCgroup()
 	if err != nil {
 		return nil, err
 	}
-	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf("coffer-%d-%d", os.Getpid(), time.Now().UnixNano())), v2: v2}
+	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf(cgroupPrefix+"%d-%d", os.Getpid(), time.Now().UnixNano())), v2: v2}
 	cure := "run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), or without --memory"
 	// The keeper comes first: whoever kills coffer from here on leaves nothing.
 	if err := g.keep(); err != nil {
@@ -86,9 +89,21 @@ func (g *cgroup) keep() error {
 	return nil
 }
 
-// KeepCgroup is the keeper's main: it waits for the end of standard input,
-// ends what is left in the cgroup and removes it.
+// isOurs reports whether a cgroup is named as newCgroup does.
+func isOurs(dir string) bool {
+	name := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
+	pid, began, ok := strings.Cut(name, "-")
+	if _, err := strconv.ParseUint(pid, 10, 31); err != nil || !ok {
+		return false
+	}
+	_, err := strconv.ParseInt(began, 10, 64)
+	return err == nil
+}
+
+// KeepCgroup is the keeper's main: it removes what was left when other keepers were killed with
+// their coffers, waits for the end of standard input, ends what is left in the cgroup and removes it.
 func KeepCgroup(dir string) error {
+	hostcgroup.RemoveAbandoned(filepath.Dir(dir), cgroupPrefix, isOurs)
 	var b [1]byte
 	for {
 		n, err := os.Stdin.Read(b[:])
