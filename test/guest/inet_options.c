@@ -275,6 +275,8 @@ TEST(tcp_info) {
 	CHECK(i.tcpi_rto > 0 && i.tcpi_snd_mss >= 536 && i.tcpi_snd_cwnd > 0);
 	CHECK(option(s[0], IPPROTO_TCP, TCP_MAXSEG) > 536);
 	CHECK(option(s[0], IPPROTO_IP, IP_MTU) >= 16000);
+	FAILS(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 0), EINVAL);
+	FAILS(set(listener(AF_INET), IPPROTO_TCP, TCP_WINDOW_CLAMP, 0), EINVAL);
 	EQUAL(option(s[0], SOL_SOCKET, SO_ACCEPTCONN), 0);
 }
 

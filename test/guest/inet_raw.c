@@ -126,6 +126,11 @@ TEST(icmp_filter) {
 	FAILS(recv(s, got, sizeof got, MSG_DONTWAIT), EAGAIN);
 	int u = OK(socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
 	FAILS(setsockopt(u, SOL_RAW, ICMP_FILTER, &mask, sizeof mask), EOPNOTSUPP);
+	mask = 0x12345678;
+	OK(setsockopt(s, SOL_RAW, ICMP_FILTER, &mask, sizeof mask));
+	OK(setsockopt(s, SOL_RAW, ICMP_FILTER, "\x01", 1)); /* the beginning of it */
+	OK(getsockopt(s, SOL_RAW, ICMP_FILTER, &got_mask, &n));
+	EQUAL(got_mask, 0x12345601);
 }
 
 TEST(a_packet_with_its_header) {
@@ -187,6 +192,14 @@ TEST(echo6) {
 	EQUAL(got.icmp6_type, ICMP6_ECHO_REPLY);
 	EQUAL(ntohs(got.icmp6_id), 9);
 	FAILS(recv(s, &got, sizeof got, MSG_DONTWAIT), EAGAIN);
+	socklen_t n = sizeof f;
+	OK(setsockopt(s, IPPROTO_ICMPV6, ICMP6_FILTER, "\x01\x02", 2));
+	OK(getsockopt(s, IPPROTO_ICMPV6, ICMP6_FILTER, &f, &n));
+	EQUAL(f.icmp6_filt[0], 0xffff0201);
+	int on = 1, header = 0;
+	OK(setsockopt(s, SOL_RAW, 36 /* IPV6_HDRINCL */, &on, n = sizeof on));
+	OK(getsockopt(s, IPPROTO_IPV6, 36, &header, &n));
+	EQUAL(header, 1);
 }
 
 TEST(ping_sockets) {

@@ -131,6 +131,10 @@ TEST(packet_options) {
 	}
 	OK(set(s, SOL_PACKET, PACKET_COPY_THRESH, 7));
 	EQUAL(option(s, SOL_PACKET, PACKET_COPY_THRESH), 7);
+	OK(set(s, SOL_PACKET, PACKET_TIMESTAMP, 16));
+	EQUAL(option(s, SOL_PACKET, PACKET_TIMESTAMP), 16);
+	OK(set(s, SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE));
+	EQUAL(option(s, SOL_SOCKET, SO_TIMESTAMPING), SOF_TIMESTAMPING_SOFTWARE);
 }
 
 TEST(cookies_of_networks) {
@@ -220,6 +224,11 @@ TEST(mtu_of_a_path) {
 	EQUAL(n, sizeof i);
 	EQUAL(i.ip6m_mtu, option(s, IPPROTO_IPV6, IPV6_MTU));
 	CHECK(i.ip6m_mtu >= 1280);
+	n = 4;
+	FAILS(getsockopt(s, IPPROTO_IPV6, IPV6_PATHMTU, &i, &n), EINVAL);
+	s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	connect_to(s, bound(AF_INET, SOCK_DGRAM));
+	CHECK(option(s, IPPROTO_IP, IP_MTU) <= 65535); /* whatever lo has */
 }
 
 TEST(protocol_of_raw_sockets) {
@@ -230,4 +239,29 @@ TEST(protocol_of_raw_sockets) {
 	FAILS(set(s, IPPROTO_IP, 52, 1), ENOPROTOOPT);
 	OK(set(s, IPPROTO_IP, 22 /* IP_NODEFRAG */, 7));
 	EQUAL(option(s, IPPROTO_IP, 22), 1);
+}
+
+/* The time-out of a socket is one for all waits of a call, however often a little comes. */
+TEST(time_out_of_a_whole_call) {
+	static char b[1 << 23];
+	struct timeval soon = { 0, 100000 };
+	for (int k = 0; k < 2; k++) {
+		int p[2];
+		if (k)
+			tcp_pair(AF_INET, p);
+		else
+			OK(socketpair(AF_UNIX, SOCK_STREAM, 0, p));
+		pid_t child = OK(fork());
+		if (child == 0) {
+			close(p[0]);
+			while (send(p[1], "x", 1, MSG_NOSIGNAL) == 1)
+				usleep(5000);
+			_exit(0);
+		}
+		OK(setsockopt(p[0], SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon));
+		ssize_t n = recv(p[0], b, sizeof b, MSG_WAITALL);
+		CHECK(n == -1 ? errno == EAGAIN : n > 0 && n < (ssize_t)sizeof b);
+		OK(kill(child, SIGKILL));
+		OK(waitpid(child, NULL, 0));
+	}
 }

@@ -58,6 +58,7 @@ type transfer struct {
 	atPosition bool
 	// flags are the description's with those of this call.
 	flags    uint32
+	until    time.Time // when a socket's time-out ends, once there has been a wait
 	nonblock bool
 }
 
@@ -128,10 +129,13 @@ func (x *transfer) wait(t *kernel.Task, mask waiter.Mask, try func() error) erro
 			timeout = f.ReadTimeout()
 		}
 	}
-	if timeout == 0 {
-		return waitFor(t, x.d, mask, time.Time{}, try)
+	if x.until.IsZero() {
+		x.until = afterTimeout(timeout)
 	}
-	err := waitFor(t, x.d, mask, time.Now().Add(timeout), try)
+	err := waitFor(t, x.d, mask, x.until, try)
+	if x.until.IsZero() {
+		return err
+	}
 	switch err {
 	case unix.ETIMEDOUT:
 		return unix.EAGAIN

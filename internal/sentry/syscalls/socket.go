@@ -72,16 +72,16 @@ func socketOf(t *kernel.Task, fd int32) (socket.Socket, *vfs.FileDescription, er
 }
 
 // waitSocket makes try again until it answers anything but EAGAIN, unless the
-// call may not block. timeout is the socket's, 0 for never; a call that has
-// one ends with EINTR at a signal, and with EAGAIN in the end.
-func waitSocket(t *kernel.Task, s socket.Socket, nonblock bool, mask waiter.Mask, timeout time.Duration, try func() error) error {
+// call may not block. until is when the socket's time-out ends, as afterTimeout tells;
+// a call that has one ends with EINTR at a signal, and with EAGAIN in the end.
+func waitSocket(t *kernel.Task, s socket.Socket, nonblock bool, mask waiter.Mask, until time.Time, try func() error) error {
 	if nonblock {
 		return try()
 	}
-	if timeout == 0 {
-		return waitFor(t, s, mask, time.Time{}, try)
+	if until.IsZero() {
+		return waitFor(t, s, mask, until, try)
 	}
-	switch err := waitFor(t, s, mask, time.Now().Add(timeout), try); err {
+	switch err := waitFor(t, s, mask, until, try); err {
 	case unix.ETIMEDOUT:
 		return unix.EAGAIN
 	case abi.ERESTARTSYS:
@@ -89,6 +89,14 @@ func waitSocket(t *kernel.Task, s socket.Socket, nonblock bool, mask waiter.Mask
 	default:
 		return err
 	}
+}
+
+// afterTimeout is when a socket's time-out that begins now ends: never, the zero time, for 0.
+func afterTimeout(timeout time.Duration) time.Time {
+	if timeout == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(timeout)
 }
 
 // copyInSockaddr reads a socket address. EINVAL for a length that none has.
@@ -254,7 +262,7 @@ func connect(t *kernel.Task, s socket.Socket, addr []byte, nonblock bool) error 
 		return unix.EAGAIN
 	}
 	if err == unix.EAGAIN {
-		err = waitSocket(t, s, nonblock, waiter.Writable, s.WriteTimeout(), try)
+		err = waitSocket(t, s, nonblock, waiter.Writable, afterTimeout(s.WriteTimeout()), try)
 	}
 	if err == unix.EAGAIN && pending {
 		err = unix.EINPROGRESS // it goes on beyond the socket's time-out
@@ -286,7 +294,7 @@ func accept(t *kernel.Task, a kernel.Args, flags uint32) (uintptr, error) {
 		name = sockaddrBufferAt(t, a[1], a[2])
 	}
 	var conn socket.Socket
-	err = waitSocket(t, s, d.Nonblocking(), waiter.Readable, s.ReadTimeout(), func() (err error) {
+	err = waitSocket(t, s, d.Nonblocking(), waiter.Readable, afterTimeout(s.ReadTimeout()), func() (err error) {
 		conn, err = s.Accept()
 		return err
 	})

@@ -62,7 +62,7 @@ func (x *exchange) sendDirect(t *kernel.Task, s socket.Direct, g *guestBuffer) (
 	defer m.put()
 	for g.total > 0 && !t.Dying() {
 		n := 0
-		err = waitSocket(t, s, x.nonblock, waiter.Writable, s.WriteTimeout(), func() (err error) {
+		err = waitSocket(t, s, x.nonblock, waiter.Writable, x.deadline(s.WriteTimeout()), func() (err error) {
 			m.g = *g
 			n, ok, err = s.SendFrom(m, int(g.total), x.flags)
 			return err
@@ -86,7 +86,7 @@ func (x *exchange) recvDirect(t *kernel.Task, s socket.Direct, g *guestBuffer, t
 	for g.total > 0 {
 		step, n := int(min(g.total, maxStep)), 0
 		nonblock := x.nonblock || done > 0 && uint64(done) >= target
-		err = waitSocket(t, s, nonblock, waiter.Readable|waiter.RdHup, s.ReadTimeout(), func() (err error) {
+		err = waitSocket(t, s, nonblock, waiter.Readable|waiter.RdHup, x.deadline(s.ReadTimeout()), func() (err error) {
 			m.g = *g
 			n, ok, err = s.RecvTo(m, step, x.flags)
 			return err

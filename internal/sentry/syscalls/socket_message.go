@@ -46,8 +46,17 @@ type exchange struct {
 	nonblock bool
 	discard  bool // the bytes are not wanted: TCP's MSG_TRUNC
 	several  bool // the call receives more messages, and tells how many it had before an error
+	until    time.Time // when the socket's time-out ends, once there has been a wait
 	m        socket.Message
 	raw      [12]byte // fields of a struct msghdr on their way out
+}
+
+// deadline is when a time-out of the socket's ends. As on Linux it is one for all waits of a call.
+func (x *exchange) deadline(timeout time.Duration) time.Time {
+	if x.until.IsZero() {
+		x.until = afterTimeout(timeout)
+	}
+	return x.until
 }
 
 // begin looks up the socket; the caller drops x.d.
@@ -164,7 +173,7 @@ func woke(t *kernel.Task, f vfs.File, n int) {
 func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
 	for {
 		var n int
-		err := waitSocket(t, x.s, x.nonblock, waiter.Writable, x.s.WriteTimeout(), func() (err error) {
+		err := waitSocket(t, x.s, x.nonblock, waiter.Writable, x.deadline(x.s.WriteTimeout()), func() (err error) {
 			n, err = x.s.Send(t, p[done:], &x.m)
 			return err
 		})
@@ -285,7 +294,7 @@ func (x *exchange) recvOnce(t *kernel.Task, p []byte, nonblock bool, target int)
 	if f, ok := x.s.(interface{ PeeksFurther() bool }); ok && peeks && f.PeeksFurther() {
 		peeks = false
 	}
-	err = waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.s.ReadTimeout(), func() (err error) {
+	err = waitSocket(t, x.s, nonblock, waiter.Readable|waiter.RdHup, x.deadline(x.s.ReadTimeout()), func() (err error) {
 		x.m.Flags = x.flags // what comes out of a try is no flag of the next
 		n, err = x.s.Recv(p, &x.m)
 		if peeks && err == nil && n > 0 && n < target && x.s.Readiness(waiter.RdHup|waiter.Hup|waiter.Err) == 0 {
@@ -397,7 +406,7 @@ func (x *exchange) sendmsg(t *kernel.Task, addr uint64) (uintptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	x.m = socket.Message{}
+	x.m, x.until = socket.Message{}, time.Time{}
 	if h.name != 0 && h.nameLen > 0 {
 		if x.m.Addr, err = copyInSockaddr(t, h.name, min(h.nameLen, maxSockaddr)); err != nil {
 			return 0, err
@@ -439,7 +448,7 @@ func (x *exchange) recvmsg(t *kernel.Task, addr uint64) (uintptr, error) {
 		return 0, err
 	}
 	defer v.put()
-	x.m = socket.Message{}
+	x.m, x.until = socket.Message{}, time.Time{}
 	defer x.m.DropRights()
 	n, err := x.recv(t, &g)
 	if err != nil {

@@ -62,6 +62,10 @@ func shortened(level, name int32, value []byte, room int) ([]byte, error) {
 		if name != unix.NETLINK_LIST_MEMBERSHIPS {
 			return nil, unix.EINVAL
 		}
+	case unix.IPPROTO_IPV6:
+		if name == unix.IPV6_PATHMTU {
+			return nil, unix.EINVAL
+		}
 	case unix.IPPROTO_IP:
 		if room > 0 && len(value) == 4 && name != unix.IP_MULTICAST_IF && le.Uint32(value) <= 255 {
 			room = 1

@@ -17,6 +17,8 @@ const (
 	ipv6FlowInfoSend = 33
 	// lowestIPv6MTU is what every link carries (RFC 8200, section 5).
 	lowestIPv6MTU = 1280
+	// maxIPv4MTU is the longest packet of IPv4.
+	maxIPv4MTU = 65535
 	// defaultHops is net.ipv4.ip_default_ttl, and IPv6's hop limit.
 	defaultHops = 64
 	// ecnMask are the bits of a TOS that belong to congestion control (RFC 3168).
@@ -375,10 +377,14 @@ func (s *Socket) mtuTo(e *endpoint, to tcpip.FullAddress) int32 {
 		return 0
 	}
 	defer r.Release()
-	if info, ok := s.net.Stack().NICInfo()[r.NICID()]; ok {
-		return int32(info.MTU)
+	info, ok := s.net.Stack().NICInfo()[r.NICID()]
+	switch {
+	case !ok:
+		return 0
+	case r.NetProto() == networkProtocol(unix.AF_INET):
+		return int32(min(info.MTU, maxIPv4MTU)) // that of lo is more
 	}
-	return 0
+	return int32(info.MTU)
 }
 
 // routeTo is the way to an address. The caller releases it.

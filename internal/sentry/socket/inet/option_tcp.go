@@ -172,7 +172,7 @@ func applyDefer(_ *Socket, e tcpip.Endpoint, v int32) {
 
 func checkClamp(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 	if v == 0 {
-		if s.connected() {
+		if s.connected() || s.ep.Load().state() == tcp.StateListen {
 			return 0, unix.EINVAL
 		}
 		return 0, nil

@@ -76,16 +76,19 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 	e := s.ep.Load()
 	switch {
 	case level == unix.SOL_RAW && name == icmpFilter && s.filtersICMP():
-		if len(value) < 4 {
-			return true, unix.EINVAL
-		}
-		s.icmpFilter.Store(binary.LittleEndian.Uint32(value))
+		// What is too short is the beginning of it, here and below.
+		filter := binary.LittleEndian.AppendUint32(nil, s.icmpFilter.Load())
+		copy(filter, value)
+		s.icmpFilter.Store(binary.LittleEndian.Uint32(filter))
 	case level == unix.IPPROTO_ICMPV6 && name == icmp6Filter && s.protocol == unix.IPPROTO_ICMPV6:
 		var f tcpip.ICMPv6Filter
+		if err := e.GetSockOpt(&f); err != nil {
+			return true, errno(err)
+		}
+		filter := icmp6FilterBytes(&f)
+		copy(filter, value)
 		for i := range f.DenyType {
-			if len(value) >= 4*(i+1) {
-				f.DenyType[i] = binary.LittleEndian.Uint32(value[4*i:])
-			}
+			f.DenyType[i] = binary.LittleEndian.Uint32(filter[4*i:])
 		}
 		return true, errno(e.SetSockOpt(&f))
 	case s.headerOption(level, name):
@@ -111,10 +114,18 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 	return true, nil
 }
 
+// icmp6FilterBytes lays out struct icmp6_filter.
+func icmp6FilterBytes(f *tcpip.ICMPv6Filter) (b []byte) {
+	for _, word := range f.DenyType {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return b
+}
+
 // headerOption reports whether an option says that packets come with their header.
 func (s *Socket) headerOption(level, name int32) bool {
 	if s.family == unix.AF_INET6 {
-		return level == unix.IPPROTO_IPV6 && name == unix.IPV6_HDRINCL
+		return (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_HDRINCL
 	}
 	return level == unix.IPPROTO_IP && name == unix.IP_HDRINCL
 }
@@ -138,10 +149,7 @@ func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error)
 		if err := e.GetSockOpt(&f); err != nil {
 			return nil, true, errno(err)
 		}
-		for _, word := range f.DenyType {
-			value = binary.LittleEndian.AppendUint32(value, word)
-		}
-		return value, true, nil
+		return icmp6FilterBytes(&f), true, nil
 	case s.headerOption(level, name):
 		return int32Bytes(truth(e.SocketOptions().GetHeaderIncluded())), true, nil
 	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family == unix.AF_INET6:

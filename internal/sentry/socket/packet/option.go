@@ -25,9 +25,11 @@ type options struct {
 }
 
 // rememberedNames are options of SOL_PACKET that are kept and have no effect: frames never come
-// by way of another interface, there is no queue to pass by, and what does not fit in a ring is lost.
+// by way of another interface, there is no queue to pass by, what does not fit in a ring is lost, and
+// no network card has a clock to take times from.
 var rememberedNames = [...]int32{
 	unix.PACKET_COPY_THRESH, unix.PACKET_ORIGDEV, unix.PACKET_QDISC_BYPASS, unix.PACKET_LOSS, unix.PACKET_TX_HAS_OFF,
+	unix.PACKET_TIMESTAMP,
 }
 
 // Option implements socket.Socket.
@@ -89,7 +91,7 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		return socket.Number(s.reserve.Load()), nil
 	case unix.PACKET_FANOUT:
 		return s.fanoutOption(), nil
-	case unix.PACKET_TIMESTAMP, unix.PACKET_VNET_HDR:
+	case unix.PACKET_VNET_HDR:
 		return socket.Number(0), nil
 	}
 	if i := slices.Index(rememberedNames[:], name); i >= 0 {
@@ -192,13 +194,9 @@ func (s *Socket) setPacketOption(c vfs.Caller, name int32, value []byte) error {
 		s.ignoreOutgoing.Store(v != 0)
 	case unix.PACKET_VERSION, unix.PACKET_RESERVE:
 		return s.setRingOption(name, v)
-	case unix.PACKET_TIMESTAMP:
-		if v != 0 {
-			return unix.EINVAL // no clock of a network card
-		}
 	default:
 		i := slices.Index(rememberedNames[:], name)
-		if name != unix.PACKET_COPY_THRESH && v != 0 {
+		if name != unix.PACKET_COPY_THRESH && name != unix.PACKET_TIMESTAMP && v != 0 {
 			v = 1
 		}
 		s.remembered[i].Store(v)
