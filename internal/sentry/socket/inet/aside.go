@@ -24,6 +24,9 @@ type aside struct {
 	// from, if they are set.
 	nic    tcpip.NICID
 	source tcpip.Address
+	// stamps is what of SO_TIMESTAMPING chooses what is told of it, if stamped instead of the socket's.
+	stamped bool
+	stamps  int32
 }
 
 // apply makes the socket's next datagrams what control messages said; the result undoes it.

@@ -138,7 +138,7 @@ func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.
 			}
 			beside.segment = int(binary.LittleEndian.Uint16(m.Data))
 		case m.Level == unix.SOL_SOCKET:
-			err = s.sendControlSocket(c, m)
+			err = s.sendControlSocket(c, &beside, m)
 		}
 		if err != nil {
 			return beside, err
@@ -147,9 +147,9 @@ func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.
 	return beside, nil
 }
 
-// sendControlSocket checks a control message of SOL_SOCKET: SO_MARK, SCM_TXTIME. Nothing inside
-// heeds what they say.
-func (s *Socket) sendControlSocket(c vfs.Caller, m socket.ControlMessage) error {
+// sendControlSocket reads a control message of SOL_SOCKET: SO_TIMESTAMPING, and SO_MARK and SCM_TXTIME,
+// which nothing inside heeds.
+func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.SO_MARK:
 		if !can(c, unix.CAP_NET_ADMIN) && !can(c, unix.CAP_NET_RAW) {
@@ -165,7 +165,7 @@ func (s *Socket) sendControlSocket(c vfs.Caller, m socket.ControlMessage) error 
 			return nil
 		}
 	case unix.SO_TIMESTAMPING:
-		return unix.EPERM // the stack does not tell when it has sent
+		return sentControl(beside, m)
 	}
 	return unix.EINVAL
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
@@ -20,7 +21,7 @@ import (
 // the socket met, with the beginning of that datagram (ip(7)).
 //
 // The stack tells endpoints of few of them, so the socket listens to ICMP itself. What is
-// told of MSG_ZEROCOPY is in the same queue (zerocopy.go).
+// told of MSG_ZEROCOPY and SO_TIMESTAMPING is in the same queue (zerocopy.go, sent.go).
 type errorQueue struct {
 	// on4 and on6 say that the option of a family is set.
 	on4, on6 atomic.Bool
@@ -47,6 +48,8 @@ type queuedError struct {
 	// to is where the datagram was going, offender who sent the error.
 	to, offender tcpip.FullAddress
 	data         []byte
+	// at is when a datagram was sent that this tells of, or zero.
+	at time.Time
 }
 
 // setReceiveErrors is IP_RECVERR or IPV6_RECVERR.
@@ -98,8 +101,10 @@ func (s *Socket) dropErrors(match func(*queuedError) bool) {
 // any reports whether there is an error to be received.
 func (q *errorQueue) any() bool { return q.count.Load() > 0 }
 
-// isError reports whether it is one, and not what MSG_ZEROCOPY tells.
-func (e *queuedError) isError() bool { return e.origin != unix.SO_EE_ORIGIN_ZEROCOPY }
+// isError reports whether it is one, and not what MSG_ZEROCOPY or SO_TIMESTAMPING tells.
+func (e *queuedError) isError() bool {
+	return e.origin != unix.SO_EE_ORIGIN_ZEROCOPY && e.origin != unix.SO_EE_ORIGIN_TIMESTAMPING
+}
 
 // fromICMP reports whether the error came from elsewhere.
 func (e *queuedError) fromICMP() bool { return e.origin != unix.SO_EE_ORIGIN_LOCAL && e.isError() }
@@ -148,6 +153,11 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 	if s.family == unix.AF_INET6 {
 		level, typ = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
+	if !e.at.IsZero() {
+		timestamps(e.at, reportTimestamping, func(level, typ int32, data []byte) {
+			m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: data})
+		})
+	}
 	m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: e.bytes(s.family)})
 	return len(e.data), nil
 }
@@ -158,7 +168,7 @@ func (e *queuedError) bytes(family int32) []byte {
 	b = append(b, e.origin, e.typ, e.code, 0)
 	b = binary.LittleEndian.AppendUint32(b, e.info)
 	b = binary.LittleEndian.AppendUint32(b, e.last)
-	if e.fromICMP() {
+	if e.offender.Addr.BitLen() != 0 {
 		return append(b, sockaddr(family, e.offender)...)
 	}
 	if family == unix.AF_INET {

@@ -229,7 +229,7 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 	case unix.SO_PEERCRED:
 		return socket.Ucred{UID: ^uint32(0), GID: ^uint32(0)}.Bytes(), nil
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		return append(int32Bytes(s.value(&timestamping)), 0, 0, 0, 0), nil
+		return append(int32Bytes(s.stampFlags.Load()), 0, 0, 0, 0), nil
 	case unix.SO_MAX_PACING_RATE:
 		s.optionMu.Lock()
 		defer s.optionMu.Unlock()
@@ -270,10 +270,6 @@ func (s *Socket) memory(e *endpoint) []byte {
 
 func (s *Socket) bufferSet(name int32) int32 { return s.value(s.row(unix.SOL_SOCKET, name)) }
 
-// timestamping is SO_TIMESTAMPING, whose value is a number or a structure that
-// begins with one.
-var timestamping = option{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPING}
-
 // setSocketOption sets an option of SOL_SOCKET that is not a number.
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, error) {
 	if ok, err := s.SetTimeoutOption(name, value); ok {
@@ -311,15 +307,7 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		}
 		return true, s.SetOption(c, unix.SOL_SOCKET, plain, int32Bytes(max(v, 0)))
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		if err := socket.CheckTimestamping(v); err != nil {
-			return true, err
-		}
-		if v&unix.SOF_TIMESTAMPING_OPT_ID != 0 && s.stream() && !s.connected() && s.value(&timestamping)&unix.SOF_TIMESTAMPING_OPT_ID == 0 {
-			return true, unix.EINVAL
-		}
-		s.setValue(&timestamping, v)
-		reports(reportTimestamping)(s, nil, v&(unix.SOF_TIMESTAMPING_SOFTWARE|unix.SOF_TIMESTAMPING_RX_SOFTWARE)/(unix.SOF_TIMESTAMPING_SOFTWARE|unix.SOF_TIMESTAMPING_RX_SOFTWARE))
-		return true, nil
+		return true, s.setTimestamping(v)
 	case unix.SO_MAX_PACING_RATE:
 		rate := uint64(uint32(v))
 		switch {

@@ -2,6 +2,7 @@ package inet
 
 import (
 	"sync/atomic"
+	"time"
 
 	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/shmem"
@@ -183,6 +184,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		s.to = to
 		opts.To = &s.to
 	}
+	if s.stamps = s.stampFlags.Load() & toldStamps; beside.stamped {
+		s.stamps = beside.stamps & toldStamps
+	}
 	if len(m.Control) > 0 {
 		undo, err := beside.apply(s, e, &opts)
 		if err != nil {
@@ -218,6 +222,19 @@ func (s *Socket) sendOne(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOp
 		s.tooLong(opts.To, p)
 		return 0, unix.EMSGSIZE
 	}
+	if s.stamps == 0 || s.sort() != ofUDP {
+		return s.transmit(c, e, p, opts)
+	}
+	at := time.Now()
+	n, err := s.transmit(c, e, p, opts)
+	if err == nil {
+		s.tellSent(e, p, opts.To, at)
+	}
+	return n, err
+}
+
+// transmit is sendOne for what may be sent. s.sendMu is held.
+func (s *Socket) transmit(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	if s.from.BitLen() != 0 {
 		return s.sendFrom(e, p, opts)
 	}

@@ -106,6 +106,8 @@ type Socket struct {
 	// rawPeer is what a raw socket is connected to, or nil.
 	rawPeer atomic.Pointer[tcpip.FullAddress]
 	errors  errorQueue
+	// stamps says what is told of the datagram that is being sent; sendMu protects it.
+	stamps int32
 	// zerocopied is the number of the next send with MSG_ZEROCOPY; errors.errorMu protects it.
 	zerocopied uint32
 

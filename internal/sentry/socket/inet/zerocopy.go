@@ -36,7 +36,7 @@ func (s *Socket) Copied() {
 	if n := len(q.list); n > 0 {
 		last = q.list[n-1]
 	}
-	if last != nil && !last.isError() && last.last+1 == number && number != 0 {
+	if last != nil && last.origin == unix.SO_EE_ORIGIN_ZEROCOPY && last.last+1 == number && number != 0 {
 		last.last = number
 	} else {
 		q.add(&queuedError{origin: unix.SO_EE_ORIGIN_ZEROCOPY, code: unix.SO_EE_CODE_ZEROCOPY_COPIED, info: number, last: number})
