@@ -156,18 +156,20 @@ ping -c 3 -i 0.01 127.0.0.1 | quiet; ping -6 -c 2 -i 0.01 -q ::1 | quiet; ping -
 ping -c 2 -i 0.01 -p deadbeef -q 127.0.0.5 | quiet; ping -c 1 -t 5 -q 127.0.0.1 | quiet
 ping -c 1 -W 1 192.0.2.1 >log 2>&1; echo "status $?"; cat log`},
 
-	{"ip", []string{"ip"}, `
+	{"ip", []string{"ip", "tc"}, `
 ip -o link show lo | sed 's/qdisc [a-z]*/qdisc/; s/qlen [0-9]*//'; ip -br addr show lo; ip -o -4 addr show dev lo; ip -o -6 addr show dev lo
 ip route show; ip route show table local type local | sort; ip rule show
 ip addr add 10.9.0.1/32 dev lo; ip addr add 2001:db8::1/64 dev lo nodad; ip -br addr show lo; ip addr add 10.9.0.1/32 dev lo; echo "again: $?"
 ip route get 127.0.0.1 | head -1 | sed 's/ uid.*//; s/ *$//'; ip route get 192.0.2.1; echo "no route: $?"
 ip route add 10.8.0.0/16 via 10.9.0.2 dev lo; ip route add 10.7.0.0/16 dev lo metric 7; ip route show; ip route del 10.8.0.0/16; ip route del 10.8.0.0/16; echo "not there: $?"
+{ ip route get 192.0.2.1; ip route add 10.7.0.0/16 dev lo metric 7; ip route del 10.99.0.0/16; ip route change 10.99.0.0/16 dev lo; } 2>&1
+ip neigh show proxy; tc class show dev lo; tc filter show dev lo; echo "status $?"
 ip addr del 10.9.0.1/32 dev lo; ip addr del 10.9.0.1/32 dev lo; echo "not there: $?"; ip -br addr show lo
 ip link set lo down; ip -br link show lo | sed 's/ *$//'; ip -br -4 addr show lo; ping -c 1 -W 1 127.0.0.1 >/dev/null 2>&1; echo "down: $?"
 ip link set lo up; ip link set lo mtu 1500; ip -o link show lo | grep -o 'mtu [0-9]*'; ip link show nope; echo "status $?"; ip link set nope up; echo "status $?"
 ip neigh show; ip -j addr show lo | tr -d ' \n' | grep -o '"local":"[^"]*"'; ip maddr show dev lo >/dev/null; echo "maddr $?"; ip monitor link & sleep 0.01; kill %1; wait`},
 
-	{"ip-netns", []string{"ip", "nc", "nsenter", "ping"}, `
+	{"ip-netns", []string{"ip", "bridge", "nc", "nsenter", "ping"}, `
 mkdir -p /run/netns; mount -t tmpfs none /run/netns
 quiet() { sed -E 's/time[= ][0-9.]+ ?ms/time/; s/^rtt.*/rtt/; /^$/d'; }
 at() { local n=$1; shift; nsenter --net=/run/netns/$n "$@"; }; ip netns add left; ip netns add right; ip netns list | sed 's/ (id.*//' | sort
@@ -179,6 +181,7 @@ at right nc -l 10.5.0.2 5000 >got & over="nsenter --net=/run/netns/left" send ac
 ip netns add middle; at middle ip link add br0 type bridge; at middle ip link set br0 up
 for n in left right; do ip link add $n type veth peer name p-$n; ip link set $n netns middle; ip link set p-$n netns $n; at middle ip link set $n master br0 up; at $n ip link set p-$n up; done
 at left ip addr add 10.6.0.1/24 dev p-left; at right ip addr add 10.6.0.2/24 dev p-right; at left ping -c 1 -W 30 -q 10.6.0.2 | quiet
+at middle bridge fdb show br br0 | grep 'master br0 *$' | sed 's/.*dev/dev/; s/ *$//' | sort -u; at middle bridge fdb show dev left | grep -c 'master br0 permanent'
 at middle ip -br link show master br0 | sed 's/@.*//' | sort
 at left ip link del l0; at right ip -br link show r0; ip netns del left; ip netns del right; ip netns del middle; ip netns list`},
 

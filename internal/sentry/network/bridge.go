@@ -2,9 +2,11 @@ package network
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -31,6 +33,50 @@ type bridge struct {
 type station struct {
 	at   *port
 	seen time.Time
+}
+
+// StationInfo is an entry of a bridge's table.
+type StationInfo struct {
+	// Bridge and Port are indices of interfaces.
+	Bridge, Port int32
+	HardwareAddr [6]byte
+	// State is NUD_PERMANENT for the port's own address, else NUD_REACHABLE.
+	State uint16
+}
+
+// Stations returns which Ethernet address is at which port of a bridge.
+func (n *Namespace) Stations() (list []StationInfo) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.sorted() {
+		if l.master == nil {
+			continue
+		}
+		b, p := l.master.device.(*bridge), l.device.base()
+		add := func(a tcpip.LinkAddress, state uint16) {
+			e := StationInfo{Bridge: l.master.index, Port: l.index, State: state}
+			copy(e.HardwareAddr[:], a)
+			list = append(list, e)
+		}
+		add(p.LinkAddress(), unix.NUD_PERMANENT)
+		for _, a := range b.stationsAt(p) {
+			add(a, unix.NUD_REACHABLE)
+		}
+	}
+	return list
+}
+
+// stationsAt are the addresses that are at a port, in an order that does not change.
+func (b *bridge) stationsAt(p *port) (list []tcpip.LinkAddress) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for a, s := range b.stations {
+		if s.at == p && a != p.LinkAddress() && time.Since(s.seen) < ageing {
+			list = append(list, a)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 func newBridge(mtu uint32) *bridge {

@@ -15,7 +15,7 @@ func (n *Namespace) Lookup(to, source netip.Addr, link int32) (RouteInfo, error)
 	r, ok := n.local(to)
 	if !ok {
 		if r, ok = n.best(to, link); !ok {
-			return r, refuse(unix.ENETUNREACH, "There is no route to %s", to)
+			return r, unix.ENETUNREACH
 		}
 	}
 	if source.IsValid() {

@@ -195,9 +195,9 @@ func (n *Namespace) addRoute(r RouteInfo, mode RouteMode) error {
 	})
 	switch {
 	case i < 0 && mode == RouteChange:
-		return refuse(unix.ENOENT, "There is no route to %s", r.Destination)
+		return unix.ENOENT
 	case i >= 0 && mode == RouteCreate:
-		return refuse(unix.EEXIST, "There is a route to %s already", r.Destination)
+		return unix.EEXIST
 	case i >= 0 && mode != RouteAppend:
 		*n.routes[i] = r
 		if n.stack != nil {
@@ -314,7 +314,7 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 		}
 	}
 	if best == nil {
-		return refuse(unix.ESRCH, "There is no such route to %s", r.Destination)
+		return unix.ESRCH
 	}
 	n.deleteRoutes(func(o *RouteInfo) bool { return o == best })
 	return nil

@@ -24,18 +24,21 @@ func fillNeighbour(w *builder, n *network.NeighbourInfo) {
 }
 
 // dumpNeighbours answers a RTM_GETNEIGH with NLM_F_DUMP.
-func (s *Socket) dumpNeighbours(_ Caller, r *request) error {
+func (s *Socket) dumpNeighbours(c Caller, r *request) error {
 	at, err := s.attrs(r, unix.SizeofNdMsg)
 	if err != nil {
 		return err
 	}
 	fam := r.body[0]
 	if fam == unix.AF_BRIDGE {
-		return unix.EOPNOTSUPP
+		return s.dumpStations(r, at)
 	}
 	index, _, err := at.u32(unix.NDA_IFINDEX)
 	if err != nil {
 		return err
+	}
+	if r.body[ndmFlags]&unix.NTF_PROXY != 0 {
+		return s.dumpNothing(c, r)
 	}
 	_, err = s.dumpOf(r, func(w *builder) {
 		list := s.ns.IP.Neighbours()
@@ -45,6 +48,34 @@ func (s *Socket) dumpNeighbours(_ Caller, r *request) error {
 				fillNeighbour(w, n)
 				w.end()
 			}
+		}
+	})
+	return err
+}
+
+// ndmFlags is where struct ndmsg has its flags (NTF_*).
+const ndmFlags = 10
+
+// dumpStations answers bridge(8) fdb: where on bridges which Ethernet address is.
+func (s *Socket) dumpStations(r *request, at *attrs) error {
+	master, _, err := at.u32(unix.NDA_MASTER)
+	if err != nil {
+		return err
+	}
+	port := int32(binary.LittleEndian.Uint32(r.body[4:]))
+	_, err = s.dumpOf(r, func(w *builder) {
+		for _, e := range s.ns.IP.Stations() {
+			if port != 0 && e.Port != port || master != 0 && e.Bridge != int32(master) {
+				continue
+			}
+			w.begin(unix.RTM_NEWNEIGH, unix.NLM_F_MULTI, r.seq, s.portID())
+			w.u8(unix.AF_BRIDGE, 0, 0, 0)
+			w.u32(uint32(e.Port))
+			w.u16(e.State)
+			w.u8(0, 0)
+			w.attr(unix.NDA_LLADDR, e.HardwareAddr[:])
+			w.attr32(unix.NDA_MASTER, uint32(e.Bridge))
+			w.end()
 		}
 	})
 	return err
@@ -62,6 +93,9 @@ func (s *Socket) parseNeighbour(r *request) (n network.NeighbourInfo, at *attrs,
 	n.Link, n.State = int32(binary.LittleEndian.Uint32(r.body[4:])), binary.LittleEndian.Uint16(r.body[8:])
 	if n.Address, err = at.ip(unix.NDA_DST, fam); err != nil {
 		return n, nil, err
+	}
+	if r.body[ndmFlags]&unix.NTF_PROXY != 0 {
+		return n, nil, refuse(unix.EOPNOTSUPP, "Answers for others' addresses are not supported")
 	}
 	if n.Address == (netip.Addr{}) {
 		return n, nil, refuse(unix.EINVAL, "Network address not specified")

@@ -16,6 +16,8 @@ const (
 	kindNeighbour = (unix.RTM_NEWNEIGH - unix.RTM_BASE) / 4
 	kindRule      = (unix.RTM_NEWRULE - unix.RTM_BASE) / 4
 	kindQdisc     = (unix.RTM_NEWQDISC - unix.RTM_BASE) / 4
+	kindClass     = (unix.RTM_NEWTCLASS - unix.RTM_BASE) / 4
+	kindFilter    = (unix.RTM_NEWTFILTER - unix.RTM_BASE) / 4
 	kindNSID      = (unix.RTM_NEWNSID - unix.RTM_BASE) / 4
 
 	verbNew = 0
@@ -47,9 +49,11 @@ var routeKinds = map[int]routeKind{
 		size: unix.SizeofNdMsg, dump: (*Socket).dumpNeighbours, get: (*Socket).getNeighbour,
 		add: (*Socket).newNeighbour, del: (*Socket).deleteNeighbour,
 	},
-	kindRule:  {size: sizeofRule, dump: (*Socket).dumpRules},
-	kindQdisc: {size: sizeofTC, dump: (*Socket).dumpQdiscs},
-	kindNSID:  {size: 1, dump: (*Socket).dumpNSIDs, get: (*Socket).getNSID, add: (*Socket).newNSID},
+	kindRule:   {size: sizeofRule, dump: (*Socket).dumpRules, add: refuseRule, del: refuseRule},
+	kindQdisc:  {size: sizeofTC, dump: (*Socket).dumpQdiscs, add: refuseQdisc, del: refuseQdisc},
+	kindClass:  {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
+	kindFilter: {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
+	kindNSID:   {size: 1, dump: (*Socket).dumpNSIDs, get: (*Socket).getNSID, add: (*Socket).newNSID},
 }
 
 // handleRoute answers a request of NETLINK_ROUTE.

@@ -259,7 +259,7 @@ func (s *Socket) newRoute(_ Caller, r *request) error {
 	case r.flags&unix.NLM_F_REPLACE != 0:
 		mode = network.RouteChange
 	case r.flags&unix.NLM_F_CREATE == 0:
-		return refuse(unix.ENOENT, "There is no such route to change")
+		return unix.ENOENT
 	}
 	return s.ns.IP.AddRoute(e, mode)
 }

@@ -42,6 +42,23 @@ func (s *Socket) dumpRules(_ Caller, r *request) error {
 	return err
 }
 
+// refusal answers a request for what there is none of.
+func refusal(what string) func(*Socket, Caller, *request) error {
+	err := refuse(unix.EOPNOTSUPP, "%s are not supported", what)
+	return func(*Socket, Caller, *request) error { return err }
+}
+
+var (
+	refuseRule  = refusal("Rules other than the three that are there")
+	refuseQdisc = refusal("Queueing disciplines")
+)
+
+// dumpNothing answers the request for a list of what there is none of.
+func (s *Socket) dumpNothing(_ Caller, r *request) error {
+	_, err := s.dumpOf(r, func(*builder) {})
+	return err
+}
+
 // dumpQdiscs answers RTM_GETQDISC: no interface has a queue.
 func (s *Socket) dumpQdiscs(_ Caller, r *request) error {
 	_, err := s.dumpOf(r, func(w *builder) {
