@@ -44,8 +44,8 @@ type exchange struct {
 	stream   bool
 	flags    int32
 	nonblock bool
-	discard  bool // the bytes are not wanted: TCP's MSG_TRUNC
-	several  bool // the call receives more messages, and tells how many it had before an error
+	discard  bool      // the bytes are not wanted: TCP's MSG_TRUNC
+	several  bool      // the call receives more messages, and tells how many it had before an error
 	until    time.Time // when the socket's time-out ends, once there has been a wait
 	m        socket.Message
 	raw      [12]byte // fields of a struct msghdr on their way out

@@ -259,7 +259,7 @@ func (s *Socket) room(size int) int {
 	defer s.mu.Unlock()
 	limit := int(s.ReceiveBuffer())
 	if s.ring != nil {
-		if v, ok := s.ring.status(s.ring.next); ok && v == unix.TP_STATUS_KERNEL {
+		if s.ring.free() {
 			return limit
 		}
 		return 0

@@ -80,6 +80,13 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		b := binary.LittleEndian.AppendUint32(nil, s.packets)
 		b = binary.LittleEndian.AppendUint32(b, s.drops)
 		s.packets, s.drops = 0, 0
+		if s.version.Load() == tpacketV3 {
+			freezes := uint32(0)
+			if s.ring != nil {
+				freezes, s.ring.blocks.freezes = s.ring.blocks.freezes, 0
+			}
+			b = binary.LittleEndian.AppendUint32(b, freezes)
+		}
 		return b, nil
 	case unix.PACKET_AUXDATA:
 		return socket.Boolean(s.auxdata.Load()), nil

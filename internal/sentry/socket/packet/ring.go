@@ -12,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PACKET_VERSION: the layouts of a ring's frames. TPACKET_V3 is not there: libpcap
-// and others ask PACKET_HDRLEN for it, and go on with TPACKET_V2.
+// PACKET_VERSION: the layouts of a ring.
 const (
 	tpacketV1 = 0
 	tpacketV2 = 1
+	tpacketV3 = 2 // blocks.go
 
-	// headerSize is that of struct tpacket_hdr and of tpacket2_hdr, aligned to
-	// TPACKET_ALIGNMENT; sizeofSockaddr follows.
-	headerSize = 32
-	alignment  = 16
+	// headerSize is that of struct tpacket_hdr and of tpacket2_hdr, headerSize3 of tpacket3_hdr,
+	// aligned to TPACKET_ALIGNMENT; sizeofSockaddr follows.
+	headerSize  = 32
+	headerSize3 = 48
+	alignment   = 16
 )
 
 const (
@@ -44,6 +45,8 @@ type ring struct {
 	// frames are frameSize bytes each, perBlock in each block of blockSize.
 	frameSize, frames, blockSize, perBlock int
 	next                                   int
+	// blocks is what TPACKET_V3 has instead of frames, or nil.
+	blocks *blocks
 	// mapped says that the guest has mapped it, for as long as the socket lives.
 	mapped bool
 }
@@ -53,6 +56,8 @@ func hdrlen(version int32) (int32, error) {
 	switch version {
 	case tpacketV1, tpacketV2:
 		return headerSize, nil
+	case tpacketV3:
+		return headerSize3, nil
 	}
 	return 0, unix.EINVAL
 }
@@ -96,9 +101,9 @@ func (s *Socket) setRingOption(name, v int32) error {
 	return nil
 }
 
-// setRing is PACKET_RX_RING: a struct tpacket_req makes a ring, one of zeros removes it.
+// setRing is PACKET_RX_RING: a struct tpacket_req, or tpacket_req3, makes a ring, one of zeros removes it.
 func (s *Socket) setRing(value []byte) error {
-	if len(value) < 16 {
+	if len(value) < 16 || s.version.Load() == tpacketV3 && len(value) < sizeofRequest3 {
 		return unix.EINVAL
 	}
 	word := func(i int) int64 { return int64(binary.LittleEndian.Uint32(value[4*i:])) }
@@ -121,7 +126,7 @@ func (s *Socket) setRing(value []byte) error {
 	r := &ring{version: s.version.Load(), reserve: int(s.reserve.Load()), cooked: s.typ == unix.SOCK_DGRAM}
 	switch {
 	case blockSize <= 0 || blockSize%int64(os.Getpagesize()) != 0,
-		frameSize < headerSize+sizeofSockaddr+int64(r.reserve) || frameSize%alignment != 0 || frameSize > blockSize,
+		frameSize < int64(r.fixed()+r.reserve) || frameSize%alignment != 0 || frameSize > blockSize,
 		blockSize/frameSize*blocks != frames:
 		return unix.EINVAL
 	case blocks > maxRing/blockSize:
@@ -129,6 +134,12 @@ func (s *Socket) setRing(value []byte) error {
 	}
 	r.size, r.frameSize, r.frames = blockSize*blocks, int(frameSize), int(frames)
 	r.blockSize, r.perBlock = int(blockSize), int(blockSize/frameSize)
+	if r.version == tpacketV3 {
+		var err error
+		if r.blocks, err = s.newBlocks(r, int(blocks), value); err != nil {
+			return err
+		}
+	}
 	if err := r.open(); err != nil {
 		return err
 	}
@@ -161,6 +172,9 @@ func (r *ring) open() error {
 }
 
 func (r *ring) close() {
+	if r.blocks != nil {
+		r.blocks.retirer.Stop()
+	}
 	unix.Close(r.fd)
 	rings.Add(-1)
 	shmem.Buffers.Uncharge(r.size)
@@ -172,15 +186,30 @@ func (r *ring) place(i int) int64 {
 }
 
 // status is a frame's status as the guest last left it.
-func (r *ring) status(i int) (uint32, bool) {
+func (r *ring) status(i int) (uint32, bool) { return r.word(r.place(i)) }
+
+// free reports whether there is room for a frame.
+func (r *ring) free() bool {
+	if r.blocks != nil {
+		return r.blocks.free()
+	}
+	v, ok := r.status(r.next)
+	return ok && v == unix.TP_STATUS_KERNEL
+}
+
+// word is a number in the ring.
+func (r *ring) word(at int64) (uint32, bool) {
 	var b [4]byte
-	n, err := unix.Pread(r.fd, b[:], r.place(i))
+	n, err := unix.Pread(r.fd, b[:], at)
 	return binary.LittleEndian.Uint32(b[:]), err == nil && n == len(b)
 }
 
 // waiting reports whether there is something for the guest to read: the frame before
 // the next is not ours.
 func (r *ring) waiting() bool {
+	if r.blocks != nil {
+		return r.blocks.waiting()
+	}
 	v, ok := r.status((r.next + r.frames - 1) % r.frames)
 	return ok && v != unix.TP_STATUS_KERNEL
 }
@@ -188,17 +217,14 @@ func (r *ring) waiting() bool {
 // put writes a frame into the ring; false if the guest has not yet given back the place
 // for it. losing says that some were lost since the guest last asked.
 func (r *ring) put(f *frame, losing bool) bool {
+	if r.blocks != nil {
+		return r.blocks.put(f, losing)
+	}
 	at := r.place(r.next)
-	if v, ok := r.status(r.next); !ok || v != unix.TP_STATUS_KERNEL {
+	if !r.free() {
 		return false
 	}
-	const fixed = headerSize + sizeofSockaddr
-	mac := align(fixed) + 16 + r.reserve
-	net := mac
-	if !r.cooked {
-		net = align(fixed+max(f.net, 16)) + r.reserve
-		mac = net - f.net
-	}
+	mac, net := r.offsets(f)
 	if net > math.MaxUint16 {
 		return false // the header has no room for it
 	}
@@ -210,7 +236,7 @@ func (r *ring) put(f *frame, losing bool) bool {
 	if losing {
 		status |= unix.TP_STATUS_LOSING
 	}
-	var b [fixed]byte
+	var b [headerSize + sizeofSockaddr]byte
 	h := 4 // where the fields after the status begin
 	if r.version == tpacketV1 {
 		h = 8
@@ -233,6 +259,24 @@ func (r *ring) put(f *frame, losing bool) bool {
 	}
 	r.next = (r.next + 1) % r.frames
 	return true
+}
+
+// fixed is what comes before each frame: its header, and where it came from.
+func (r *ring) fixed() int {
+	if r.version == tpacketV3 {
+		return headerSize3 + sizeofSockaddr
+	}
+	return headerSize + sizeofSockaddr
+}
+
+// offsets are where a frame's bytes and its network's header begin, from its own header on.
+func (r *ring) offsets(f *frame) (mac, net int) {
+	if r.cooked {
+		mac = align(r.fixed()) + 16 + r.reserve
+		return mac, mac
+	}
+	net = align(r.fixed()+max(f.net, 16)) + r.reserve
+	return net - f.net, net
 }
 
 func (r *ring) write(b []byte, at int64) bool {
