@@ -19,8 +19,8 @@ const (
 	// ackFlows is how many connections are known, acksMax how long the line can be.
 	ackFlows = 1024
 	acksMax  = 4096
-	// ackQuick is how many acknowledgements of a connection leave at once after one that no
-	// answer came for in time (Linux, TCP_MAX_QUICKACKS).
+	// ackQuick is how many acknowledgements of a connection leave at once after one that the
+	// other end has waited for (Linux, TCP_MAX_QUICKACKS).
 	ackQuick = 16
 )
 
@@ -34,8 +34,10 @@ type flow struct {
 type ackState struct {
 	// sent is the number up to which has been acknowledged to the other end.
 	sent uint32
-	// quick is how many acknowledgements are not to wait.
+	// quick is how many acknowledgements are not to wait. late says that the last one has
+	// waited in vain: who it was for may have waited for it, which tells what we send next.
 	quick int
+	late  bool
 	// waiting is the packet that waits, with a reference, or nil; number is what it
 	// acknowledges, and due when it leaves at last.
 	waiting *stack.PacketBuffer
@@ -107,6 +109,12 @@ func (a *acks) keep(pkt *stack.PacketBuffer, segment uint32) bool {
 		a.release(s)
 		return false
 	}
+	if s.late {
+		// More came once it had the acknowledgement. Otherwise our answer was but slow.
+		if s.late = false; bare {
+			s.quick = ackQuick
+		}
+	}
 	if more := number - s.sent; bare && more > 0 && more <= segment {
 		if s.quick == 0 && len(a.line) < acksMax {
 			a.wait(s, pkt, number)
@@ -171,7 +179,7 @@ func (a *acks) expire(now time.Time) []*stack.PacketBuffer {
 		if w.due.After(now) {
 			break
 		}
-		w.of.quick = ackQuick
+		w.of.late = true
 		a.release(w.of)
 	}
 	a.line = a.line[:copy(a.line, a.line[n:])]

@@ -90,9 +90,14 @@ func TestAcks(t *testing.T) {
 	a.compare(t, "before it is due", a.expire(time.Now().Add(-time.Hour)), nil)
 	a.compare(t, "when it is due", a.expire(time.Now().Add(time.Hour)), one(held))
 	for i := range ackQuick {
-		sent("one after one whose answer came late", s(ack, base+52+uint32(i), 0))
+		sent("one after one that the other end has waited for", s(ack, base+52+uint32(i), 0))
 	}
-	waits("one after those", s(ack, base+52+ackQuick, 0))
+	base += 52 + ackQuick
+	waits("one after those", s(ack, base, 0))
+	a.expire(time.Now().Add(time.Hour))
+	a.done()
+	sent("an answer that was slow", s(ack|header.TCPFlagPsh, base, 100))
+	waits("the next one", s(ack, base+10, 0))
 	a.expire(time.Now().Add(time.Hour))
 	a.done()
 	if len(a.line) != 0 {
