@@ -64,16 +64,21 @@ func (s *slot) release() {
 // batchMin is one frame, and room that tells that there is no other.
 const batchMin = 2
 
+// restAfter is how many waits are looked at together before memory is given back.
+const restAfter = 16
+
 // receiver reads frames.
 type receiver struct {
 	link *Link
 	// batch is how many frames the next read may take: more than came of late, but not many
 	// more, so that a link with little to do holds the memory of two slots and not of all.
 	batch int
-	// burst is how many have come since the last wait.
-	burst    int
-	slots    [batchFrames]slot
-	messages [batchFrames]message
+	// burst is how many have come since the last wait. most is the largest burst of the last waits,
+	// which are so many: see rest.
+	burst       int
+	most, waits int
+	slots       [batchFrames]slot
+	messages    [batchFrames]message
 	// toTake is take, made once.
 	toTake func(uintptr)
 	// n and err are what the last read came to. over says that no more can come.
@@ -140,16 +145,21 @@ func (r *receiver) take(fd uintptr) {
 	}
 }
 
-// rest gives memory back before a wait if less has come than there was room for: to have it
-// each time costs more than to receive a frame.
+// rest gives memory back before a wait if less has come than there was room for in each of the
+// last bursts, which vary: to have it again, cleared, costs more than to receive a frame.
 func (r *receiver) rest() {
-	if r.burst < r.batch/2 {
+	r.most = max(r.most, r.burst)
+	r.burst = 0
+	if r.waits++; r.waits < restAfter {
+		return
+	}
+	if r.most < r.batch/2 {
 		r.batch = max(r.batch/2, batchMin)
 		for i := range r.slots[r.batch:] {
 			r.slots[r.batch+i].release()
 		}
 	}
-	r.burst = 0
+	r.most, r.waits = 0, 0
 }
 
 // survives reports whether frames may come after an error of the socket's.
