@@ -245,6 +245,22 @@ TEST(no_write_back) {
 	OK(fsync(OK(open(".", O_RDONLY))));
 }
 
+/* A directory of /proc and /sys has no bytes, and its offsets end early. */
+TEST(seek_in_directories) {
+	static const char *dirs[] = { "/proc", "/proc/self", "/proc/self/fd", "/proc/sys/kernel", "/sys" };
+	for (unsigned i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+		int d = OK(open(dirs[i], O_RDONLY | O_DIRECTORY));
+		EQUAL(lseek(d, 5, SEEK_END), 5);
+		EQUAL(lseek(d, 0, SEEK_END), 0);
+		FAILS(lseek(d, -1, SEEK_END), EINVAL);
+		FAILS(lseek(d, 0, SEEK_DATA), ENXIO);
+		FAILS(lseek(d, 0, SEEK_HOLE), ENXIO);
+		EQUAL(lseek(d, 0x7fffffff, SEEK_SET), 0x7fffffff);
+		FAILS(lseek(d, 0x80000000, SEEK_SET), EINVAL);
+	}
+	FAILS(lseek(OK(open("/dev/pts", O_RDONLY)), 0, SEEK_END), EINVAL);
+}
+
 TEST(furthest_offset) {
 	int f = OK(open("/proc/self/status", O_RDONLY));
 	EQUAL(lseek(f, LONG_MAX, SEEK_SET), LONG_MAX);
