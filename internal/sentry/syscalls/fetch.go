@@ -21,6 +21,7 @@ var fetchSizes = [numKinds]int{
 	PollFDs:    platform.FetchMax,
 	Sigaction:  32,
 	EpollEvent: 12, // packed
+	Option:     16, // as long as a struct timeval; most are an int
 	InOutInt:   4,
 	Msghdr:     sizeofMsghdr,
 	OutMsghdr:  sizeofMsghdr,
@@ -37,6 +38,9 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 			continue
 		}
 		for i, p := range r.Params {
+			if p.Value {
+				continue
+			}
 			size := fetchSizes[p.Kind]
 			if size == 0 && p.Depends == nil && p.Kind.isOut() && !readsOut[p.Kind] {
 				continue

@@ -28,6 +28,8 @@ func TestFetches(t *testing.T) {
 		{"an array that is changed", unix.SYS_POLL, platform.Fetch{Arg: 0, Max: 128}},
 		{"a header", unix.SYS_RECVMSG, platform.Fetch{Arg: 1, Max: 56}},
 		{"a size behind results", unix.SYS_RECVFROM, platform.Fetch{Arg: 5, Max: 4}},
+		{"an option's value, whatever its name", unix.SYS_SETSOCKOPT, platform.Fetch{Arg: 3, Max: 16}},
+		{"an option's length", unix.SYS_GETSOCKOPT, platform.Fetch{Arg: 4, Max: 4}},
 		{"headers whose number varies", unix.SYS_RECVMMSG, platform.Fetch{}},
 		{"nothing", unix.SYS_GETPID, platform.Fetch{}},
 		{"a result", unix.SYS_READ, platform.Fetch{}},

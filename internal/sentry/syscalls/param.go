@@ -18,6 +18,8 @@ type Param struct {
 	// Depends, if not nil, says what the argument is in a call with these
 	// arguments; Kind and Flags are not used then.
 	Depends func(kernel.Args) Param
+	// Value is set if what Depends returns is never an address.
+	Value bool
 }
 
 // Kind says how an argument is rendered.
@@ -193,6 +195,12 @@ func PF(name string, kind Kind, f *FlagSet) Param { return Param{Name: name, Kin
 // needs no name.
 func PD(name string, depends func(kernel.Args) Param) Param {
 	return Param{Name: name, Depends: depends}
+}
+
+// value says that a parameter is never an address, whatever the other arguments are.
+func (p Param) value() Param {
+	p.Value = true
+	return p
 }
 
 // counts says where the parameter's length is.
