@@ -173,6 +173,26 @@ static void futex_ping_pong(void) {
 	pthread_join(t, 0);
 }
 
+static int calling; /* whether the callers go on */
+
+static void *caller(void *arg) {
+	while (__atomic_load_n(&calling, __ATOMIC_RELAXED)) {
+		for (double until = now() + 40e-6; now() < until;) {}
+		syscall(SYS_getppid);
+	}
+	return arg;
+}
+
+/* A sleep of 0.7 ms, and how late it ends while other threads call all the time. */
+static void sleep_beside_callers(void) {
+	pthread_t t[2];
+	calling = 1;
+	for (int i = 0; i < 2; i++) need(pthread_create(&t[i], 0, caller, 0) == 0, "pthread_create");
+	ROW("other", "usleep(700) beside 2 callers", usleep(700));
+	__atomic_store_n(&calling, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++) pthread_join(t[i], 0);
+}
+
 static void tcp_ping_pong(void) {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof at;
@@ -215,6 +235,7 @@ int main(int argc, char **argv) {
 	streams();
 	if (wanted("pipe ping-pong processes")) pipe_ping_pong();
 	if (wanted("futex ping-pong threads")) futex_ping_pong();
+	if (wanted("usleep(700) beside 2 callers")) sleep_beside_callers();
 	if (wanted("tcp loopback ping-pong")) tcp_ping_pong();
 	processes();
 	unlink(file_path);

@@ -8,6 +8,7 @@ import (
 	"container/heap"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/internal/sentry/crash"
@@ -74,8 +75,8 @@ type queue struct {
 	file   *os.File
 	fd     int
 	failed bool
-	// armed is when it expires, or 0.
-	armed time.Duration
+	// armed is when it expires, since start, or 0. It is changed with mu held.
+	armed atomic.Int64
 }
 
 var (
@@ -101,26 +102,40 @@ func (q *queue) open() bool {
 // serve calls what is due each time the file expires.
 func (q *queue) serve() {
 	var expirations [8]byte
-	var due []*Timer
 	for {
 		if _, err := q.file.Read(expirations[:]); err != nil {
 			panic(err) // nothing closes it
 		}
-		due = q.due(due[:0])
-		for _, t := range due {
-			t.f()
+		for q.callDue() {
 		}
-		clear(due)
 	}
 }
 
-// due takes out of the queue what is due.
+// CallDue calls exact timers that are due, and reports whether there were any. It is for those
+// who may keep from Go's processors whoever else would, and costs next to nothing while none
+// is set. No lock may be held that a timer's function takes.
+func CallDue() bool {
+	armed := exact.armed.Load()
+	return armed != 0 && time.Since(start) >= time.Duration(armed) && exact.callDue()
+}
+
+// callDue calls some of those that are due.
+func (q *queue) callDue() bool {
+	var some [8]*Timer
+	due := q.due(some[:0])
+	for _, t := range due {
+		t.f()
+	}
+	return len(due) > 0
+}
+
+// due takes out of the queue what is due, as much as there is room for.
 func (q *queue) due(due []*Timer) []*Timer {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.armed = 0
+	q.armed.Store(0)
 	now := time.Since(start)
-	for len(q.timers) > 0 && q.timers[0].at <= now {
+	for len(q.timers) > 0 && q.timers[0].at <= now && len(due) < cap(due) {
 		due = append(due, heap.Pop(q).(*Timer))
 	}
 	q.arm()
@@ -130,11 +145,15 @@ func (q *queue) due(due []*Timer) []*Timer {
 // arm has the file expire when the next timer is due. One that is given up is not worth a
 // host call: the file expires for nothing.
 func (q *queue) arm() {
-	if len(q.timers) == 0 || q.armed != 0 && q.armed <= q.timers[0].at {
+	if len(q.timers) == 0 {
 		return
 	}
-	q.armed = q.timers[0].at
-	in := max(q.armed-time.Since(start), 1) // 0 would disarm it
+	at := q.timers[0].at
+	if armed := time.Duration(q.armed.Load()); armed != 0 && armed <= at {
+		return
+	}
+	q.armed.Store(int64(at))
+	in := max(at-time.Since(start), 1) // 0 would disarm it
 	if err := unix.TimerfdSettime(q.fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil); err != nil {
 		panic(err)
 	}

@@ -85,6 +85,34 @@ func TestTogether(t *testing.T) {
 	all.Wait()
 }
 
+// TestCallDue has more timers than are called at once called by who asks, each once and none
+// before its time.
+func TestCallDue(t *testing.T) {
+	const n = 20
+	var calls, early atomic.Int32
+	at := time.Now().Add(exactBelow / 2)
+	for range n {
+		New(func() {
+			calls.Add(1)
+			if time.Now().Before(at) {
+				early.Add(1)
+			}
+		}).Reset(time.Until(at))
+	}
+	for until := time.Now().Add(time.Minute); calls.Load() < n && time.Now().Before(until); {
+		CallDue()
+	}
+	if CallDue() {
+		t.Error("there are some due when all have been called")
+	}
+	if calls.Load() != n || early.Load() != 0 {
+		t.Errorf("%d of %d called, %d of them early", calls.Load(), n, early.Load())
+	}
+	if allocs := testing.AllocsPerRun(100, func() { CallDue() }); allocs != 0 {
+		t.Errorf("looking allocates %v times", allocs)
+	}
+}
+
 func BenchmarkReset(b *testing.B) {
 	b.ReportAllocs()
 	timer := New(func() {})

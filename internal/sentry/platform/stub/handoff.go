@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/sentry/crash"
+	"coffer/internal/sentry/hrtimer"
 )
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
@@ -37,6 +38,9 @@ const (
 	// spinBurst is how long the sentry spins between chances for Go's
 	// scheduler to stop the goroutine.
 	spinBurst = 4 * time.Microsecond
+	// turnsToLook is at each how many turns of a guest, which may all be short, the sentry looks
+	// for timers that are due.
+	turnsToLook = 16
 	// spinShort is as long as an answer takes of a guest for which it is better
 	// to spin, if both sides are on one processor and sleep.
 	spinShort = 20 * time.Microsecond
@@ -165,6 +169,9 @@ func (t *Thread) await(guest bool) bool {
 	full, budget := t.budget(&t.patience)
 	result := spinVain
 	if guest {
+		if t.turns++; t.turns%turnsToLook == 0 {
+			t.callDue()
+		}
 		result = t.meanwhile()
 	}
 	for result == spinVain && budget > 0 {
@@ -172,6 +179,9 @@ func (t *Thread) await(guest bool) bool {
 		result = spinForTurn(t.page, burst)
 		budget -= burst
 		preemptible()
+		if guest && result == spinVain {
+			t.callDue()
+		}
 	}
 	if result == spinAnswered || result == spinVain {
 		t.patience.learn(full, result == spinAnswered)
@@ -189,6 +199,7 @@ func (t *Thread) await(guest bool) bool {
 	default:
 		t.leaveFloor()
 		if guest {
+			t.callDue()
 			t.beforeSleep()
 		} else {
 			defer t.Overdue().Stop()
@@ -216,6 +227,17 @@ func (t *Thread) await(guest bool) bool {
 		}
 	}
 	return !t.proc.gone.Load()
+}
+
+// callDue calls timers that are due, while the guest runs. Threads whose guests call all the
+// time keep Go's processors, whether they spin or sleep: who waits for the host to tell that
+// a timer is due would get one when sysmon takes it away, after up to 10 ms. Those whom the
+// timers have woken run at once, in the thread's place.
+func (t *Thread) callDue() {
+	if hrtimer.CallDue() {
+		t.unpin() // or it would be given up to another thread of the host, and taken back
+		runtime.Gosched()
+	}
 }
 
 // preemptible is a function call, at which Go's scheduler may stop us.

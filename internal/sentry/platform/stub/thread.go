@@ -83,6 +83,8 @@ type Thread struct {
 	working bool
 	errands errands
 	later   later
+	// turns counts those of the guest.
+	turns uint8
 }
 
 // initPage readies the slot for a thread that starts in stubStart.
