@@ -29,6 +29,9 @@ func (a *Attachment) bridge(n *Networks, o *Options, w Wall) error {
 		if err := checkEgress(o.Egress); err != nil {
 			return fmt.Errorf("--egress: %w", err)
 		}
+		if f := (filter{Egress: o.Egress}); len(o.DNS) > 0 && !f.names() {
+			return errors.New("--dns: on a bridge with isolation process there is no name server where rules of --egress by address alone let no name be asked for: leave --dns out, or choose --network user or isolation kernel")
+		}
 		if o.EgressLog != "" {
 			return errors.New("--egress-log: on a bridge with isolation process the host's nftables refuse, and log nothing: leave it out, or choose --network user or isolation kernel")
 		}
@@ -221,6 +224,9 @@ func (a *Attachment) take(ns *os.File, o *Options) error {
 	})
 	if len(t.Network.Interfaces) == 0 {
 		return errors.New("the namespace has no interface to take over")
+	}
+	if n := len(t.Network.Interfaces); n > 1 && o.Capture != "" {
+		return fmt.Errorf("--pcap writes what crosses one interface, and here are %d: leave it out, and have tcpdump capture on the host", n)
 	}
 	a.Network, a.Files = t.Network, t.Files
 	for i := range a.Network.Interfaces {

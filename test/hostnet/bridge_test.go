@@ -404,9 +404,14 @@ func TestEgress(t *testing.T) {
 			}
 		}
 	})
-	r := do(t, "process", "--network bridge --egress example.org", "addresses")
-	if r.code != 125 || !strings.Contains(r.stderr, "the rule example.org is by name") {
-		t.Errorf("a rule by name: exit status %d, %s", r.code, r.stderr)
+	for _, c := range []struct{ flags, says string }{
+		{"--egress example.org", "the rule example.org is by name"},
+		{"--egress 192.0.2.1 --dns 192.0.2.3", "--dns: on a bridge with isolation process"},
+		{"--egress none --dns 192.0.2.3", "--dns: on a bridge with isolation process"},
+	} {
+		if r := do(t, "process", "--network bridge "+c.flags, "addresses"); r.code != 125 || !strings.Contains(r.stderr, c.says) {
+			t.Errorf("%s: exit status %d, %s, want %q", c.flags, r.code, r.stderr, c.says)
+		}
 	}
 }
 

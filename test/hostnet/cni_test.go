@@ -104,6 +104,37 @@ func TestCNI(t *testing.T) {
 	})
 }
 
+// twin is a plug-in that makes two interfaces.
+const twin = `#!/bin/sh
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD)
+	nsenter --net="$CNI_NETNS" sh -c 'ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up' >&2
+	echo '{"cniVersion": "1.0.0"}' ;;
+esac
+`
+
+// TestCNICapture: one file takes what crosses one interface.
+func TestCNICapture(t *testing.T) {
+	need(t, "ip", "nsenter")
+	plugins(t)
+	program := "/opt/cni/bin/twin"
+	if err := os.WriteFile(program, []byte(twin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(program) })
+	configure(t, "two", `{"type": "twin"}`)
+	clean(t)
+	file := filepath.Join(t.TempDir(), "edge")
+	r := do(t, "kernel", "--network cni:two --pcap "+file, "addresses")
+	if _, err := os.Stat(file); r.code != 125 || !strings.Contains(r.stderr, "--pcap writes what crosses one interface, and here are 2") || err == nil {
+		t.Errorf("two interfaces: exit status %d, %s, capture %v", r.code, r.stderr, err)
+	}
+	if r := do(t, "kernel", "--network cni:two", "addresses"); r.code != 0 || !strings.Contains(r.stdout, "eth1") {
+		t.Errorf("without a capture: exit status %d, %q, %s", r.code, r.stdout, r.stderr)
+	}
+}
+
 // TestCNIFails: what plug-ins cannot do is told, and what they cannot undo is tried
 // again.
 func TestCNIFails(t *testing.T) {
