@@ -483,11 +483,18 @@ func startKeeper(r *room, id string) (end func(), err error) {
 // idPrefix begins the ID of a container, before the number of coffer's process.
 const idPrefix = "do-"
 
+// isKept reports whether a container has such an ID. Others are for who made them to delete.
+func isKept(id string) bool {
+	pid, ok := strings.CutPrefix(id, idPrefix)
+	_, err := strconv.ParseUint(pid, 10, 31)
+	return ok && err == nil
+}
+
 // keep is the keeper's main: it removes what was left when other keepers were killed with their
 // coffers, waits for the end of standard input, and then removes what is left of the container.
 func keep(root, id string) int {
 	if c, err := hostcgroup.Plan(&specs.Spec{}, id, hostcgroup.Options{}); err == nil {
-		c.RemoveAbandoned(idPrefix)
+		c.RemoveAbandoned(isKept)
 	}
 	io.Copy(io.Discard, os.Stdin)
 	store := container.NewStore(root, container.DefaultWalls)

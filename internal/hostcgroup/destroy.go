@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -73,28 +72,30 @@ func removed(dir string) bool {
 // some as long as it is in use.
 const abandonedAfter = time.Minute
 
-// RemoveAbandoned removes cgroups beside c whose names begin with a prefix, that carry a mark
-// and have no processes: those of containers that were killed at the same instant as all who
-// would have removed them.
-func (c *Cgroup) RemoveAbandoned(prefix string) {
+// RemoveAbandoned removes cgroups beside c, and not c, that are named as those of which nobody but
+// the caller's kind makes any, that carry a mark and have no processes: those of containers that
+// were killed at the same instant as all who would have removed them.
+func (c *Cgroup) RemoveAbandoned(named func(base string) bool) {
 	for _, dir := range c.dirs() {
-		RemoveAbandoned(filepath.Dir(dir), prefix, isOurs)
+		RemoveAbandoned(filepath.Dir(dir), func(other string) bool {
+			return other != dir && named(filepath.Base(other)) && hasMark(other)
+		})
 	}
 }
 
 // RemoveAbandoned removes such cgroups below a directory of which ours reports that they are the
 // caller's. Other PID namespaces may have made them: the number of a process in the name tells nothing.
-func RemoveAbandoned(dir, prefix string, ours func(dir string) bool) {
+func RemoveAbandoned(dir string, ours func(dir string) bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return // nobody waits for it
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
+		path := filepath.Join(dir, e.Name())
+		if !e.IsDir() || !ours(path) {
 			continue
 		}
-		st, err := e.Info()
-		if path := filepath.Join(dir, e.Name()); err == nil && time.Since(st.ModTime()) > abandonedAfter && ours(path) && removed(path) {
+		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > abandonedAfter && removed(path) {
 			slog.Debug(fmt.Sprintf("cgroup %s was left by a coffer that was killed, and has been removed", path))
 		}
 	}

@@ -72,30 +72,48 @@ func TestLimitsMembersAndEnd(t *testing.T) {
 
 // TestAbandoned has cgroups of containers removed that nobody has been in for long, and no others.
 func TestAbandoned(t *testing.T) {
-	long := time.Now().Add(-2 * abandonedAfter)
-	c, young, used := create(t, nil), create(t, nil), create(t, nil)
+	c, young, used, foreign := create(t, nil), create(t, nil), create(t, nil), planFor(t, nil)
 	if err := used.Add(start(t, "wait").Process.Pid, ""); err != nil {
 		t.Fatal(err)
 	}
-	foreign := planFor(t, nil)
 	for _, dir := range foreign.dirs() {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, left := range []*Cgroup{c, used, foreign} {
-		for _, dir := range left.dirs() {
-			if err := os.Chtimes(dir, long, long); err != nil {
-				t.Fatal(err)
+	all := []*Cgroup{c, young, used, foreign}
+	age := func(list ...*Cgroup) {
+		long := time.Now().Add(-2 * abandonedAfter)
+		for _, left := range list {
+			for _, dir := range left.dirs() {
+				if err := os.Chtimes(dir, long, long); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
-	for _, left := range []*Cgroup{c, young, used, foreign} {
-		left.RemoveAbandoned(filepath.Base(left.dirs()[0]))
-		if got, want := left.Exists(), left != c; got != want {
-			t.Errorf("that %v is there is %v, want %v", left.dirs(), got, want)
+	expect := func(what string, by *Cgroup, gone ...*Cgroup) {
+		t.Helper()
+		by.RemoveAbandoned(func(base string) bool {
+			return slices.ContainsFunc(all, func(o *Cgroup) bool { return filepath.Base(o.dirs()[0]) == base })
+		})
+		for _, left := range all {
+			if got, want := left.Exists(), !slices.Contains(gone, left); got != want {
+				t.Errorf("%s: that %v is there is %v, want %v", what, left.dirs(), got, want)
+			}
 		}
 	}
+	age(c, used, foreign)
+	expect("its own", c)
+	young.RemoveAbandoned(func(string) bool { return false })
+	expect("others' names", c)
+	// The next container of a name takes over what is left, and needs time for its first process.
+	if err := c.Create(); err != nil {
+		t.Fatal(err)
+	}
+	expect("taken over", young)
+	age(c)
+	expect("left", young, c)
 }
 
 func TestRemovalAfterACrash(t *testing.T) {

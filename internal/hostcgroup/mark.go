@@ -42,7 +42,8 @@ func (c *Cgroup) setMark(dir string) error {
 	for _, name := range markNames {
 		err := unix.Setxattr(dir, name, []byte(c.mark), 0)
 		if err == nil {
-			return nil
+			// One that was left by another container of the name is in use again (RemoveAbandoned).
+			return unix.Utimes(dir, nil)
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
@@ -70,8 +71,8 @@ func (c *Cgroup) isMarked(dir string) bool {
 	return false
 }
 
-// isOurs reports whether a cgroup carries any container's mark.
-func isOurs(dir string) bool {
+// hasMark reports whether a cgroup carries any container's mark.
+func hasMark(dir string) bool {
 	return slices.ContainsFunc(markNames, func(name string) bool {
 		n, err := unix.Getxattr(dir, name, nil)
 		return err == nil && n > 0

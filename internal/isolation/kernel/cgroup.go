@@ -91,19 +91,17 @@ func (g *cgroup) keep() error {
 
 // isOurs reports whether a cgroup is named as newCgroup does.
 func isOurs(dir string) bool {
-	name := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
-	pid, began, ok := strings.Cut(name, "-")
-	if _, err := strconv.ParseUint(pid, 10, 31); err != nil || !ok {
-		return false
-	}
-	_, err := strconv.ParseInt(began, 10, 64)
-	return err == nil
+	name, ok := strings.CutPrefix(filepath.Base(dir), cgroupPrefix)
+	pid, began, _ := strings.Cut(name, "-")
+	_, err := strconv.ParseUint(pid, 10, 31)
+	_, err2 := strconv.ParseInt(began, 10, 64)
+	return ok && err == nil && err2 == nil
 }
 
 // KeepCgroup is the keeper's main: it removes what was left when other keepers were killed with
 // their coffers, waits for the end of standard input, ends what is left in the cgroup and removes it.
 func KeepCgroup(dir string) error {
-	hostcgroup.RemoveAbandoned(filepath.Dir(dir), cgroupPrefix, isOurs)
+	hostcgroup.RemoveAbandoned(filepath.Dir(dir), isOurs)
 	var b [1]byte
 	for {
 		n, err := os.Stdin.Read(b[:])
