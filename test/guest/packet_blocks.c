@@ -5,6 +5,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <poll.h>
+#include <stddef.h>
 
 enum { own_protocol = 0x88b5, block_size = 8192, blocks = 3, private = 12 };
 
@@ -33,7 +34,7 @@ static char *ring(int r, unsigned time_out) {
 }
 
 static void send_frame(int s, int c, int length) {
-	unsigned char f[4096] = { 0 };
+	unsigned char f[8192] = { 0 };
 	f[12] = own_protocol >> 8;
 	f[13] = own_protocol & 0xff;
 	f[ETH_HLEN] = c;
@@ -127,4 +128,51 @@ TEST(blocks_that_wait) {
 		h->block_status = TP_STATUS_KERNEL;
 		CHECK(!readable(r));
 	}
+}
+
+/* No block is filled to its last byte. */
+TEST(a_frame_that_would_fill_a_block) {
+	own_network_up();
+	int r = packet_socket(), s = packet_socket();
+	char *map = ring(r, 600000);
+	int before = (TPACKET3_HDRLEN + 16 + 15) & ~15, room = block_size - sizeof(struct tpacket_block_desc) - 16 /* private */;
+	send_frame(s, 'a', 4000);
+	int rest = room - ((before + 4000 + 7) & ~7) - before;
+	send_frame(s, 'b', rest - 8);
+	EQUAL(head(map, 0)->block_status, TP_STATUS_KERNEL);
+	send_frame(s, 'c', 4000);
+	EQUAL(head(map, 0)->num_pkts, 2);
+	send_frame(s, 'd', rest);
+	EQUAL(head(map, 1)->num_pkts, 1);
+}
+
+/* What is reserved before a frame may leave no room for it in a block. */
+TEST(no_room_for_bytes) {
+	own_network_up();
+	int r = packet_socket(), s = packet_socket();
+	int reserve = block_size - sizeof(struct tpacket_block_desc) - 16 /* private */ - TPACKET3_HDRLEN;
+	OK(setsockopt(r, SOL_PACKET, PACKET_RESERVE, &reserve, sizeof reserve));
+	int v = TPACKET_V3;
+	OK(setsockopt(r, SOL_PACKET, PACKET_VERSION, &v, sizeof v));
+	struct tpacket_req3 q = { .tp_block_size = block_size, .tp_block_nr = blocks, .tp_frame_size = block_size, .tp_frame_nr = blocks,
+		.tp_retire_blk_tov = 10, .tp_sizeof_priv = private };
+	OK(setsockopt(r, SOL_PACKET, PACKET_RX_RING, &q, sizeof q));
+	char *map = mmap(NULL, block_size * blocks, PROT_READ | PROT_WRITE, MAP_SHARED, r, 0);
+	CHECK(map != MAP_FAILED);
+	OK(bind(r, (void *)&lo, sizeof lo));
+	send_frame(s, 'a', 100);
+	struct pollfd p = { r, POLLIN };
+	int i = 0;
+	do { /* Linux hands over an empty block first, since the frame takes all of one */
+		EQUAL(poll(&p, 1, 60000), 1);
+		for (i = 0; i < blocks && head(map, i)->num_pkts == 0; i++)
+			;
+	} while (i == blocks);
+	struct tpacket_hdr_v1 *b = head(map, i);
+	EQUAL(b->num_pkts, 1);
+	CHECK(b->blk_len <= block_size);
+	struct tpacket3_hdr *h = (void *)((char *)b - offsetof(struct tpacket_block_desc, hdr) + b->offset_to_first_pkt);
+	EQUAL(h->tp_snaplen, 0);
+	EQUAL(h->tp_len, ETH_HLEN + 100);
+	EQUAL(h->tp_mac, block_size - b->offset_to_first_pkt);
 }

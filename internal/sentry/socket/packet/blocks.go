@@ -92,9 +92,11 @@ func (b *blocks) put(f *frame, losing bool) bool {
 	if net > math.MaxUint16 {
 		return false // the header has no room for it
 	}
-	data := f.data[:min(len(f.data), max(b.r.blockSize-b.begin-mac, 0))]
+	room := b.r.blockSize - b.begin
+	mac = min(mac, room) // where PACKET_RESERVE leaves no room for bytes, there are none
+	data := f.data[:min(len(f.data), room-mac)]
 	size := (mac + len(data) + 7) &^ 7
-	if b.open && b.next+size > b.r.blockSize {
+	if b.open && b.packets > 0 && b.next+size >= b.r.blockSize { // Linux fills none to its last byte
 		b.handOver(0, losing)
 	}
 	if !b.open {

@@ -218,3 +218,25 @@ func FuzzFlow(f *testing.F) {
 		}
 	})
 }
+
+// TestVersionsChangeMeanwhile: a request that was long enough for the version of before is refused under the
+// lock that the version changes under.
+func TestVersionsChangeMeanwhile(t *testing.T) {
+	s := open(t, network.Loopback(), new(socket.Registry), unix.SOCK_RAW, 0)
+	defer s.Release()
+	request := make([]byte, sizeofRequest3)
+	for i, v := range []uint32{4096, 1, 2048, 2} {
+		binary.LittleEndian.PutUint32(request[4*i:], v)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range int32(20000) {
+			s.setRingOption(unix.PACKET_VERSION, tpacketV2+i%2)
+		}
+	})
+	for range 20000 {
+		s.setRing(request[:sizeofRequest])
+		s.setRing(make([]byte, sizeofRequest3))
+	}
+	wg.Wait()
+}

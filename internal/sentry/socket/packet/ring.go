@@ -23,6 +23,8 @@ const (
 	headerSize  = 32
 	headerSize3 = 48
 	alignment   = 16
+	// sizeofRequest is that of struct tpacket_req.
+	sizeofRequest = 16
 )
 
 const (
@@ -103,13 +105,14 @@ func (s *Socket) setRingOption(name, v int32) error {
 
 // setRing is PACKET_RX_RING: a struct tpacket_req, or tpacket_req3, makes a ring, one of zeros removes it.
 func (s *Socket) setRing(value []byte) error {
-	if len(value) < 16 || s.version.Load() == tpacketV3 && len(value) < sizeofRequest3 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	version := s.version.Load() // which another thread may change before the lock is taken
+	if len(value) < sizeofRequest || version == tpacketV3 && len(value) < sizeofRequest3 {
 		return unix.EINVAL
 	}
 	word := func(i int) int64 { return int64(binary.LittleEndian.Uint32(value[4*i:])) }
 	blockSize, blocks, frameSize, frames := word(0), word(1), word(2), word(3)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ring != nil && (s.ring.mapped || blocks != 0) {
 		return unix.EBUSY
 	}
@@ -123,7 +126,7 @@ func (s *Socket) setRing(value []byte) error {
 		}
 		return nil
 	}
-	r := &ring{version: s.version.Load(), reserve: int(s.reserve.Load()), cooked: s.typ == unix.SOCK_DGRAM}
+	r := &ring{version: version, reserve: int(s.reserve.Load()), cooked: s.typ == unix.SOCK_DGRAM}
 	switch {
 	case blockSize <= 0 || blockSize%int64(os.Getpagesize()) != 0,
 		frameSize < int64(r.fixed()+r.reserve) || frameSize%alignment != 0 || frameSize > blockSize,
