@@ -70,7 +70,7 @@ func (m *futexMemory) load(addr uint64) uint32     { return atomic.LoadUint32(&m
 func (m *futexMemory) store(addr uint64, v uint32) { atomic.StoreUint32(&m.words[addr/4], v) }
 
 // Interrupt is called when a signal is sent to a task in guest mode.
-func (m *futexMemory) Interrupt() {}
+func (m *futexMemory) Interrupt(bool) {}
 
 // Rest is called before a task sleeps.
 func (m *futexMemory) Rest() {}

@@ -151,6 +151,6 @@ func (t *Task) kickLocked() {
 	// A task that must end is interrupted in the kernel too: it may wait for a
 	// stub that its guest has broken.
 	if t.ctx != nil && (t.killed || t.mode.Load() == modeGuest) {
-		t.ctx.Interrupt()
+		t.ctx.Interrupt(t.group.exiting)
 	}
 }

@@ -72,8 +72,10 @@ type Context interface {
 	// Switch runs queued Ops, then guest code, until something happens.
 	Switch() Event
 	// Interrupt makes a running Switch, or the next, return soon with an
-	// EventInterrupt (or with another event that happened first).
-	Interrupt()
+	// EventInterrupt (or with another event that happened first). last says that
+	// all of the guest is to end: the stub gets less time to answer, and is ended
+	// without.
+	Interrupt(last bool)
 
 	// Rest says that the goroutine is about to wait for something else, so
 	// that the stub does not spin for an answer. Switch goes on as ever.

@@ -212,7 +212,7 @@ func (c *Context) Switch() platform.Event {
 }
 
 // Interrupt does nothing.
-func (c *Context) Interrupt() {}
+func (c *Context) Interrupt(bool) {}
 
 // Queue keeps op for Flush.
 func (c *Context) Queue(op platform.Op) {

@@ -116,7 +116,7 @@ func runAttack(t *testing.T, g *Guest) {
 	t.Helper()
 	defer g.Done()
 	for range 5 {
-		timer := time.AfterFunc(2*time.Millisecond, g.Ctx.Interrupt)
+		timer := time.AfterFunc(2*time.Millisecond, func() { g.Ctx.Interrupt(false) })
 		done := make(chan platform.Event, 1)
 		hung := time.AfterFunc(2*time.Minute, func() { panic("a guest hangs the sentry") })
 		done <- g.Ctx.Switch()
@@ -209,7 +209,7 @@ func testScribble(t *testing.T, p platform.Platform) {
 			runAttack(t, &Guest{t, g.AS, ctx})
 		}()
 		for range 200 {
-			timer := time.AfterFunc(5*time.Millisecond, g.Ctx.Interrupt)
+			timer := time.AfterFunc(5*time.Millisecond, func() { g.Ctx.Interrupt(false) })
 			ev := g.Ctx.Switch()
 			timer.Stop()
 			if ev.Kind == platform.EventGone {

@@ -92,7 +92,7 @@ func testFPKept(t *testing.T, p platform.Platform) {
 	g.Ctx.CopyOut(CodeAddr+0x100, Asm(Loop))
 	g.Ctx.Regs().Rip = CodeAddr + 0x100
 	for range 5 {
-		time.AfterFunc(time.Millisecond, g.Ctx.Interrupt)
+		time.AfterFunc(time.Millisecond, func() { g.Ctx.Interrupt(false) })
 		if ev := g.Ctx.Switch(); ev.Kind != platform.EventInterrupt {
 			t.Fatalf("event %+v", ev)
 		}

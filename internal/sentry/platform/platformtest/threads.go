@@ -18,7 +18,7 @@ func testInterrupt(t *testing.T, p platform.Platform) {
 	g := NewGuest(t, p, Asm(Loop))
 	defer g.Done()
 	for range 20 {
-		time.AfterFunc(time.Millisecond, g.Ctx.Interrupt)
+		time.AfterFunc(time.Millisecond, func() { g.Ctx.Interrupt(false) })
 		if ev := g.Ctx.Switch(); ev.Kind != platform.EventInterrupt || g.Ctx.Regs().Rip != CodeAddr {
 			t.Fatalf("event %+v at %#x", ev, g.Ctx.Regs().Rip)
 		}
@@ -28,8 +28,8 @@ func testInterrupt(t *testing.T, p platform.Platform) {
 func testInterruptBefore(t *testing.T, p platform.Platform) {
 	g := NewGuest(t, p, exit60)
 	defer g.Done()
-	g.Ctx.Interrupt()
-	g.Ctx.Interrupt()
+	g.Ctx.Interrupt(false)
+	g.Ctx.Interrupt(false)
 	if ev := g.Ctx.Switch(); ev.Kind != platform.EventInterrupt || g.Ctx.Regs().Rip != CodeAddr {
 		t.Fatalf("event %+v at %#x", ev, g.Ctx.Regs().Rip)
 	}
@@ -54,7 +54,7 @@ func testInterruptStorm(t *testing.T, p platform.Platform) {
 			case <-stop:
 				return
 			default:
-				g.Ctx.Interrupt()
+				g.Ctx.Interrupt(false)
 				runtime.Gosched()
 			}
 		}

@@ -18,6 +18,9 @@ const interruptSignal = unix.SIGURG
 const (
 	answerTick  = time.Second
 	answerTicks = 10
+	// lastTicks is in place of answerTicks when the guest is to end: who has killed it waits,
+	// and engines give up 10 seconds after SIGKILL.
+	lastTicks = 2
 	// operationTicks is how long a stub may take for operations that nobody
 	// is in a hurry for. The longest, such as writing a large mapping back,
 	// depend on the host's disks; but who waits for them may hold locks.
@@ -31,6 +34,8 @@ func WithAnswerTick(d time.Duration) Option { return func(s *Stubs) { s.answerTi
 type interrupts struct {
 	// intr says that an interrupt was asked for and no event answered yet.
 	intr atomic.Bool
+	// last says that one was asked for since the guest is to end.
+	last atomic.Bool
 
 	watchMu sync.Mutex
 	watch   *time.Timer
@@ -38,7 +43,10 @@ type interrupts struct {
 }
 
 // Interrupt implements platform.Context.
-func (t *Thread) Interrupt() {
+func (t *Thread) Interrupt(last bool) {
+	if last {
+		t.last.Store(true)
+	}
 	if t.intr.Swap(true) {
 		return // somebody else sees to it
 	}
@@ -66,7 +74,7 @@ func (t *Thread) unanswered() {
 	}
 	t.watchMu.Lock()
 	t.ticks++
-	over := t.ticks > answerTicks
+	over := t.ticks > answerTicks || t.last.Load() && t.ticks > lastTicks
 	t.watch.Reset(t.proc.stubs.answerTick)
 	t.watchMu.Unlock()
 	switch {

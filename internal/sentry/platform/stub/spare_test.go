@@ -38,7 +38,7 @@ func TestSpares(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.DropRseq()
-	first.Interrupt()
+	first.Interrupt(false)
 	first.Release()
 	if first.intr.Load() {
 		t.Error("an interrupt of a thread that has ended waits for its answer")

@@ -177,7 +177,7 @@ func TestRewriteInterrupt(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					c.Interrupt()
+					c.Interrupt(false)
 					// On a busy host the guest would not get anywhere without.
 					time.Sleep(time.Duration(rand.IntN(2)*rand.IntN(100)) * time.Microsecond)
 				}
@@ -237,7 +237,7 @@ func TestRewriteThreads(t *testing.T) {
 					case <-done:
 						return
 					default:
-						ctx.Interrupt()
+						ctx.Interrupt(false)
 						time.Sleep(time.Millisecond)
 					}
 				}
