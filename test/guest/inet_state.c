@@ -389,3 +389,24 @@ TEST(shared_port) {
 	}
 	CHECK(got[0] > 0 && got[1] > 0);
 }
+
+/* What has been sent and received, read or not. */
+TEST(bytes) {
+	struct tcp_info i;
+	socklen_t n = sizeof i;
+	int s[2];
+	char b[3];
+	tcp_pair(AF_INET, s);
+	EQUAL(write(s[0], "12345", 5), 5);
+	EQUAL(read(s[1], b, sizeof b), 3);
+	OK(getsockopt(s[1], IPPROTO_TCP, TCP_INFO, &i, &n));
+	EQUAL(i.tcpi_bytes_sent, 0);
+	EQUAL(i.tcpi_bytes_acked, 0);
+	EQUAL(i.tcpi_bytes_received, 5);
+	/* the client's SYN counts as well, and the acknowledgement may be on the way */
+	do OK(getsockopt(s[0], IPPROTO_TCP, TCP_INFO, &i, &n));
+	while (i.tcpi_bytes_acked < 6);
+	EQUAL(i.tcpi_bytes_acked, 6);
+	EQUAL(i.tcpi_bytes_sent, 5);
+	EQUAL(i.tcpi_bytes_received, 0);
+}

@@ -67,6 +67,14 @@ func (n *end) half() half { return half{n.pair, n.side} }
 func (n *end) in() *flow  { return &n.flows[n.side] }
 func (n *end) out() *flow { return &n.flows[1-n.side] }
 
+// bytes are how many have been sent and received past the stack, which counts none.
+func (n *end) bytes() (sent, received int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := func(f *flow) int64 { return f.taken + int64(f.data.Len()) }
+	return all(n.out()), all(n.in())
+}
+
 // deaf reports whether the other end takes nothing any more: its socket is closed, or has been
 // shut down in both directions. near.mu is held.
 func (n *end) deaf() bool {

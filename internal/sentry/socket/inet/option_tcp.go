@@ -343,6 +343,15 @@ func (s *Socket) tcpInfo() []byte {
 	le.PutUint64(b[104:], ^uint64(0)) // tcpi_pacing_rate
 	le.PutUint64(b[112:], s.pacing)   // tcpi_max_pacing_rate
 	s.optionMu.Unlock()
+	if n := s.end.Load(); n != nil {
+		out, in := n.bytes()
+		le.PutUint64(b[128:], uint64(in))  // tcpi_bytes_received
+		le.PutUint64(b[200:], uint64(out)) // tcpi_bytes_sent
+		if n.side == caller {
+			out++ // its SYN
+		}
+		le.PutUint64(b[120:], uint64(out)) // tcpi_bytes_acked
+	}
 	le.PutUint32(b[136:], uint32(sent))
 	le.PutUint32(b[140:], uint32(received))
 	return b
