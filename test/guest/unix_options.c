@@ -4,6 +4,7 @@
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/un.h>
 
 #ifndef SO_PASSPIDFD
@@ -192,4 +193,75 @@ TEST(name_of_a_peer) {
 	n = 2;
 	FAILS(getsockopt(OK(socket(AF_UNIX, SOCK_STREAM, 0)), SOL_SOCKET, SO_PEERNAME, &a, &n), ENOTCONN);
 	FAILS(getsockopt(OK(socket(AF_INET, SOCK_STREAM, 0)), SOL_SOCKET, SO_PEERNAME, &a, &n), ENOTCONN);
+}
+
+/* descriptors counts those that are open. */
+static int descriptors(void) {
+	int n = 0;
+	for (int i = 0; i < 256; i++)
+		n += fcntl(i, F_GETFD) != -1;
+	return n;
+}
+
+/* Nobody has a descriptor whose number could not be told. */
+TEST(descriptors_that_cannot_be_told) {
+	int p[2];
+	socklen_t n = 4;
+	void *nowhere = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(nowhere != MAP_FAILED);
+	pair(SOCK_DGRAM, p);
+	int before = descriptors();
+	if (set(p[0], SOL_SOCKET, SO_PASSPIDFD, 1) == 0) {
+		FAILS(getsockopt(p[0], SOL_SOCKET, SO_PEERPIDFD, nowhere, &n), EFAULT);
+		EQUAL(descriptors(), before);
+	}
+	union { char b[CMSG_SPACE(8)]; struct cmsghdr h; } c = { .h = { CMSG_LEN(8), SOL_SOCKET, SCM_RIGHTS } };
+	memcpy(CMSG_DATA(&c.h), p, 8);
+	struct iovec v = { "x", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c.b };
+	OK(sendmsg(p[1], &m, 0));
+	OK(set(p[0], SOL_SOCKET, SO_PASSPIDFD, 0));
+	OK(sendmsg(p[1], &m, 0));
+	for (int i = 0; i < 2; i++) {
+		char b;
+		struct iovec to = { &b, 1 };
+		struct msghdr r = { .msg_iov = &to, .msg_iovlen = 1, .msg_control = nowhere, .msg_controllen = 512 };
+		EQUAL(recvmsg(p[0], &r, 0), 1); /* the bytes come */
+		EQUAL(r.msg_controllen, 0);
+		EQUAL(r.msg_flags, MSG_CTRUNC);
+		EQUAL(descriptors(), before);
+	}
+}
+
+/* Whose pidfd it is was settled when the message was sent, by either end's wish to know. */
+TEST(pidfds_wanted_later) {
+	int p[2], fd = -1;
+	pair(SOCK_DGRAM, p);
+	if (set(p[1], SOL_SOCKET, SO_PASSPIDFD, 1) == -1 && errno == ENOPROTOOPT)
+		SKIP("the kernel is older than 6.5");
+	OK(send(p[1], "x", 1, 0));
+	OK(set(p[1], SOL_SOCKET, SO_PASSPIDFD, 0));
+	OK(set(p[0], SOL_SOCKET, SO_PASSCRED, 1));
+	OK(send(p[1], "x", 1, 0));
+	OK(set(p[0], SOL_SOCKET, SO_PASSCRED, 0));
+	OK(send(p[1], "x", 1, 0));
+	OK(set(p[0], SOL_SOCKET, SO_PASSPIDFD, 1));
+	EQUAL(receive(p[0], SCM_PIDFD_, &fd, sizeof fd), sizeof fd);
+	EQUAL(receive(p[0], SCM_PIDFD_, &fd, sizeof fd), sizeof fd);
+	EQUAL(receive(p[0], SCM_PIDFD_, &fd, sizeof fd), -1);
+	/* Who claims to be another is that other. */
+	pid_t child = OK(fork());
+	if (child == 0)
+		_exit(0);
+	EQUAL(waitid(P_PID, child, NULL, WEXITED | WNOWAIT), 0);
+	if (geteuid() == 0) {
+		union { char b[CMSG_SPACE(12)]; struct cmsghdr h; } c = { .h = { CMSG_LEN(12), SOL_SOCKET, SCM_CREDENTIALS } };
+		memcpy(CMSG_DATA(&c.h), (int[]){ child, 0, 0 }, 12);
+		struct iovec v = { "x", 1 };
+		struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c.b };
+		OK(sendmsg(p[1], &m, 0));
+		EQUAL(receive(p[0], SCM_PIDFD_, &fd, sizeof fd), sizeof fd);
+		EQUAL(ended(fd), 1);
+	}
+	EQUAL(waitpid(child, NULL, 0), child);
 }

@@ -122,7 +122,7 @@ type Message struct {
 	// checked against the sender's right to claim it.
 	Creds    Ucred
 	HasCreds bool
-	// Sender is what a receiver gets a pidfd of (SCM_PIDFD), or nil.
+	// Sender is what a receiver gets a pidfd of (SCM_PIDFD), or nil: going in the process of Creds.
 	Sender Process
 	// Control are control messages of other kinds, in their order: going in those
 	// that the call has, which Send refuses with EINVAL if it does not know them, and

@@ -34,7 +34,7 @@ func copyInControl(t *kernel.Task, addr, length uint64, m *socket.Message) error
 		case unix.SCM_RIGHTS:
 			err = takeRights(t, c, m)
 		case unix.SCM_CREDENTIALS:
-			m.Creds, err = checkCredentials(t, c)
+			m.Creds, m.Sender, err = checkCredentials(t, c)
 			m.HasCreds = true
 		default:
 			m.Control = append(m.Control, c)
@@ -65,12 +65,12 @@ func takeRights(t *kernel.Task, c socket.ControlMessage, m *socket.Message) erro
 	return nil
 }
 
-// checkCredentials reads the credentials that a sender claims. EPERM if they
+// checkCredentials reads the credentials that a sender claims, and finds their process. EPERM if they
 // are neither its own nor may it claim others (unix(7)).
-func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, error) {
+func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, socket.Process, error) {
 	u, err := c.Credentials()
 	if err != nil {
-		return u, err
+		return u, nil, err
 	}
 	own := t.Credentials()
 	process := t.PIDs().ThreadGroup(u.PID)
@@ -78,16 +78,16 @@ func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, er
 	u.UID, u.GID = own.UserNS.ToUID(u.UID), own.UserNS.ToGID(u.GID)
 	switch {
 	case u.UID == auth.NoID || u.GID == auth.NoID:
-		return u, unix.EINVAL
+		return u, nil, unix.EINVAL
 	case !self && !own.CanIn(t.PIDs().Owner(), unix.CAP_SYS_ADMIN),
 		u.UID != own.RUID && u.UID != own.EUID && u.UID != own.SUID && !own.CanHere(unix.CAP_SETUID),
 		u.GID != own.RGID && u.GID != own.EGID && u.GID != own.SGID && !own.CanHere(unix.CAP_SETGID):
-		return u, unix.EPERM
+		return u, nil, unix.EPERM
 	case process == nil:
-		return u, unix.ESRCH
+		return u, nil, unix.ESRCH
 	}
 	u.PID = process.IDIn(t.Kernel().PIDs())
-	return u, nil
+	return u, process, nil
 }
 
 // copyOutControl gives the receiver what came with the bytes: descriptors for
@@ -96,6 +96,7 @@ func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, er
 // missing from it.
 func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, truncated bool, err error) {
 	b := socket.ControlBuilder{Room: int(min(room, socket.MaxControl))}
+	var installed []int32
 	if x.m.HasCreds {
 		b.Add(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, t.ShownCredentials(x.m.Creds).Bytes())
 	}
@@ -110,6 +111,7 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 			if err != nil {
 				break
 			}
+			installed = append(installed, fd)
 			fds = le.AppendUint32(fds, uint32(fd))
 		}
 		if len(fds) > 0 {
@@ -123,11 +125,21 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 			fd, err := t.InstallPIDFD(x.m.Sender, 0)
 			if errno, ok := err.(unix.Errno); ok {
 				fd = -int32(errno) // which the receiver gets instead, as on Linux
+			} else {
+				installed = append(installed, fd)
 			}
 			b.Add(unix.SOL_SOCKET, scmPIDFD, le.AppendUint32(nil, uint32(fd)))
 		}
 	}
-	if len(b.Buf) > 0 {
+	if len(installed) > 0 {
+		// The receiver has no descriptors that it has not been told of; the bytes it has all the same.
+		if _, err := t.CopyOut(addr, b.Buf); err != nil {
+			for _, fd := range installed {
+				uninstall(t, fd)
+			}
+			return 0, b.Truncated || len(x.m.Rights) > 0, nil
+		}
+	} else if len(b.Buf) > 0 {
 		if err := x.copyOut(t, addr, b.Buf); err != nil {
 			return 0, false, err
 		}

@@ -74,7 +74,8 @@ func shortened(level, name int32, value []byte, room int) ([]byte, error) {
 	return value[:room], nil
 }
 
-// askOption is an option's value: of sockets of all families, or of this one.
+// askOption is an option's value: of sockets of all families, or of this one. That of SO_PEERPIDFD is a new
+// descriptor.
 func askOption(t *kernel.Task, s socket.Socket, level, name int32) ([]byte, error) {
 	if level == unix.SOL_SOCKET {
 		switch name {
@@ -143,13 +144,17 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		return 0, unix.ERANGE
 	}
+	shown := value
 	if int(room) < len(value) {
-		if value, err = shortened(level, name, value, int(room)); err != nil {
+		if shown, err = shortened(level, name, value, int(room)); err != nil {
 			return 0, err
 		}
 	}
-	if _, err := t.CopyOut(a[3], value); err != nil {
-		return 0, err
+	if _, err = t.CopyOut(a[3], shown); err == nil {
+		err = t.CopyOutUint32(a[4], uint32(len(shown)))
 	}
-	return 0, t.CopyOutUint32(a[4], uint32(len(value)))
+	if err != nil && level == unix.SOL_SOCKET && name == unix.SO_PEERPIDFD {
+		uninstall(t, int32(le.Uint32(value))) // of which the caller has not been told
+	}
+	return 0, err
 }

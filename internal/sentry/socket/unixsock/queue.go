@@ -17,7 +17,7 @@ type segment struct {
 	from   []byte
 	creds  socket.Ucred
 	rights *rights
-	// process is the sender's, for who wants a pidfd of it; at is when the message was sent
+	// process is that of creds, for who wants a pidfd of it; at is when the message was sent
 	// to one that wants to know, in nanoseconds since 1970, or 0.
 	process socket.Process
 	at      int64

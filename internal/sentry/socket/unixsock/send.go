@@ -97,12 +97,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int, error) {
 	seg := segment{creds: socket.Ucred{UID: nobody, GID: nobody}}
 	if m != nil && m.HasCreds {
-		seg.creds = m.Creds
+		seg.creds, seg.process = m.Creds, m.Sender
 	} else if s.passing(passSender) || to.passing(passSender) {
-		seg.creds = credsOf(c)
-	}
-	if to.passing(passPIDFD) {
-		seg.process = processOf(c)
+		seg.creds, seg.process = credsOf(c), processOf(c)
 	}
 	if to.Stamped() && s.typ != unix.SOCK_STREAM {
 		seg.at = time.Now().UnixNano()
