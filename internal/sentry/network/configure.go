@@ -3,8 +3,8 @@ package network
 import (
 	"errors"
 	"fmt"
-	"log"
 	"net/netip"
+	"os"
 	"weak"
 
 	hostlink "coffer/internal/link"
@@ -146,7 +146,7 @@ func (n *Namespace) attach(i *Interface) error {
 				}
 			}
 		},
-		Log: func(s string) { log.Print(s) },
+		Log: func(s string) { fmt.Fprintln(os.Stderr, "coffer: "+s) },
 	})
 	if err != nil {
 		return err
