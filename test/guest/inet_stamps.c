@@ -2,6 +2,7 @@
 #include "inet.h"
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
+#include <netinet/udp.h>
 
 enum { software = SOF_TIMESTAMPING_SOFTWARE, sent = SOF_TIMESTAMPING_TX_SOFTWARE, queued = SOF_TIMESTAMPING_TX_SCHED,
        number = SOF_TIMESTAMPING_OPT_ID, time_only = SOF_TIMESTAMPING_OPT_TSONLY };
@@ -123,4 +124,20 @@ TEST(where_a_datagram_came_from) {
 	t = told(s);
 	EQUAL(t.from.sa.sa_family, AF_INET);
 	EQUAL(t.from.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+}
+
+/* What is sent as several datagrams at once is told of once, and numbers go to those that are only asked of the network card, too. */
+TEST(several_datagrams_at_once) {
+	static char b[3000];
+	int s = sender(AF_INET, software | sent | number | time_only);
+	OK(set(s, IPPROTO_UDP, UDP_SEGMENT, 1000));
+	EQUAL(send(s, b, sizeof b, 0), sizeof b);
+	EQUAL(told(s).err.ee_data, 0);
+	FAILS(recv(s, b, sizeof b, MSG_ERRQUEUE), EAGAIN);
+	OK(set(s, IPPROTO_UDP, UDP_SEGMENT, 0));
+	EQUAL(send(s, b, 1, 0), 1);
+	EQUAL(told(s).err.ee_data, 1);
+	EQUAL(send_with(s, SOF_TIMESTAMPING_TX_HARDWARE), 1);
+	EQUAL(send(s, b, 1, 0), 1);
+	EQUAL(told(s).err.ee_data, 3);
 }

@@ -184,8 +184,8 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		s.to = to
 		opts.To = &s.to
 	}
-	if s.stamps = s.stampFlags.Load() & toldStamps; beside.stamped {
-		s.stamps = beside.stamps & toldStamps
+	if s.stamps = s.stampFlags.Load() & sentStamps; beside.stamped {
+		s.stamps = beside.stamps
 	}
 	if len(m.Control) > 0 {
 		undo, err := beside.apply(s, e, &opts)
@@ -302,11 +302,16 @@ func (s *Socket) sendSegments(c vfs.Caller, e *endpoint, p []byte, size int, opt
 	if len(p) > size*maxSegments {
 		return 0, unix.EINVAL
 	}
+	at, stamps := time.Now(), s.stamps
+	s.stamps = 0
 	for done := 0; done < len(p); done += size {
 		if _, err := s.sendOne(c, e, p[done:min(done+size, len(p))], opts); err != nil && done == 0 {
 			return 0, err
 		}
 		// What the rest meets is what happens to datagrams on their way.
+	}
+	if s.stamps = stamps; stamps != 0 && s.sort() == ofUDP {
+		s.tellSent(e, p, opts.To, at) // of all of them at once
 	}
 	return len(p), nil
 }

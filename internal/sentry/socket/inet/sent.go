@@ -18,7 +18,8 @@ import (
 
 const (
 	// sentStamps are the flags that choose what is told of what is sent: SOF_TIMESTAMPING_TX_HARDWARE,
-	// _TX_SOFTWARE, _TX_SCHED, _TX_ACK and _TX_COMPLETION. Those in toldStamps are told of here.
+	// _TX_SOFTWARE, _TX_SCHED, _TX_ACK and _TX_COMPLETION. Of each a datagram is numbered; those in toldStamps
+	// are told of here.
 	sentStamps = 1<<0 | unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_ACK | 1<<18
 	toldStamps = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_TX_SCHED
 	// scmTimestampSent and scmTimestampQueued are SCM_TSTAMP_SND and SCM_TSTAMP_SCHED (linux/errqueue.h).
@@ -56,12 +57,15 @@ func sentControl(beside *aside, m socket.ControlMessage) error {
 	return nil
 }
 
-// tellSent queues what is to be told of a datagram that was sent at a time. s.sendMu is held.
+// tellSent numbers a datagram that was sent at a time, and queues what is to be told of it. s.sendMu is held.
 func (s *Socket) tellSent(e *endpoint, p []byte, to *tcpip.FullAddress, at time.Time) {
 	flags := s.stampFlags.Load()
 	told := queuedError{errno: unix.ENOMSG, origin: unix.SO_EE_ORIGIN_TIMESTAMPING}
 	if flags&unix.SOF_TIMESTAMPING_OPT_ID != 0 {
 		told.last = s.sentNumber.Add(1) - 1
+	}
+	if s.stamps&toldStamps == 0 {
+		return
 	}
 	if flags&unix.SOF_TIMESTAMPING_SOFTWARE != 0 {
 		told.at = at
