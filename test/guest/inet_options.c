@@ -313,3 +313,17 @@ TEST(privileges) {
 		OK(set(s, SOL_SOCKET, SO_PRIORITY, 6));
 	));
 }
+
+/* A socket that is bound to an address of IPv6's own is only IPv6's. */
+TEST(v6only_by_address) {
+	need_family(AF_INET6);
+	EQUAL(option(bound(AF_INET6, SOCK_STREAM), IPPROTO_IPV6, IPV6_V6ONLY), 1);
+	EQUAL(option(bound(AF_INET6, SOCK_DGRAM), IPPROTO_IPV6, IPV6_V6ONLY), 1);
+	struct sockaddr_in6 any = { AF_INET6 };
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(bind(s, (void *)&any, sizeof any));
+	EQUAL(option(s, IPPROTO_IPV6, IPV6_V6ONLY), 0);
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	connect_to(s, bound(AF_INET6, SOCK_DGRAM));
+	EQUAL(option(s, IPPROTO_IPV6, IPV6_V6ONLY), 0);
+}

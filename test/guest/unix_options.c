@@ -65,6 +65,37 @@ TEST(stamps_of_messages) {
 	}
 }
 
+/* Each of the options has a second number, and what was set last says by which the times are told. */
+TEST(numbers_of_stamps) {
+	enum { stamp_new = 63, stamp_ns_new = 64, stamping_new = 65 };
+	static const struct { int set, then, told, size, shown[4]; } cases[] = {
+		{ SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPNS, 16, { 0, 1, 0, 0 } },
+		{ SO_TIMESTAMPNS, SO_TIMESTAMP, SO_TIMESTAMP, 16, { 1, 0, 0, 0 } },
+		{ SO_TIMESTAMP, stamp_new, stamp_new, 16, { 0, 0, 1, 0 } },
+		{ SO_TIMESTAMP, stamp_ns_new, stamp_ns_new, 16, { 0, 0, 1, 1 } },
+		{ SO_TIMESTAMPNS, stamping_new, stamping_new, 48, { 0, 0, 1, 1 } },
+		{ stamp_new, SO_TIMESTAMPING, SO_TIMESTAMPING, 48, { 1, 0, 0, 0 } },
+	};
+	static const int names[] = { SO_TIMESTAMP, SO_TIMESTAMPNS, stamp_new, stamp_ns_new };
+	for (int i = 0; i < 12; i++) {
+		int p[2], set_to = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE;
+		char b[64];
+		if (i % 2) {
+			pair(SOCK_DGRAM, p);
+		} else {
+			p[0] = bound(AF_INET, SOCK_DGRAM);
+			p[1] = OK(socket(AF_INET, SOCK_DGRAM, 0));
+			connect_to(p[1], p[0]);
+		}
+		OK(set(p[0], SOL_SOCKET, cases[i / 2].set, 1));
+		OK(set(p[0], SOL_SOCKET, cases[i / 2].then, cases[i / 2].size == 48 ? set_to : 1));
+		for (int k = 0; k < 4; k++)
+			EQUAL(option(p[0], SOL_SOCKET, names[k]), cases[i / 2].shown[k]);
+		OK(send(p[1], "x", 1, 0));
+		EQUAL(receive(p[0], cases[i / 2].told, b, sizeof b), cases[i / 2].size);
+	}
+}
+
 /* Of SO_TIMESTAMPING alone local sockets tell nothing, and streams never tell anything. */
 TEST(stamps_that_are_not_told) {
 	int p[2];

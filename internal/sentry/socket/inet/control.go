@@ -2,7 +2,6 @@ package inet
 
 import (
 	"encoding/binary"
-	"time"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -13,12 +12,7 @@ import (
 
 // What a receiver wants to be told beside what the stack keeps an option for.
 const (
-	reportTimestamp = 1 << iota
-	reportTimestampNS
-	reportTimestampNew
-	reportTimestampNSNew
-	reportTimestamping
-	report2292PktInfo
+	report2292PktInfo = 1 << iota
 	report2292HopLimit
 	reportInq
 )
@@ -30,9 +24,6 @@ func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
 			s.report.Or(bit)
 		} else {
 			s.report.And(^bit)
-		}
-		if e == nil {
-			return
 		}
 		switch bit {
 		case report2292PktInfo:
@@ -51,8 +42,8 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		out = append(out, socket.ControlMessage{Level: level, Type: typ, Data: data})
 	}
 	report := s.report.Load()
-	if m.HasTimestamp && report&(reportTimestamp|reportTimestampNS|reportTimestampNew|reportTimestampNSNew|reportTimestamping) != 0 {
-		timestamps(m.Timestamp, report, add)
+	if m.HasTimestamp {
+		out = s.AppendReceived(out, m.Timestamp)
 	}
 	if m.HasIPPacketInfo && s.wantsPacketInfo() {
 		b := int32Bytes(int32(m.PacketInfo.NIC))
@@ -92,27 +83,6 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		}
 	}
 	return out
-}
-
-// timestamps lays out when a datagram came, in the way that was asked for.
-func timestamps(at time.Time, report uint32, add func(level, typ int32, data []byte)) {
-	sec, ns := uint64(at.Unix()), uint64(at.Nanosecond())
-	pair := func(a, b uint64) []byte {
-		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, a), b)
-	}
-	switch {
-	case report&reportTimestampNS != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, pair(sec, ns))
-	case report&reportTimestampNSNew != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, pair(sec, ns))
-	case report&reportTimestamp != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMP, pair(sec, ns/1000))
-	case report&reportTimestampNew != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMP_NEW, pair(sec, ns/1000))
-	}
-	if report&reportTimestamping != 0 {
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPING, append(pair(sec, ns), make([]byte, 32)...))
-	}
 }
 
 // ip4 is an IPv4 address's four bytes.

@@ -154,9 +154,7 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 		level, typ = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
 	if !e.at.IsZero() {
-		timestamps(e.at, reportTimestamping, func(level, typ int32, data []byte) {
-			m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: data})
-		})
+		m.Control = s.AppendSent(m.Control, e.at)
 	}
 	m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: e.bytes(s.family)})
 	return len(e.data), nil

@@ -39,8 +39,8 @@ type options struct {
 	filterLocked atomic.Bool
 	// corkedTo is where the datagram goes that is not complete yet.
 	corkedTo tcpip.FullAddress
-	// stampFlags are those of SO_TIMESTAMPING, sentNumber is that of the next datagram that is told of.
-	stampFlags atomic.Int32
+	socket.Stamps
+	// sentNumber is that of the next datagram that is told of.
 	sentNumber atomic.Uint32
 	// received is when the last datagram that was read had come, in nanoseconds since
 	// 1970; 0 for never.
@@ -152,7 +152,7 @@ func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {
 	s.peekOff.Set(from.peekOff.Get())
 	s.cork.Store(from.cork.Load())
 	s.report.Store(from.report.Load())
-	s.stampFlags.Store(from.stampFlags.Load())
+	s.Stamps.CopyFrom(&from.Stamps)
 	from.optionMu.Lock()
 	s.linger, s.pacing, s.congestion = from.linger, from.pacing, from.congestion
 	for o, v := range from.values {

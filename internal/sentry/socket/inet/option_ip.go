@@ -73,7 +73,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT, of: ofTCP | ofUDP, check: readOnly},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only, shown: shownV6Only},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT_ISOLATE, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR_RFC4884, of: ofAll, check: strict},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
@@ -237,6 +237,17 @@ func checkV6Only(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 		return 0, unix.EINVAL
 	}
 	return truth(v != 0), nil
+}
+
+// shownV6Only is also set where bind(2) had an address that is only IPv6's.
+func shownV6Only(s *Socket, v int32) int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound == nil || s.sort() == ofOthers {
+		return v
+	}
+	ip := unmapped(s.family, *s.bound).Addr()
+	return max(v, truth(ip.Is6() && !ip.IsUnspecified()))
 }
 
 func applyV6Only(_ *Socket, e tcpip.Endpoint, v int32) { e.SocketOptions().SetV6Only(v != 0) }

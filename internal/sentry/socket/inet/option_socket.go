@@ -45,10 +45,6 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_PRIORITY, of: ofAll, check: checkPriority},
 	{level: unix.SOL_SOCKET, name: unix.SO_BSDCOMPAT, of: ofAll, check: func(*Socket, vfs.Caller, int32) (int32, error) { return 0, nil }},
 	{level: unix.SOL_SOCKET, name: unix.SO_RCVLOWAT, of: ofAll, initial: 1, check: checkLowat, apply: applyLowat},
-	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMP, of: ofAll, check: boolean, apply: reports(reportTimestamp)},
-	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPNS, of: ofAll, check: boolean, apply: reports(reportTimestampNS)},
-	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMP_NEW, of: ofAll, check: boolean, apply: reports(reportTimestampNew)},
-	{level: unix.SOL_SOCKET, name: unix.SO_TIMESTAMPNS_NEW, of: ofAll, check: boolean, apply: reports(reportTimestampNSNew)},
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
 	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
@@ -214,6 +210,9 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 	if v, ok := s.TimeoutOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.StampOption(name); ok {
+		return v, nil
+	}
 	e := s.ep.Load()
 	switch name {
 	case unix.SO_LINGER:
@@ -228,8 +227,6 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return append([]byte(s.net.Stack().FindNICNameFromID(tcpip.NICID(index))), 0), nil
 	case unix.SO_PEERCRED:
 		return socket.Ucred{UID: ^uint32(0), GID: ^uint32(0)}.Bytes(), nil
-	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		return append(int32Bytes(s.stampFlags.Load()), 0, 0, 0, 0), nil
 	case unix.SO_MAX_PACING_RATE:
 		s.optionMu.Lock()
 		defer s.optionMu.Unlock()
@@ -306,8 +303,10 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 			plain = unix.SO_RCVBUF
 		}
 		return true, s.SetOption(c, unix.SOL_SOCKET, plain, int32Bytes(max(v, 0)))
+	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW:
+		return s.SetStampOption(name, value)
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
-		return true, s.setTimestamping(v)
+		return true, s.setTimestamping(name, value)
 	case unix.SO_MAX_PACING_RATE:
 		rate := uint64(uint32(v))
 		switch {

@@ -184,7 +184,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		s.to = to
 		opts.To = &s.to
 	}
-	if s.stamps = s.stampFlags.Load() & sentStamps; beside.stamped {
+	if s.stamps = s.TimestampingFlags() & sentStamps; beside.stamped {
 		s.stamps = beside.stamps
 	}
 	if len(m.Control) > 0 {

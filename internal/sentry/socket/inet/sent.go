@@ -26,22 +26,18 @@ const (
 	scmTimestampSent, scmTimestampQueued = 0, 1
 )
 
-// setTimestamping is SO_TIMESTAMPING. Numbers of what is sent begin at 0 when they are asked for.
-func (s *Socket) setTimestamping(v int32) error {
-	if err := socket.CheckTimestamping(v); err != nil {
-		return err
-	}
-	numbered := s.stampFlags.Load()&unix.SOF_TIMESTAMPING_OPT_ID != 0
-	if v&unix.SOF_TIMESTAMPING_OPT_ID != 0 && !numbered {
+// setTimestamping is SO_TIMESTAMPING, by either of its numbers. Numbers of what is sent begin at 0 when they
+// are asked for.
+func (s *Socket) setTimestamping(name int32, value []byte) error {
+	v := int32(binary.LittleEndian.Uint32(value))
+	if v&^s.TimestampingFlags()&unix.SOF_TIMESTAMPING_OPT_ID != 0 {
 		if s.stream() && !s.connected() {
 			return unix.EINVAL
 		}
 		s.sentNumber.Store(0)
 	}
-	s.stampFlags.Store(v)
-	const received = unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_RX_SOFTWARE
-	reports(reportTimestamping)(s, nil, truth(v&received == received))
-	return nil
+	_, err := s.SetStampOption(name, value)
+	return err
 }
 
 // sentControl reads the control message with which a send chooses what is told of it.
@@ -59,16 +55,13 @@ func sentControl(beside *aside, m socket.ControlMessage) error {
 
 // tellSent numbers a datagram that was sent at a time, and queues what is to be told of it. s.sendMu is held.
 func (s *Socket) tellSent(e *endpoint, p []byte, to *tcpip.FullAddress, at time.Time) {
-	flags := s.stampFlags.Load()
-	told := queuedError{errno: unix.ENOMSG, origin: unix.SO_EE_ORIGIN_TIMESTAMPING}
+	flags := s.TimestampingFlags()
+	told := queuedError{errno: unix.ENOMSG, origin: unix.SO_EE_ORIGIN_TIMESTAMPING, at: at}
 	if flags&unix.SOF_TIMESTAMPING_OPT_ID != 0 {
 		told.last = s.sentNumber.Add(1) - 1
 	}
 	if s.stamps&toldStamps == 0 {
 		return
-	}
-	if flags&unix.SOF_TIMESTAMPING_SOFTWARE != 0 {
-		told.at = at
 	}
 	var dst tcpip.FullAddress
 	if to != nil {

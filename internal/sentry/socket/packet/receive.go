@@ -164,7 +164,7 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 
 // describe adds the control messages that the socket's owner asked for.
 func (s *Socket) describe(f *frame, m *socket.Message) {
-	s.Stamp(m, f.at)
+	m.Control = s.AppendReceived(m.Control, f.at)
 	if s.auxdata.Load() {
 		// struct tpacket_auxdata
 		b := binary.LittleEndian.AppendUint32(nil, unix.TP_STATUS_USER)

@@ -167,11 +167,11 @@ func (s *Socket) takeMessage(p []byte, m *socket.Message, peek bool) (int, bool)
 	}
 	s.tellSender(seg, m)
 	if s.Stamped() {
-		at := time.Now() // for what was sent before anybody wanted to know
+		sent := time.Now() // for what was sent before anybody wanted to know
 		if seg.at != 0 {
-			at = time.Unix(0, seg.at)
+			sent = time.Unix(0, seg.at)
 		}
-		s.Stamp(m, at)
+		m.Control = s.AppendReceived(m.Control, sent)
 	}
 	s.moveRights(seg, m, peek)
 	got := s.in.data.Peek(p[:min(n, len(p))], at+skip)
