@@ -151,6 +151,8 @@ func (t *Task) kickLocked() {
 	// A task that must end is interrupted in the kernel too: it may wait for a
 	// stub that its guest has broken.
 	if t.ctx != nil && (t.killed || t.mode.Load() == modeGuest) {
-		t.ctx.Interrupt(t.group.exiting)
+		// After vfork(2) another process would end with the stub: it waits for the answer as ever.
+		last := t.group.exiting && t.mem != nil && t.mem.Users() <= len(t.group.threads)
+		t.ctx.Interrupt(last)
 	}
 }

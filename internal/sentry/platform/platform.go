@@ -73,7 +73,7 @@ type Context interface {
 	Switch() Event
 	// Interrupt makes a running Switch, or the next, return soon with an
 	// EventInterrupt (or with another event that happened first). last says that
-	// all of the guest is to end: the stub gets less time to answer, and is ended
+	// all users of the address space are to end: the stub gets less time to answer, and is ended
 	// without.
 	Interrupt(last bool)
 
