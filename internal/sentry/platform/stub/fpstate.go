@@ -36,7 +36,7 @@ func findFPFormat() fpFormat {
 		if f.mask&(1<<i) == 0 {
 			continue
 		}
-		size, offset, _, _ := cpuid(0xd, i)
+		size, offset, _, _ := CPUID(0xd, i)
 		f.size = max(f.size, uint64(offset)+uint64(size))
 	}
 	return f

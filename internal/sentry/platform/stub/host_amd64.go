@@ -38,7 +38,8 @@ func cpu() uint32
 // cycles reads the TSC.
 func cycles() uint64
 
-func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+// CPUID runs the instruction of that name.
+func CPUID(leaf, sub uint32) (a, b, c, d uint32)
 
 // xgetbv returns XCR0, the extended states that the host enabled.
 func xgetbv() uint64

@@ -36,9 +36,10 @@ const (
 	textMax   = 8 << 20
 	imagesMax = 32 << 20
 	textsMax  = 64
-	// sitesMax bounds a text's sites, and mappedMax the mappings of texts that an
-	// address space knows of.
+	// sitesMax bounds a text's calls, cpuidsMax its CPUIDs, and mappedMax the mappings of texts
+	// that an address space knows of.
 	sitesMax  = 1 << 10
+	cpuidsMax = 1 << 8
 	mappedMax = 1 << 10
 	// imageAge is how long ago a file must have been changed last, so that its
 	// next change has another time.
@@ -55,6 +56,8 @@ type texts struct {
 	keepsTimes func(fd int) bool
 	age        time.Duration // imageAge
 	max        uint64        // imagesMax
+	// leaves are those of CPUID that images hold.
+	leaves func() map[uint32]rewrite.Registers
 
 	mu    sync.Mutex
 	known map[textKey]*text
@@ -63,7 +66,7 @@ type texts struct {
 }
 
 func newTexts(s *stub.Stubs) *texts {
-	return &texts{stubs: s, keepsTimes: keepsTimes, age: imageAge, max: imagesMax, known: make(map[textKey]*text)}
+	return &texts{stubs: s, keepsTimes: keepsTimes, age: imageAge, max: imagesMax, leaves: sync.OnceValue(constantLeaves), known: make(map[textKey]*text)}
 }
 
 // textKey is what makes a text: a part of a file in one state.
@@ -120,7 +123,7 @@ type text struct {
 	missed, due int
 }
 
-// image is a text with its calls rewritten, as if at textBase. The trampolines
+// image is a text with its calls and CPUIDs rewritten, as if at textBase. The trampolines
 // are room bytes behind it, and are mapped below the file's beginning.
 type image struct {
 	fd            int
@@ -301,29 +304,42 @@ func (x *texts) makeImage(o *platform.Op, calls map[uint64]uint64) *image {
 	return im
 }
 
-// plan rewrites what calls it can, and returns the trampolines.
+// plan rewrites what calls and CPUIDs it can, and returns the trampolines.
 func (x *texts) plan(code []byte, offset uint64, calls map[uint64]uint64) (*image, []byte) {
-	room := (uint64(len(calls))*rewrite.Size + stub.PageSize - 1) &^ (stub.PageSize - 1)
+	leaves := x.leaves()
+	cpuids := rewrite.CPUIDs(code, leaves, cpuidsMax)
+	places := slices.Sorted(maps.Keys(calls))
+	places = slices.AppendSeq(places, maps.Keys(cpuids))
+	slices.Sort(places)
+	room := (uint64(len(places))*rewrite.Size + stub.PageSize - 1) &^ (stub.PageSize - 1)
 	im := &image{room: room}
 	trampolines := make([]byte, room)
-	for _, at := range slices.Sorted(maps.Keys(calls)) {
+	for _, at := range places {
 		if at+2 > uint64(len(code)) {
 			continue
 		}
 		from, to := at-min(at, rewrite.Before), min(at+rewrite.After, uint64(len(code)))
 		next := uint64(len(im.sites)) * rewrite.Size
-		p, ok := rewrite.Plan(rewrite.Site{
+		s := rewrite.Site{
 			Code: code[from:to], Base: textBase + from, Addr: textBase + at, RAX: calls[at], Hearsay: true,
 			Trampoline: textBase - offset - room + next, Entry: x.stubs.Entry(),
-		})
-		if !ok || !onePage(p) {
+		}
+		st := &site{call: s.Addr}
+		var ok bool
+		if leaf, cpuid := cpuids[at]; cpuid {
+			if st.Patch, ok = rewrite.PlanCPUID(s, leaves[leaf]); ok {
+				st.call = st.Call
+			}
+		} else {
+			st.Patch, ok = rewrite.Plan(s)
+		}
+		if !ok || !onePage(st.Patch) {
 			continue
 		}
-		st := &site{Patch: p, call: textBase + at}
 		if n := len(im.sites); n > 0 && im.sites[n-1].end() > st.Addr {
 			continue // plans are of the original code
 		}
-		copy(trampolines[next:], p.Trampoline)
+		copy(trampolines[next:], st.Trampoline)
 		im.sites = append(im.sites, st)
 	}
 	im.byAddr = im.sites

@@ -85,7 +85,7 @@ func sorted(sites []*site) []*site {
 	return slices.SortedFunc(slices.Values(sites), func(a, b *site) int { return cmp.Compare(a.Addr, b.Addr) })
 }
 
-// site is a rewritten system call.
+// site is a rewritten system call or CPUID.
 type site struct {
 	*rewrite.Patch
 	call uint64 // the instruction's address

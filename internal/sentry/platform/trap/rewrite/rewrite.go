@@ -1,4 +1,4 @@
-// Package rewrite plans how a system call instruction is turned into a jump:
+// Package rewrite plans how a system call instruction, or CPUID, is turned into a jump:
 // which instructions around it are displaced, and the trampoline that holds
 // them. It is pure: bytes and addresses in, bytes and addresses out.
 //
