@@ -265,3 +265,24 @@ TEST(time_out_of_a_whole_call) {
 		OK(waitpid(child, NULL, 0));
 	}
 }
+
+/* That of a send over a local stream begins anew with each part that finds room. */
+TEST(time_out_of_parts) {
+	static char b[1200000];
+	struct timeval soon = { 1, 0 };
+	for (int k = 0; k < 2; k++) {
+		int p[2];
+		OK(socketpair(AF_UNIX, SOCK_STREAM, 0, p));
+		pid_t child = OK(fork());
+		if (child == 0) {
+			close(p[0]);
+			while (read(p[1], b, 8192) > 0)
+				usleep(10000);
+			_exit(0);
+		}
+		OK(setsockopt(p[0], SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon));
+		EQUAL(k ? write(p[0], b, sizeof b) : send(p[0], b, sizeof b, 0), sizeof b);
+		OK(kill(child, SIGKILL));
+		OK(waitpid(child, NULL, 0));
+	}
+}

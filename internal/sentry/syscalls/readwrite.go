@@ -129,7 +129,7 @@ func (x *transfer) wait(t *kernel.Task, mask waiter.Mask, try func() error) erro
 			timeout = f.ReadTimeout()
 		}
 	}
-	if x.until.IsZero() {
+	if x.until.IsZero() || mask&waiter.In == 0 && renewsTimeout(x.d.File) {
 		x.until = afterTimeout(timeout)
 	}
 	err := waitFor(t, x.d, mask, x.until, try)

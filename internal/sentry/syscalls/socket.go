@@ -99,6 +99,13 @@ func afterTimeout(timeout time.Duration) time.Time {
 	return time.Now().Add(timeout)
 }
 
+// renewsTimeout reports whether the time-out of a send begins anew whenever a part of it found room: so it is
+// for local streams, for which Linux allocates buffers one by one with a time-out each.
+func renewsTimeout(f vfs.File) bool {
+	s, ok := f.(interface{ RenewsWriteTimeout() bool })
+	return ok && s.RenewsWriteTimeout()
+}
+
 // copyInSockaddr reads a socket address. EINVAL for a length that none has.
 func copyInSockaddr(t *kernel.Task, addr uint64, length int32) ([]byte, error) {
 	if length < 0 || length > maxSockaddr {

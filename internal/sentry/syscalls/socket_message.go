@@ -51,7 +51,8 @@ type exchange struct {
 	raw      [12]byte // fields of a struct msghdr on their way out
 }
 
-// deadline is when a time-out of the socket's ends. As on Linux it is one for all waits of a call.
+// deadline is when a time-out of the socket's ends. As on Linux it is one for all waits of a call, but for
+// sends that renewsTimeout tells of.
 func (x *exchange) deadline(timeout time.Duration) time.Time {
 	if x.until.IsZero() {
 		x.until = afterTimeout(timeout)
@@ -171,7 +172,11 @@ func woke(t *kernel.Task, f vfs.File, n int) {
 
 // sendAll sends p, waiting for room if it may.
 func (x *exchange) sendAll(t *kernel.Task, p []byte) (done int, err error) {
+	renews := renewsTimeout(x.s)
 	for {
+		if renews {
+			x.until = time.Time{}
+		}
 		var n int
 		err := waitSocket(t, x.s, x.nonblock, waiter.Writable, x.deadline(x.s.WriteTimeout()), func() (err error) {
 			n, err = x.s.Send(t, p[done:], &x.m)

@@ -46,6 +46,9 @@ func (o *options) init() {
 // passing reports whether an option of a bit, or one of several, is on.
 func (o *options) passing(bits uint32) bool { return o.passes.Load()&bits != 0 }
 
+// RenewsWriteTimeout says that a send to a peer that reads at all goes on, however long it takes as a whole.
+func (s *Socket) RenewsWriteTimeout() bool { return true }
+
 // Option implements socket.Socket. EOPNOTSUPP for a level other than
 // SOL_SOCKET, ENOPROTOOPT for an unknown name.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
