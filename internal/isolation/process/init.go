@@ -21,10 +21,13 @@ import (
 const Role = "init"
 
 // Init's first thread is the one that becomes the program: what its parent
-// sets by the number of the process is set on that thread.
+// sets by the number of the process is set on that thread. It, and programs that it
+// makes, are woken as the caller's are, unlike the threads that are there already
+// (initSlack).
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == Role {
 		runtime.LockOSThread()
+		unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
 	}
 }
 

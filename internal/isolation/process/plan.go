@@ -217,6 +217,8 @@ func (p *plan) execute() error {
 	}
 	s.GiveBackFileLimit()
 	s.UnblockSignals()
+	// An economy: a host that refuses it has a slower init and no more.
+	s.Call("having init's threads woken later", unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, initSlack).Want = script.WantAnything
 	channelFD := strconv.Itoa(len(list) - 1)
 	s.Call("executing coffer's init", unix.SYS_EXECVEAT, uintptr(binary), s.Text(""),
 		s.Texts([]string{"coffer", Role, channelFD}), s.Texts(initEnv), unix.AT_EMPTY_PATH)

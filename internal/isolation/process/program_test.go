@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,44 @@ func TestDescriptors(t *testing.T) {
 	out, _, err := c.exec("/bin/sh", "-c", "cd /proc/self/fd; echo *")
 	if err != nil || out != "0 1 2 3\n" {
 		t.Errorf("exec has %q open (%v)", out, err)
+	}
+}
+
+// TestTimerSlack: the host wakes Go's threads of init late, and the program as the caller.
+func TestTimerSlack(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const ours = 70_000
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, ours, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	for _, reap := range []bool{false, true} {
+		c := prepare(t, shell(bundle(t), "cat /proc/self/timerslack_ns; read line"))
+		c.request.Reap = reap
+		if err := c.create(); err != nil {
+			t.Fatal(err)
+		}
+		// Threads come in the order in which they were made: the second one is sysmon.
+		threads, err := os.ReadDir(procPath(c.Init.PID, "task"))
+		if err != nil || len(threads) < 2 {
+			t.Fatalf("init has the threads %v (%v)", threads, err)
+		}
+		for i, want := range []int{ours, initSlack} {
+			slack, err := os.ReadFile("/proc/" + threads[i].Name() + "/timerslack_ns")
+			if err != nil || string(slack) != fmt.Sprintln(want) {
+				t.Errorf("thread %d of init has a slack of %q (%v), want %d", i, slack, err, want)
+			}
+		}
+		c.start()
+		out, _, err := c.exec("/bin/sh", "-c", "cat /proc/self/timerslack_ns")
+		if err != nil || out != fmt.Sprintln(ours) {
+			t.Errorf("exec has a slack of %q (%v)", out, err)
+		}
+		c.in.Close()
+		if out := c.out.all(); out != fmt.Sprintln(ours) {
+			t.Errorf("with reap %v the program has a slack of %q", reap, out)
+		}
 	}
 }
 

@@ -50,6 +50,13 @@ type spawning struct {
 // nothing has to be preempted either.
 var initEnv = []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1", "GOTRACEBACK=single"}
 
+// initSlack is how much later than asked for the host may wake init's threads, in
+// nanoseconds. Go's runtime has one, sysmon, that looks every 20 µs whether there is
+// something to do, from before any code of ours runs, which took a tenth of the
+// processors' time that a container takes from its creation to its end. What it finds
+// can wait: goroutines that are ready while another one is in a host call.
+const initSlack = 1_000_000
+
 // channelBase is the channel's descriptor in init if the program inherits none
 // but the standard streams.
 const channelBase = 3
