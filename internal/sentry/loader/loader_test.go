@@ -290,8 +290,34 @@ func TestLoadIsOneBatch(t *testing.T) {
 	}
 	defer i.Close()
 	_, ctx, _ := loadImage(t, i, true)
-	if n := len(ctx.Space.Ops); n != 6 {
-		t.Errorf("%d operations for text, data, bss, stack, the end of data and the stack's contents", n)
+	if n := len(ctx.Space.Ops); n != 7 {
+		t.Errorf("%d operations for text, data, bss, the anchor, stack, the end of data and the stack's contents", n)
+	}
+}
+
+// A program's first mapping must have something beside it that shares its page table.
+func TestFirstMappingHasNeighbour(t *testing.T) {
+	w := newWorld(t)
+	w.write("/ld.so", elfSpec{typ: typeDyn, entry: 0x1100, size: 0x2000, phdrs: []phdr{
+		{ptLoad, flagR | flagX, 0, 0, 0x2000, 0x2000, 0x1000}}}.build(), 0o755)
+	dynamic := simple()
+	dynamic.interp = "/ld.so"
+	for name, spec := range map[string]elfSpec{"/static": simple(), "/dynamic": dynamic} {
+		w.write(name, spec.build(), 0o755)
+		i, err := w.open(name, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer i.Close()
+		m, ctx, _ := loadImage(t, i, true)
+		at, err := m.FindRoom(mm.PageSize, mm.PageSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const table = 2 << 20 // what the last level of page tables maps
+		if next := at + mm.PageSize; next%table == 0 || ctx.Space.Pages[next/mm.PageSize] == nil {
+			t.Errorf("%s: %#x is alone:\n%s", name, at, m.Maps(nil))
+		}
 	}
 }
 

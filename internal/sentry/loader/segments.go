@@ -54,6 +54,10 @@ func (l *load) program() error {
 			return err
 		}
 		l.entry = i.ielf.entry + l.interpBase
+	} else if !i.elf.pie {
+		if err := l.m.AnchorMappings(l.ctx); err != nil {
+			return err
+		}
 	}
 	if l.entry >= i.args.Max {
 		return unix.EINVAL

@@ -355,6 +355,34 @@ func TestReserve(t *testing.T) {
 	mustMap(t, m, ctx, at, page, r, fixed)
 }
 
+func TestAnchorMappings(t *testing.T) {
+	m, ctx := newMM(nil)
+	shown, sums := string(m.Maps(nil)), m.Totals()
+	want, err := m.FindRoom(page, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.AnchorMappings(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := ctx.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if p := ctx.Space.Pages[want/page]; p == nil || p.Prot != 0 {
+		t.Errorf("at %#x there is %+v", want, p)
+	}
+	if got := string(m.Maps(nil)); got != shown || m.Totals() != sums {
+		t.Errorf("it shows: %+v\n%s", m.Totals(), got)
+	}
+	if err := m.MUnmap(ctx, want-page, 3*page); err != nil {
+		t.Fatal(err)
+	}
+	ctx.Flush()
+	if ctx.Space.Pages[want/page] == nil {
+		t.Error("munmap(2) took it away")
+	}
+}
+
 func BenchmarkMMapMUnmap(b *testing.B) {
 	m, ctx := newMM(nil)
 	ctx.Space.Discard = true
