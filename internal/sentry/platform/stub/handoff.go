@@ -236,8 +236,16 @@ func (t *Thread) await(guest bool) bool {
 func (t *Thread) callDue() {
 	if hrtimer.CallDue() {
 		t.unpin() // or it would be given up to another thread of the host, and taken back
-		runtime.Gosched()
+		letRun()
 	}
+}
+
+// letRun runs the goroutines that this one has just made ready. Each 61st time Go's scheduler
+// looks into the queue of all processors first, where Gosched puts us: then we would go on, and
+// sleep with Go's processor and whom we have woken, until sysmon takes it away. Not twice in a row.
+func letRun() {
+	runtime.Gosched()
+	runtime.Gosched()
 }
 
 // preemptible is a function call, at which Go's scheduler may stop us.

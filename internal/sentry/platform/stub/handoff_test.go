@@ -1,0 +1,25 @@
+package stub
+
+import (
+	"runtime"
+	"testing"
+)
+
+// Whoever a waiting thread wakes must run in its place each time, not but for each 61st.
+func TestLetRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	wake, ran := make(chan struct{}, 1), 0
+	go func() {
+		for range wake {
+			ran++
+		}
+	}()
+	runtime.Gosched()
+	for n := 1; n <= 500; n++ {
+		wake <- struct{}{}
+		if letRun(); ran != n {
+			t.Fatalf("%d of %d times who was woken had run", ran, n)
+		}
+	}
+	close(wake)
+}
