@@ -23,26 +23,28 @@ func (c *Cgroup) Create() error {
 	if c.None() {
 		return nil
 	}
-	if err := c.unused(); err != nil {
+	missing := c.missing()
+	if err := c.unused(missing); err != nil {
 		return err
 	}
 	if c.config.Systemd {
 		return nil
 	}
-	return c.make(-1)
+	return c.make(-1, missing)
 }
 
-// make creates the cgroup, with process pid in it if that is not -1.
-func (c *Cgroup) make(pid int) error {
-	var made []string
-	for _, dir := range c.dirs() {
-		if !cgroups.PathExists(dir) {
-			made = append(made, dir)
-		}
-	}
-	err := c.apply(pid)
+// missing are the directories that are not there yet. Each look at a path costs as
+// much as ten other calls, and waits for all who make and remove cgroups.
+func (c *Cgroup) missing() []string {
+	return slices.DeleteFunc(c.dirs(), func(dir string) bool { return cgroups.PathExists(dir) })
+}
+
+// make creates the cgroup, of which some directories are missing, with process pid
+// in it if that is not -1.
+func (c *Cgroup) make(pid int, missing []string) error {
+	err := c.apply(pid, missing)
 	if err != nil {
-		for _, dir := range made {
+		for _, dir := range missing {
 			// What others put into it meanwhile stays.
 			unix.Rmdir(dir)
 		}
@@ -50,7 +52,7 @@ func (c *Cgroup) make(pid int) error {
 	return err
 }
 
-func (c *Cgroup) apply(pid int) error {
+func (c *Cgroup) apply(pid int, missing []string) error {
 	err := c.manager.Apply(pid)
 	c.paths = maps.Clone(c.manager.GetPaths())
 	denied := c.config.Rootless && c.config.Path == "" && (errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS))
@@ -65,9 +67,7 @@ func (c *Cgroup) apply(pid int) error {
 	} else if err != nil {
 		return fmt.Errorf("making the container's cgroup: %w", explain(err))
 	}
-	// The library only tries to make those of hierarchies without a controller.
-	maps.DeleteFunc(c.paths, func(_, dir string) bool { return !cgroups.PathExists(dir) })
-	c.setMarks()
+	c.setMarks(missing)
 	if c.None() {
 		return nil
 	}
@@ -86,8 +86,11 @@ func (c *Cgroup) apply(pid int) error {
 }
 
 // unused refuses a cgroup that exists and is in use.
-func (c *Cgroup) unused() error {
+func (c *Cgroup) unused(missing []string) error {
 	for _, dir := range c.dirs() {
+		if slices.Contains(missing, dir) {
+			continue
+		}
 		pids, err := cgroups.GetAllPids(dir)
 		if err != nil && !gone(err) {
 			return fmt.Errorf("seeing whether the container's cgroup is in use: %w", err)
@@ -122,7 +125,7 @@ func (c *Cgroup) Add(pid int, sub string) error {
 		return nil
 	}
 	if c.config.Systemd && !c.Exists() {
-		return c.make(pid)
+		return c.make(pid, c.missing())
 	}
 	paths, err := c.below(sub)
 	if err != nil {

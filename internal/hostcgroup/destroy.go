@@ -33,15 +33,18 @@ func (c *Cgroup) Destroy() error {
 	if c.None() {
 		return nil
 	}
-	ours := c.marked()
-	unit := c.config.Systemd && systemdRuns() && (len(ours) > 0 || !c.Exists())
+	unit := c.config.Systemd && systemdRuns() && (len(c.marked()) > 0 || !c.Exists())
 	// An empty cgroup is the rule, and needs no look inside.
+	var ours []string
 	for _, dir := range c.dirs() {
-		if !removed(dir) && !slices.Contains(ours, dir) {
+		switch {
+		case removed(dir):
+		case c.isMarked(dir):
+			ours = append(ours, dir)
+		default:
 			slog.Debug(fmt.Sprintf("cgroup %s is not the container's, since it lacks its mark, and is in use: it is left alone", dir))
 		}
 	}
-	ours = slices.DeleteFunc(ours, func(dir string) bool { return !cgroups.PathExists(dir) })
 	if err := c.empty(ours); err != nil {
 		return err
 	}

@@ -56,20 +56,30 @@ func (c *Cgroup) Entrance(sub string) (*Entrance, error) {
 }
 
 func (e *Entrance) open(path string) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		return err
-	}
-	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		dir, err := os.Open(path)
-		if err == nil {
-			e.V2 = dir
-		}
-		return err
-	}
-	tasks, err := os.OpenFile(filepath.Join(path, "tasks"), os.O_WRONLY, 0)
+	// Not by package os, which would have Go's runtime watch the file.
+	tasks := filepath.Join(path, "tasks")
+	fd, err := unix.Open(tasks, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		e.V1 = append(e.V1, tasks)
+		e.V1 = append(e.V1, os.NewFile(uintptr(fd), tasks))
+		return nil
 	}
-	return err
+	missing := &os.PathError{Op: "open", Path: tasks, Err: err}
+	if err != unix.ENOENT {
+		return missing
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	// Only hierarchies of v2 have no such file.
+	var fs unix.Statfs_t
+	if err = unix.Fstatfs(int(dir.Fd()), &fs); err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		err = missing
+	}
+	if err != nil {
+		dir.Close()
+		return err
+	}
+	e.V2 = dir
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/cgroups"
@@ -24,15 +25,31 @@ func newMark() string {
 	return hex.EncodeToString(b[:])
 }
 
-// setMarks says that the directories are the container's. A host whose kernel
-// keeps no such attributes (before Linux 5.7, without privileges) does without:
-// then the record says so, and all of the directories count as marked.
-func (c *Cgroup) setMarks() {
+// setMarks says that the directories are the container's, those included that were
+// missing before, and forgets the ones that are missing still: the library only tries
+// to make those of hierarchies without a controller. A host whose kernel keeps no such
+// attributes (before Linux 5.7, without privileges) does without: then the record says
+// so, and all of the directories count as marked.
+func (c *Cgroup) setMarks(missing []string) {
 	for _, dir := range c.dirs() {
-		if err := c.setMark(dir); err != nil {
+		var err error
+		if c.mark != "" {
+			err = c.setMark(dir)
+		}
+		there := !errors.Is(err, unix.ENOENT)
+		if err != nil && there {
 			slog.Debug(err.Error())
 			c.mark = ""
-			return
+		}
+		if c.mark == "" {
+			there = cgroups.PathExists(dir)
+		}
+		switch {
+		case !there:
+			maps.DeleteFunc(c.paths, func(_, d string) bool { return d == dir })
+		case !slices.Contains(missing, dir):
+			// One that was left by another container of the name is in use again (RemoveAbandoned).
+			unix.Utimes(dir, nil)
 		}
 	}
 }
@@ -42,8 +59,7 @@ func (c *Cgroup) setMark(dir string) error {
 	for _, name := range markNames {
 		err := unix.Setxattr(dir, name, []byte(c.mark), 0)
 		if err == nil {
-			// One that was left by another container of the name is in use again (RemoveAbandoned).
-			return unix.Utimes(dir, nil)
+			return nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
