@@ -48,18 +48,36 @@ func Load(bundle string) (config []byte, spec *specs.Spec, err error) {
 // writing as a rule, or of a later version.
 func decodeKnown(data []byte, bundle string) (*specs.Spec, error) {
 	spec := new(specs.Spec)
+	value := forLinux{Spec: spec}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	err := dec.Decode(spec)
+	err := dec.Decode(&value)
 	if err != nil {
 		// The decoder has no type for this error, and ends at the first.
 		if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 			slog.Warn(fmt.Sprintf("%s: a field %s is not known, and ignored: check how it is written", ConfigFile, field))
 		}
-	} else if _, end := dec.Token(); end == io.EOF {
+	} else if _, end := dec.Token(); end == io.EOF && !value.others() {
 		return complete(spec, bundle)
 	}
 	return Decode(data, bundle)
+}
+
+// forLinux is a Spec whose parts for other systems are not decoded. What takes
+// encoding/json long is types, those of fields that are missing included; and a field
+// that is declared here hides that of the Spec, and its type.
+type forLinux struct {
+	*specs.Spec
+	Solaris json.RawMessage `json:"solaris"`
+	Windows json.RawMessage `json:"windows"`
+	VM      json.RawMessage `json:"vm"`
+	ZOS     json.RawMessage `json:"zos"`
+	FreeBSD json.RawMessage `json:"freebsd"`
+}
+
+// others reports whether there is any part that was not decoded.
+func (s *forLinux) others() bool {
+	return s.Solaris != nil || s.Windows != nil || s.VM != nil || s.ZOS != nil || s.FreeBSD != nil
 }
 
 // read returns the bytes of a bundle's config.json, which is opened once.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,6 +42,23 @@ func TestLoadMakesPathsAbsolute(t *testing.T) {
 	}
 	if spec.Root.Path != dir+"/rootfs" || spec.Mounts[0].Source != dir+"/data" || spec.Mounts[1].Source != dir+"/y" || spec.Mounts[2].Source != "tmpfs" {
 		t.Errorf("root %s, mounts %+v", spec.Root.Path, spec.Mounts)
+	}
+}
+
+// TestOtherSystems: the parts of a configuration that are for other systems are read, too.
+func TestOtherSystems(t *testing.T) {
+	for name, has := range map[string]func(*specs.Spec) bool{
+		`"solaris": {"milestone": "a"}`:      func(s *specs.Spec) bool { return s.Solaris.Milestone == "a" },
+		`"windows": {"layerFolders": ["a"]}`: func(s *specs.Spec) bool { return s.Windows.LayerFolders[0] == "a" },
+		`"vm": {"kernel": {"path": "/a"}}`:   func(s *specs.Spec) bool { return s.VM.Kernel.Path == "/a" },
+		`"zos": {"namespaces": []}`:          func(s *specs.Spec) bool { return s.ZOS != nil },
+		`"freebsd": {"devices": []}`:         func(s *specs.Spec) bool { return s.FreeBSD != nil },
+		`"hostname": "a"`:                    func(s *specs.Spec) bool { return s.Hostname == "a" && s.Windows == nil },
+	} {
+		spec, err := decodeKnown([]byte(`{"ociVersion": "1.0.0", `+name+`}`), "/bundle")
+		if err != nil || !has(spec) {
+			t.Errorf("%s: %+v, %v", name, spec, err)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 
 	l := launch{
 		todo: instructions{
-			ID: r.ID, Bundle: r.Bundle, Spec: withoutProfile(r.Spec), Filter: newFilter(program),
+			ID: r.ID, Bundle: r.Bundle, Spec: newSentSpec(r.Spec), Filter: newFilter(program),
 			NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, Rootless: oneGroup(r.Spec),
 		},
 		files:    files,
@@ -184,15 +184,6 @@ func compile(spec *specs.Spec) (*profile.Program, error) {
 		return nil, nil
 	}
 	return profile.Compile(spec.Linux.Seccomp)
-}
-
-// withoutProfile returns a spec without what init does not need to know and may
-// be large.
-func withoutProfile(spec *specs.Spec) *specs.Spec {
-	s, l := *spec, *spec.Linux
-	l.Seccomp = nil
-	s.Linux, s.Annotations = &l, nil
-	return &s
 }
 
 // procPath is the path of a file of a process.

@@ -36,6 +36,7 @@ func init() {
 type initProcess struct {
 	channel channel
 	todo    instructions
+	spec    *specs.Spec
 	// start is where a container's init waits for Start.
 	start *os.File
 	// hostMounts is set if the container is in the host's mount namespace.
@@ -131,7 +132,8 @@ func (p *initProcess) run() (code int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("receiving instructions: %w", orphaned(err))
 	}
-	spec := p.todo.Spec
+	p.spec = p.todo.Spec.received()
+	spec := p.spec
 	if spec == nil || spec.Process == nil || spec.Linux == nil {
 		return 0, errors.New("the instructions lack a process: this is a bug in Coffer, please report it")
 	}
@@ -228,7 +230,7 @@ func newSession() error {
 
 // become gives up all that the program is not to have, and finds the program.
 func (p *initProcess) become() error {
-	process := p.todo.Spec.Process
+	process := p.spec.Process
 	if err := p.identity.Labels(); err != nil {
 		return err
 	}
@@ -284,7 +286,7 @@ func (p *initProcess) installFilter() error {
 // execute becomes the program. It returns only with an error; or, where it runs the
 // program, with that one's exit code.
 func (p *initProcess) execute() (int, error) {
-	process := p.todo.Spec.Process
+	process := p.spec.Process
 	if err := settleLimit(process); err != nil {
 		return 0, err
 	}

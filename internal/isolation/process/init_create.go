@@ -19,7 +19,7 @@ const startBacklog = 16
 // create makes the container, waits for Start, and becomes its program, or runs
 // it and returns its exit code.
 func (p *initProcess) create() (int, error) {
-	spec := p.todo.Spec
+	spec := p.spec
 	if err := newSession(); err != nil {
 		return 0, err
 	}
@@ -73,7 +73,7 @@ func (p *initProcess) create() (int, error) {
 
 // network brings up the loopback device of a new network namespace.
 func (p *initProcess) network() error {
-	if !newNamespace(p.todo.Spec, specs.NetworkNamespace) {
+	if !newNamespace(p.spec, specs.NetworkNamespace) {
 		return nil
 	}
 	return loopbackUp()
@@ -98,7 +98,7 @@ func setNames(spec *specs.Spec) error {
 // makeRoot makes the container's root file system and enters it. It returns the
 // master of the terminal, if there is one.
 func (p *initProcess) makeRoot() (terminal []*os.File, err error) {
-	spec := p.todo.Spec
+	spec := p.spec
 	w, files, err := p.hear(wordGo)
 	if err != nil {
 		return nil, err

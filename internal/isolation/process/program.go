@@ -138,7 +138,7 @@ func changeAction(n unix.Signal, to, was *sigaction) error {
 // sure that it lies in the container: a descriptor of the host's that is still
 // open, and reachable as /proc/self/fd/N, would lead out (CVE-2024-21626).
 func (p *initProcess) enterCwd() error {
-	dir := cwd(p.todo.Spec.Process)
+	dir := cwd(p.spec.Process)
 	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("process.cwd: chdir to cwd (%q): %w", dir, err)
 	}

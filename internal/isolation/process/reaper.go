@@ -62,7 +62,7 @@ func (p *initProcess) reap() (int, error) {
 // bear makes a child that is the program, in a session of its own, whose terminal is
 // the container's: so the program is to the terminal what it would be as process 1.
 func (p *initProcess) bear() (pid int, err error) {
-	process := p.todo.Spec.Process
+	process := p.spec.Process
 	s, err := script.New(5)
 	if err != nil {
 		return 0, fmt.Errorf("preparing the program's process: %w", err)

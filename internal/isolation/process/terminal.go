@@ -14,7 +14,7 @@ import (
 // openTerminal opens a new terminal, makes it init's controlling terminal, unless the
 // program is to have it, and its standard streams, and returns the master.
 func (p *initProcess) openTerminal(ptmx func() (*os.File, error)) (*os.File, error) {
-	process := p.todo.Spec.Process
+	process := p.spec.Process
 	master, err := ptmx()
 	if err != nil {
 		return nil, err
