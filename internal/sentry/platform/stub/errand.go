@@ -124,6 +124,8 @@ func (l *lingerer) makeWay(t *Thread) {
 // can leave that to the stub that lingers.
 func (t *Thread) wake(waits bool) {
 	s := t.proc.stubs
+	// It may take the processor over at once: before spinForTurn says where we are.
+	t.page.sentryCPU = cpu()
 	s.gates.open(t.gate)
 	if waits && s.lingerer.send(t) {
 		t.errands.wakes = true

@@ -88,6 +88,30 @@ func TestPlacement(t *testing.T) {
 
 // TestPart has both sides meet on one processor all the time: the tries to part
 // become rare, until one is worth it.
+// TestWakeTells wakes a stub, which may run before the sentry waits and is to know by then
+// where that is.
+func TestWakeTells(t *testing.T) {
+	th := newGuest(t, quietStubs(t), nil)
+	for range 100 {
+		asleep(th)
+		here := cpu()
+		th.page.sentryCPU = here + 1
+		th.page.after = afterPost
+		th.handOver(true)
+		told, stayed := th.page.sentryCPU, cpu() == here
+		if !th.await(false) {
+			t.Fatal("the stub does not answer")
+		}
+		if stayed {
+			if told != here {
+				t.Errorf("the stub is told of processor %#x, not %#x", told, here)
+			}
+			return
+		}
+	}
+	t.Error("the thread was on another processor after each hand-over")
+}
+
 func TestPart(t *testing.T) {
 	s := &Stubs{spin: spinning{short: 1000, workers: 1}}
 	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
