@@ -99,6 +99,111 @@ TEST(whole_messages) {
 	messages(s);
 }
 
+/* Of UDP what is received moves the offset by as many bytes as there was room for. */
+TEST(udp) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int s[2] = { bound(f, SOCK_DGRAM), bound(f, SOCK_DGRAM) }, n;
+		char b[9];
+		connect_to(s[0], s[1]);
+		EQUAL(option(s[1], SOL_SOCKET, SO_PEEK_OFF), -1);
+		put(s, "abcdef", 6);
+		put(s, "ghij", 6);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 0));
+		LOOK(s[1], 2, "ab", 2);
+		LOOK(s[1], 3, "cde", 5);
+		LOOK(s[1], 20, "f", 6);
+		LOOK(s[1], 20, "ghij", 10);
+		LOOK(s[1], 20, NULL, 10);
+		OK(ioctl(s[1], FIONREAD, &n));
+		EQUAL(n, 6);
+		await(s[1], POLLIN, POLLIN);
+		put(s, "kl", 6);
+		LOOK(s[1], 1, "k", 11);
+		TAKE(s[1], 3, "abc", 8);
+		OK(ioctl(s[1], FIONREAD, &n));
+		EQUAL(n, 4);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 1));
+		LOOK(s[1], 2, "hi", 3);
+		TAKE(s[1], 9, "ghij", 0);
+		TAKE(s[1], 9, "kl", 0);
+		TAKE(s[1], 9, NULL, 0);
+		await(s[1], POLLIN, 0);
+		/* without looking further the offset stays */
+		put(s, "mnopqr", 6);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 9));
+		TAKE(s[1], 2, "mn", 7);
+		/* how long it is counts where that is asked for */
+		put(s, "mnopqr", 6);
+		put(s, "", 6);
+		put(s, "st", 6);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 2));
+		EQUAL(recv(s[1], b, 1, MSG_PEEK | MSG_TRUNC), 6);
+		EQUAL(b[0], 'o');
+		EQUAL(option(s[1], SOL_SOCKET, SO_PEEK_OFF), 8);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 4));
+		struct iovec v = { b, 2 };
+		union addr from;
+		struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_name = &from, .msg_namelen = sizeof from };
+		EQUAL(recvmsg(s[1], &m, MSG_PEEK), 2); /* all that is left of it, which is not all of it */
+		EQUAL(m.msg_flags, MSG_TRUNC);
+		EQUAL(from.sa.sa_family, f);
+		EQUAL(from.in.sin_port, htons(port_of(s[0])));
+		EQUAL(option(s[1], SOL_SOCKET, SO_PEEK_OFF), 6);
+		/* an empty one is looked at once */
+		LOOK(s[1], 9, "", 6);
+		LOOK(s[1], 9, "st", 8);
+		LOOK(s[1], 9, NULL, 8);
+		/* none at all is all from the first one on */
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, -1));
+		LOOK(s[1], 9, "mnopqr", -1);
+		LOOK(s[1], 9, "mnopqr", -1);
+		TAKE(s[1], 9, "mnopqr", -1);
+		TAKE(s[1], 9, "", -1);
+		TAKE(s[1], 9, "st", -1);
+		/* waiting for more than has been looked at */
+		put(s, "uv", 2);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 2));
+		pid_t child = OK(fork());
+		if (!child) {
+			sleep_ms(50);
+			_exit(send(s[0], "wx", 2, 0) != 2);
+		}
+		EQUAL(recv(s[1], b, 9, MSG_PEEK), 2);
+		CHECK(!memcmp(b, "wx", 2));
+		OK(waitpid(child, &n, 0));
+		EQUAL(n, 0);
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+/* A whole buffer of datagrams can be looked at, and no more. */
+TEST(much_of_udp) {
+	int s[2] = { bound(AF_INET, SOCK_DGRAM), bound(AF_INET, SOCK_DGRAM) }, looked = 0, got = 0;
+	char b[1000];
+	connect_to(s[0], s[1]);
+	OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 0));
+	OK(set(s[1], SOL_SOCKET, SO_RCVBUF, 20000));
+	for (int i = 0; i < 500; i++) {
+		EQUAL(send(s[0], b, sizeof b, 0), sizeof b);
+		looked += recv(s[1], b, sizeof b, MSG_PEEK | MSG_DONTWAIT) > 0;
+	}
+	CHECK(looked >= 5 && looked < 100);
+	while (recv(s[1], b, sizeof b, MSG_DONTWAIT) > 0)
+		got++;
+	CHECK(got >= looked && got < 200);
+	EQUAL(send(s[0], b, sizeof b, 0), sizeof b);
+	EQUAL(recv(s[1], b, sizeof b, MSG_DONTWAIT), sizeof b);
+}
+
+TEST(neither_raw_nor_ping_sockets_have_it) {
+	int s = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	if (s < 0)
+		SKIP("only root can make raw sockets");
+	FAILS(set(s, SOL_SOCKET, SO_PEEK_OFF, 0), EOPNOTSUPP);
+}
+
 TEST(rights_are_looked_at_where_they_are) {
 	int s[2], p[2];
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));

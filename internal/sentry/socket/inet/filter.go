@@ -73,7 +73,7 @@ func (s *Socket) sift(e *endpoint) (int, error) {
 		front = header.UDPMinimumSize
 	}
 	for {
-		whole := make([]byte, front+s.queued(e))
+		whole := make([]byte, front+s.queuedInStack(e))
 		s.sink = whole[front:]
 		res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: true, NeedRemoteAddr: true})
 		s.sink = nil

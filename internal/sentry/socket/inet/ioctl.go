@@ -61,7 +61,12 @@ func (s *Socket) stamp(c vfs.Caller, cmd uint32, arg uint64) error {
 
 // queued is how many bytes can be received: those of the first datagram, or of the
 // stream.
-func (s *Socket) queued(e *endpoint) int { return s.queuedInStack(e) + s.nearQueued() }
+func (s *Socket) queued(e *endpoint) int {
+	if a := s.ahead.Load(); a.waits() {
+		return a.firstLength()
+	}
+	return s.queuedInStack(e) + s.nearQueued()
+}
 
 func (s *Socket) queuedInStack(e *endpoint) int {
 	n, err := e.GetSockOptInt(tcpip.ReceiveQueueSizeOption)

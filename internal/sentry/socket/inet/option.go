@@ -18,7 +18,7 @@ import (
 type options struct {
 	socket.Timeouts
 	lowat atomic.Int32
-	// peekOff is SO_PEEK_OFF, of streams.
+	// peekOff is SO_PEEK_OFF.
 	peekOff socket.PeekOffset
 	// oobInline is SO_OOBINLINE.
 	oobInline atomic.Bool

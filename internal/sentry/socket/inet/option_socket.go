@@ -48,7 +48,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
 	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofTCP | ofUDP, initial: -1, check: checkPeekOff, apply: applyPeekOff, shown: shownPeekOff},
+	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofTCP | ofUDP, initial: -1, check: anything, apply: applyPeekOff, shown: shownPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_LOCK_FILTER, of: ofAll, check: checkLockFilter, apply: applyLockFilter},
 	{level: unix.SOL_SOCKET, name: unix.SO_SELECT_ERR_QUEUE, of: ofAll, check: boolean},
@@ -89,14 +89,6 @@ func checkPriority(_ *Socket, c vfs.Caller, v int32) (int32, error) {
 func checkMark(_ *Socket, c vfs.Caller, v int32) (int32, error) {
 	if !can(c, unix.CAP_NET_ADMIN) && !can(c, unix.CAP_NET_RAW) {
 		return 0, unix.EPERM
-	}
-	return v, nil
-}
-
-// checkPeekOff refuses offsets for peeking at datagrams, which would need the stack's queue.
-func checkPeekOff(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	if v >= 0 && !s.stream() {
-		return 0, unix.EOPNOTSUPP
 	}
 	return v, nil
 }

@@ -145,45 +145,72 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	}
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
-	room := math.MaxInt
-	if s.sifts() {
-		n, err := s.sift(e)
-		if err != nil {
-			if s.shut.Load()&recvShut != 0 {
-				err = nil
-			}
-			return 0, err
-		}
-		room = n
+	peek := flags&unix.MSG_PEEK != 0
+	if s.ahead.Load().waits() || peek && s.peekOff.Get() >= 0 {
+		return s.recvAhead(e, p, flags, m)
+	}
+	room, over, err := s.roomOfNext(e)
+	if over || err != nil {
+		return 0, err
 	}
 	s.sink = p[:min(len(p), room)]
-	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0, NeedRemoteAddr: m != nil})
+	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek, NeedRemoteAddr: m != nil})
 	res.Total = min(res.Total, room)
 	s.sink = nil
+	if over, err := s.readError(e, terr); over || err != nil {
+		return 0, err
+	}
+	s.tell(m, &res, res.Total > len(p))
+	if !peek {
+		s.peekOff.Taken(taken(res.Total, len(p), flags))
+	}
+	return res.Total, nil
+}
+
+// roomOfNext is how many bytes of the next datagram the socket wants at most. over says that none will
+// come. s.recvMu is held.
+func (s *Socket) roomOfNext(e *endpoint) (room int, over bool, err error) {
+	if !s.sifts() {
+		return math.MaxInt, false, nil
+	}
+	room, err = s.sift(e)
+	if err != nil && s.shut.Load()&recvShut != 0 {
+		return 0, true, nil
+	}
+	return room, false, err
+}
+
+// readError is what the stack's answer to who reads a datagram means. over says that none will come.
+func (s *Socket) readError(e *endpoint, terr tcpip.Error) (over bool, err error) {
 	switch terr.(type) {
 	case nil:
 	case *tcpip.ErrBadBuffer:
-		// There is no room at all in p for what the datagram has.
+		// There is no room at all for what the datagram has.
 	case *tcpip.ErrClosedForReceive:
-		return 0, nil
+		return true, nil
 	case *tcpip.ErrWouldBlock:
 		if s.counted() {
 			s.unchargeRecv(e)
 		}
 		if s.shut.Load()&recvShut != 0 {
-			return 0, nil
+			return true, nil
 		}
-		return 0, unix.EAGAIN
+		return false, unix.EAGAIN
 	default:
-		return 0, errno(terr)
+		return false, errno(terr)
 	}
+	return false, nil
+}
+
+// tell notes what is known of a datagram beside its bytes, for m unless that is nil.
+func (s *Socket) tell(m *socket.Message, res *tcpip.ReadResult, truncated bool) {
 	s.received.Store(res.ControlMessages.Timestamp.UnixNano())
-	if m != nil {
-		m.Addr = sockaddr(s.family, res.RemoteAddr)
-		m.Control = s.receivedControl(&res.ControlMessages)
-		if res.Total > len(p) {
-			m.Flags |= unix.MSG_TRUNC
-		}
+	if m == nil {
+		return
 	}
-	return res.Total, nil
+	m.Addr = sockaddr(s.family, res.RemoteAddr)
+	m.Control = s.receivedControl(&res.ControlMessages)
+	if truncated {
+		m.Flags |= unix.MSG_TRUNC
+	}
 }

@@ -85,6 +85,7 @@ type Socket struct {
 	recvMu  sync.Mutex
 	sink    tcpip.SliceWriter
 	scratch [1]byte // what nobody wants
+	ahead   atomic.Pointer[ahead]
 	sendMu  sync.Mutex
 	source  bytes.Reader
 	// woke says that the last send found somebody waiting for it.
@@ -298,6 +299,9 @@ func (s *Socket) datagramReadiness(e *endpoint) waiter.Mask {
 	if s.sifts() && m&waiter.Readable != 0 && !s.wanted(e) {
 		m &^= waiter.Readable
 	}
+	if s.ahead.Load().waits() {
+		m |= waiter.Readable
+	}
 	shut := s.shut.Load()
 	if shut&recvShut != 0 {
 		m |= waiter.Readable | waiter.RdHup
@@ -386,6 +390,7 @@ func (s *Socket) Release() {
 	}
 	s.endErrors()
 	s.leaveAll()
+	s.dropAhead()
 	calling := s.calling.Load()
 	s.mu.Lock()
 	s.hangUp()
