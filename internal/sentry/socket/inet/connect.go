@@ -91,6 +91,9 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		s.portless.Store(&full)
 		return nil
 	}
+	if s.refusesPort(full) {
+		return unix.EADDRINUSE
+	}
 	if err := s.bindEndpoint(e, full); err != nil {
 		if _, ok := err.(*tcpip.ErrNoPortAvailable); ok {
 			return unix.EADDRINUSE
@@ -99,6 +102,9 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	}
 	s.portless.Store(nil)
 	s.bound = &full
+	if s.sort() == ofUDP {
+		s.joinPort()
+	}
 	return nil
 }
 
@@ -167,6 +173,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	}
 	s.listening = true
 	s.welcome(e, int(limit)+1)
+	s.joinPort()
 	return nil
 }
 
@@ -384,6 +391,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if terr != nil {
 		return autobindError(terr)
 	}
+	s.leavePort()
 	if s.isRaw() {
 		s.rawPeer.Store(&full)
 	}

@@ -13,5 +13,5 @@
 // which both ends take after their own; the stack's come after pair.mu too. Of two sockets
 // locks are held at once by who connects: its own mu, and then arrivalMu or optionMu of who
 // listens. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent, takes
-// only that of the socket's waiter.Queue.
+// only that of the socket's waiter.Queue. So it asks choose, which takes portGroups, a leaf.
 package inet

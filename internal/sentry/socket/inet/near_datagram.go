@@ -3,6 +3,8 @@ package inet
 import (
 	"math"
 
+	"coffer/internal/sentry/network"
+
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -66,6 +68,7 @@ func (s *Socket) sendWithin(e *endpoint, p []byte, opts *tcpip.WriteOptions) boo
 	}
 	pkt := w.packet(e, p)
 	size := pkt.Size()
+	receiver = network.Chosen(receiver, w.id, pkt)
 	receiver.HandlePacket(w.id, pkt)
 	pkt.DecRef()
 	s.net.CountDatagram(w.protocol, size)

@@ -317,6 +317,10 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, s.attach(c, value)
 	case unix.SO_DETACH_FILTER:
 		return true, s.detach()
+	case unix.SO_ATTACH_REUSEPORT_CBPF:
+		return true, s.attachChooser(c, value)
+	case unix.SO_DETACH_REUSEPORT_BPF:
+		return true, s.detachChooser()
 	case unix.SO_CNX_ADVICE:
 		return true, nil // that the way to the peer is bad, which is the only one
 	case unix.SO_BUSY_POLL_BUDGET:

@@ -66,6 +66,8 @@ type Socket struct {
 	// sourced says that the endpoint has its address only to connect from.
 	sourced   bool
 	listening bool
+	// portGroup are those that the socket shares its name with, or nil. It is written with portGroups held.
+	portGroup atomic.Pointer[portGroup]
 	backlog   atomic.Int32
 	// calling says the same as called being set, without the lock.
 	calling atomic.Bool
@@ -185,6 +187,7 @@ func (s *Socket) renew() error {
 		s.lastPort.Store(uint32(local.Port))
 	}
 	s.hangUp()
+	s.leavePort()
 	s.turnAway(old)
 	// What a bound port is wanted for again must not wait for it.
 	waits := s.stream() && old.state() == tcp.StateTimeWait && (s.bound == nil || s.bound.Port == 0)
@@ -395,6 +398,7 @@ func (s *Socket) Release() {
 	s.mu.Lock()
 	s.hangUp()
 	s.mu.Unlock()
+	s.leavePort()
 	e := s.ep.Load()
 	s.turnAway(e)
 	if s.stream() {

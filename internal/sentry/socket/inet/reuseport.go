@@ -1,0 +1,207 @@
+package inet
+
+import (
+	"slices"
+	"sync"
+
+	"coffer/internal/bpf"
+	"coffer/internal/sentry/network"
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// portGroup are sockets with one name (SO_REUSEPORT), of which a program may say whose a packet is
+// (SO_ATTACH_REUSEPORT_CBPF in socket(7)). Without one, or if it says what there is not, the stack chooses.
+type portGroup struct {
+	// name is nil as long as the only member has none.
+	name *groupName
+	// members are in the order in which they bound, or listened; they and program change with
+	// portGroups held.
+	members []*Socket
+	program *bpf.SocketFilter
+}
+
+// groupName is what the sockets of a group have in common.
+type groupName struct {
+	stack            *stack.Stack
+	protocol, family int32
+	only6            bool
+	device           int32
+	address          tcpip.FullAddress
+}
+
+// portGroups are all groups that have a name, also by their members' endpoints. The lock is a leaf, under
+// which Socket.portGroup changes.
+var portGroups struct {
+	sync.RWMutex
+	named map[groupName]*portGroup
+	of    map[stack.TransportEndpoint]*portGroup
+}
+
+var chooseByPrograms = sync.OnceFunc(func() { network.SetChooser(choose) })
+
+// choose is who gets a packet, which the stack would give to one endpoint.
+func choose(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) stack.TransportEndpoint {
+	if pkt.NetworkPacketInfo.LocalAddressBroadcast || header.IsV4MulticastAddress(id.LocalAddress) || header.IsV6MulticastAddress(id.LocalAddress) {
+		return to // each gets its own
+	}
+	portGroups.RLock()
+	defer portGroups.RUnlock()
+	g := portGroups.of[to]
+	if g == nil || g.program == nil {
+		return to
+	}
+	i := g.program.Run(programPacket(pkt))
+	if uint64(i) >= uint64(len(g.members)) {
+		return to
+	}
+	if e, ok := g.members[i].ep.Load().Endpoint.(stack.TransportEndpoint); ok {
+		return e
+	}
+	return to
+}
+
+// programPacket is a packet as the program sees it: what follows the headers.
+func programPacket(pkt *stack.PacketBuffer) *bpf.Packet {
+	whole := append(slices.Clone(pkt.NetworkHeader().Slice()), pkt.TransportHeader().Slice()...)
+	front := len(whole)
+	whole = append(whole, pkt.Data().AsRange().ToSlice()...)
+	return &bpf.Packet{
+		Data: whole[front:], Network: whole, Protocol: uint16(pkt.NetworkProtocolNumber), Interface: uint32(pkt.NICID), Mark: pkt.Mark,
+	}
+}
+
+// reusesPort reports whether SO_REUSEPORT is set.
+func (s *Socket) reusesPort() bool { return s.ep.Load().SocketOptions().GetReusePort() }
+
+// refusesPort reports whether a socket that has a program before it has a name may not get one that others
+// have: they would have two.
+func (s *Socket) refusesPort(name tcpip.FullAddress) bool {
+	if own := s.portGroup.Load(); own == nil || own.name != nil {
+		return false
+	}
+	portGroups.RLock()
+	defer portGroups.RUnlock()
+	for other := range portGroups.named {
+		if other.stack == s.net.Stack() && other.protocol == s.protocol && other.address.Addr == name.Addr && other.address.Port == name.Port {
+			return true
+		}
+	}
+	return false
+}
+
+// joinPort has a socket that has got its name share it with those that have the same one. s.mu is held.
+func (s *Socket) joinPort() {
+	e := s.ep.Load()
+	t, ok := e.Endpoint.(stack.TransportEndpoint)
+	local, err := e.GetLocalAddress()
+	if !ok || err != nil || !s.reusesPort() {
+		return
+	}
+	name := groupName{s.net.Stack(), s.protocol, s.family, e.SocketOptions().GetV6Only(), e.SocketOptions().GetBindToDevice(), local}
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	own := s.portGroup.Load()
+	if own != nil && own.name != nil {
+		return
+	}
+	g := portGroups.named[name]
+	switch {
+	case g != nil:
+		g.members = append(g.members, s)
+	case own != nil:
+		g = own
+	default:
+		g = &portGroup{members: []*Socket{s}}
+	}
+	if g.name == nil {
+		g.name = &name
+		if portGroups.named == nil {
+			portGroups.named, portGroups.of = map[groupName]*portGroup{}, map[stack.TransportEndpoint]*portGroup{}
+		}
+		portGroups.named[name] = g
+	}
+	s.portGroup.Store(g)
+	portGroups.of[t] = g
+}
+
+// leavePort is for a socket that gives up its name, or receives from its peer alone.
+func (s *Socket) leavePort() {
+	if s.portGroup.Load() == nil {
+		return
+	}
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	g := s.portGroup.Swap(nil)
+	if g == nil || g.name == nil {
+		return
+	}
+	delete(portGroups.of, s.ep.Load().Endpoint.(stack.TransportEndpoint))
+	i, last := slices.Index(g.members, s), len(g.members)-1
+	g.members[i] = g.members[last] // as on Linux, which tells whose number is which from then on
+	g.members[last] = nil
+	if g.members = g.members[:last]; last == 0 {
+		delete(portGroups.named, *g.name)
+	}
+}
+
+// attachChooser is SO_ATTACH_REUSEPORT_CBPF: EINVAL without SO_REUSEPORT, which must have been set before
+// the socket got its name.
+func (s *Socket) attachChooser(c vfs.Caller, value []byte) error {
+	if s.filterLocked.Load() {
+		return unix.EPERM
+	}
+	f, err := socket.CopyInFilter(c, value)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	named := s.listening || s.sort() == ofOthers
+	if local, err := s.ep.Load().GetLocalAddress(); err == nil && local.Port != 0 && !s.stream() {
+		named = true
+	}
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	g := s.portGroup.Load()
+	if g == nil {
+		if named || !s.reusesPort() {
+			return unix.EINVAL
+		}
+		g = &portGroup{members: []*Socket{s}}
+		s.portGroup.Store(g)
+	}
+	chooseByPrograms()
+	g.program = f
+	return nil
+}
+
+// detachChooser is SO_DETACH_REUSEPORT_BPF.
+func (s *Socket) detachChooser() error {
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	switch g := s.portGroup.Load(); {
+	case g != nil && g.program != nil:
+		g.program = nil
+		return nil
+	case g == nil && !s.reusesPort():
+		return unix.EINVAL
+	}
+	return unix.ENOENT
+}
+
+// programChooses reports whether a program says whose a connection is.
+func (s *Socket) programChooses() bool {
+	g := s.portGroup.Load()
+	if g == nil {
+		return false
+	}
+	portGroups.RLock()
+	defer portGroups.RUnlock()
+	return g.program != nil
+}

@@ -1,0 +1,224 @@
+/* Programs that say which of several sockets with one name gets what comes (SO_ATTACH_REUSEPORT_CBPF, socket(7)). */
+#include "inet.h"
+#include <linux/filter.h>
+
+enum { members = 3 };
+
+/* attach gives a socket a program. */
+static int attach(int s, struct sock_filter *code, int n) {
+	struct sock_fprog p = { n, code };
+	return setsockopt(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &p, sizeof p);
+}
+
+/* always chooses one, by_digit by the first byte of what is sent, by_source by the lowest bit of the port that
+ * it comes from. */
+static int always(int s, int which) {
+	struct sock_filter c[] = { BPF_STMT(BPF_RET | BPF_K, which) };
+	return attach(s, c, 1);
+}
+static int by_digit(int s) {
+	struct sock_filter c[] = { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, '0'), BPF_STMT(BPF_RET | BPF_A, 0) };
+	return attach(s, c, 3);
+}
+static int by_source(int s, int family) {
+	struct sock_filter c[] = { BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SKF_NET_OFF + (family == AF_INET ? 20 : 40)),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 1), BPF_STMT(BPF_RET | BPF_A, 0) };
+	return attach(s, c, 3);
+}
+
+/* sharer is a socket that shares a port, 0 for any, of the loopback address or of all. */
+static int sharer(int family, int type, int port, int all) {
+	union addr a;
+	int s = OK(socket(family, type, 0));
+	socklen_t n = loopback(&a, family, port);
+	if (all && family == AF_INET)
+		a.in.sin_addr.s_addr = 0;
+	if (all && family == AF_INET6)
+		a.in6.sin6_addr = in6addr_any;
+	OK(set(s, SOL_SOCKET, SO_REUSEPORT, 1));
+	OK(bind(s, &a.sa, n));
+	return s;
+}
+
+static void share(int *s, int family, int type, int all) {
+	s[0] = sharer(family, type, 0, all);
+	for (int i = 1; i < members; i++)
+		s[i] = sharer(family, type, port_of(s[0]), all);
+}
+
+/* whose sends something to a port and returns which of n sockets gets it. */
+static int whose(int from, int *s, int n, const char *what) {
+	struct pollfd p[8];
+	union addr a;
+	socklen_t size = sizeof a;
+	OK(getsockname(s[0], &a.sa, &size));
+	a.sa.sa_family == AF_INET ? (a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK)) : (a.in6.sin6_addr = in6addr_loopback, 0);
+	EQUAL(sendto(from, what, strlen(what), 0, &a.sa, size), (int)strlen(what));
+	for (int i = 0; i < n; i++)
+		p[i] = (struct pollfd){ s[i], POLLIN, 0 };
+	EQUAL(poll(p, n, 60000), 1);
+	for (int i = 0; i < n; i++)
+		if (p[i].revents) {
+			char b[100];
+			EQUAL(recv(s[i], b, sizeof b, 0), (int)strlen(what));
+			CHECK(!memcmp(b, what, strlen(what)));
+			return i;
+		}
+	return -1;
+}
+
+static void udp(int family, int all) {
+	int s[members], from = OK(socket(family, SOCK_DGRAM, 0));
+	share(s, family, SOCK_DGRAM, all);
+	OK(by_digit(s[1]));
+	for (int i = 0; i < 2 * members; i++) {
+		char what[] = { '0' + i % members, 'x', 0 };
+		EQUAL(whose(from, s, members, what), i % members);
+	}
+	/* one that is not there, or a program that fails but for the first: the usual choice, which is the same each time */
+	int usual = whose(from, s, members, "7");
+	for (int i = 0; i < 4; i++)
+		EQUAL(whose(from, s, members, "9abc"), usual);
+	OK(by_source(s[0], family));
+	for (int i = 0; i < 4; i++) {
+		int other = bound(family, SOCK_DGRAM);
+		EQUAL(whose(other, s, members, "hello"), port_of(other) & 1);
+		close(other);
+	}
+	/* the last takes the place of who leaves */
+	OK(by_digit(s[0]));
+	close(s[0]);
+	EQUAL(whose(from, s + 1, 2, "0"), 1);
+	EQUAL(whose(from, s + 1, 2, "1"), 0);
+	/* who comes is the next */
+	s[0] = s[1];
+	s[1] = sharer(family, SOCK_DGRAM, port_of(s[0]), all);
+	EQUAL(whose(from, s, members, "2"), 1);
+	OK(set(s[1], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
+	FAILS(set(s[0], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), ENOENT);
+	usual = whose(from, s, members, "0");
+	for (int i = 0; i < 4; i++)
+		EQUAL(whose(from, s, members, "1"), usual);
+	close(from);
+	for (int i = 0; i < members; i++)
+		close(s[i]);
+}
+
+TEST(datagrams) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		udp(f, 0);
+		udp(f, 1);
+	}
+}
+
+TEST(datagrams_that_somebody_captures) {
+	if (socket(AF_PACKET, SOCK_RAW, htons(3)) < 0)
+		SKIP("only root can make packet sockets");
+	EACH_FAMILY(f) {
+		need_family(f);
+		udp(f, 0);
+		udp(f, 1);
+	}
+}
+
+/* A program may be there before the socket has a name, but of the first socket alone. */
+TEST(a_program_before_the_name) {
+	int s[2], from = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr a;
+	for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+		for (int i = 0; i < 2; i++) {
+			s[i] = OK(socket(AF_INET, type, 0));
+			OK(set(s[i], SOL_SOCKET, SO_REUSEPORT, 1));
+		}
+		OK(always(s[0], 1));
+		OK(bind(s[0], &a.sa, loopback(&a, AF_INET, 0)));
+		if (type == SOCK_STREAM)
+			OK(listen(s[0], 5));
+		OK(always(s[1], 0));
+		FAILS(bind(s[1], &a.sa, loopback(&a, AF_INET, port_of(s[0]))), EADDRINUSE);
+		close(s[1]);
+		s[1] = sharer(AF_INET, type, port_of(s[0]), 0);
+		if (type == SOCK_DGRAM)
+			EQUAL(whose(from, s, 2, "x"), 1);
+	}
+}
+
+/* accepted_by connects, from a port if it is not 0, and returns which of the listeners has the connection. */
+static int accepted_by(int family, int *l, int n, int port) {
+	struct pollfd p[members];
+	union addr a;
+	int s = OK(socket(family, SOCK_STREAM, 0)), c, which = -1;
+	OK(bind(s, &a.sa, loopback(&a, family, port)));
+	connect_to(s, l[0]);
+	for (int i = 0; i < n; i++)
+		p[i] = (struct pollfd){ l[i], POLLIN, 0 };
+	EQUAL(poll(p, n, 60000), 1);
+	for (int i = 0; i < n; i++)
+		if (p[i].revents)
+			which = i;
+	c = OK(accept(l[which], NULL, NULL));
+	EQUAL(send(s, "hello", 5, 0), 5);
+	char b[9];
+	EQUAL(recv(c, b, 9, 0), 5);
+	struct linger reset = { 1, 0 };
+	OK(setsockopt(s, SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+	close(s);
+	close(c);
+	return which;
+}
+
+TEST(connections) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int l[members];
+		share(l, f, SOCK_STREAM, 0);
+		for (int i = 0; i < members; i++)
+			OK(listen(l[i], 5));
+		for (int i = 0; i < members; i++) {
+			OK(always(l[0], i));
+			EQUAL(accepted_by(f, l, members, 0), i);
+		}
+		OK(by_source(l[1], f));
+		for (int i = 0; i < 4; i++) {
+			int s = bound(f, SOCK_STREAM), port = port_of(s);
+			close(s);
+			EQUAL(accepted_by(f, l, members, port), port & 1);
+		}
+		OK(always(l[0], 0));
+		close(l[0]);
+		EQUAL(accepted_by(f, l + 1, 2, 0), 1);
+		close(l[1]);
+		close(l[2]);
+	}
+}
+
+TEST(what_is_refused) {
+	struct sock_filter bad[] = { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0) }, good[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	struct sock_fprog p = { 1, good };
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), n = 4;
+	FAILS(always(s, 0), EINVAL);
+	FAILS(set(s, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), EINVAL);
+	OK(set(s, SOL_SOCKET, SO_REUSEPORT, 1));
+	FAILS(set(s, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), ENOENT);
+	FAILS(attach(s, bad, 1), EINVAL);
+	FAILS(attach(s, good, 0), EINVAL);
+	FAILS(attach(s, NULL, 1), EINVAL);
+	FAILS(attach(s, (void *)8, 1), EFAULT);
+	FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &p, 8), EINVAL);
+	FAILS(getsockopt(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &p, (socklen_t *)&n), ENOPROTOOPT);
+	OK(always(s, 0));
+	OK(set(s, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
+	OK(set(s, SOL_SOCKET, SO_LOCK_FILTER, 1));
+	FAILS(always(s, 0), EPERM);
+	/* who got its name without SO_REUSEPORT shares it with nobody */
+	s = bound(AF_INET, SOCK_DGRAM);
+	OK(set(s, SOL_SOCKET, SO_REUSEPORT, 1));
+	FAILS(always(s, 0), EINVAL);
+	FAILS(set(s, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), ENOENT);
+	s = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	if (s >= 0) {
+		OK(set(s, SOL_SOCKET, SO_REUSEPORT, 1));
+		FAILS(always(s, 0), EINVAL);
+	}
+}
