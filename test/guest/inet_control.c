@@ -143,3 +143,23 @@ TEST(name_after_disconnect) {
 		FAILS(bind(u, &a.sa, loopback(&a, f, 0)), EINVAL);
 	}
 }
+
+/* Where control messages cannot be written to the bytes come all the same. */
+TEST(no_room_for_what_comes) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0)), p[2];
+	struct iovec v = { buf, sizeof buf };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+	connect_to(s, r);
+	OK(set(r, IPPROTO_IP, IP_PKTINFO, 1));
+	OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, p));
+	OK(set(p[1], SOL_SOCKET, SO_PASSCRED, 1));
+	for (int i = 0; i < 2; i++) {
+		EQUAL(send(i ? p[0] : s, "abc", 3, 0), 3);
+		m.msg_control = (void *)8;
+		m.msg_controllen = 100;
+		EQUAL(recvmsg(i ? p[1] : r, &m, 0), 3);
+		EQUAL(m.msg_controllen, 0);
+		EQUAL(m.msg_flags, 0);
+		FAILS(recv(i ? p[1] : r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	}
+}

@@ -93,7 +93,7 @@ func checkCredentials(t *kernel.Task, c socket.ControlMessage) (socket.Ucred, so
 // copyOutControl gives the receiver what came with the bytes: descriptors for
 // as many of the descriptions as there is room for in its buffer and table.
 // It returns how much of the buffer was filled, and whether something is
-// missing from it.
+// missing from it. Where nothing can be written the receiver has the bytes alone.
 func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, truncated bool, err error) {
 	b := socket.ControlBuilder{Room: int(min(room, socket.MaxControl))}
 	var installed []int32
@@ -140,6 +140,9 @@ func (x *exchange) copyOutControl(t *kernel.Task, addr, room uint64) (n uint64, 
 			return 0, b.Truncated || len(x.m.Rights) > 0, nil
 		}
 	} else if len(b.Buf) > 0 {
+		if t.MM().CheckRange(addr, uint64(len(b.Buf)), true) != nil {
+			return 0, b.Truncated, nil
+		}
 		if err := x.copyOut(t, addr, b.Buf); err != nil {
 			return 0, false, err
 		}
