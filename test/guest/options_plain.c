@@ -1,6 +1,7 @@
 /* Options of SOL_SOCKET that each socket has, whatever its family: what getsockopt(2) says after
  * setsockopt(2), of local, netlink and packet sockets; and newer ones of IP sockets. */
 #include "inet.h"
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/net_tstamp.h>
 #include <linux/netlink.h>
@@ -70,6 +71,76 @@ TEST(numbers) {
 			}
 			FAILS(setsockopt(s, SOL_SOCKET, name, &v, 3), EINVAL);
 		}
+}
+
+/* The lengths of SO_GET_FILTER count instructions. */
+TEST(filters) {
+	struct sock_filter drop[] = { BPF_STMT(BPF_LD | BPF_IMM, 0), BPF_STMT(BPF_RET | BPF_A, 0) }, back[3];
+	struct sock_fprog p = { 2, drop };
+	for (int k = -1, s; (s = k < 0 ? OK(socket(AF_INET, SOCK_DGRAM, 0)) : sockets(k)) >= 0; k++, close(s)) {
+		socklen_t n = sizeof back;
+		OK(getsockopt(s, SOL_SOCKET, SO_GET_FILTER, back, &n));
+		EQUAL(n, 0);
+		FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), ENOENT);
+		OK(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p));
+		n = 0;
+		OK(getsockopt(s, SOL_SOCKET, SO_GET_FILTER, NULL, &n));
+		EQUAL(n, 2);
+		n = 1;
+		FAILS(getsockopt(s, SOL_SOCKET, SO_GET_FILTER, back, &n), EINVAL);
+		n = 3;
+		OK(getsockopt(s, SOL_SOCKET, SO_GET_FILTER, back, &n));
+		EQUAL(n, 2);
+		CHECK(!memcmp(back, drop, sizeof drop));
+		OK(set(s, SOL_SOCKET, SO_LOCK_FILTER, 1));
+		EQUAL(got(s, SO_LOCK_FILTER), 1);
+		FAILS(set(s, SOL_SOCKET, SO_LOCK_FILTER, 0), EPERM);
+		FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), EPERM);
+		FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p), EPERM);
+	}
+}
+
+/* Of local sockets a filter is for messages, and their sender is not told. */
+TEST(filters_of_local_sockets) {
+	struct sock_filter code[] = { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, '0'), BPF_STMT(BPF_RET | BPF_A, 0) };
+	struct sock_fprog p = { 3, code };
+	static const int types[] = { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM };
+	for (int i = 0; i < 3; i++) {
+		int s[2];
+		char b[9];
+		OK(socketpair(AF_UNIX, types[i], 0, s));
+		OK(setsockopt(s[1], SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p));
+		EQUAL(send(s[0], "0abc", 4, 0), 4);
+		EQUAL(send(s[0], "2abc", 4, 0), 4);
+		EQUAL(send(s[0], "9abc", 4, 0), 4);
+		EQUAL(recv(s[1], b, 4, 0), i < 2 ? 2 : 4);
+		EQUAL(b[0], i < 2 ? '2' : '0');
+		EQUAL(recv(s[1], b, 4, 0), 4);
+		EQUAL(send(s[1], "0abc", 4, 0), 4); /* not of what is sent */
+		EQUAL(recv(s[0], b, 9, 0), 4);
+	}
+}
+
+TEST(memory) {
+	for (int k = 0, s; (s = sockets(k)) >= 0; k++, close(s)) {
+		uint32_t m[12];
+		socklen_t n = sizeof m;
+		OK(getsockopt(s, SOL_SOCKET, SO_MEMINFO, m, &n));
+		EQUAL(n, 36);
+		EQUAL(m[0], 0);
+		EQUAL(m[1], option(s, SOL_SOCKET, SO_RCVBUF));
+		EQUAL(m[2], 0);
+		EQUAL(m[3], option(s, SOL_SOCKET, SO_SNDBUF));
+	}
+	int p[2];
+	uint32_t m[9];
+	socklen_t n = sizeof m;
+	OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, p));
+	EQUAL(send(p[0], "abc", 3, 0), 3);
+	OK(getsockopt(p[0], SOL_SOCKET, SO_MEMINFO, m, &n));
+	CHECK(m[2] >= 3);
+	OK(getsockopt(p[1], SOL_SOCKET, SO_MEMINFO, m, &n));
+	EQUAL(m[0], 0);
 }
 
 TEST(structures) {

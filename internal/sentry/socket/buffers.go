@@ -40,6 +40,15 @@ func (b *Buffers) BufferOption(name int32) (value []byte, ok bool) {
 	return nil, false
 }
 
+// MemoryInfo is SO_MEMINFO of a socket that holds so many bytes for its program and for its peer: nine numbers
+// (SK_MEMINFO_*).
+func MemoryInfo(received, receiveBuffer, sent, sendBuffer int32) (b []byte) {
+	for _, v := range [9]int32{received, receiveBuffer, sent, sendBuffer} {
+		b = append(b, Number(v)...)
+	}
+	return b
+}
+
 // SetBufferOption sets one; ok is false if it is no buffer's. EINVAL for a value that is
 // too short, EPERM for those that take a privilege which the caller has not. That goes
 // no further than the maximum here: it bounds the sentry.

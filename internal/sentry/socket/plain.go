@@ -36,7 +36,7 @@ var plainOptions = []plain{
 	number(unix.SO_REUSEPORT, 0, offOnly), number(unix.SO_RCVLOWAT, 1, lowWater), number(unix.SO_SNDLOWAT, 1, readOnly),
 	number(unix.SO_MARK, 0, networkOnly), number(unix.SO_RXQ_OVFL, 0, truth),
 	number(unix.SO_WIFI_STATUS, 0, truth), number(unix.SO_NOFCS, 0, truth),
-	number(unix.SO_LOCK_FILTER, 0, truth), number(unix.SO_SELECT_ERR_QUEUE, 0, truth), number(unix.SO_BUSY_POLL, 0, natural),
+	number(unix.SO_SELECT_ERR_QUEUE, 0, truth), number(unix.SO_BUSY_POLL, 0, natural),
 	number(unix.SO_PREFER_BUSY_POLL, 0, truth), number(unix.SO_BPF_EXTENSIONS, 64 /* SKF_AD_MAX */, readOnly),
 	number(unix.SO_INCOMING_CPU, math.MaxUint32 /* -1 */, anything), number(unix.SO_INCOMING_NAPI_ID, 0, readOnly),
 	number(unix.SO_ZEROCOPY, 0, unsupported), number(unix.SO_BINDTOIFINDEX, 0, natural), number(unix.SO_BUF_LOCK, 0, lock),
@@ -154,13 +154,6 @@ func (p *Plain) PlainOption(name int32) ([]byte, error) {
 	return binary.LittleEndian.AppendUint64(nil, v)[:o.size], nil
 }
 
-// locked reports whether SO_LOCK_FILTER is set, which stays.
-func (p *Plain) locked() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.set[unix.SO_LOCK_FILTER] != 0
-}
-
 // SetPlainOption sets one: ENOPROTOOPT if it is none of these, EINVAL for a value that is too
 // short or that there is none of, EPERM or EACCES for one that takes a capability which can
 // denies, EOPNOTSUPP for one that only other families have.
@@ -171,9 +164,6 @@ func (p *Plain) SetPlainOption(name int32, value []byte, can func(capability int
 		return unix.EINVAL
 	case o == nil:
 		return unix.ENOPROTOOPT
-	}
-	if name == unix.SO_LOCK_FILTER && p.locked() && binary.LittleEndian.Uint32(value) == 0 {
-		return unix.EPERM
 	}
 	low, err := o.check(int32(binary.LittleEndian.Uint32(value)), can)
 	if err != nil {

@@ -121,6 +121,9 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, unix.EINVAL
 	}
 	level, name := a.Int(1), a.Int(2)
+	if f, ok := s.(interface{ FilterCode() []byte }); ok && level == unix.SOL_SOCKET && name == unix.SO_GET_FILTER {
+		return 0, getFilter(t, f.FilterCode(), a[3], a[4], room)
+	}
 	var value []byte
 	if asker, ok := s.(socket.Asker); ok && asker.Asks(level, name) {
 		question := make([]byte, min(int32(room), longestValue(level, name)))
@@ -157,4 +160,18 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		uninstall(t, int32(le.Uint32(value))) // of which the caller has not been told
 	}
 	return 0, err
+}
+
+// getFilter is SO_GET_FILTER, whose lengths count instructions. Without room it tells how many there are.
+func getFilter(t *kernel.Task, code []byte, addr, lenAddr uint64, room uint32) error {
+	n := uint32(len(code) / socket.SizeofInstruction)
+	if room > 0 {
+		if room < n {
+			return unix.EINVAL
+		}
+		if _, err := t.CopyOut(addr, code); err != nil {
+			return err
+		}
+	}
+	return t.CopyOutUint32(lenAddr, n)
 }

@@ -1,7 +1,6 @@
 package inet
 
 import (
-	"encoding/binary"
 	"math"
 
 	"coffer/internal/bpf"
@@ -13,52 +12,24 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// attach is SO_ATTACH_FILTER. Datagrams only: the stack's streams have no place for a
-// filter.
-func (s *Socket) attach(c vfs.Caller, value []byte) error {
-	if s.filterLocked.Load() {
-		return unix.EPERM
+// setFilter sets an option of filters; false if it is none. Those of streams are refused: the stack has no
+// place for them.
+func (s *Socket) setFilter(c vfs.Caller, name int32, value []byte) (bool, error) {
+	if name != unix.SO_ATTACH_FILTER || !s.stream() {
+		return s.SetFilterOption(c, name, value)
 	}
-	f, err := socket.CopyInFilter(c, value)
-	if err != nil {
-		return err
+	if s.FilterLocked() {
+		return true, unix.EPERM
 	}
-	if s.stream() {
-		return unix.EOPNOTSUPP
+	if _, err := socket.CopyInFilter(c, value); err != nil {
+		return true, err
 	}
-	s.filter.Store(f)
-	return nil
-}
-
-// detach is SO_DETACH_FILTER.
-func (s *Socket) detach() error {
-	if s.filterLocked.Load() {
-		return unix.EPERM
-	}
-	if s.filter.Swap(nil) == nil {
-		return unix.ENOENT
-	}
-	return nil
-}
-
-// filterOption is SO_GET_FILTER: the instructions.
-func (s *Socket) filterOption() ([]byte, error) {
-	f := s.filter.Load()
-	if f == nil {
-		return nil, nil
-	}
-	var b []byte
-	for _, i := range f.Instructions() {
-		b = binary.LittleEndian.AppendUint16(b, i.Code)
-		b = append(b, i.Jt, i.Jf)
-		b = binary.LittleEndian.AppendUint32(b, i.K)
-	}
-	return b, nil
+	return true, unix.EOPNOTSUPP
 }
 
 // sifts reports whether the socket does not want all datagrams that come.
 func (s *Socket) sifts() bool {
-	return s.filter.Load() != nil || s.icmpFilter.Load() != 0 || s.judgesGroups()
+	return s.FilterProgram() != nil || s.icmpFilter.Load() != 0 || s.judgesGroups()
 }
 
 // sift takes datagrams off the queue that the socket does not want. It
@@ -85,7 +56,7 @@ func (s *Socket) sift(e *endpoint) (int, error) {
 			header.UDP(whole).Encode(&header.UDPFields{SrcPort: res.RemoteAddr.Port, DstPort: local.Port, Length: uint16(len(whole))})
 		}
 		n := uint32(math.MaxUint32)
-		if f := s.filter.Load(); f != nil {
+		if f := s.FilterProgram(); f != nil {
 			n = f.Run(&bpf.Packet{Data: whole, Protocol: etherType(res.RemoteAddr)})
 		}
 		if n > 0 && !s.refusesICMP(whole) && !s.refusesGroup(&res.ControlMessages, res.RemoteAddr.Addr) {

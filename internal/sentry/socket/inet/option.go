@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"coffer/internal/bpf"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
@@ -34,9 +33,7 @@ type options struct {
 	ports atomic.Uint32
 	// report are the control messages that a receiver wants.
 	report atomic.Uint32
-	// filter is what SO_ATTACH_FILTER gave, filterLocked SO_LOCK_FILTER.
-	filter       atomic.Pointer[bpf.SocketFilter]
-	filterLocked atomic.Bool
+	socket.Filter
 	// corkedTo is where the datagram goes that is not complete yet.
 	corkedTo tcpip.FullAddress
 	socket.Stamps

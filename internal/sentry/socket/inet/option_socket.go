@@ -50,7 +50,6 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofTCP | ofUDP, initial: -1, check: anything, apply: applyPeekOff, shown: shownPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: unix.SO_LOCK_FILTER, of: ofAll, check: checkLockFilter, apply: applyLockFilter},
 	{level: unix.SOL_SOCKET, name: unix.SO_SELECT_ERR_QUEUE, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_BUSY_POLL, of: ofAll, check: natural},
 	{level: unix.SOL_SOCKET, name: unix.SO_PREFER_BUSY_POLL, of: ofAll, check: boolean},
@@ -95,15 +94,6 @@ func checkMark(_ *Socket, c vfs.Caller, v int32) (int32, error) {
 
 func applyPeekOff(s *Socket, _ tcpip.Endpoint, v int32) { s.peekOff.Set(v) }
 func shownPeekOff(s *Socket, _ int32) int32             { return s.peekOff.Get() }
-
-func checkLockFilter(s *Socket, _ vfs.Caller, v int32) (int32, error) {
-	if v == 0 && s.filterLocked.Load() {
-		return 0, unix.EPERM
-	}
-	return truth(v != 0), nil
-}
-
-func applyLockFilter(s *Socket, _ tcpip.Endpoint, v int32) { s.filterLocked.Store(v != 0) }
 
 func checkRehash(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
 	if v == -1 {
@@ -205,6 +195,9 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 	if v, ok := s.StampOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.FilterOption(name); ok {
+		return v, nil
+	}
 	e := s.ep.Load()
 	switch name {
 	case unix.SO_LINGER:
@@ -235,8 +228,6 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 		return int32Bytes(0), nil
 	case unix.SO_MEMINFO:
 		return s.memory(e), nil
-	case unix.SO_GET_FILTER:
-		return s.filterOption()
 	case unix.SO_PEERGROUPS, unix.SO_PEERPIDFD:
 		return nil, unix.ENODATA
 	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
@@ -247,14 +238,9 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 	return nil, unix.ENOPROTOOPT
 }
 
-// memory is SO_MEMINFO: nine numbers (SK_MEMINFO_*).
+// memory is SO_MEMINFO.
 func (s *Socket) memory(e *endpoint) []byte {
-	m := [9]int32{0: int32(s.queued(e)), 1: shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF)), 2: int32(s.unsent(e)), 3: shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF))}
-	var b []byte
-	for _, v := range m {
-		b = append(b, int32Bytes(v)...)
-	}
-	return b
+	return socket.MemoryInfo(int32(s.queued(e)), shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF)), int32(s.unsent(e)), shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF)))
 }
 
 func (s *Socket) bufferSet(name int32) int32 { return s.value(s.row(unix.SOL_SOCKET, name)) }
@@ -264,8 +250,10 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 	if ok, err := s.SetTimeoutOption(name, value); ok {
 		return true, err
 	}
-	switch name {
-	case unix.SO_BINDTODEVICE:
+	if ok, err := s.setFilter(c, name, value); ok {
+		return true, err
+	}
+	if name == unix.SO_BINDTODEVICE {
 		return true, s.bindToDevice(c, value)
 	}
 	if len(value) < 4 {
@@ -313,10 +301,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, nil
 	case unix.SO_TXTIME:
 		return true, s.setSendTime(c, value)
-	case unix.SO_ATTACH_FILTER:
-		return true, s.attach(c, value)
-	case unix.SO_DETACH_FILTER:
-		return true, s.detach()
 	case unix.SO_ATTACH_REUSEPORT_CBPF:
 		return true, s.attachChooser(c, value)
 	case unix.SO_DETACH_REUSEPORT_BPF:

@@ -153,7 +153,7 @@ func (s *Socket) leavePort() {
 // attachChooser is SO_ATTACH_REUSEPORT_CBPF: EINVAL without SO_REUSEPORT, which must have been set before
 // the socket got its name.
 func (s *Socket) attachChooser(c vfs.Caller, value []byte) error {
-	if s.filterLocked.Load() {
+	if s.FilterLocked() {
 		return unix.EPERM
 	}
 	f, err := socket.CopyInFilter(c, value)

@@ -50,6 +50,9 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	if v, ok := s.StampOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.FilterOption(name); ok {
+		return v, nil
+	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -71,6 +74,10 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		return binary.LittleEndian.AppendUint64(nil, s.ns.IP.Cookie()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	case unix.SO_MEMINFO:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer()), nil
 	}
 	return s.PlainOption(name)
 }
@@ -125,27 +132,16 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetStampOption(name, value); ok {
 		return err
 	}
-	if name == unix.SO_ATTACH_FILTER {
-		f, err := socket.CopyInFilter(c, value)
-		if err == nil {
-			s.filter.Store(f)
-		}
+	if ok, err := s.SetFilterOption(c, name, value); ok {
 		return err
 	}
 	if len(value) < 4 {
 		return unix.EINVAL
 	}
-	v := int32(binary.LittleEndian.Uint32(value))
-	switch name {
-	case unix.SO_PASSCRED:
-		s.passcred.Store(v != 0)
-	case unix.SO_DETACH_FILTER:
-		if s.filter.Swap(nil) == nil {
-			return unix.ENOENT
-		}
-	default:
+	if name != unix.SO_PASSCRED {
 		return s.SetPlainOption(name, value, can)
 	}
+	s.passcred.Store(binary.LittleEndian.Uint32(value) != 0)
 	return nil
 }
 

@@ -23,7 +23,7 @@ const (
 // deliver puts a datagram in the queue. What there is no room for is lost, and the next
 // receive says so with ENOBUFS, unless NETLINK_NO_ENOBUFS is set.
 func (s *Socket) deliver(d datagram) bool {
-	if f := s.filter.Load(); f != nil && f.Run(&bpf.Packet{Data: d.data}) == 0 {
+	if f := s.FilterProgram(); f != nil && f.Run(&bpf.Packet{Data: d.data}) == 0 {
 		return true
 	}
 	size := len(d.data) + overhead

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"coffer/internal/bpf"
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/anon"
 	"coffer/internal/sentry/network"
@@ -49,6 +48,7 @@ type Socket struct {
 	socket.Plain
 	socket.Stamps // which nothing is told of
 	socket.Buffers
+	socket.Filter
 	ns       Namespace
 	protocol int32
 	typ      int32
@@ -57,7 +57,6 @@ type Socket struct {
 	opener   *auth.Credentials
 	ino      *anon.Inode
 	wait     waiter.Queue
-	filter   atomic.Pointer[bpf.SocketFilter]
 
 	port   atomic.Uint32
 	groups atomic.Uint64 // bit n-1 is group n

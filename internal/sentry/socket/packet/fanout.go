@@ -157,7 +157,7 @@ func (s *Socket) setProgram(c vfs.Caller, value []byte) error {
 	if g == nil || g.mode != unix.PACKET_FANOUT_CBPF {
 		return unix.EINVAL
 	}
-	if s.locked.Load() {
+	if s.FilterLocked() {
 		return unix.EPERM
 	}
 	f, err := socket.CopyInFilter(c, value)

@@ -15,13 +15,12 @@ import (
 type options struct {
 	socket.Buffers
 	socket.Plain
+	socket.Filter
 	socket.Stamps
 	auxdata, ignoreOutgoing atomic.Bool
 	// version is PACKET_VERSION, reserve PACKET_RESERVE in bytes.
 	version, reserve atomic.Int32
-	// locked is SO_LOCK_FILTER.
-	locked     atomic.Bool
-	remembered [len(rememberedNames)]atomic.Int32
+	remembered       [len(rememberedNames)]atomic.Int32
 }
 
 // rememberedNames are options of SOL_PACKET that are kept and have no effect: frames never come
@@ -53,6 +52,9 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 	if v, ok := s.StampOption(name); ok {
 		return v, nil
 	}
+	if v, ok := s.FilterOption(name); ok {
+		return v, nil
+	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -66,8 +68,10 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 		return binary.LittleEndian.AppendUint64(nil, s.ns.Cookie()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
-	case unix.SO_LOCK_FILTER:
-		return socket.Boolean(s.locked.Load()), nil
+	case unix.SO_MEMINFO:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer()), nil
 	}
 	return s.PlainOption(name)
 }
@@ -129,43 +133,10 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
 	if ok, err := s.SetStampOption(name, value); ok {
 		return err
 	}
-	if name == unix.SO_ATTACH_FILTER {
-		return s.attach(c, value)
-	}
-	if len(value) < 4 {
-		return unix.EINVAL
-	}
-	v := int32(binary.LittleEndian.Uint32(value))
-	switch name {
-	case unix.SO_DETACH_FILTER:
-		switch {
-		case s.locked.Load():
-			return unix.EPERM
-		case s.filter.Swap(nil) == nil:
-			return unix.ENOENT
-		}
-	case unix.SO_LOCK_FILTER:
-		if v == 0 && s.locked.Load() {
-			return unix.EPERM
-		}
-		s.locked.Store(v != 0)
-	default:
-		return s.SetPlainOption(name, value, can)
-	}
-	return nil
-}
-
-// attach is SO_ATTACH_FILTER.
-func (s *Socket) attach(c vfs.Caller, value []byte) error {
-	if s.locked.Load() {
-		return unix.EPERM
-	}
-	f, err := socket.CopyInFilter(c, value)
-	if err != nil {
+	if ok, err := s.SetFilterOption(c, name, value); ok {
 		return err
 	}
-	s.filter.Store(f)
-	return nil
+	return s.SetPlainOption(name, value, can)
 }
 
 func (s *Socket) setPacketOption(c vfs.Caller, name int32, value []byte) error {

@@ -74,7 +74,7 @@ func (s *Socket) take(f *frame, whole []byte) {
 		f.data = whole[f.net:]
 	}
 	f.size = len(f.data)
-	if filter := s.filter.Load(); filter != nil {
+	if filter := s.FilterProgram(); filter != nil {
 		keep := filter.Run(&bpf.Packet{
 			Data: f.data, Link: whole, Network: whole[f.net:], Protocol: f.from.protocol, Type: f.from.packetType,
 			Interface: uint32(f.from.index), HardwareType: f.from.hardwareType,

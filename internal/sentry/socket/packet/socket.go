@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"coffer/internal/bpf"
 	"coffer/internal/sentry/fs/anon"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/shmem"
@@ -31,7 +30,6 @@ type Socket struct {
 	wait     waiter.Queue
 
 	options
-	filter atomic.Pointer[bpf.SocketFilter]
 
 	// bindMu serialises changes of what is received: the protocol (ETH_P_*, 0 for
 	// nothing), the interface (0 for all), and what was joined.

@@ -16,6 +16,7 @@ type options struct {
 	socket.Timeouts
 	socket.Buffers
 	socket.Plain
+	socket.Filter
 	socket.Stamps
 	peekOff socket.PeekOffset
 	// passes are the options of passOptions that are on.
@@ -64,6 +65,9 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if value, ok := s.StampOption(name); ok {
 		return value, nil
 	}
+	if value, ok := s.FilterOption(name); ok {
+		return value, nil
+	}
 	if bit, ok := passOptions[name]; ok {
 		return socket.Boolean(s.passing(bit)), nil
 	}
@@ -87,6 +91,8 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(s.peekOff.Get()), nil
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
+	case unix.SO_MEMINFO:
+		return socket.MemoryInfo(0, s.ReceiveBuffer(), int32(s.unreceived()), s.SendBuffer()), nil
 	case unix.SO_PEERCRED:
 		return shown(c, s.peerCred()).Bytes(), nil
 	case unix.SO_PEERGROUPS:
@@ -152,6 +158,9 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if ok, err := s.SetStampOption(name, value); ok {
 		return err
 	}
+	if ok, err := s.SetFilterOption(c, name, value); ok {
+		return err
+	}
 	bit, passes := passOptions[name]
 	if !passes && name != unix.SO_PEEK_OFF && name != unix.SO_RCVLOWAT {
 		return s.SetPlainOption(name, value, can)
@@ -175,6 +184,17 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	return nil
 }
 
+// unreceived is how many bytes the peer has not received.
+func (s *Socket) unreceived() int {
+	peer := s.peer.Load()
+	if peer == nil {
+		return 0
+	}
+	peer.mu.Lock()
+	defer peer.mu.Unlock()
+	return peer.in.data.Len()
+}
+
 // Ioctl implements vfs.File: FIONREAD (SIOCINQ) and SIOCOUTQ.
 func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 	var n int
@@ -191,11 +211,7 @@ func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		}
 		s.mu.Unlock()
 	case unix.TIOCOUTQ:
-		if peer := s.peer.Load(); peer != nil {
-			peer.mu.Lock()
-			n = peer.in.data.Len()
-			peer.mu.Unlock()
-		}
+		n = s.unreceived()
 	default:
 		return 0, unix.ENOTTY
 	}

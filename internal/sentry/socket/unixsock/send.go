@@ -3,6 +3,7 @@ package unixsock
 import (
 	"time"
 
+	"coffer/internal/bpf"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
@@ -93,8 +94,28 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	return n, err
 }
 
-// deliver puts a message into the queue of another socket.
+// deliver puts what the other socket's filter lets through into its queue: of streams all, and of a message
+// as many bytes as it says, which the sender is not told.
 func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int, error) {
+	f := to.FilterProgram()
+	if f == nil || s.typ == unix.SOCK_STREAM {
+		return s.put(c, to, p, m)
+	}
+	keep := f.Run(&bpf.Packet{Data: p})
+	if keep == 0 {
+		if m != nil {
+			m.DropRights()
+		}
+		return len(p), nil
+	}
+	if _, err := s.put(c, to, p[:min(uint64(keep), uint64(len(p)))], m); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// put puts a message into the queue of another socket.
+func (s *Socket) put(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int, error) {
 	seg := segment{creds: socket.Ucred{UID: nobody, GID: nobody}}
 	if m != nil && m.HasCreds {
 		seg.creds, seg.process = m.Creds, m.Sender
