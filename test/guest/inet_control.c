@@ -144,6 +144,34 @@ TEST(name_after_disconnect) {
 	}
 }
 
+/* The interface that datagrams of IPv6 leave by for good. The address beside it is of no account to Linux. */
+TEST(interface_of_a_socket) {
+	need_family(AF_INET6);
+	int r = bound(AF_INET6, SOCK_DGRAM), s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), t = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	union addr to, from;
+	socklen_t n = sizeof to;
+	OK(getsockname(r, &to.sa, &n));
+	struct in6_pktinfo i = { .ipi6_ifindex = 12345 };
+	FAILS(setsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, sizeof i - 1), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, 0), EINVAL);
+	FAILS(getsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, &(socklen_t){ sizeof i }), ENOPROTOOPT);
+	OK(setsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, sizeof i));
+	FAILS(sendto(s, "x", 1, 0, &to.sa, n), ENETUNREACH);
+	FAILS(connect(s, &to.sa, n), ENETUNREACH);
+	i.ipi6_ifindex = 1;
+	inet_pton(AF_INET6, "2001:db8::77", &i.ipi6_addr);
+	OK(setsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, sizeof i));
+	EQUAL(sendto(s, "x", 1, 0, &to.sa, n), 1);
+	receive(r, &from, 0, 0);
+	CHECK(!memcmp(&from.in6.sin6_addr, &in6addr_loopback, 16));
+	i.ipi6_ifindex = 0;
+	OK(setsockopt(s, IPPROTO_IPV6, IPV6_PKTINFO, &i, sizeof i));
+	EQUAL(sendto(s, "x", 1, 0, &to.sa, n), 1);
+	OK(setsockopt(t, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
+	i.ipi6_ifindex = 2;
+	FAILS(setsockopt(t, IPPROTO_IPV6, IPV6_PKTINFO, &i, sizeof i), EINVAL);
+}
+
 /* Where control messages cannot be written to the bytes come all the same. */
 TEST(no_room_for_what_comes) {
 	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0)), p[2];

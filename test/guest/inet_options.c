@@ -64,6 +64,8 @@ static const struct {
 	{ ALL, IPPROTO_IP, IP_MULTICAST_LOOP, 1, { { 0, 0 }, { 7, 1 }, { none } } },
 	{ T, IPPROTO_IP, IP_HDRINCL, 0, { { 1, NO(ENOPROTOOPT) }, { none } } },
 
+	{ ALL, IPPROTO_IP, IP_ROUTER_ALERT, 0, { { 1, NO(EINVAL) }, { 0, NO(EINVAL) }, { none } } },
+	{ SIX, IPPROTO_IPV6, IPV6_ROUTER_ALERT, 0, { { 1, NO(ENOPROTOOPT) }, { -1, NO(ENOPROTOOPT) }, { none } } },
 	{ SIX, IPPROTO_IPV6, IPV6_V6ONLY, none, { { 1, 1 }, { 0, 0 }, { 7, 1 }, { none } } },
 	{ SIX, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, { { 1, 1 }, { -1, 64 }, { 0, 0 }, { 256, NO(EINVAL) }, { none } } },
 	{ U6, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, { { 0, 0 }, { -1, 1 }, { 256, NO(EINVAL) }, { none } } },
@@ -92,6 +94,7 @@ static const struct {
 	{ T, IPPROTO_TCP, TCP_FASTOPEN, 0, { { 5, 5 }, { -1, NO(EINVAL) }, { none } } },
 	{ T, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0, { { 5, 5 }, { none } } },
 	{ T, IPPROTO_TCP, TCP_INQ, 0, { { 1, 1 }, { 2, NO(EINVAL) }, { none } } },
+	{ T, IPPROTO_TCP, 37 /* TCP_TX_DELAY */, 0, { { 1000000, 1000000 }, { 0, 0 }, { none } } },
 	{ T, IPPROTO_TCP, 9999, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
 
 	{ U, IPPROTO_UDP, UDP_CORK, 0, { { 7, 1 }, { 0, 0 }, { none } } },
@@ -125,6 +128,57 @@ TEST(numbers) {
 			}
 			close(s);
 		}
+}
+
+/* Times that later versions of Linux let choose, in whole ticks of whatever clock it has. */
+TEST(times_of_tcp) {
+	static const struct { int name, first, good[3], bad[4]; } of[] = {
+		{ 44 /* TCP_RTO_MAX_MS */, 120000, { 1000, 20000, 120000 }, { -1, 0, 999, 120001 } },
+		{ 45 /* TCP_RTO_MIN_US */, 200000, { 20000, 100000, 200000 }, { -1, 0, 1000, 200001 } },
+		{ 46 /* TCP_DELACK_MAX_US */, 200000, { 20000, 100000, 200000 }, { -1, 0, 1000, 200001 } },
+	};
+	for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
+		int s[2], l = listener(AF_INET), name = of[i].name;
+		if (got(l, IPPROTO_TCP, name) == NO(ENOPROTOOPT))
+			SKIP("Linux has them since 6.15");
+		EQUAL(got(l, IPPROTO_TCP, name), of[i].first);
+		for (int j = 0; j < 3; j++) {
+			OK(set(l, IPPROTO_TCP, name, of[i].good[j]));
+			EQUAL(got(l, IPPROTO_TCP, name), of[i].good[j]);
+		}
+		for (int j = 0; j < 4; j++)
+			FAILS(set(l, IPPROTO_TCP, name, of[i].bad[j]), EINVAL);
+		OK(set(l, IPPROTO_TCP, name, of[i].good[0]));
+		s[0] = OK(socket(AF_INET, SOCK_STREAM, 0));
+		connect_to(s[0], l);
+		s[1] = OK(accept(l, NULL, NULL));
+		EQUAL(got(s[1], IPPROTO_TCP, name), of[i].good[0]);
+	}
+}
+
+TEST(router_alert) {
+	need_family(AF_INET6);
+	int s = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	if (s < 0)
+		SKIP("only root can make raw sockets");
+	FAILS(set(s, IPPROTO_IP, IP_ROUTER_ALERT, 0), ENOBUFS);
+	OK(set(s, IPPROTO_IP, IP_ROUTER_ALERT, 7));
+	EQUAL(option(s, IPPROTO_IP, IP_ROUTER_ALERT), 1);
+	FAILS(set(s, IPPROTO_IP, IP_ROUTER_ALERT, 1), EADDRINUSE);
+	OK(set(s, IPPROTO_IP, IP_ROUTER_ALERT, 0));
+	EQUAL(option(s, IPPROTO_IP, IP_ROUTER_ALERT), 0);
+	FAILS(set(OK(socket(AF_INET, SOCK_RAW, IPPROTO_RAW)), IPPROTO_IP, IP_ROUTER_ALERT, 1), EINVAL);
+	FAILS(set(OK(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6)), IPPROTO_IPV6, IPV6_ROUTER_ALERT, 1), ENOPROTOOPT);
+	/* of IPv6 it is a number, which is not told, and one below 0 is none */
+	s = OK(socket(AF_INET6, SOCK_RAW, IPPROTO_RAW));
+	FAILS(set(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT, -1), ENOBUFS);
+	OK(set(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT, 0));
+	EQUAL(option(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT), 0);
+	FAILS(set(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT, 5), EADDRINUSE);
+	OK(set(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT, -1));
+	EQUAL(option(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT), 1);
+	OK(set(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT, 5));
+	EQUAL(option(s, IPPROTO_IPV6, IPV6_ROUTER_ALERT), 1);
 }
 
 /* Of some options of IPv4 nothing at all is 0, of others it is an error. */

@@ -370,6 +370,9 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if s.v6Only(full) {
 		return unix.ENETUNREACH
 	}
+	if err := s.leaveTo(&full); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.forgetWay()

@@ -198,7 +198,7 @@ func sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage)
 		}
 		return nil
 	case unix.IPV6_PKTINFO, unix.IPV6_2292PKTINFO:
-		if len(m.Data) < 20 {
+		if len(m.Data) < sizeofPacketInfo6 {
 			return unix.EINVAL
 		}
 		o.ControlMessages.HasIPv6PacketInfo = true

@@ -25,6 +25,10 @@ type options struct {
 	cork, moreStream atomic.Bool
 	// sendBuffer and recvBuffer are SO_SNDBUF and SO_RCVBUF, if they have been set.
 	sendBuffer, recvBuffer atomic.Int32
+	// routerAlert is IP_ROUTER_ALERT, or of IPV6_ROUTER_ALERT what is kept of it.
+	routerAlert atomic.Int32
+	// leaveBy is the interface of IPV6_PKTINFO.
+	leaveBy atomic.Int32
 	// segment is UDP_SEGMENT.
 	segment atomic.Int32
 	// zerocopy is SO_ZEROCOPY.

@@ -23,6 +23,8 @@ const (
 	defaultHops = 64
 	// ecnMask are the bits of a TOS that belong to congestion control (RFC 3168).
 	ecnMask = 3
+	// sizeofPacketInfo6 is that of struct in6_pktinfo.
+	sizeofPacketInfo6 = 20
 	// maxIPOptions are as many bytes as an IPv4 header has room for options.
 	maxIPOptions = 40
 )
@@ -31,7 +33,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_TOS, of: ofAll, check: checkTOS, apply: applyTOS},
 	{level: unix.IPPROTO_IP, name: unix.IP_TTL, of: ofAll, initial: -1, check: checkTTL, apply: applyTTL, shown: shownHops},
 	{level: unix.IPPROTO_IP, name: unix.IP_HDRINCL, of: ofTCP | ofUDP, check: readOnly},
-	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofTCP | ofUDP, check: invalid},
+	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofAll, check: checkRouterAlert, apply: applyRouterAlert},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_PKTINFO, of: ofAll, check: boolean, apply: applyPktInfo},
@@ -70,7 +72,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofTCP, initial: 1, check: readOnly},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_HOPS, of: ofUDPish, initial: 1, check: checkMulticastHops, apply: applyMulticastTTL},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MULTICAST_LOOP, of: ofAll, initial: 1, check: strict, apply: applyMulticastLoop},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT, of: ofAll, check: checkRouterAlert6, apply: applyRouterAlert, shown: shownRouterAlert6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr6},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_V6ONLY, of: ofAll, check: checkV6Only, apply: applyV6Only, shown: shownV6Only},
@@ -93,6 +95,46 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVFRAGSIZE, of: ofAll, check: boolean},
 }
+
+// checkRouterAlert is for raw sockets that are to get what is forwarded with that option, which the stack does not
+// give away: EADDRINUSE for one that has it, ENOBUFS for one that has not.
+func checkRouterAlert(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	set := s.routerAlert.Load() != 0
+	switch {
+	case !s.isRaw() || s.protocol == unix.IPPROTO_RAW:
+		return 0, unix.EINVAL
+	case v != 0 && set:
+		return 0, unix.EADDRINUSE
+	case v == 0 && !set:
+		return 0, unix.ENOBUFS
+	}
+	return truth(v != 0), nil
+}
+
+// What is kept of IPV6_ROUTER_ALERT: what is shown, which is of the value set last, and whether it chooses packets.
+const (
+	alertShown = 1 << iota
+	alertSet
+)
+
+// checkRouterAlert6 is the same of IPv6: all values below 0 take it away.
+func checkRouterAlert6(s *Socket, _ vfs.Caller, v int32) (int32, error) {
+	set := s.routerAlert.Load()&alertSet != 0
+	switch {
+	case !s.isRaw() || s.protocol != unix.IPPROTO_RAW:
+		return 0, unix.ENOPROTOOPT
+	case v >= 0 && set:
+		return 0, unix.EADDRINUSE
+	case v < 0 && !set:
+		return 0, unix.ENOBUFS
+	case v < 0:
+		return alertShown, nil
+	}
+	return alertSet | truth(v != 0)*alertShown, nil
+}
+
+func applyRouterAlert(s *Socket, _ tcpip.Endpoint, v int32) { s.routerAlert.Store(v) }
+func shownRouterAlert6(_ *Socket, v int32) int32            { return v & alertShown }
 
 // checkTOS takes a type of service. Of TCP the two bits of congestion notification are
 // the protocol's own.
@@ -461,6 +503,8 @@ func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (boo
 			return true, unix.EINVAL
 		}
 		return true, nil
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_PKTINFO:
+		return true, s.setPacketInfo6(value)
 	case level == unix.IPPROTO_IPV6 && isHeader6(name):
 		// Likewise.
 		if len(value) > 0 && len(value) < 8 || len(value)%8 != 0 {
@@ -478,4 +522,31 @@ func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (boo
 		return true, nil
 	}
 	return false, nil
+}
+
+// setPacketInfo6 is IPV6_PKTINFO: the interface that datagrams leave by which name none. Linux keeps the address too,
+// and takes no notice of it.
+func (s *Socket) setPacketInfo6(value []byte) error {
+	if len(value) < sizeofPacketInfo6 {
+		return unix.EINVAL
+	}
+	index := int32(binary.LittleEndian.Uint32(value[16:]))
+	if bound := s.ep.Load().SocketOptions().GetBindToDevice(); index != 0 && bound != 0 && bound != index {
+		return unix.EINVAL
+	}
+	s.leaveBy.Store(index)
+	return nil
+}
+
+// leaveTo gives an address of IPv6 without an interface that of IPV6_PKTINFO. ENETUNREACH if that is not there.
+func (s *Socket) leaveTo(to *tcpip.FullAddress) error {
+	nic := tcpip.NICID(s.leaveBy.Load())
+	if nic == 0 || to.NIC != 0 || to.Addr.Len() != header.IPv6AddressSize || header.IsV4MappedAddress(to.Addr) {
+		return nil
+	}
+	if !s.net.Stack().HasNIC(nic) {
+		return unix.ENETUNREACH
+	}
+	to.NIC = nic
+	return nil
 }

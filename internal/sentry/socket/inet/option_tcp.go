@@ -33,7 +33,15 @@ const (
 	sizeofMD5 = 216
 	// congestionName is TCP_CA_NAME_MAX.
 	congestionName = 16
+	// Options that x/sys does not have (linux/tcp.h).
 	tcpIsMPTCP     = 43
+	tcpRTOMaxMS    = 44
+	tcpRTOMinUS    = 45
+	tcpDelAckMaxUS = 46
+	// maxDelay is the longest TCP_TX_DELAY, in microseconds.
+	maxDelay = 1<<28 - 1
+	// jiffy is what times are rounded up to, in milliseconds, where the kernel's ticks come 250 times a second.
+	jiffy = 4
 )
 
 var tcpOptions = []option{
@@ -60,6 +68,11 @@ var tcpOptions = []option{
 	{level: unix.IPPROTO_TCP, name: unix.TCP_TIMESTAMP, of: ofTCP, check: unrepaired, shown: shownClock},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_REPAIR, of: ofTCP, check: unrepaired},
 	{level: unix.IPPROTO_TCP, name: tcpIsMPTCP, of: ofTCP, check: readOnly},
+	// Linux delays nothing either where there is no queueing discipline fq.
+	{level: unix.IPPROTO_TCP, name: unix.TCP_TX_DELAY, of: ofTCP, check: between(0, maxDelay)},
+	{level: unix.IPPROTO_TCP, name: tcpRTOMaxMS, of: ofTCP, initial: maxRetransmit * 1000, check: checkRTOMax},
+	{level: unix.IPPROTO_TCP, name: tcpRTOMinUS, of: ofTCP, initial: 200_000, check: checkShortTime},
+	{level: unix.IPPROTO_TCP, name: tcpDelAckMaxUS, of: ofTCP, initial: 200_000, check: checkShortTime},
 }
 
 var udpOptions = []option{
@@ -71,6 +84,23 @@ var udpOptions = []option{
 	// Datagrams that have not been put together are no lie: the receiver looks for
 	// the control message that says so.
 	{level: unix.IPPROTO_UDP, name: unix.UDP_GRO, of: ofUDP, check: boolean},
+}
+
+// checkRTOMax takes milliseconds.
+func checkRTOMax(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	if v < 1000 || v > maxRetransmit*1000 {
+		return 0, unix.EINVAL
+	}
+	return (v + jiffy - 1) / jiffy * jiffy, nil
+}
+
+// checkShortTime takes microseconds, more than a jiffy and at most 200 ms.
+func checkShortTime(_ *Socket, _ vfs.Caller, v int32) (int32, error) {
+	const tick = jiffy * 1000
+	if v <= tick || v > 200_000 {
+		return 0, unix.EINVAL
+	}
+	return (v + tick - 1) / tick * tick, nil
 }
 
 func applyNoDelay(_ *Socket, e tcpip.Endpoint, v int32) { e.SocketOptions().SetDelayOption(v == 0) }

@@ -181,6 +181,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		if to.NIC == 0 {
 			to.NIC = nic
 		}
+		if err := s.leaveTo(&to); err != nil {
+			return 0, err
+		}
 		s.to = to
 		opts.To = &s.to
 	}
