@@ -144,6 +144,30 @@ TEST(name_after_disconnect) {
 	}
 }
 
+/* Whether a datagram may be fragmented it says itself, or else the socket's option. */
+TEST(no_fragments) {
+	need_family(AF_INET6);
+	int r = bound(AF_INET6, SOCK_DGRAM), s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), no = 0, yes = 1, two = 2;
+	union addr to;
+	socklen_t n = sizeof to;
+	struct iovec v = { buf, 65500 }; /* lo takes 65536 with the headers */
+	union { char b[CMSG_SPACE(4)]; struct cmsghdr h; } c = { .h = { CMSG_LEN(4), IPPROTO_IPV6, IPV6_DONTFRAG } };
+	struct msghdr m = { .msg_name = &to, .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c };
+	OK(getsockname(r, &to.sa, &n));
+	m.msg_namelen = n;
+	OK(set(s, SOL_SOCKET, SO_SNDBUF, 200000));
+	memcpy(CMSG_DATA(&c.h), &yes, 4);
+	FAILS(sendmsg(s, &m, 0), EMSGSIZE);
+	EQUAL(sendto(s, buf, 65500, 0, &to.sa, n), 65500);
+	OK(set(s, IPPROTO_IPV6, IPV6_DONTFRAG, 1));
+	FAILS(sendto(s, buf, 65500, 0, &to.sa, n), EMSGSIZE);
+	memcpy(CMSG_DATA(&c.h), &no, 4);
+	EQUAL(sendmsg(s, &m, 0), 65500);
+	FAILS(sendto(s, buf, 65500, 0, &to.sa, n), EMSGSIZE);
+	memcpy(CMSG_DATA(&c.h), &two, 4);
+	FAILS(sendmsg(s, &m, 0), EINVAL);
+}
+
 /* The interface that datagrams of IPv6 leave by for good. The address beside it is of no account to Linux. */
 TEST(interface_of_a_socket) {
 	need_family(AF_INET6);

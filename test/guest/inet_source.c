@@ -318,3 +318,29 @@ TEST(sources_of_ipv6) {
 	send6_from("2001:db8::2", 'f', index);
 	NEXT_IS(s, 0);
 }
+
+/* A socket of IPv6 that takes IPv4 too judges groups of IPv4 by IPv4's option. */
+TEST(groups_of_ipv4_at_a_socket_of_ipv6) {
+	own_network_up();
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), other = receiver(), on = 1, off = 0, v;
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) };
+	struct ip_mreq m = { ip("239.1.2.3"), ip("127.0.0.1") };
+	OK(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+	OK(bind(s, (void *)&a, sizeof a));
+	OK(setsockopt(other, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
+	OK(setsockopt(s, IPPROTO_IP, IP_MULTICAST_ALL, &on, sizeof on)); /* at first Linux has it off here */
+	send_from("127.0.0.1", 'a');
+	NEXT_IS(s, 'a');
+	OK(setsockopt(s, IPPROTO_IPV6, IPV6_MULTICAST_ALL, &off, sizeof off));
+	send_from("127.0.0.1", 'b');
+	NEXT_IS(s, 'b');
+	OK(setsockopt(s, IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof off));
+	socklen_t n = sizeof v;
+	OK(getsockopt(s, IPPROTO_IP, IP_MULTICAST_ALL, &v, &n));
+	EQUAL(v, 0);
+	send_from("127.0.0.1", 'c');
+	NEXT_IS(s, 0);
+	OK(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
+	send_from("127.0.0.1", 'd');
+	NEXT_IS(s, 'd');
+}

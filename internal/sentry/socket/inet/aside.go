@@ -24,6 +24,8 @@ type aside struct {
 	// from, if they are set.
 	nic    tcpip.NICID
 	source tcpip.Address
+	// whole is IPV6_DONTFRAG, if wholeSaid instead of the socket's.
+	wholeSaid, whole bool
 	// stamps is what of SO_TIMESTAMPING chooses what is told of it, if stamped instead of the socket's.
 	stamped bool
 	stamps  int32
@@ -47,6 +49,9 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 	if s.sort() == ofUDP && !header.IsV4MulticastAddress(s.to.Addr) {
 		s.from = a.source
 	}
+	if a.wholeSaid {
+		s.wholeOnce = truth(a.whole) + 1
+	}
 	before := 0
 	if a.classed {
 		if v, err := e.GetSockOptInt(a.option); err == nil {
@@ -55,7 +60,7 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 		e.SetSockOptInt(a.option, int(a.class))
 	}
 	return func() {
-		s.from = tcpip.Address{}
+		s.from, s.wholeOnce = tcpip.Address{}, 0
 		if a.classed {
 			e.SetSockOptInt(a.option, before)
 		}

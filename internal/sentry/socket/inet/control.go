@@ -213,7 +213,11 @@ func sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage)
 		}
 		v := int32(binary.LittleEndian.Uint32(m.Data))
 		if m.Type == unix.IPV6_DONTFRAG {
-			return nil // the stack has it for a whole socket
+			if v < 0 || v > 1 {
+				return unix.EINVAL
+			}
+			beside.wholeSaid, beside.whole = true, v != 0
+			return nil
 		}
 		if v < -1 || v > 255 {
 			return unix.EINVAL

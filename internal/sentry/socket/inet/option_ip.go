@@ -458,9 +458,12 @@ func (s *Socket) routeTo(e *endpoint, to tcpip.FullAddress) (*stack.Route, tcpip
 }
 
 // exceeds reports whether a datagram of so many bytes is to be refused, since it would have
-// to be fragmented.
+// to be fragmented. s.sendMu is held.
 func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 	whole := s.whole.Load()
+	if s.wholeOnce != 0 {
+		whole = whole&^dontFragment | dontFragment*uint32(s.wholeOnce-1)
+	}
 	if whole == 0 || s.kind.typ == unix.SOCK_RAW { // the stack refuses all raw ones
 		return false
 	}

@@ -103,6 +103,8 @@ type Socket struct {
 
 	// whole says which datagrams are refused that would have to be fragmented.
 	whole atomic.Uint32
+	// wholeOnce is one more than IPV6_DONTFRAG of the datagram that is being sent, or 0; sendMu protects it.
+	wholeOnce int32
 
 	// icmpFilter is ICMP_FILTER: a bit for each type that a raw socket does not want.
 	icmpFilter atomic.Uint32
