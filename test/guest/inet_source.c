@@ -344,3 +344,35 @@ TEST(groups_of_ipv4_at_a_socket_of_ipv6) {
 	send_from("127.0.0.1", 'd');
 	NEXT_IS(s, 'd');
 }
+
+/* send_as sends one byte to the group with the interface and the source that it is told. */
+static int send_as(int s, int index, const char *source) {
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr = ip("239.1.2.3") };
+	union { char b[CMSG_SPACE(sizeof(struct in_pktinfo))]; struct cmsghdr h; } c = { .h = { CMSG_LEN(sizeof(struct in_pktinfo)), IPPROTO_IP, IP_PKTINFO } };
+	struct in_pktinfo i = { .ipi_ifindex = index, .ipi_spec_dst = ip(source) };
+	memcpy(CMSG_DATA(&c.h), &i, sizeof i);
+	struct iovec v = { "x", 1 };
+	struct msghdr m = { .msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c };
+	return sendmsg(s, &m, 0);
+}
+
+/* A datagram to a group may name its source, and need not name the interface then. */
+TEST(source_of_a_datagram_to_a_group) {
+	own_network_up();
+	int r = receiver(), s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1, ttl = 7;
+	struct ip_mreq m = { ip("239.1.2.3"), ip("127.0.0.1") };
+	OK(setsockopt(r, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
+	OK(setsockopt(r, IPPROTO_IP, IP_RECVTTL, &on, sizeof on));
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_in from;
+		char b[9], control[100];
+		struct iovec v = { b, 9 };
+		struct msghdr h = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+		EQUAL(send_as(s, i != 1, "127.0.0.2"), 1);
+		EQUAL(recvmsg(r, &h, MSG_DONTWAIT), 1);
+		EQUAL(from.sin_addr.s_addr, ip("127.0.0.2").s_addr);
+		EQUAL(*(int *)CMSG_DATA(CMSG_FIRSTHDR(&h)), i < 2 ? 1 : 7);
+		if (i == 1)
+			OK(setsockopt(s, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof ttl));
+	}
+}

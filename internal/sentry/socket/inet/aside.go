@@ -46,7 +46,7 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 			s.to.NIC = a.nic
 		}
 	}
-	if s.sort() == ofUDP && !header.IsV4MulticastAddress(s.to.Addr) {
+	if s.sort() == ofUDP {
 		s.from = a.source
 	}
 	if a.wholeSaid {
@@ -86,11 +86,17 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 	if header.IsV4MappedAddress(to) {
 		to = tcpip.AddrFrom4Slice(to.AsSlice()[12:])
 	}
-	st := s.net.Stack()
+	st, nic, loop, hops := s.net.Stack(), opts.To.NIC, true, tcpip.IPv4TTLOption
+	if header.IsV4MulticastAddress(to) {
+		loop, hops = e.SocketOptions().GetMulticastLoop(), tcpip.MulticastTTLOption
+		if nic == 0 {
+			nic = s.groupLink(e)
+		}
+	}
 	if to.Len() != header.IPv4AddressSize || st.CheckLocalAddress(opts.To.NIC, header.IPv4ProtocolNumber, s.from) == 0 {
 		return 0, unix.ENETUNREACH
 	}
-	r, err := st.FindRoute(opts.To.NIC, s.from, to, header.IPv4ProtocolNumber, true)
+	r, err := st.FindRoute(nic, s.from, to, header.IPv4ProtocolNumber, loop)
 	if err != nil {
 		return 0, errno(err)
 	}
@@ -117,15 +123,25 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 		udp.SetChecksum(sum)
 	}
 	tos, _ := e.GetSockOptInt(tcpip.IPv4TOSOption)
-	ttl, _ := e.GetSockOptInt(tcpip.IPv4TTLOption)
+	ttl, _ := e.GetSockOptInt(hops)
 	switch {
 	case opts.ControlMessages.HasTTL:
 		ttl = int(opts.ControlMessages.TTL)
-	case ttl <= 0:
+	case ttl <= 0 && hops == tcpip.IPv4TTLOption:
 		ttl = int(r.DefaultTTL())
 	}
 	if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.UDPProtocolNumber, TTL: uint8(ttl), TOS: uint8(tos)}, pkt); err != nil {
 		return 0, errno(err)
 	}
 	return len(p), nil
+}
+
+// groupLink is the interface that a datagram to a group leaves by which names but its source: that of IP_MULTICAST_IF,
+// or the one that has the source. s.sendMu is held.
+func (s *Socket) groupLink(e *endpoint) tcpip.NICID {
+	var o tcpip.MulticastInterfaceOption
+	if err := e.GetSockOpt(&o); err == nil && o.NIC != 0 {
+		return o.NIC
+	}
+	return s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, s.from)
 }
