@@ -1,6 +1,7 @@
 /* Much at a time, through files, pipes and sockets: of any size, by several threads, to and
  * from memory that ends midway, changes or goes away meanwhile. */
 #include "inet.h"
+#include <linux/if_ether.h>
 #include <pthread.h>
 #include <sys/uio.h>
 
@@ -295,6 +296,76 @@ TEST(file_ends_stream_messages) {
 		EQUAL(h[0].msg_len, 100u);
 		close(s[0]);
 		close(s[1]);
+	}
+}
+
+/* What of a stream does not arrive, since the buffer ends with its file midway, stays where it is. */
+TEST(file_ends_streams) {
+	int fd = OK(open("short", O_RDWR | O_CREAT, 0600));
+	unsigned char *data = memory(16 * PAGE), *got = memory(16 * PAGE);
+	uint64_t seed = 77;
+	memcpy(data, at(3), 16 * PAGE);
+	OK(ftruncate(fd, 0));
+	OK(ftruncate(fd, 2 * PAGE));
+	unsigned char *m = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(m != MAP_FAILED);
+	for (int i = 0; i < 400; i++) {
+		int s[2], kind = i % 4, waiting, capture = -1;
+		if (kind == 0) OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+		else if (kind == 1) tcp_pair(AF_INET, s);
+		else if (kind == 2) {
+			capture = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)); /* only root may have it */
+			tcp_pair(AF_INET, s);
+		}
+		else {
+			int p[2];
+			OK(pipe(p));
+			s[0] = p[1];
+			s[1] = p[0];
+		}
+		/* Several pieces are sent, and read at once. */
+		size_t total = 0, done = 0, end = 0;
+		for (int k = 0; k < 3; k++) {
+			size_t n = 1 + next(&seed) % (4 * PAGE);
+			EQUAL(write(s[0], data + total, n), (ssize_t)n);
+			total += n;
+		}
+		for (waiting = 0; (size_t)waiting < total; OK(ioctl(s[1], FIONREAD, &waiting)));
+		for (int k = 0; k < 4 && done < total; k++) {
+			unsigned char *to = m + next(&seed) % (2 * PAGE);
+			size_t whole = 2 * PAGE - (to - m), cut = next(&seed) % (5 * PAGE);
+			struct iovec v[3] = { { to, cut }, { m + 4 * PAGE, 10 }, { got, 100 } };
+			struct msghdr h = { .msg_iov = v, .msg_iovlen = 3 };
+			ssize_t n;
+			switch (next(&seed) % (kind == 3 ? 2 : 4)) {
+			case 0: n = read(s[1], to, 13 * PAGE); break;
+			case 1: n = readv(s[1], v, 3); break;
+			case 2: n = recv(s[1], to, 13 * PAGE, 0); break;
+			default: n = recvmsg(s[1], &h, 0);
+			}
+			if (n < 0) EQUAL(errno, EFAULT);
+			else {
+				CHECK(n > 0 && (size_t)n <= whole);
+				CHECK(memcmp(to, data + done, n) == 0);
+				done += n;
+			}
+			OK(ioctl(s[1], FIONREAD, &waiting));
+			EQUAL(waiting, (int)(total - done));
+			struct pollfd p = { s[1], POLLIN, 0 };
+			EQUAL(poll(&p, 1, 0), done < total);
+		}
+		if ((kind == 1 || kind == 2) && done < total) {
+			EQUAL(recv(s[1], got, 16 * PAGE, MSG_PEEK), (ssize_t)(total - done));
+			CHECK(memcmp(got, data + done, total - done) == 0);
+		}
+		EQUAL(write(s[0], data + total, 5), 5);
+		total += 5;
+		close(s[0]);
+		for (ssize_t n; (n = OK(read(s[1], got + end, 7777))) > 0;) end += n;
+		EQUAL(done + end, total);
+		CHECK(memcmp(got, data + done, end) == 0);
+		close(s[1]);
+		if (capture >= 0) close(capture);
 	}
 }
 

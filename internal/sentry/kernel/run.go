@@ -148,15 +148,7 @@ func (t *Task) opFailed(err error) {
 	}
 	var op *platform.OpError
 	errors.As(err, &op)
-	writes, good := op != nil, true
-	for ; op != nil; op = op.Next {
-		if op.Op.Kind != platform.OpWrite {
-			writes = false
-		} else if good {
-			good = t.lateFailed(op.Op.Addr, []byte(op.Op.Data))
-		}
-	}
-	if !writes {
+	if !t.lateFailed(op) {
 		t.ctx.Regs().Rax = negative(t.mem.OpFailed(t.ctx, err))
 	}
 }

@@ -94,9 +94,8 @@ type Task struct {
 	scratch uint64
 	// late are the parts of the present call's result that are written late.
 	late []lateResult
-	// lateFrom is where they were read, at its position, or nil; lateRead is how much that was.
+	// lateFrom is where they were read, or nil.
 	lateFrom *vfs.FileDescription
-	lateRead uint64
 
 	// ptrace is the task's part in being traced; see ptrace.go.
 	ptrace ptraceState

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/platform"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,9 @@ func (t *Task) CopyOutResultLate(addr uint64, src []byte, before uint64) error {
 	if err := t.CopyOutLate(addr, src); err != nil {
 		return err
 	}
+	if t.ctx.LateFailed() {
+		return unix.EFAULT // what comes before it could not be written
+	}
 	t.noteLate(addr, uint64(len(src)), before)
 	return nil
 }
@@ -78,31 +82,65 @@ func (t *Task) noteLate(addr, n, before uint64) {
 	}
 }
 
-// ReadLate says that the bytes that CopyOutResultLate writes were read from a file at its
-// position, which has moved by n: if not all can be written, it goes back by the others.
-func (t *Task) ReadLate(d *vfs.FileDescription, n uint64) { t.lateFrom, t.lateRead = d, n }
+// LateFailed reports whether something could not be written late, as far as that is known.
+func (t *Task) LateFailed() bool { return t.ctx.LateFailed() }
+
+// ReadLate says that the bytes that CopyOutResultLate writes were taken from a file: at its
+// position, or from a vfs.Unreader. What cannot be written goes back.
+func (t *Task) ReadLate(d *vfs.FileDescription) { t.lateFrom = d }
 
 // lateResult is a part of a call's result that is written late: length bytes at addr, before
 // which others come.
 type lateResult struct{ addr, length, before uint64 }
 
 // lateFailed writes again what could not be written on the way to the guest: a stack may have
-// to grow for it. It reports false if it can't be, with what has been written until there as
-// the call's result, or EFAULT.
-func (t *Task) lateFailed(addr uint64, src []byte) bool {
-	n, err := t.CopyOut(addr, src)
-	if err == nil {
-		return true
+// to grow for it. If it can't be, what has been written until there is the call's result, or
+// EFAULT. It reports false if other operations failed than writes.
+func (t *Task) lateFailed(op *platform.OpError) (writes bool) {
+	writes = op != nil
+	good, back := true, uint64(0)
+	var rest []byte // the first of the bytes that go back
+	for ; op != nil; op = op.Next {
+		switch {
+		case op.Op.Kind != platform.OpWrite:
+			writes = false
+		case !good && uint64(len(rest)) < back:
+			rest = append(rest, op.Op.Data...)
+		case good && op.Errno != nil:
+			var n int
+			if n, good = t.writeAgain(op.Op.Addr, []byte(op.Op.Data)); !good {
+				back = t.lateResult(op.Op.Addr + uint64(n))
+				rest = append(rest, op.Op.Data[n:]...)
+			}
+		}
 	}
+	// The call is over: the file may be closed.
+	if d := t.lateFrom; d != nil && back > 0 && d.TryIncRef() {
+		if u, ok := d.File.(vfs.Unreader); ok {
+			u.Unread(rest[:min(uint64(len(rest)), back)])
+		} else {
+			d.Seek(t, -int64(back), unix.SEEK_CUR)
+		}
+		d.DecRef()
+	}
+	return writes
+}
+
+// writeAgain is CopyOut that reports whether all was written.
+func (t *Task) writeAgain(addr uint64, src []byte) (int, bool) {
+	n, err := t.CopyOut(addr, src)
+	return n, err == nil
+}
+
+// lateResult makes what was written before addr the call's result, or EFAULT. It returns how
+// many bytes of the result that leaves out.
+func (t *Task) lateResult(addr uint64) (back uint64) {
 	done := uint64(0)
 	for _, l := range t.late {
 		if addr-l.addr < l.length {
-			done = l.before + addr - l.addr + uint64(n)
-			// The call is over: the file may be closed.
-			if d := t.lateFrom; d != nil && done < t.lateRead && d.TryIncRef() {
-				d.Seek(t, int64(done-t.lateRead), unix.SEEK_CUR)
-				d.DecRef()
-			}
+			last := t.late[len(t.late)-1]
+			done = l.before + addr - l.addr
+			back = last.before + last.length - done
 			break
 		}
 	}
@@ -110,7 +148,7 @@ func (t *Task) lateFailed(addr uint64, src []byte) bool {
 		done = negative(unix.EFAULT)
 	}
 	t.ctx.Regs().Rax = done
-	return false
+	return back
 }
 
 // stringBuffers are for reading strings of unknown length.

@@ -122,6 +122,8 @@ type Context interface {
 	// nothing done that needs the thread. It is false, and fill is not called, where
 	// there is no such place now.
 	FillLate(addr uint64, n int, fill func(p []byte) int) bool
+	// LateFailed reports whether the next Switch will tell of a failure, as far as that is known.
+	LateFailed() bool
 	// CompareAndSwap32 swaps atomically with regard to guest threads and
 	// returns the value found. EFAULT as usual.
 	CompareAndSwap32(addr uint64, old, new uint32) (uint32, error)
@@ -234,7 +236,8 @@ type Code struct{ Addr, Length, Offset uint64 }
 // OpError is the failure of one operation. Next is the failure of a later one
 // in the same batch, or nil.
 type OpError struct {
-	Op    Op
+	Op Op
+	// Errno is nil for an OpWrite that was made, but after one of the same context that was not.
 	Errno error
 	Next  *OpError
 }

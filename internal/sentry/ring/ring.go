@@ -90,6 +90,22 @@ func (b *Buffer) Peek(p []byte, skip int) int {
 	return len(p)
 }
 
+// Unread puts bytes before all others; false if there is no memory for them. Room has not been
+// lent.
+func (b *Buffer) Unread(p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	if !b.Reserve(len(p)) {
+		return false
+	}
+	b.head = (b.head - len(p)) & (len(b.data) - 1)
+	k := copy(b.data[b.head:], p)
+	copy(b.data, p[k:])
+	b.n += len(p)
+	return true
+}
+
 // Discard drops the n oldest bytes; n is at most Len.
 func (b *Buffer) Discard(n int) {
 	b.n -= n

@@ -15,7 +15,7 @@ func TestAgainstSlice(t *testing.T) {
 	var want []byte
 	next := byte(0)
 	for range 20000 {
-		switch r.IntN(5) {
+		switch r.IntN(6) {
 		case 0, 1:
 			p := make([]byte, r.IntN(3000))
 			for i := range p {
@@ -41,6 +41,19 @@ func TestAgainstSlice(t *testing.T) {
 			}
 		case 4:
 			b.Trim()
+		case 5:
+			p := make([]byte, r.IntN(2000))
+			for i := range p {
+				p[i] = next
+				next++
+			}
+			if len(want) > 50000 {
+				p = nil
+			}
+			if !b.Unread(p) {
+				t.Fatal("no room")
+			}
+			want = append(p, want...)
 		}
 		if b.Len() != len(want) {
 			t.Fatalf("Len = %d, want %d", b.Len(), len(want))

@@ -149,6 +149,9 @@ func (g *guestBuffer) copyOutLate(t *kernel.Task, src []byte, partial bool) (don
 		}
 		if err != nil {
 			n, err = t.CopyOut(r.addr, src[done:done+n]) // as much of it as there can be
+			if partial && t.LateFailed() {
+				return done, unix.EFAULT // it comes behind what could not be written
+			}
 		}
 		done += n
 		g.advance(n)

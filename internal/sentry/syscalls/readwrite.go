@@ -182,7 +182,9 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			done += uintptr(m)
 			if fault != nil {
 				// What the guest did not get was not read.
-				if x.atPosition && seekable(x.d) {
+				if u, ok := x.d.File.(vfs.Unreader); ok {
+					u.Unread(step[m:n])
+				} else if x.atPosition && seekable(x.d) {
 					x.d.Seek(t, int64(m-n), unix.SEEK_CUR)
 				}
 				err = fault
@@ -198,7 +200,7 @@ func (x *transfer) read(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 	if done > 0 {
 		if x.atPosition {
-			t.ReadLate(x.d, uint64(done))
+			t.ReadLate(x.d)
 		}
 		return done, nil
 	}

@@ -208,6 +208,10 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	if x.flags&unix.MSG_ERRQUEUE != 0 {
 		x.nonblock = true
 	}
+	taker := x.taker()
+	if taker != nil {
+		t.ReadLate(x.d)
+	}
 	target := x.target(g.total)
 	var done uintptr
 	// What is copied directly may fail late, which the number of several messages can't tell.
@@ -252,6 +256,9 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			// A datagram comes as a whole.
 			got, fault = g.copyOutLate(t, step[:min(n, len(step))], x.stream)
 		}
+		if fault != nil && taker != nil {
+			taker.Unread(step[got:n])
+		}
 		if fault != nil && (!x.stream || got == 0 && done == 0) {
 			return 0, fault
 		}
@@ -270,6 +277,15 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			return done, nil
 		}
 	}
+}
+
+// taker is the stream that takes bytes back which it has given; nil if it gives none for good.
+func (x *exchange) taker() vfs.Unreader {
+	if !x.stream || x.discard || x.flags&(unix.MSG_PEEK|unix.MSG_OOB|unix.MSG_ERRQUEUE) != 0 {
+		return nil
+	}
+	u, _ := x.s.(vfs.Unreader)
+	return u
 }
 
 // lowWaterMarked is a stream whose readers wait for more than a byte (SO_RCVLOWAT in

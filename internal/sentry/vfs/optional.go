@@ -86,3 +86,10 @@ type PipeSizer interface {
 	// SetPipeSize returns the size that was set, which may be larger.
 	SetPipeSize(c Caller, size int) (int, error)
 }
+
+// Unreader is a File that gives bytes without a position, and takes them back: those that Read,
+// or a socket's receive, gave last but the caller could not be given.
+type Unreader interface {
+	// Unread puts p before all that is yet to be read.
+	Unread(p []byte)
+}

@@ -127,6 +127,9 @@ func (e *End) Read(_ vfs.Caller, dst []byte, _ int64) (int, error) {
 	return e.pipe.read(dst)
 }
 
+// Unread implements vfs.Unreader.
+func (e *End) Unread(p []byte) { e.pipe.unread(p) }
+
 // Write implements vfs.File. EPIPE if nobody can read; the caller sends SIGPIPE.
 func (e *End) Write(_ vfs.Caller, src []byte, off int64, flags uint32) (int, int64, error) {
 	if !e.writes {

@@ -7,6 +7,7 @@
 package pipefs
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -48,6 +49,8 @@ type Pipe struct {
 	slots []slot
 	head  int
 	most  int
+	// packet says that what was read last was one.
+	packet bool
 
 	// unnamed is true of what pipe(2) made, whose ends have existed: to open
 	// it again through /proc or /dev/fd never waits for the other side.
@@ -61,6 +64,26 @@ type Pipe struct {
 	// Read ends, write ends and ends that do both wait apart, so that an
 	// edge is reported only to whom it concerns.
 	readQ, writeQ, bothQ waiter.Queue
+}
+
+// unread puts bytes back that were read last. Without memory for them they are lost.
+func (p *Pipe) unread(src []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(src) == 0 || !p.buf.Unread(src) {
+		return
+	}
+	left := len(src)
+	if p.used() > 0 && !p.packet {
+		s := &p.slots[p.head]
+		n := min(left, s.end-s.n)
+		s.n += n
+		left -= n
+	}
+	for ; left > 0; left -= min(left, page) {
+		p.slots = slices.Insert(p.slots, p.head, slot{end: page, n: min(left, page), packet: p.packet})
+	}
+	p.notifyReaders(waiter.Readable)
 }
 
 // slot is one page of the pipe.
@@ -111,6 +134,7 @@ func (p *Pipe) read(dst []byte) (int, error) {
 		done += n
 		s.n -= n
 		packet := s.packet
+		p.packet = packet
 		if packet {
 			p.buf.Discard(s.n)
 			s.n = 0

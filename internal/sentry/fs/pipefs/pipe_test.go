@@ -93,6 +93,43 @@ func TestPackets(t *testing.T) {
 }
 
 // TestPages has the sizes that Linux gives for the same writes.
+// TestUnread gives back what was read: pages and packets are what they were.
+func TestUnread(t *testing.T) {
+	r, w := pair(0)
+	data := make([]byte, 3*page+5)
+	for i := range data {
+		data[i] = byte(i % 251)
+	}
+	if n, err := w.Write(nil, data); n != len(data) || err != nil {
+		t.Fatal(n, err)
+	}
+	pipe, _, _ := Of(r.File)
+	buf := make([]byte, len(data))
+	for _, take := range []int{1, page - 1, page, 2*page + 1, len(data)} {
+		if n, err := r.Read(nil, buf[:take]); n != take || err != nil {
+			t.Fatal(n, err)
+		}
+		r.File.(vfs.Unreader).Unread(buf[take/2 : take])
+		r.File.(vfs.Unreader).Unread(buf[:take/2])
+		if pipe.Len() != len(data) || pipe.used() > 5 {
+			t.Errorf("%d bytes in %d pages after %d were given back", pipe.Len(), pipe.used(), take)
+		}
+	}
+	if n, _ := r.Read(nil, buf); n != len(data) || !bytes.Equal(buf, data) {
+		t.Errorf("%d bytes, or others than before", n)
+	}
+	w.SetStatusFlags(unix.O_DIRECT)
+	w.Write(nil, []byte("one"))
+	w.Write(nil, []byte("two"))
+	n, _ := r.Read(nil, buf)
+	r.File.(vfs.Unreader).Unread(buf[:n])
+	for _, want := range []string{"one", "two"} {
+		if n, _ := r.Read(nil, buf); string(buf[:n]) != want {
+			t.Errorf("%q, not the packet %q", buf[:n], want)
+		}
+	}
+}
+
 func TestPages(t *testing.T) {
 	for _, c := range []struct {
 		first, then, want int

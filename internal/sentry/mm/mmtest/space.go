@@ -245,6 +245,9 @@ func (c *Context) CopyOutLate(addr uint64, src []byte) error {
 	return err
 }
 
+// LateFailed has nothing to tell.
+func (c *Context) LateFailed() bool { return false }
+
 // FillLate has nothing for fill to write to.
 func (c *Context) FillLate(uint64, int, func(p []byte) int) bool { return false }
 

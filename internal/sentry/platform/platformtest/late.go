@@ -2,6 +2,7 @@ package platformtest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"coffer/internal/sentry/platform"
@@ -48,14 +49,14 @@ func testLate(t *testing.T, p platform.Platform) {
 }
 
 // testLateFailed has writes fail: the guest does not run, and all failures are
-// told.
+// told, and what was written after the first.
 func testLateFailed(t *testing.T, p platform.Platform) {
 	g := NewGuest(t, p, Asm(exit60, exit60))
 	defer g.Done()
 	for _, s := range []struct {
 		addr uint64
 		data string
-	}{{nowhere, "one"}, {DataAddr, "two"}, {nowhere + 100, "three"}} {
+	}{{DataAddr + 8, "before"}, {nowhere, "one"}, {DataAddr, "two"}, {nowhere + 100, "three"}} {
 		if err := g.Ctx.CopyOutLate(s.addr, []byte(s.data)); err != nil {
 			t.Fatal(err)
 		}
@@ -70,13 +71,13 @@ func testLateFailed(t *testing.T, p platform.Platform) {
 	}
 	var got []string
 	for ; oe != nil; oe = oe.Next {
-		if oe.Op.Kind != platform.OpWrite || oe.Errno != unix.EFAULT {
+		if made := oe.Op.Addr == DataAddr; oe.Op.Kind != platform.OpWrite || made != (oe.Errno == nil) || !made && oe.Errno != unix.EFAULT {
 			t.Errorf("%+v", oe)
 		}
 		got = append(got, oe.Op.Data)
 	}
-	if len(got) != 2 || got[0] != "one" || got[1] != "three" {
-		t.Errorf("%q failed", got)
+	if !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("told of %q", got)
 	}
 	b := make([]byte, 3)
 	if g.Ctx.CopyIn(DataAddr, b); string(b) != "two" {
@@ -85,8 +86,14 @@ func testLateFailed(t *testing.T, p platform.Platform) {
 	g.Syscall(60)
 	// One that another operation finds.
 	g.Ctx.CopyOutLate(nowhere, b)
+	if g.Ctx.LateFailed() {
+		t.Error("it has failed already")
+	}
 	if _, err := g.Ctx.CompareAndSwap32(DataAddr, 0, 0); err != nil {
 		t.Error(err)
+	}
+	if !g.Ctx.LateFailed() {
+		t.Error("it has not failed")
 	}
 	if ev := g.Ctx.Switch(); ev.Kind != platform.EventOpFailed {
 		t.Errorf("event %+v", ev)

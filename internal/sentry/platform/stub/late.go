@@ -103,24 +103,36 @@ func (t *Thread) runLate() {
 // finishLate tells of the late operations of a batch that failed.
 func (t *Thread) finishLate() {
 	if t.page.failed != 0 {
-		for _, l := range t.late {
-			if l.at < 0 {
-				continue
-			}
-			_, err := t.result(l.at)
-			if l.op.Kind == platform.OpWrite {
-				if t.page.ops[l.at].result == 0 {
-					continue
-				}
-				err = unix.EFAULT
-				l.op.Data = string(l.data)
-			}
-			if err != nil {
-				l.t.fail(l.op, err)
-			}
-		}
+		t.proc.mu.Lock()
+		t.tellLate()
+		t.proc.mu.Unlock()
 	}
 	t.late, t.used = t.late[:0], 0
+}
+
+// tellLate is finishLate's part that needs the process's mu.
+func (t *Thread) tellLate() {
+	var behind *Thread // a write of its was not made: it hears of those behind as well
+	for _, l := range t.late {
+		if l.at < 0 {
+			continue
+		}
+		_, err := t.result(l.at)
+		if l.op.Kind != platform.OpWrite {
+			if err != nil {
+				l.t.failLocked(l.op, err)
+			}
+			continue
+		}
+		err = nil
+		if t.page.ops[l.at].result != 0 {
+			behind, err = l.t, unix.EFAULT
+		}
+		if l.t == behind {
+			l.op.Data = string(l.data)
+			l.t.failLocked(l.op, err)
+		}
+	}
 }
 
 // Prepare readies what is queued for RunGuest to run: in its own turn if no

@@ -88,11 +88,19 @@ func (t *Thread) Failed() error {
 	return nil
 }
 
+// LateFailed implements platform.Context.
+func (t *Thread) LateFailed() bool { return t.opErr.Load() != nil }
+
 // fail records an operation's failure.
 func (t *Thread) fail(o platform.Op, err error) {
-	e := &platform.OpError{Op: o, Errno: err}
 	t.proc.mu.Lock()
 	defer t.proc.mu.Unlock()
+	t.failLocked(o, err)
+}
+
+// failLocked is fail with the process's mu held.
+func (t *Thread) failLocked(o platform.Op, err error) {
+	e := &platform.OpError{Op: o, Errno: err}
 	last := t.opErr.Load()
 	if last == nil {
 		t.opErr.Store(e)

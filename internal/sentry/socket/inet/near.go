@@ -320,6 +320,7 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	if in.atMark() && !s.oobInline.Load() {
 		there--
 	}
+	there += int(s.unread.n.Load())
 	if in.over {
 		shut |= recvShut
 	}
@@ -381,6 +382,7 @@ func (n *end) stop() {
 // reset says so, the other end is reset; the result says whether. The endpoint is not
 // closed yet.
 func (s *Socket) depart(e *endpoint, reset bool) bool {
+	reset = s.dropUnread() || reset
 	n := s.end.Swap(nil)
 	if n == nil {
 		return reset

@@ -77,8 +77,8 @@ func (s *Socket) peekStream(p []byte, flags int32) (int, error) {
 	return n, nil
 }
 
-// takeStream takes bytes off the stream, or looks at them; 0 is its end.
-func (s *Socket) takeStream(p []byte, flags int32) (int, error) {
+// takeArrived is takeStream of bytes that nobody has taken before.
+func (s *Socket) takeArrived(p []byte, flags int32) (int, error) {
 	e := s.ep.Load()
 	peek := flags&unix.MSG_PEEK != 0
 	s.recvMu.Lock()

@@ -86,6 +86,7 @@ type Socket struct {
 	// the socket instead of new for each call.
 	recvMu  sync.Mutex
 	sink    tcpip.SliceWriter
+	unread  unread
 	scratch [1]byte // what nobody wants
 	ahead   atomic.Pointer[ahead]
 	sendMu  sync.Mutex
@@ -337,6 +338,9 @@ func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
 		return waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup
 	default:
 		ready := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents | stackwaiter.WritableEvents))
+		if s.unread.n.Load() > 0 {
+			ready |= waiter.Readable
+		}
 		if ready&waiter.Readable != 0 && (ready&waiter.RdHup != 0 || s.enough(e)) {
 			m |= waiter.Readable
 		}

@@ -1,6 +1,7 @@
 package unixsock
 
 import (
+	"slices"
 	"unsafe"
 
 	"coffer/internal/sentry/ring"
@@ -40,6 +41,8 @@ type queue struct {
 	data ring.Buffer
 	segs []segment
 	head int // index of the oldest segment in segs
+	// taken is what stream bytes came with that were taken last, without their rights.
+	taken segment
 }
 
 func (q *queue) len() int { return len(q.segs) - q.head }
@@ -65,6 +68,21 @@ func (q *queue) from(off int) (seg *segment, at, skip int) {
 		at += seg.n
 	}
 	return nil, 0, 0
+}
+
+// unread puts a segment and its bytes before all others; false if there is no memory for it.
+func (q *queue) unread(s segment, p []byte) bool {
+	if !q.reserve(len(p)) {
+		return false
+	}
+	q.data.Unread(p)
+	if q.head > 0 {
+		q.head--
+		q.segs[q.head] = s
+	} else {
+		q.segs = slices.Insert(q.segs, 0, s)
+	}
+	return true
 }
 
 func (q *queue) last() *segment { return &q.segs[len(q.segs)-1] }

@@ -6,6 +6,7 @@ import (
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,6 +140,7 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 		s.peekOff.Taken(n)
 		seg.n -= n
 		ended := seg.ended
+		s.in.taken = segment{creds: seg.creds, process: seg.process, ended: ended && seg.n == 0}
 		if seg.n > 0 {
 			break
 		}
@@ -149,6 +151,21 @@ func (s *Socket) takeStream(p []byte, m *socket.Message, peek bool) int {
 		}
 	}
 	return done
+}
+
+// Unread implements vfs.Unreader for streams. Without memory for the bytes they are lost.
+func (s *Socket) Unread(p []byte) {
+	if len(p) == 0 || s.typ != unix.SOCK_STREAM {
+		return
+	}
+	s.mu.Lock()
+	seg := s.in.taken
+	seg.n = len(p)
+	ok := s.in.unread(seg, p)
+	s.mu.Unlock()
+	if ok {
+		s.wait.Notify(waiter.Readable)
+	}
 }
 
 // takeMessage takes one message; what does not fit is lost. It is false if all have been
