@@ -58,6 +58,13 @@ func (s *sleeper) loop(t *kernel.Task, deadline time.Time, try func() error) err
 			return err
 		}
 		if err := t.Block(s.ch, deadline); err != nil {
+			if err != unix.ETIMEDOUT {
+				return err
+			}
+			// What is there by now counts, though it has woken nobody: a little room, for example.
+			if last := try(); last != unix.EAGAIN {
+				return last
+			}
 			return err
 		}
 	}
