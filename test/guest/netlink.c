@@ -416,6 +416,39 @@ TEST(ipv6_addresses_and_routes) {
 	EQUAL(change_address(s, RTM_DELADDR, 0, a, "2001:db8::1", 64), -EADDRNOTAVAIL);
 }
 
+/* ip_counter is one of a protocol's in /proc/net/snmp, by its place in the line. */
+static unsigned long ip_counter(int place) {
+	char b[16384], *line;
+	int fd = OK(open("/proc/self/net/snmp", O_RDONLY)), n = OK(read(fd, b, sizeof b - 1));
+	b[n] = 0;
+	close(fd);
+	CHECK((line = strstr(strstr(b, "Ip:") + 1, "Ip:")) != NULL);
+	for (; place > 0; place--) line = strchr(line, ' ') + 1;
+	return strtoul(line, NULL, 10);
+}
+
+/* What an interface has carried stays counted when it has gone. */
+TEST(counters_of_gone_links) {
+	enum { RECEIVED = 3, SENT = 10 };
+	own_network();
+	int s = netlink(NETLINK_ROUTE), u = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1, index;
+	OK(add_pair(s, "left", "right"));
+	OK(set_up(s, index = if_nametoindex("left"), 1));
+	OK(set_up(s, if_nametoindex("right"), 1));
+	EQUAL(change_address(s, RTM_NEWADDR, NLM_F_CREATE, index, "10.1.1.1", 24), 0);
+	OK(setsockopt(u, SOL_SOCKET, SO_BROADCAST, &on, sizeof on));
+	OK(setsockopt(u, SOL_SOCKET, SO_BINDTODEVICE, "left", 5));
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = INADDR_BROADCAST };
+	for (int i = 0; i < 20; i++) EQUAL(sendto(u, "x", 1, 0, (void *)&to, sizeof to), 1);
+	unsigned long sent = ip_counter(SENT);
+	CHECK(sent >= 20);
+	for (int i = 0; i < 20000 && ip_counter(RECEIVED) < 20; i++) usleep(1000);
+	CHECK(ip_counter(RECEIVED) >= 20);
+	EQUAL(delete_link(s, index), 0);
+	CHECK(ip_counter(SENT) >= sent);
+	CHECK(ip_counter(RECEIVED) >= 20);
+}
+
 static int tables[256];
 static void count_table(struct nlmsghdr *h) { tables[((struct rtmsg *)NLMSG_DATA(h))->rtm_table]++; }
 

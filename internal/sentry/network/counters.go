@@ -18,39 +18,59 @@ type CounterGroup struct {
 	Counters []Counter
 }
 
-// stats are the stack's counters, those of the two IP protocols apart; all are zero
-// before the stack is started.
-func (n *Namespace) stats() (s tcpip.Stats, v4, v6 ipCounters) {
+// stats are the stack's counters, those of IP apart; all are zero before the stack is started.
+func (n *Namespace) stats() (tcpip.Stats, ipCounters) {
 	if !n.Started() {
-		return tcpip.Stats{}.FillIn(), v4, v6
+		return tcpip.Stats{}.FillIn(), ipCounters{}
 	}
 	st := n.Stack()
-	for _, info := range st.NICInfo() {
-		v4.add(info.NetworkStats[header.IPv4ProtocolNumber])
-		v6.add(info.NetworkStats[header.IPv6ProtocolNumber])
-	}
-	return st.Stats(), v4, v6
-}
-
-// damaged are the packets whose checksums were wrong, of which links keep the stack clear.
-func (n *Namespace) damaged() (ip, tcp, udp uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	all := n.gone
 	for _, l := range n.links {
-		if o, ok := l.device.(*outside); ok {
-			s := o.Statistics()
-			ip, tcp, udp = ip+s.DamagedIP, tcp+s.DamagedTCP, udp+s.DamagedUDP
-		}
+		all.add(st, l)
 	}
-	return ip, tcp, udp
+	return st.Stats(), all
 }
 
-// ipCounters are those of IP over all interfaces.
+// ipCounters are those of IP, which the stack and links have by interface. n.gone has those of
+// interfaces that the namespace has no more: counters do not fall.
 type ipCounters struct {
+	v4, v6  ipCounts
+	damaged damage
+}
+
+// add adds those of a link, which the stack knows still.
+func (c *ipCounters) add(st *stack.Stack, l *link) {
+	if info, ok := st.SingleNICInfo(l.nic()); ok {
+		c.v4.add(info.NetworkStats[header.IPv4ProtocolNumber])
+		c.v6.add(info.NetworkStats[header.IPv6ProtocolNumber])
+	}
+	d := damageOf(l.device)
+	c.damaged.ip += d.ip - l.damaged.ip
+	c.damaged.tcp += d.tcp - l.damaged.tcp
+	c.damaged.udp += d.udp - l.damaged.udp
+}
+
+// damage are packets whose checksums were wrong, of which links keep the stack clear.
+type damage struct{ ip, tcp, udp uint64 }
+
+// damageOf is what a device has had since it was made.
+func damageOf(d device) damage {
+	o, ok := d.(*outside)
+	if !ok {
+		return damage{}
+	}
+	s := o.Statistics()
+	return damage{s.DamagedIP, s.DamagedTCP, s.DamagedUDP}
+}
+
+// ipCounts are the counters of one of the IP protocols.
+type ipCounts struct {
 	received, headerErrors, addressErrors, delivered, sent, discarded uint64
 }
 
-func (c *ipCounters) add(of stack.NetworkEndpointStats) {
+func (c *ipCounts) add(of stack.NetworkEndpointStats) {
 	ep, ok := of.(stack.IPNetworkEndpointStats)
 	if !ok {
 		return
@@ -66,10 +86,10 @@ func (c *ipCounters) add(of stack.NetworkEndpointStats) {
 
 // Counters are the groups of /proc/net/snmp; MoreCounters those of /proc/net/netstat.
 func (n *Namespace) Counters() []CounterGroup {
-	s, v4, _ := n.stats()
-	damagedIP, damagedTCP, damagedUDP := n.damaged()
-	damagedTCP += s.TCP.ChecksumErrors.Value()
-	damagedUDP += s.UDP.ChecksumErrors.Value()
+	s, ip := n.stats()
+	v4 := ip.v4
+	damagedTCP := ip.damaged.tcp + s.TCP.ChecksumErrors.Value()
+	damagedUDP := ip.damaged.udp + s.UDP.ChecksumErrors.Value()
 	forwarding := uint64(2)
 	if n.Number(ipForward) != 0 {
 		forwarding = 1
@@ -89,7 +109,7 @@ func (n *Namespace) Counters() []CounterGroup {
 	return []CounterGroup{
 		{"Ip", []Counter{
 			{"Forwarding", forwarding}, {"DefaultTTL", uint64(n.Number("ipv4/ip_default_ttl"))}, {"InReceives", v4.received},
-			{"InHdrErrors", v4.headerErrors + damagedIP}, {"InAddrErrors", v4.addressErrors}, {"ForwDatagrams", 0}, {"InUnknownProtos", 0},
+			{"InHdrErrors", v4.headerErrors + ip.damaged.ip}, {"InAddrErrors", v4.addressErrors}, {"ForwDatagrams", 0}, {"InUnknownProtos", 0},
 			{"InDiscards", 0}, {"InDelivers", v4.delivered}, {"OutRequests", v4.sent}, {"OutDiscards", v4.discarded},
 			{"OutNoRoutes", 0}, {"ReasmTimeout", 0}, {"ReasmReqds", 0}, {"ReasmOKs", 0}, {"ReasmFails", 0}, {"FragOKs", 0},
 			{"FragFails", 0}, {"FragCreates", 0}, {"OutTransmits", v4.sent},
@@ -133,7 +153,7 @@ func sum4(s tcpip.ICMPv4PacketStats) (n uint64) {
 }
 
 func (n *Namespace) MoreCounters() []CounterGroup {
-	s, v4, _ := n.stats()
+	s, ip := n.stats()
 	t := s.TCP
 	return []CounterGroup{
 		{"TcpExt", []Counter{
@@ -147,13 +167,14 @@ func (n *Namespace) MoreCounters() []CounterGroup {
 			{"TCPAbortOnTimeout", t.EstablishedTimedout.Value()}, {"TCPSpuriousRTOs", t.SpuriousRTORecovery.Value()},
 			{"TCPRetransFail", t.SegmentSendErrors.Value()},
 		}},
-		{"IpExt", []Counter{{"InNoECTPkts", v4.received}}},
+		{"IpExt", []Counter{{"InNoECTPkts", ip.v4.received}}},
 	}
 }
 
 // CountersIPv6 are those of /proc/net/snmp6.
 func (n *Namespace) CountersIPv6() []Counter {
-	s, _, v6 := n.stats()
+	s, ip := n.stats()
+	v6 := ip.v6
 	in, out := s.ICMP.V6.PacketsReceived, s.ICMP.V6.PacketsSent
 	return []Counter{
 		{"Ip6InReceives", v6.received}, {"Ip6InHdrErrors", v6.headerErrors}, {"Ip6InAddrErrors", v6.addressErrors},

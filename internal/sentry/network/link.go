@@ -84,7 +84,9 @@ type link struct {
 	group    uint32
 	queueLen uint32
 	// given is for what leads out of the sandbox, as it was configured.
-	given     bool
+	given bool
+	// damaged is what the device had had before it came here.
+	damaged   damage
 	addresses []*AddressInfo
 	groups    map[netip.Addr]int // that sockets joined, and how often
 	linkSettings
@@ -232,7 +234,7 @@ func (n *Namespace) insert(l *link, index int32) error {
 		}
 		index = n.lastIndex
 	}
-	l.index, l.linkSettings = index, n.linkDefault
+	l.index, l.linkSettings, l.damaged = index, n.linkDefault, damageOf(l.device)
 	n.links[index], n.names[l.name] = l, index
 	l.device.base().settle(n, index)
 	n.hold(l.device)

@@ -242,6 +242,7 @@ func (n *Namespace) removeLink(l *link) {
 	l.device.base().settle(nil, 0)
 	n.devices.remove(l.device)
 	if n.stack != nil {
+		n.gone.add(n.stack, l)
 		n.stack.RemoveNIC(l.nic())
 	}
 }

@@ -62,6 +62,7 @@ type Namespace struct {
 	links     map[int32]*link
 	names     map[string]int32
 	lastIndex int32
+	gone      ipCounters
 	routes    []*RouteInfo
 	watchers  map[Watcher]struct{}
 	// changed are the settings of sysctls that are not as at first, congestion which of
