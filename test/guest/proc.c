@@ -230,6 +230,10 @@ TEST(memory_file) {
 	EQUAL(lseek(f, (long)&x, SEEK_SET), (long)&x);
 	EQUAL(read(f, &v, 4), 4);
 	EQUAL(v, 6);
+	/* offsets are addresses, so they may be in the upper half */
+	EQUAL(lseek(f, -8192, SEEK_SET), -8192);
+	EQUAL(lseek(f, -4096, SEEK_CUR), -12288);
+	FAILS(lseek(f, 0, SEEK_END), EINVAL);
 }
 
 /* Nothing of /proc and /sys is written back, unlike what is in memory elsewhere. */
@@ -259,6 +263,50 @@ TEST(seek_in_directories) {
 		FAILS(lseek(d, 0x80000000, SEEK_SET), EINVAL);
 	}
 	FAILS(lseek(OK(open("/dev/pts", O_RDONLY)), 0, SEEK_END), EINVAL);
+}
+
+/* Files that Linux makes record by record have no end to seek from, others have the size that stat(2) says. */
+TEST(seek_in_files) {
+	static const struct { const char *name; int flat, far; } files[] = {
+		{ "/proc/self/cmdline", 1 }, { "/proc/self/environ", 1 }, { "/proc/self/auxv", 1 }, { "/proc/self/loginuid", 1 },
+		{ "/proc/self/attr/current", 1 }, { "/proc/self/coredump_filter", 1 }, { "/proc/self/oom_adj", 1 },
+		{ "/proc/self/oom_score_adj", 1, 1 }, { "/proc/sys/kernel/hostname", 1, 1 }, { "/proc/sys/vm/overcommit_memory", 1, 1 },
+		{ "/proc/sys/net/ipv4/ip_forward", 1, 1 }, { "/proc/sys/net/ipv4/conf/lo/forwarding", 1, 1 }, { "/proc/sys/kernel/core_pattern", 1, 1 },
+		{ "/proc/self/stat", 0, 1 }, { "/proc/self/maps", 0, 1 }, { "/proc/self/comm", 0, 1 }, { "/proc/self/mounts", 0, 1 },
+		{ "/proc/self/limits", 0, 1 }, { "/proc/self/io", 0, 1 }, { "/proc/self/fdinfo/0", 0, 1 }, { "/proc/meminfo", 0, 1 },
+		{ "/proc/uptime", 0, 1 }, { "/proc/self/net/tcp", 0, 1 }, { "/proc/self/net/snmp", 0, 1 },
+		{ "/sys/class/net/lo/mtu", 1 }, { "/sys/devices/system/cpu/online", 1 },
+	};
+	for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
+		int f = open(files[i].name, O_RDONLY);
+		if (f < 0 && errno == ENOENT)
+			continue; /* not every kernel has all of them */
+		struct stat st;
+		OK(f);
+		printf("%s\n", files[i].name);
+		OK(fstat(f, &st));
+		EQUAL(st.st_size, strncmp(files[i].name, "/sys", 4) ? 0 : 4096);
+		EQUAL(lseek(f, 5, SEEK_SET), 5);
+		EQUAL(lseek(f, 3, SEEK_CUR), 8);
+		FAILS(lseek(f, -9, SEEK_CUR), EINVAL);
+		if (files[i].flat) {
+			EQUAL(lseek(f, 2, SEEK_END), st.st_size + 2);
+			FAILS(lseek(f, -st.st_size - 1, SEEK_END), EINVAL);
+			FAILS(lseek(f, st.st_size, SEEK_DATA), ENXIO);
+			if (st.st_size > 0) {
+				EQUAL(lseek(f, 3, SEEK_DATA), 3);
+				EQUAL(lseek(f, 3, SEEK_HOLE), st.st_size);
+			}
+		} else {
+			FAILS(lseek(f, 0, SEEK_END), EINVAL);
+			FAILS(lseek(f, 0, SEEK_DATA), EINVAL);
+			FAILS(lseek(f, 0, SEEK_HOLE), EINVAL);
+		}
+		EQUAL(lseek(f, 0x7fffffff, SEEK_SET), 0x7fffffff);
+		if (files[i].far) EQUAL(lseek(f, 1, SEEK_CUR), 0x80000000);
+		else FAILS(lseek(f, 1, SEEK_CUR), EINVAL);
+		close(f);
+	}
 }
 
 TEST(furthest_offset) {

@@ -86,6 +86,27 @@ func (DirFile) Seek(whence int, off, present int64) (int64, error) {
 // Fsync implements File: there is nothing to write back.
 func (DirFile) Fsync(bool) error { return nil }
 
+// SeekSized is lseek(2) for a file of size bytes without a hole, whose offsets end with last.
+func SeekSized(whence int, off, present, size, last int64) (int64, error) {
+	switch whence {
+	case unix.SEEK_END:
+		whence, present = unix.SEEK_CUR, size
+	case unix.SEEK_DATA, unix.SEEK_HOLE:
+		if off < 0 || off >= size {
+			return 0, unix.ENXIO
+		}
+		if whence == unix.SEEK_HOLE {
+			return size, nil
+		}
+		return off, nil
+	}
+	to, err := SeekStream(whence, off, present)
+	if err == nil && to > last {
+		return 0, unix.EINVAL
+	}
+	return to, err
+}
+
 // SeekStream is lseek(2) for a file whose size is not known: SEEK_END and
 // what lies before 0 is EINVAL.
 func SeekStream(whence int, off, present int64) (int64, error) {

@@ -39,26 +39,13 @@ func (d *DirFile) Fsync(dataOnly bool) error {
 	return unix.EINVAL
 }
 
-// lastOffset is how far one can seek in directories of /proc and /sys (MAX_NON_LFS of Linux).
-const lastOffset = 1<<31 - 1
-
 // Seek implements vfs.File. In /proc and /sys a directory is a file without bytes to Linux
 // (generic_file_llseek); in memory it has no end (dcache_dir_lseek).
 func (d *DirFile) Seek(whence int, off, present int64) (int64, error) {
 	if d.Syncs {
 		return d.DirFile.Seek(whence, off, present)
 	}
-	switch whence {
-	case unix.SEEK_END:
-		whence = unix.SEEK_SET
-	case unix.SEEK_DATA, unix.SEEK_HOLE:
-		return 0, unix.ENXIO
-	}
-	to, err := d.DirFile.Seek(whence, off, present)
-	if err == nil && to > lastOffset {
-		err = unix.EINVAL
-	}
-	return to, err
+	return vfs.SeekSized(whence, off, present, 0, NearOffset)
 }
 
 // Readdir implements vfs.File.

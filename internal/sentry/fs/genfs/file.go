@@ -34,6 +34,8 @@ type File struct {
 	// StoreFor is for files where it counts who opened them, beside who writes;
 	// it is used instead of Store.
 	StoreFor func(c vfs.Caller, opener *auth.Credentials, data []byte) error
+	// Flat is as Super's, which is asked if it is nil.
+	Flat *Flat
 	// Owner returns the owning user and group; nil is root.
 	Owner func() (uid, gid uint32)
 	// Check is asked at each open(2) and may refuse it.
@@ -43,10 +45,21 @@ type File struct {
 // Attr implements vfs.Inode.
 func (f *File) Attr() (vfs.Attr, error) {
 	a := f.Super.Attr(f.Ino, unix.S_IFREG|f.Perm)
+	if flat := f.flat(); flat != nil {
+		a.Size = flat.Size
+	}
 	if f.Owner != nil {
 		a.UID, a.GID = f.Owner()
 	}
 	return a, nil
+}
+
+// flat is what the file is as one of bytes, or nil.
+func (f *File) flat() *Flat {
+	if f.Flat != nil {
+		return f.Flat
+	}
+	return f.Super.Flat
 }
 
 // SetAttr accepts a truncation, since shells open these files with O_TRUNC.
@@ -125,5 +138,8 @@ func (f *openFile) Write(c vfs.Caller, p []byte, off int64, _ uint32) (int, int6
 }
 
 func (f *openFile) Seek(whence int, off, present int64) (int64, error) {
+	if flat := f.ino.flat(); flat != nil {
+		return vfs.SeekSized(whence, off, present, flat.Size, flat.Last)
+	}
 	return vfs.SeekStream(whence, off, present)
 }

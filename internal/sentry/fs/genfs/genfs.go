@@ -25,7 +25,17 @@ type Super struct {
 	DevMinor uint32
 	// Boot is the time that attributes show where nothing better is known.
 	Boot vfs.Time
+	// Flat says what files are that do not say it themselves; nil stands for records.
+	Flat *Flat
 }
+
+// Flat is a file that lseek(2) takes for Size bytes, up to offset Last. Those without it are made of
+// records (Linux's seq_file), which have no end to seek from.
+type Flat struct{ Size, Last int64 }
+
+// NearOffset is the last offset that Linux allows in most files of bytes in /proc and /sys (MAX_NON_LFS),
+// FarOffset that of the others.
+const NearOffset, FarOffset = 1<<31 - 1, 1<<63 - 1
 
 // NewSuper returns a Super whose times are now.
 func NewSuper(devMinor uint32) *Super {

@@ -11,7 +11,7 @@ import (
 func (fs *FS) addCorePattern(d *genfs.Dir) {
 	add := func(name string, get func() string, set func(s string) error) {
 		d.Add(name, &genfs.File{
-			Super: fs.super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
+			Super: d.Super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
 			Content: func(_ vfs.Caller, b []byte) ([]byte, error) { return append(append(b, get()...), '\n'), nil },
 			Store: func(_ vfs.Caller, data []byte) error {
 				s, _, _ := strings.Cut(string(data), "\x00")

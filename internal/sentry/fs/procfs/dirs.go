@@ -20,7 +20,7 @@ func (d *staticDir) Lookup(name string) (vfs.Inode, error) {
 			continue
 		}
 		s := d.subject
-		f := &genfs.File{Super: d.fs.super, Ino: genfs.Ino(d.ino, name), Perm: e.perm, Owner: s.owner}
+		f := &genfs.File{Super: d.fs.super, Ino: genfs.Ino(d.ino, name), Perm: e.perm, Owner: s.owner, Flat: e.flat}
 		f.Content = func(c vfs.Caller, b []byte) ([]byte, error) { return e.read(s, c, b) }
 		return f, nil
 	}
@@ -44,9 +44,9 @@ func (d *staticDir) List(_ vfs.Caller, after int64, emit func(int64, vfs.DirEntr
 
 // attrEntries say that there is no security module: reading is EINVAL.
 var attrEntries = []taskEntry{
-	{name: "current", perm: 0o666, read: noModule}, {name: "prev", perm: 0o444, read: noModule},
-	{name: "exec", perm: 0o666, read: noModule}, {name: "fscreate", perm: 0o666, read: noModule},
-	{name: "keycreate", perm: 0o666, read: noModule}, {name: "sockcreate", perm: 0o666, read: noModule},
+	{name: "current", perm: 0o666, flat: near, read: noModule}, {name: "prev", perm: 0o444, flat: near, read: noModule},
+	{name: "exec", perm: 0o666, flat: near, read: noModule}, {name: "fscreate", perm: 0o666, flat: near, read: noModule},
+	{name: "keycreate", perm: 0o666, flat: near, read: noModule}, {name: "sockcreate", perm: 0o666, flat: near, read: noModule},
 }
 
 func noModule(subject, vfs.Caller, []byte) ([]byte, error) { return nil, unix.EINVAL }

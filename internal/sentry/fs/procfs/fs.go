@@ -43,9 +43,11 @@ type FS struct {
 	pids   *kernel.PIDNamespace
 	config Config
 	super  *genfs.Super
-	root   *root
-	bootID string
-	load   *loadAverage
+	// sysctlSuper is super for /proc/sys, whose files are no records.
+	sysctlSuper genfs.Super
+	root        *root
+	bootID      string
+	load        *loadAverage
 	// values are the settings in /proc/sys, which all instances share.
 	values *values
 }

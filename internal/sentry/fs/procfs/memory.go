@@ -149,8 +149,11 @@ func (f *memFile) Write(_ vfs.Caller, p []byte, off int64, _ uint32) (int, int64
 
 // Seek allows the upper half of the address space, as Linux does.
 func (f *memFile) Seek(whence int, off, present int64) (int64, error) {
-	if whence == unix.SEEK_SET {
+	switch whence {
+	case unix.SEEK_SET:
 		return off, nil
+	case unix.SEEK_CUR:
+		return present + off, nil
 	}
-	return vfs.SeekStream(whence, off, present)
+	return 0, unix.EINVAL
 }

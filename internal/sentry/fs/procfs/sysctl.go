@@ -160,7 +160,7 @@ func (fs *FS) minAddr() string {
 func (fs *FS) addValue(d *genfs.Dir, name, value string) {
 	ino := genfs.Ino(d.Ino, name)
 	d.Add(name, &genfs.File{
-		Super: fs.super, Ino: ino, Perm: 0o644,
+		Super: d.Super, Ino: ino, Perm: 0o644,
 		Content: func(_ vfs.Caller, b []byte) ([]byte, error) {
 			return append(append(b, fs.values.get(ino, value)...), '\n'), nil
 		},
@@ -185,7 +185,7 @@ const maxName = 64
 // it.
 func (fs *FS) addName(d *genfs.Dir, name string, get func(*kernel.UTSNamespace) string, set func(*kernel.UTSNamespace, string)) {
 	d.Add(name, &genfs.File{
-		Super: fs.super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
+		Super: d.Super, Ino: genfs.Ino(d.Ino, name), Perm: 0o644,
 		Content: func(c vfs.Caller, b []byte) ([]byte, error) {
 			t := taskOf(c)
 			if t == nil {

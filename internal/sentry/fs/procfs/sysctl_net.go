@@ -54,7 +54,7 @@ type netSysctl struct {
 
 func (fs *FS) netSysctl(parent uint64, name string) *netSysctl {
 	return &netSysctl{File: &genfs.File{
-		Super: fs.super, Ino: genfs.Ino(parent, path.Base(name)), Perm: 0o644,
+		Super: &fs.sysctlSuper, Ino: genfs.Ino(parent, path.Base(name)), Perm: 0o644,
 		Content: func(c vfs.Caller, b []byte) ([]byte, error) {
 			n := networkOf(c)
 			if n == nil {

@@ -70,7 +70,11 @@ func newRoot(fs *FS) *root {
 		"pty_slave            /dev/pts      136 0-1048575 pty:slave\n")
 	d.AddDir("fs")
 	d.AddDir("sysvipc")
-	fs.addSysctl(d.AddDir("sys"))
+	sys := d.AddDir("sys")
+	fs.sysctlSuper = *d.Super
+	fs.sysctlSuper.Flat = &genfs.Flat{Last: genfs.FarOffset}
+	sys.Super = &fs.sysctlSuper
+	fs.addSysctl(sys)
 	return r
 }
 

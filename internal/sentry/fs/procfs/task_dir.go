@@ -24,6 +24,8 @@ type taskEntry struct {
 	perm uint32
 	// guarded files may be opened only by who may look into the process.
 	guarded bool
+	// flat files are no records to lseek(2).
+	flat *genfs.Flat
 	// processOnly names are not in the directories of threads; threadOnly
 	// ones only there.
 	processOnly, threadOnly bool
@@ -37,6 +39,9 @@ type taskEntry struct {
 	typ  uint8
 }
 
+// near and far are what entries without records may be.
+var near, far = &genfs.Flat{Last: genfs.NearOffset}, &genfs.Flat{Last: genfs.FarOffset}
+
 // taskEntries are the names in /proc/PID and /proc/PID/task/TID.
 var taskEntries = []taskEntry{
 	{name: "task", processOnly: true, node: newThreadsDir, typ: unix.DT_DIR},
@@ -45,15 +50,15 @@ var taskEntries = []taskEntry{
 	{name: "ns", node: newNamespaceDir, typ: unix.DT_DIR},
 	{name: "net", node: newNetDir, typ: unix.DT_DIR},
 	{name: "attr", node: newAttrDir, typ: unix.DT_DIR},
-	{name: "environ", perm: 0o400, guarded: true, read: environ},
-	{name: "auxv", perm: 0o400, guarded: true, read: auxv},
+	{name: "environ", perm: 0o400, flat: near, guarded: true, read: environ},
+	{name: "auxv", perm: 0o400, flat: near, guarded: true, read: auxv},
 	{name: "status", perm: 0o444, read: status},
 	{name: "personality", perm: 0o400, guarded: true, read: personality},
 	{name: "limits", perm: 0o444, read: limits},
 	{name: "sched", perm: 0o644, read: sched},
 	{name: "comm", perm: 0o644, read: comm, write: setComm},
 	{name: "syscall", perm: 0o400, guarded: true, read: syscallFile},
-	{name: "cmdline", perm: 0o444, read: cmdline},
+	{name: "cmdline", perm: 0o444, flat: near, read: cmdline},
 	{name: "stat", perm: 0o444, read: stat},
 	{name: "statm", perm: 0o444, read: statm},
 	{name: "maps", perm: 0o444, guarded: true, read: maps},
@@ -73,11 +78,11 @@ var taskEntries = []taskEntry{
 	{name: "cpuset", perm: 0o444, read: cpuset},
 	{name: "cgroup", perm: 0o444, read: cgroup},
 	{name: "oom_score", perm: 0o444, read: oomScore},
-	{name: "oom_adj", perm: 0o644, read: oomAdj, write: setOOMAdj},
-	{name: "oom_score_adj", perm: 0o644, read: oomScoreAdj, write: setOOMScoreAdj},
-	{name: "loginuid", perm: 0o644, read: loginuid, write: accept},
-	{name: "sessionid", perm: 0o444, read: sessionid},
-	{name: "coredump_filter", perm: 0o644, processOnly: true, read: coredumpFilter, write: accept},
+	{name: "oom_adj", perm: 0o644, flat: near, read: oomAdj, write: setOOMAdj},
+	{name: "oom_score_adj", perm: 0o644, flat: far, read: oomScoreAdj, write: setOOMScoreAdj},
+	{name: "loginuid", perm: 0o644, flat: near, read: loginuid, write: accept},
+	{name: "sessionid", perm: 0o444, flat: near, read: sessionid},
+	{name: "coredump_filter", perm: 0o644, flat: near, processOnly: true, read: coredumpFilter, write: accept},
 	{name: "io", perm: 0o400, guarded: true, read: ioFile},
 	{name: "uid_map", perm: 0o644, read: idMap(auth.UserID), writeFor: setIDMap(auth.UserID)},
 	{name: "gid_map", perm: 0o644, read: idMap(auth.GroupID), writeFor: setIDMap(auth.GroupID)},
@@ -164,7 +169,7 @@ func (d *taskDir) make(e *taskEntry) vfs.Inode {
 		return e.node(d, ino)
 	}
 	s := d.subject
-	f := &genfs.File{Super: d.fs.super, Ino: ino, Perm: e.perm, Owner: s.owner}
+	f := &genfs.File{Super: d.fs.super, Ino: ino, Perm: e.perm, Owner: s.owner, Flat: e.flat}
 	if e.guarded {
 		f.Check = func(c vfs.Caller, _ uint32) error { return s.mayLook(c) }
 	}

@@ -47,7 +47,9 @@ const CgroupTypeName = "cgroup2"
 // root is the group: limits and usage are read when they are asked for, and nothing
 // can be made or changed.
 func NewCgroup(limits func() Limits, usage func() Usage) *FS {
-	root := genfs.NewRoot(genfs.NewSuper(vfs.AnonymousDevice()))
+	super := genfs.NewSuper(vfs.AnonymousDevice())
+	super.Flat = &genfs.Flat{Last: genfs.NearOffset}
+	root := genfs.NewRoot(super)
 	limit := func(name string, render func(Limits, []byte) []byte) {
 		root.AddFile(name, func(_ vfs.Caller, b []byte) ([]byte, error) { return append(render(limits(), b), '\n'), nil })
 	}

@@ -64,7 +64,9 @@ func (fs *FS) Release() {}
 // New returns the file system. /sys/fs/cgroup is an empty directory, for
 // NewCgroup to be mounted on.
 func New(c Config) *FS {
-	root := genfs.NewRoot(genfs.NewSuper(vfs.AnonymousDevice()))
+	super := genfs.NewSuper(vfs.AnonymousDevice())
+	super.Flat = &genfs.Flat{Size: genfs.Blksize, Last: genfs.NearOffset}
+	root := genfs.NewRoot(super)
 	fs := &FS{name: "sysfs", magic: magic, root: root}
 	root.AddDir("block")
 	bus := root.AddDir("bus")
