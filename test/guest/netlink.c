@@ -449,6 +449,23 @@ TEST(counters_of_gone_links) {
 	CHECK(ip_counter(RECEIVED) >= 20);
 }
 
+/* Who connects to all hosts needs SO_BROADCAST, once there is a way to them. */
+TEST(connecting_to_all_hosts) {
+	own_network_up();
+	int s = netlink(NETLINK_ROUTE), u = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = INADDR_BROADCAST };
+	FAILS(connect(u, (void *)&to, sizeof to), ENETUNREACH);
+	EQUAL(change_route(s, RTM_NEWROUTE, NLM_F_CREATE, "0.0.0.0", 0, NULL, 1), 0);
+	FAILS(connect(u, (void *)&to, sizeof to), EACCES);
+	OK(setsockopt(u, SOL_SOCKET, SO_BROADCAST, &on, sizeof on));
+	OK(connect(u, (void *)&to, sizeof to));
+	to.sin_addr.s_addr = htonl(0x7fffffff);
+	OK(connect(u, (void *)&to, sizeof to));
+	on = 0;
+	OK(setsockopt(u, SOL_SOCKET, SO_BROADCAST, &on, sizeof on));
+	FAILS(connect(u, (void *)&to, sizeof to), EACCES);
+}
+
 static int tables[256];
 static void count_table(struct nlmsghdr *h) { tables[((struct rtmsg *)NLMSG_DATA(h))->rtm_table]++; }
 

@@ -381,7 +381,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 		return err
 	}
 	ip := unmapped(s.family, full).Addr()
-	if s.net.Broadcast(ip) && !e.SocketOptions().GetBroadcast() {
+	if !e.SocketOptions().GetBroadcast() && (s.net.Broadcast(ip) || full.Addr == header.IPv4Broadcast && s.routed(e, full.Addr)) {
 		return unix.EACCES
 	}
 	terr := s.pickPort(e)
@@ -499,4 +499,14 @@ func (s *Socket) PeerName() ([]byte, error) {
 		return nil, unix.ENOTCONN
 	}
 	return sockaddr(s.family, full), nil
+}
+
+// routed reports whether there is a way to an IPv4 address.
+func (s *Socket) routed(e *endpoint, to tcpip.Address) bool {
+	r, err := s.net.Stack().FindRoute(tcpip.NICID(e.SocketOptions().GetBindToDevice()), tcpip.Address{}, to, networkProtocol(unix.AF_INET), false)
+	if err != nil {
+		return false
+	}
+	r.Release()
+	return true
 }
