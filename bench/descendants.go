@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +23,7 @@ type descendants struct {
 	mu sync.Mutex
 	// started are the children that exec.Cmd waits for.
 	started map[int]bool
+	guard   *guard
 }
 
 // adopt makes this process the reaper of its descendants.
@@ -27,18 +31,23 @@ func adopt() (*descendants, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("becoming the reaper of what sandboxes leave: %w", err)
 	}
-	return &descendants{started: make(map[int]bool)}, nil
+	g, err := newGuard()
+	if err != nil {
+		return nil, err
+	}
+	return &descendants{started: make(map[int]bool), guard: g}, nil
 }
 
-// start starts cmd.
+// start starts cmd in a process group of its own, so that a ^C is ours alone to act on.
 func (d *descendants) start(cmd *exec.Cmd) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	d.started[cmd.Process.Pid] = true
-	return nil
+	return d.guard.watch(slices.Collect(maps.Keys(d.started)))
 }
 
 // wait waits for a command that was started.
@@ -47,7 +56,7 @@ func (d *descendants) wait(cmd *exec.Cmd) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.started, cmd.Process.Pid)
-	return err
+	return errors.Join(err, d.guard.watch(slices.Collect(maps.Keys(d.started))))
 }
 
 // leaveMax is how long what a sandbox leaves has to end by itself.
@@ -72,7 +81,7 @@ func (d *descendants) settle() {
 
 // killAll ends every descendant.
 func (d *descendants) killAll() {
-	for _, pid := range d.tree(nil) {
+	for _, pid := range d.tree([]int{d.guard.cmd.Process.Pid}) {
 		unix.Kill(pid, unix.SIGKILL)
 	}
 	d.settle()
@@ -84,7 +93,7 @@ func (d *descendants) orphans() []int {
 	defer d.mu.Unlock()
 	var list []int
 	for _, p := range processes() {
-		if p.parent == os.Getpid() && !d.started[p.pid] {
+		if p.parent == os.Getpid() && !d.started[p.pid] && p.pid != d.guard.cmd.Process.Pid {
 			list = append(list, p.pid)
 		}
 	}
@@ -111,16 +120,12 @@ func (d *descendants) tree(except []int) []int {
 	return list
 }
 
-// children lists the descendants that were started, as what tree is not to
+// children lists the descendants that were started, and the guard, as what tree is not to
 // count among what will be.
 func (d *descendants) children() []int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var list []int
-	for pid := range d.started {
-		list = append(list, pid)
-	}
-	return list
+	return append(slices.Collect(maps.Keys(d.started)), d.guard.cmd.Process.Pid)
 }
 
 type processStat struct{ pid, parent int }

@@ -202,7 +202,7 @@ func (b *bench) close() error {
 	if err := unix.Unmount(filepath.Join(b.tmp, "runsc", "null-netns"), unix.MNT_DETACH); err != nil && err != unix.ENOENT && err != unix.EINVAL && err != unix.EPERM {
 		return fmt.Errorf("unmounting what runsc has left in %s: %w", b.tmp, err)
 	}
-	return errors.Join(b.meter.close(), os.RemoveAll(b.tmp))
+	return errors.Join(b.descendants.guard.release(), b.meter.close(), os.RemoveAll(b.tmp))
 }
 
 // scratch is where a program that runs natively has its temporary files.

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +71,6 @@ type process struct {
 // start starts j behind w.
 //
 // Output goes through a pipe: runsc writes to a file at an offset of its own.
-// The process gets a group of its own, so that a ^C is ours alone to act on.
 func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
 	argv, err := w.argv(b, j)
 	if err != nil {
@@ -86,7 +84,6 @@ func (b *bench) start(ctx context.Context, w *wall, j job) (*process, error) {
 		p.cmd.Dir = j.dir()
 	}
 	p.cmd.Env = append(b.environ(w), j.env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stderr = &p.errors
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(unix.SIGTERM) }
 	p.cmd.WaitDelay = 5 * time.Second
