@@ -71,15 +71,21 @@ func (p *poller) run(epfd int) {
 		if err != nil {
 			panic("hostpoll: epoll_wait: " + err.Error())
 		}
-		for _, e := range events[:n] {
-			p.mu.Lock()
-			q := p.queues[e.Fd]
-			p.mu.Unlock()
-			if q != nil {
-				q.Notify(maskOf(e.Events))
-			}
+		p.tell(events[:n])
+	}
+}
+
+// tell wakes those who wait for the events, and has them run.
+func (p *poller) tell(events []unix.EpollEvent) {
+	for _, e := range events {
+		p.mu.Lock()
+		q := p.queues[e.Fd]
+		p.mu.Unlock()
+		if q != nil {
+			q.Notify(maskOf(e.Events))
 		}
 	}
+	waiter.LetRun()
 }
 
 // maskOf adds the "normal data" events of poll(2) to what epoll says.

@@ -10,6 +10,7 @@ import (
 
 	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/hrtimer"
+	"coffer/internal/sentry/waiter"
 )
 
 // The hand-off between the sentry and a stub's thread is one word, page.turn.
@@ -236,16 +237,8 @@ func (t *Thread) await(guest bool) bool {
 func (t *Thread) callDue() {
 	if hrtimer.CallDue() {
 		t.unpin() // or it would be given up to another thread of the host, and taken back
-		letRun()
+		waiter.LetRun()
 	}
-}
-
-// letRun runs the goroutines that this one has just made ready. Each 61st time Go's scheduler
-// looks into the queue of all processors first, where Gosched puts us: then we would go on, and
-// sleep with Go's processor and whom we have woken, until sysmon takes it away. Not twice in a row.
-func letRun() {
-	runtime.Gosched()
-	runtime.Gosched()
 }
 
 // preemptible is a function call, at which Go's scheduler may stop us.

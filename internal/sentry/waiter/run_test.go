@@ -1,11 +1,11 @@
-package stub
+package waiter
 
 import (
 	"runtime"
 	"testing"
 )
 
-// Whoever a waiting thread wakes must run in its place each time, not but for each 61st.
+// Who was made ready must run each time, not but for each 61st.
 func TestLetRun(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	wake, ran := make(chan struct{}, 1), 0
@@ -17,7 +17,7 @@ func TestLetRun(t *testing.T) {
 	runtime.Gosched()
 	for n := 1; n <= 500; n++ {
 		wake <- struct{}{}
-		if letRun(); ran != n {
+		if LetRun(); ran != n {
 			t.Fatalf("%d of %d times who was woken had run", ran, n)
 		}
 	}
