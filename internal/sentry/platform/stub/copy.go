@@ -107,6 +107,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 			return done, nil
 		}
 	}
+	t.bulk.moved += len(dst) - done
 	t.Settle() // late results too: a tracer reads what a call has written
 	n, err := t.pass(opCopyIn, addr+uint64(done), dst[done:])
 	if n > 0 {
@@ -122,6 +123,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 // CopyOut implements platform.Context.
 func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
 	t.forgetFetched()
+	t.bulk.moved += len(src)
 	t.Settle() // what was written before it must not come after it
 	done, err := t.pass(opCopyOut, addr, src)
 	if done == len(src) || err != nil {

@@ -83,6 +83,7 @@ func (t *Thread) takeFetched() {
 	}
 	t.claim()
 	if n := t.page.brought; n != 0 && int(n) <= len(t.win.bytes) {
+		t.bulk.moved += int(n)
 		b := &t.bringing
 		b.fetched = fetched{t.page.broughtAt, 0, n, t.arrived}
 		if b.vain++; b.vain == vainMax {

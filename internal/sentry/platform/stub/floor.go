@@ -58,7 +58,7 @@ func (t *Thread) takeFloor() {
 	s, f := t.proc.stubs, &t.speaker
 	answered := f.answered
 	f.answered = 0
-	if f.crowded = s.working.Load() > s.spin.workers; !f.crowded || !t.patience.full() {
+	if f.crowded = s.crowded(); !f.crowded || !t.patience.full() || t.inBulk() {
 		t.leaveFloor()
 		return
 	}
@@ -78,6 +78,9 @@ func (t *Thread) takeFloor() {
 		f.until = cycles() + uint64(s.spin.slice)
 	}
 }
+
+// crowded reports whether more threads are at work than can spin.
+func (s *Stubs) crowded() bool { return s.working.Load() > s.spin.workers }
 
 // answeredNow notes that the stub has given the turn back.
 func (f *speaker) answeredNow() {

@@ -111,6 +111,7 @@ func (t *Thread) Rest() {
 	}
 	t.fetched = fetched{}
 	t.placement.longs = 0
+	t.bulk = bulk{}
 	t.unpin()
 	t.linger(false)
 }
@@ -127,7 +128,7 @@ func (t *Thread) Yield() {
 // budget says whether the next spin is a full one, for how long.
 func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 	s := t.proc.stubs
-	if p.full() && (t.speaker.has || s.working.Load() <= s.spin.workers) {
+	if p.full() && (t.speaker.has || !s.crowded()) {
 		return true, s.spin.max
 	}
 	return false, s.spin.min

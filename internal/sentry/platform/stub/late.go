@@ -70,6 +70,7 @@ func (t *Thread) addWrite(q queuedOp, n int) {
 	at := t.add(opCopyOut, q.op.Addr, uint64(n), t.win.offset+uint64(t.used))
 	t.late = append(t.late, lateOp{q, at, t.win.bytes[t.used:][:n]})
 	t.used += n
+	t.bulk.moved += n
 }
 
 // addLate adds a queued operation to the batch. It reports false if there is

@@ -20,6 +20,7 @@ import (
 //   - If it is short and both are on one processor, the sentry goes to another
 //     one to spin there: apart. If that is taken, as on a busy host, the
 //     scheduler brings them together again, and the next try is later.
+//   - If it is short, but much is copied at each call, together as well: see bulk.go.
 //   - If more threads are at work than there are processors, the sentry stays
 //     where the scheduler puts it: bound to one it would wait for whoever
 //     computes there.
@@ -86,7 +87,7 @@ func (t *Thread) beforeSleep() {
 		t.unpin()
 		return
 	}
-	if p.longs < longsToFollow || p.pinned && p.cpu == cpu {
+	if p.longs < longsToFollow && !t.inBulk() || p.pinned && p.cpu == cpu {
 		return
 	}
 	var set unix.CPUSet
@@ -117,6 +118,7 @@ func (t *Thread) afterSleep(cycles uint64) {
 	}
 	p.longs = 0
 	switch {
+	case t.inBulk():
 	case p.pinned:
 		if p.shorts++; p.shorts >= shortsToPart {
 			t.unpin()

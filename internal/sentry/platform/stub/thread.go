@@ -71,6 +71,7 @@ type Thread struct {
 	fetched   fetched
 	bringing  bringing
 	placement placement
+	bulk      bulk
 	// forked is when the process was, if it is to be seen how late it began.
 	forked  uint64 // cycles
 	speaker speaker
@@ -284,6 +285,7 @@ func (t *Thread) driveShared() bool {
 // guest code runs; Failed tells of it.
 func (t *Thread) RunGuest(rip uint64, fast bool) bool {
 	t.work()
+	t.bulk.turn()
 	t.takeFloor()
 	t.forgetFetched()
 	sanitize(&t.regs)
