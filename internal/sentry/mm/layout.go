@@ -17,7 +17,9 @@ type layout struct {
 	// stackTop is the end of the stack; mmapTop is where mappings start to be
 	// placed, downwards; programBase is for ET_DYN programs.
 	stackTop, mmapTop, programBase uint64
-	randomize                      bool
+	// anchor is what AnchorMappings keeps, or 0.
+	anchor    uint64
+	randomize bool
 }
 
 // How many bits of randomness there are, in pages, as Linux's defaults for
@@ -92,6 +94,7 @@ func (m *MemoryManager) addSpecial() {
 // AnchorMappings keeps a page, out of sight, where mappings start to be placed. Linux has
 // the vDSO there, and a program with an interpreter that one; with nothing near, the host would
 // make a page table for what is mapped first, and free it with the mapping, each time: 4 µs.
+// A program that wants the very place has it (weighAnchor).
 func (m *MemoryManager) AnchorMappings(ctx platform.Context) error {
 	m.mu.Lock()
 	defer m.unlock()
@@ -100,9 +103,23 @@ func (m *MemoryManager) AnchorMappings(ctx platform.Context) error {
 		return err
 	}
 	m.add(&vma{start: addr, end: addr + PageSize, flags: flagHidden})
+	m.layout.anchor = addr
 	ctx.Queue(platform.Op{Kind: platform.OpMmap, Addr: addr, Length: PageSize, Prot: unix.PROT_NONE, FD: -1,
 		Flags: unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE | unix.MAP_FIXED})
 	return nil
+}
+
+// weighAnchor takes the page of AnchorMappings off the books if it lies in [start, end), where
+// something is about to be mapped. mu is held.
+func (m *MemoryManager) weighAnchor(start, end uint64) {
+	at := m.layout.anchor
+	if at == 0 || at < start || at >= end {
+		return
+	}
+	m.layout.anchor = 0
+	m.tree.Lock()
+	defer m.tree.Unlock()
+	m.forget(m.vmas.find(at))
 }
 
 // reach is how far a 32-bit displacement gets, less some room for the size of

@@ -381,6 +381,25 @@ func TestAnchorMappings(t *testing.T) {
 	if ctx.Space.Pages[want/page] == nil {
 		t.Error("munmap(2) took it away")
 	}
+	if _, err := m.MMap(ctx, mm.MMapArgs{Addr: want, Length: page, Flags: anon | unix.MAP_FIXED_NOREPLACE}); err != unix.EEXIST {
+		t.Errorf("beside it: %v", err)
+	}
+	// Who names the place has it, as have children.
+	c, childCtx, err := m.Fork(ctx, limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustMap(t, m, ctx, want-page, 2*page, rw, fixed)
+	at := mustMap(t, c, childCtx, want-8*page, 2*page, rw, fixed)
+	if _, err := c.MRemap(childCtx, mm.MRemapArgs{Addr: at, Length: 2 * page, NewLength: 2 * page,
+		Flags: unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED, NewAddr: want - page}); err != nil {
+		t.Error(err)
+	}
+	for _, m := range []*mm.MemoryManager{m, c} {
+		if got := ranges(m, want-page); got != "0-2rw-" {
+			t.Errorf("mapped are %s", got)
+		}
+	}
 }
 
 func BenchmarkMMapMUnmap(b *testing.B) {

@@ -272,7 +272,10 @@ func (m *MemoryManager) place(a MMapArgs, length uint64) (uint64, error) {
 			if w := m.vmas.above(a.Addr); w != nil && w.start < a.Addr+length {
 				return 0, unix.EEXIST
 			}
-		} else if m.meetsHidden(a.Addr, a.Addr+length) {
+			return a.Addr, nil
+		}
+		m.weighAnchor(a.Addr, a.Addr+length)
+		if m.meetsHidden(a.Addr, a.Addr+length) {
 			return 0, unix.ENOMEM
 		}
 		return a.Addr, nil

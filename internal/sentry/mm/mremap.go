@@ -154,6 +154,7 @@ func (m *MemoryManager) move(ctx platform.Context, v *vma, a MRemapArgs, oldLen,
 	}
 	to := a.NewAddr
 	if a.Flags&unix.MREMAP_FIXED != 0 {
+		m.weighAnchor(to, to+newLen)
 		if m.meetsHidden(to, to+newLen) {
 			return 0, unix.ENOMEM
 		}
