@@ -92,7 +92,6 @@ func TestPackets(t *testing.T) {
 	w.DecRef()
 }
 
-// TestPages has the sizes that Linux gives for the same writes.
 // TestUnread gives back what was read: pages and packets are what they were.
 func TestUnread(t *testing.T) {
 	r, w := pair(0)
@@ -130,6 +129,7 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestPages has the sizes that Linux gives for the same writes.
 func TestPages(t *testing.T) {
 	for _, c := range []struct {
 		first, then, want int

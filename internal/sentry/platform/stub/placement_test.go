@@ -86,8 +86,6 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
-// TestPart has both sides meet on one processor all the time: the tries to part
-// become rare, until one is worth it.
 // TestWakeTells wakes a stub, which may run before the sentry waits and is to know by then
 // where that is.
 func TestWakeTells(t *testing.T) {
@@ -112,6 +110,8 @@ func TestWakeTells(t *testing.T) {
 	t.Error("the thread was on another processor after each hand-over")
 }
 
+// TestPart has both sides meet on one processor all the time: the tries to part
+// become rare, until one is worth it.
 func TestPart(t *testing.T) {
 	s := &Stubs{spin: spinning{short: 1000, workers: 1}}
 	th := &Thread{proc: &Process{stubs: s}, page: new(page)}
