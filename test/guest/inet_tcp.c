@@ -279,6 +279,28 @@ TEST(sigpipe) {
 	EQUAL(sigpipes, 2);
 }
 
+/* Sockets that are no streams have the error alone. */
+TEST(no_sigpipe) {
+	int s[2];
+	signal(SIGPIPE, on_pipe);
+	for (int type = SOCK_DGRAM; type <= SOCK_SEQPACKET; type++)
+		for (int local = 0; local < 2; local++) {
+			if (type != SOCK_DGRAM && (type != SOCK_SEQPACKET || !local))
+				continue;
+			if (local) OK(socketpair(AF_UNIX, type, 0, s));
+			else connect_to(s[0] = bound(AF_INET, type), s[1] = bound(AF_INET, type));
+			OK(shutdown(s[0], SHUT_WR));
+			FAILS(write(s[0], "x", 1), EPIPE);
+			FAILS(send(s[0], "x", 1, 0), EPIPE);
+			EQUAL(sigpipes, 0);
+		}
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	close(s[1]);
+	FAILS(write(s[0], "x", 1), EPIPE);
+	FAILS(send(s[0], "x", 1, 0), EPIPE);
+	EQUAL(sigpipes, 2);
+}
+
 TEST(bulk_is_whole) {
 	int s[2];
 	tcp_pair(AF_INET, s);

@@ -5,6 +5,7 @@ import (
 
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 	"coffer/internal/sentry/waiter"
 
@@ -269,6 +270,9 @@ func (x *transfer) writeAll(t *kernel.Task, p []byte) (done int, err error) {
 func (x *transfer) signal(t *kernel.Task, err error) {
 	switch err {
 	case unix.EPIPE:
+		if s, ok := x.d.File.(socket.Socket); ok && !isStream(t, s) {
+			return // of sockets only streams send it
+		}
 		t.Signal(kernel.KernelSignal(unix.SIGPIPE))
 	case unix.EFBIG:
 		// Not if it is the file system's own limit that was reached.

@@ -68,14 +68,21 @@ func (x *exchange) begin(t *kernel.Task, fd, flags int32) error {
 	}
 	x.s, x.d, x.flags = s, d, flags
 	x.nonblock = d.Nonblocking() || flags&unix.MSG_DONTWAIT != 0
-	if k, ok := s.(interface{ Stream() bool }); ok {
-		x.stream = k.Stream()
-		x.discard = x.stream && flags&unix.MSG_TRUNC != 0
-		return nil
+	x.stream = isStream(t, s)
+	_, k := s.(knowsStream)
+	x.discard = k && x.stream && flags&unix.MSG_TRUNC != 0
+	return nil
+}
+
+// knowsStream is a socket that says without being asked for SO_TYPE whether it is a stream.
+type knowsStream interface{ Stream() bool }
+
+func isStream(t *kernel.Task, s socket.Socket) bool {
+	if k, ok := s.(knowsStream); ok {
+		return k.Stream()
 	}
 	typ, err := s.Option(t, unix.SOL_SOCKET, unix.SO_TYPE)
-	x.stream = err == nil && le.Uint32(typ) == unix.SOCK_STREAM
-	return nil
+	return err == nil && le.Uint32(typ) == unix.SOCK_STREAM
 }
 
 // send moves g's bytes and x.m to the socket. A blocking send to a stream
@@ -146,7 +153,7 @@ func (x *exchange) sent(t *kernel.Task, done uintptr, err error) (uintptr, error
 		}
 		return done, nil
 	}
-	if err == unix.EPIPE && x.flags&unix.MSG_NOSIGNAL == 0 {
+	if err == unix.EPIPE && x.stream && x.flags&unix.MSG_NOSIGNAL == 0 {
 		t.Signal(kernel.KernelSignal(unix.SIGPIPE))
 	}
 	return 0, err
