@@ -97,6 +97,7 @@ TEST(filters) {
 		FAILS(set(s, SOL_SOCKET, SO_LOCK_FILTER, 0), EPERM);
 		FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), EPERM);
 		FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p), EPERM);
+		FAILS(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, 8), EINVAL);
 	}
 }
 
@@ -118,6 +119,12 @@ TEST(filters_of_local_sockets) {
 		EQUAL(recv(s[1], b, 4, 0), 4);
 		EQUAL(send(s[1], "0abc", 4, 0), 4); /* not of what is sent */
 		EQUAL(recv(s[0], b, 9, 0), 4);
+		static char long_one[1 << 20] = "0"; /* which is too long, whatever is left of it */
+		if (i < 2)
+			FAILS(send(s[0], long_one, sizeof long_one, 0), EMSGSIZE);
+		long_one[0] = '2';
+		if (i < 2)
+			FAILS(send(s[0], long_one, sizeof long_one, 0), EMSGSIZE);
 	}
 }
 

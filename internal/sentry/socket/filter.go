@@ -27,10 +27,7 @@ func (f *Filter) FilterLocked() bool { return f.locked.Load() }
 // locked, ENOENT for none to take away.
 func (f *Filter) SetFilterOption(c vfs.Caller, name int32, value []byte) (ok bool, err error) {
 	if name == unix.SO_ATTACH_FILTER {
-		if f.locked.Load() {
-			return true, unix.EPERM
-		}
-		program, err := CopyInFilter(c, value)
+		program, err := f.CopyInFilter(c, value)
 		if err == nil {
 			f.program.Store(program)
 		}
@@ -79,10 +76,17 @@ func (f *Filter) FilterCode() (code []byte) {
 const SizeofInstruction = 8
 
 // CopyInFilter reads the program that a struct sock_fprog, the value of
-// SO_ATTACH_FILTER, leads to. EINVAL if it is not one that a socket may have.
-func CopyInFilter(c vfs.Caller, value []byte) (*bpf.SocketFilter, error) {
+// SO_ATTACH_FILTER and its kin, leads to. EINVAL if it is not one that a socket may have, EPERM for one whose
+// program is locked.
+func (f *Filter) CopyInFilter(c vfs.Caller, value []byte) (*bpf.SocketFilter, error) {
 	const sizeofProgram = 16
-	if len(value) != sizeofProgram || binary.LittleEndian.Uint64(value[8:]) == 0 {
+	if len(value) != sizeofProgram {
+		return nil, unix.EINVAL
+	}
+	if f.locked.Load() {
+		return nil, unix.EPERM
+	}
+	if binary.LittleEndian.Uint64(value[8:]) == 0 {
 		return nil, unix.EINVAL
 	}
 	n := int(binary.LittleEndian.Uint16(value))

@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"coffer/internal/bpf"
-	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -18,10 +17,7 @@ func (s *Socket) setFilter(c vfs.Caller, name int32, value []byte) (bool, error)
 	if name != unix.SO_ATTACH_FILTER || !s.stream() {
 		return s.SetFilterOption(c, name, value)
 	}
-	if s.FilterLocked() {
-		return true, unix.EPERM
-	}
-	if _, err := socket.CopyInFilter(c, value); err != nil {
+	if _, err := s.CopyInFilter(c, value); err != nil {
 		return true, err
 	}
 	return true, unix.EOPNOTSUPP

@@ -6,7 +6,6 @@ import (
 
 	"coffer/internal/bpf"
 	"coffer/internal/sentry/network"
-	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -153,10 +152,7 @@ func (s *Socket) leavePort() {
 // attachChooser is SO_ATTACH_REUSEPORT_CBPF: EINVAL without SO_REUSEPORT, which must have been set before
 // the socket got its name.
 func (s *Socket) attachChooser(c vfs.Caller, value []byte) error {
-	if s.FilterLocked() {
-		return unix.EPERM
-	}
-	f, err := socket.CopyInFilter(c, value)
+	f, err := s.CopyInFilter(c, value)
 	if err != nil {
 		return err
 	}

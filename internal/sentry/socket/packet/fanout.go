@@ -160,7 +160,7 @@ func (s *Socket) setProgram(c vfs.Caller, value []byte) error {
 	if s.FilterLocked() {
 		return unix.EPERM
 	}
-	f, err := socket.CopyInFilter(c, value)
+	f, err := s.CopyInFilter(c, value)
 	if err != nil {
 		return err
 	}

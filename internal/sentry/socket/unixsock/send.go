@@ -12,7 +12,7 @@ import (
 )
 
 // Send implements socket.Socket. A full receiver is EAGAIN; EPIPE, for which
-// the caller sends SIGPIPE, if the direction or the peer is closed.
+// the caller sends SIGPIPE if it is a stream, if the direction or the peer is closed.
 func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 	if m.Flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
@@ -97,8 +97,14 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 // deliver puts what the other socket's filter lets through into its queue: of streams all, and of a message
 // as many bytes as it says, which the sender is not told.
 func (s *Socket) deliver(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int, error) {
+	if s.typ == unix.SOCK_STREAM {
+		return s.put(c, to, p, m)
+	}
+	if len(p) > int(s.SendBuffer())-32 {
+		return 0, unix.EMSGSIZE
+	}
 	f := to.FilterProgram()
-	if f == nil || s.typ == unix.SOCK_STREAM {
+	if f == nil {
 		return s.put(c, to, p, m)
 	}
 	keep := f.Run(&bpf.Packet{Data: p})
@@ -140,12 +146,9 @@ func (s *Socket) put(c vfs.Caller, to *Socket, p []byte, m *socket.Message) (int
 }
 
 // enqueue appends to the queue of another socket what fits of a stream, or
-// all of a message. ENOBUFS if pipes and sockets hold too much.
+// all of a message, which is not too long. ENOBUFS if pipes and sockets hold too much.
 func (s *Socket) enqueue(to *Socket, seg segment, p []byte) (int, error) {
 	limit := int(s.SendBuffer())
-	if s.typ != unix.SOCK_STREAM && len(p) > limit-32 {
-		return 0, unix.EMSGSIZE
-	}
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if to.closed {
