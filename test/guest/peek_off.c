@@ -150,6 +150,11 @@ TEST(udp) {
 		EQUAL(from.sa.sa_family, f);
 		EQUAL(from.in.sin_port, htons(port_of(s[0])));
 		EQUAL(option(s[1], SOL_SOCKET, SO_PEEK_OFF), 6);
+		for (v.iov_len = 3; v.iov_len < 8; v.iov_len++) { /* with more room it is not cut */
+			OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 4));
+			EQUAL(recvmsg(s[1], &m, MSG_PEEK), 2);
+			EQUAL(m.msg_flags, 0);
+		}
 		/* an empty one is looked at once */
 		LOOK(s[1], 9, "", 6);
 		LOOK(s[1], 9, "st", 8);

@@ -120,7 +120,8 @@ func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message
 		off -= len(d.data)
 	}
 	n := copy(p, d.data[off:])
-	s.tell(m, &d.from, len(d.data) > len(p))
+	// As on Linux all that is left of it is not cut, unless it fills p.
+	s.tell(m, &d.from, len(p) < len(d.data) && len(p) <= len(d.data)-off)
 	if flags&unix.MSG_TRUNC != 0 {
 		clear(p[n:min(len(d.data), len(p))])
 		n = len(d.data)
