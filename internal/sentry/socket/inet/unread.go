@@ -40,7 +40,11 @@ func (s *Socket) takeUnread(p []byte, peek bool) (n int) {
 		return s.unread.data.Peek(p, 0)
 	}
 	n = s.unread.data.Read(p)
-	s.unread.n.Store(int64(s.unread.data.Len()))
+	left := s.unread.data.Len()
+	if left == 0 {
+		s.unread.data.Release()
+	}
+	s.unread.n.Store(int64(left))
 	return n
 }
 
