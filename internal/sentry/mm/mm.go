@@ -142,6 +142,7 @@ func (m *MemoryManager) retire() {
 	m.tree.Lock()
 	m.vmas = vmaSet{}
 	m.tree.Unlock()
+	m.layout.anchor = 0
 	m.sums = Totals{}
 	m.drop(m.exe)
 	m.exe = nil

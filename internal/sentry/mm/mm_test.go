@@ -400,6 +400,15 @@ func TestAnchorMappings(t *testing.T) {
 			t.Errorf("mapped are %s", got)
 		}
 	}
+	// It goes with the address space.
+	m, ctx = newMM(nil)
+	if err := m.AnchorMappings(ctx); err != nil {
+		t.Fatal(err)
+	}
+	m.DecRef()
+	if _, err := m.MMap(ctx, mm.MMapArgs{Addr: want, Length: page, Flags: fixed}); err != unix.ENOMEM {
+		t.Errorf("mmap(2) afterwards: %v", err)
+	}
 }
 
 func BenchmarkMMapMUnmap(b *testing.B) {
