@@ -144,6 +144,57 @@ TEST(a_program_before_the_name) {
 	}
 }
 
+/* A port is shared only by sockets of one user: nobody gets what is sent to another. */
+TEST(not_of_other_users) {
+	if (geteuid())
+		SKIP("only root can become another user");
+	static const struct in_addr all;
+	for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++)
+		for (int family = 0; family < 4; family++)
+			for (int addresses = 0; addresses < 4; addresses++)
+				for (int v6only = 0; v6only < 2; v6only++)
+					for (int reuse = 0; reuse < 2; reuse++)
+						for (int user = 0; user < 2; user++) {
+		int s[2], port = 0, refused = 0, at[2], f[2];
+		for (int i = 0; i < 2; i++) {
+			union addr a;
+			f[i] = family >> i & 1 ? AF_INET6 : AF_INET;
+			at[i] = addresses >> i & 1;
+			need_family(f[i]);
+			socklen_t n = loopback(&a, f[i], port);
+			if (!at[i]) f[i] == AF_INET ? (a.in.sin_addr = all) : (a.in6.sin6_addr = in6addr_any, all);
+			if (i && user) OK(setresuid(-1, 1234, 0));
+			s[i] = OK(socket(f[i], type, 0));
+			if (i && user) OK(setresuid(-1, 0, 0));
+			OK(set(s[i], SOL_SOCKET, SO_REUSEPORT, 1));
+			OK(set(s[i], SOL_SOCKET, SO_REUSEADDR, reuse));
+			if (f[i] == AF_INET6 && v6only) OK(set(s[i], IPPROTO_IPV6, IPV6_V6ONLY, 1));
+			if (bind(s[i], &a.sa, n)) refused = errno;
+			else if (type == SOCK_STREAM) OK(listen(s[i], 5));
+			port = port_of(s[0]);
+		}
+		/* all of IPv6 is all of IPv4 too, unless it is to be apart */
+		int overlap = f[0] == f[1] ? at[0] == at[1] || !at[0] || !at[1] : !v6only && !at[f[0] == AF_INET6 ? 0 : 1];
+		EQUAL(refused, user && overlap && !(reuse && type == SOCK_DGRAM) ? EADDRINUSE : 0);
+		close(s[0]);
+		close(s[1]);
+	}
+	/* of who does not listen yet, the first to do so has it */
+	int l[2];
+	for (int i = 0; i < 2; i++) {
+		union addr a;
+		if (i) OK(setresuid(-1, 1234, 0));
+		l[i] = OK(socket(AF_INET, SOCK_STREAM, 0));
+		OK(setresuid(-1, 0, 0));
+		OK(set(l[i], SOL_SOCKET, SO_REUSEPORT, 1));
+		OK(set(l[i], SOL_SOCKET, SO_REUSEADDR, 1));
+		OK(bind(l[i], &a.sa, loopback(&a, AF_INET, i ? port_of(l[0]) : 0)));
+	}
+	OK(listen(l[0], 5));
+	FAILS(listen(l[1], 5), EADDRINUSE);
+	OK(listen(l[0], 6));
+}
+
 /* accepted_by connects, from a port if it is not 0, and returns which of the listeners has the connection. */
 static int accepted_by(int family, int *l, int n, int port) {
 	struct pollfd p[members];

@@ -164,6 +164,9 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	default:
 		return unix.EINVAL
 	}
+	if local, err := e.GetLocalAddress(); err == nil && !s.listening && s.refusesPort(local) {
+		return unix.EADDRINUSE
+	}
 	limit := min(int64(uint32(backlog)), s.net.Number(network.Somaxconn))
 	s.backlog.Store(int32(limit))
 	e.listens.Store(true)

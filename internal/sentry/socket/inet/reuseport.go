@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -78,20 +79,48 @@ func programPacket(pkt *stack.PacketBuffer) *bpf.Packet {
 // reusesPort reports whether SO_REUSEPORT is set.
 func (s *Socket) reusesPort() bool { return s.ep.Load().SocketOptions().GetReusePort() }
 
-// refusesPort reports whether a socket that has a program before it has a name may not get one that others
-// have: they would have two.
-func (s *Socket) refusesPort(name tcpip.FullAddress) bool {
-	if own := s.portGroup.Load(); own == nil || own.name != nil {
+// refusesPort reports whether a socket may not get a name since others have it, or one that overlaps: they are
+// another user's, or it has a program of its own, of which there would be two. Of TCP only who listens counts.
+func (s *Socket) refusesPort(address tcpip.FullAddress) bool {
+	if address.Port == 0 || !s.reusesPort() {
 		return false
 	}
+	own := s.portGroup.Load()
+	programmed := own != nil && own.name == nil
+	name := s.groupName(address)
 	portGroups.RLock()
 	defer portGroups.RUnlock()
-	for other := range portGroups.named {
-		if other.stack == s.net.Stack() && other.protocol == s.protocol && other.address.Addr == name.Addr && other.address.Port == name.Port {
+	for other, g := range portGroups.named {
+		if name.overlaps(&other) && (programmed || slices.ContainsFunc(g.members, s.distrusts)) {
 			return true
 		}
 	}
 	return false
+}
+
+// distrusts reports whether a socket that has a port may not share it with s: SO_REUSEPORT is for one user's
+// sockets, so that nobody takes what is another's. With SO_REUSEADDR those of UDP do not care.
+func (s *Socket) distrusts(other *Socket) bool {
+	careless := func(s *Socket) bool { return s.sort() == ofUDP && s.ep.Load().SocketOptions().GetReuseAddress() }
+	return s.cred.FSUID != other.cred.FSUID && !(careless(s) && careless(other))
+}
+
+func (s *Socket) groupName(address tcpip.FullAddress) groupName {
+	o := s.ep.Load().SocketOptions()
+	return groupName{s.net.Stack(), s.protocol, s.family, o.GetV6Only(), o.GetBindToDevice(), address}
+}
+
+// overlaps reports whether something may be sent to both names.
+func (n *groupName) overlaps(o *groupName) bool {
+	if n.address.Port != o.address.Port || n.protocol != o.protocol || n.stack != o.stack || n.device != 0 && o.device != 0 && n.device != o.device {
+		return false
+	}
+	a, b := unmapped(n.family, n.address).Addr(), unmapped(o.family, o.address).Addr()
+	if n.only6 && b.Is4() || o.only6 && a.Is4() {
+		return false
+	}
+	covers := func(a, b netip.Addr) bool { return a == b || a.IsUnspecified() && (a.Is6() || b.Is4()) }
+	return covers(a, b) || covers(b, a)
 }
 
 // joinPort has a socket that has got its name share it with those that have the same one. s.mu is held.
@@ -102,7 +131,7 @@ func (s *Socket) joinPort() {
 	if !ok || err != nil || !s.reusesPort() {
 		return
 	}
-	name := groupName{s.net.Stack(), s.protocol, s.family, e.SocketOptions().GetV6Only(), e.SocketOptions().GetBindToDevice(), local}
+	name := s.groupName(local)
 	portGroups.Lock()
 	defer portGroups.Unlock()
 	own := s.portGroup.Load()
