@@ -195,6 +195,38 @@ TEST(not_of_other_users) {
 	OK(listen(l[0], 6));
 }
 
+/* SO_REUSEADDR is not for a port of who listens, at whatever address of those that overlap. */
+TEST(not_of_who_listens) {
+	for (int first = 0; first < 2; first++)
+		for (int second = 0; second < 2; second++)
+			for (int later = 0; later < 2; later++) {
+				int s[2];
+				for (int i = 0; i < 2; i++) {
+					union addr a;
+					s[i] = OK(socket(AF_INET, SOCK_STREAM, 0));
+					OK(set(s[i], SOL_SOCKET, SO_REUSEADDR, 1));
+					socklen_t n = loopback(&a, AF_INET, i ? port_of(s[0]) : 0);
+					if (!(i ? second : first))
+						a.in.sin_addr.s_addr = 0;
+					if (!i || later)
+						OK(bind(s[i], &a.sa, n));
+					else
+						FAILS(bind(s[i], &a.sa, n), EADDRINUSE);
+					if (!i && !later)
+						OK(listen(s[0], 5));
+				}
+				if (later) {
+					OK(listen(s[0], 5));
+					FAILS(listen(s[1], 5), EADDRINUSE);
+					OK(listen(s[0], 6));
+					close(s[0]);
+					OK(listen(s[1], 5));
+				}
+				close(s[0]);
+				close(s[1]);
+			}
+}
+
 /* accepted_by connects, from a port if it is not 0, and returns which of the listeners has the connection. */
 static int accepted_by(int family, int *l, int n, int port) {
 	struct pollfd p[members];

@@ -91,7 +91,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		s.portless.Store(&full)
 		return nil
 	}
-	if s.refusesPort(full) {
+	if s.refusesPort(full) || s.stream() && s.disturbsListener(full) {
 		return unix.EADDRINUSE
 	}
 	if err := s.bindEndpoint(e, full); err != nil {
@@ -164,7 +164,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	default:
 		return unix.EINVAL
 	}
-	if local, err := e.GetLocalAddress(); err == nil && !s.listening && s.refusesPort(local) {
+	if local, err := e.GetLocalAddress(); err == nil && !s.listening && (s.refusesPort(local) || s.disturbsListener(local)) {
 		return unix.EADDRINUSE
 	}
 	limit := min(int64(uint32(backlog)), s.net.Number(network.Somaxconn))

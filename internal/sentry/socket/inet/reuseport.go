@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -96,6 +97,26 @@ func (s *Socket) refusesPort(address tcpip.FullAddress) bool {
 		}
 	}
 	return false
+}
+
+// disturbsListener reports whether a stream may not get a name, or listen there, since another one listens at that
+// or at one that overlaps: SO_REUSEADDR does not extend to those.
+func (s *Socket) disturbsListener(address tcpip.FullAddress) bool {
+	if address.Port == 0 || !s.ep.Load().SocketOptions().GetReuseAddress() {
+		return false // the stack permits none at all
+	}
+	name := s.groupName(address)
+	listeners.RLock()
+	others := slices.Collect(maps.Values(listeners.m))
+	listeners.RUnlock()
+	return slices.ContainsFunc(others, func(l *Socket) bool {
+		local, err := l.ep.Load().GetLocalAddress()
+		if err != nil || l == s || l.reusesPort() && s.reusesPort() {
+			return false
+		}
+		other := l.groupName(local)
+		return name.overlaps(&other)
+	})
 }
 
 // distrusts reports whether a socket that has a port may not share it with s: SO_REUSEPORT is for one user's
