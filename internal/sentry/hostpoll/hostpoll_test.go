@@ -2,6 +2,7 @@ package hostpoll
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"coffer/internal/sentry/waiter"
@@ -13,18 +14,19 @@ import (
 func TestWokenRun(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var q waiter.Queue
-	woken, ran := waiter.NewChannel(), 0
+	woken := waiter.NewChannel()
+	var ran atomic.Int64
 	q.Register(&waiter.Entry{Mask: waiter.In, Listener: woken})
 	go func() {
 		for range woken {
-			ran++
+			ran.Add(1)
 		}
 	}()
 	runtime.Gosched()
 	p := poller{queues: map[int32]*waiter.Queue{3: &q}}
-	for n := 1; n <= 100; n++ {
-		if p.tell([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: 3}}); ran != n {
-			t.Fatalf("%d of %d times who waits had run", ran, n)
+	for n := int64(1); n <= 100; n++ {
+		if p.tell([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: 3}}); ran.Load() != n {
+			t.Fatalf("%d of %d times who waits had run", ran.Load(), n)
 		}
 	}
 	close(woken)
