@@ -199,8 +199,10 @@ static void orphaned_job(void) {
 	wait_for(k, 0);
 	close(p[1]);
 	char c;
-	/* the pipe ends when the orphan does */
+	/* the pipe ends when the orphan does, and a moment later it is ours, who are init */
 	CHECK(read(p[0], &c, 1) == 0);
+	int s;
+	CHECK(waitpid(-1, &s, 0) > 0 && WIFSIGNALED(s) && WTERMSIG(s) == SIGHUP);
 }
 
 static void ignored_children(void) {
