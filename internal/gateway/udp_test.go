@@ -110,7 +110,10 @@ func TestDatagramRefused(t *testing.T) {
 	if n, _, err := l.ReadFrom(b); err != nil || string(b[:n]) != "y" {
 		t.Errorf("%q, %v", b[:n], err)
 	}
-	if n := len(gw.datagrams.flows); n == 0 || n > gw.limits.datagrams {
+	gw.datagrams.mu.Lock()
+	n := len(gw.datagrams.flows)
+	gw.datagrams.mu.Unlock()
+	if n == 0 || n > gw.limits.datagrams {
 		t.Errorf("%d flows", n)
 	}
 }
