@@ -2,6 +2,7 @@
 #include "guest.h"
 #include <pthread.h>
 #include <ucontext.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/syscall.h>
 
@@ -364,4 +365,64 @@ TEST(storm_between_two_processes) {
 	while (waitpid(k, &s, 0) != k) {}
 	EXITED_OK(s);
 	CHECK(count > 0);
+}
+
+/* breed makes children, who only wait, as fast as it can. */
+__attribute__((noreturn)) static void breed(void) {
+	for (;;) {
+		pid_t k = fork();
+		if (k == 0) /* a stray one ends by itself, long after it was missed */
+			sleep(100), _exit(0);
+		if (k == -1)
+			usleep(1000); /* too many */
+	}
+}
+
+/* A signal to a whole group reaches children too that are being made. */
+TEST(a_group_is_killed_while_it_forks) {
+	OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	for (int i = 0; i < 20; i++) {
+		int ready[2];
+		OK(pipe(ready));
+		pid_t leader = OK(fork());
+		if (leader == 0) {
+			OK(setpgid(0, 0));
+			OK(write(ready[1], "x", 1));
+			fork();
+			breed();
+		}
+		char b;
+		EQUAL(read(ready[0], &b, 1), 1);
+		usleep(2000 + i * 311);
+		OK(kill(-leader, i % 2 ? SIGKILL : SIGTERM));
+		int status;
+		while (waitpid(-1, &status, 0) > 0) /* hangs if there is one left */
+			CHECK(WIFSIGNALED(status));
+		EQUAL(errno, ECHILD);
+		OK(close(ready[0])), OK(close(ready[1]));
+	}
+}
+
+/* So it is with kill(-1), which is for the PID namespace's processes. */
+TEST(all_are_killed_while_they_fork) {
+	if (unshare(CLONE_NEWPID) == -1)
+		SKIP("no PID namespaces here, or not root");
+	pid_t init = OK(fork());
+	if (init == 0) {
+		if (getpid() != 1 || getppid() != 0)
+			_exit(1); /* kill(-1) would be for others */
+		for (int i = 0; i < 20; i++) {
+			for (int k = 0; k < 2; k++)
+				if (OK(fork()) == 0)
+					breed();
+			usleep(2000 + i * 311);
+			OK(kill(-1, SIGKILL));
+			while (waitpid(-1, NULL, 0) > 0) {}
+			EQUAL(errno, ECHILD);
+		}
+		_exit(0);
+	}
+	int status;
+	EQUAL(waitpid(init, &status, 0), init);
+	EQUAL(status, 0);
 }

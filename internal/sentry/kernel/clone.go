@@ -31,10 +31,14 @@ func (a *CloneArgs) has(flags uint64) bool { return a.Flags&flags == flags }
 // checked. EAGAIN if there are too many tasks; ENOMEM.
 func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	k, g := t.k, t.group
-	if !a.has(unix.CLONE_THREAD) && t.signalPending() {
-		// A signal to the process must not be missed by its child.
-		t.markWork()
-		return 0, abi.ERESTARTNOINTR
+	var missed abi.SignalSet
+	if !a.has(unix.CLONE_THREAD) {
+		if !g.beginFork(t, &missed) {
+			// A signal to the process must not be missed by its child.
+			t.markWork()
+			return 0, abi.ERESTARTNOINTR
+		}
+		defer g.endFork(&missed)
 	}
 	if a.has(unix.CLONE_PARENT) && g.isInit() {
 		return 0, unix.EINVAL
@@ -42,10 +46,6 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 	// A thread cannot be in another PID namespace than its process.
 	if a.has(unix.CLONE_THREAD) && t.namespaces.PIDForChildren != t.PIDs() {
 		return 0, unix.EINVAL
-	}
-	var seen uint64
-	if pg := g.ProcessGroup(); pg != nil {
-		seen = pg.signalCount()
 	}
 	c := k.newTask(t.Credentials())
 	c.cgroup = g.cgroup
@@ -83,7 +83,7 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		vfork = make(chan struct{})
 		c.vforkDone = vfork
 	}
-	pidfd, event, err := t.joinTree(c, cg, a, seen)
+	pidfd, event, err := t.joinTree(c, cg, a, &missed)
 	if err != nil {
 		c.abandon()
 		return 0, err
@@ -107,19 +107,6 @@ func (t *Task) Clone(a *CloneArgs) (int32, error) {
 		t.ptraceEvent(unix.PTRACE_EVENT_VFORK_DONE, t.traceeNumber(c))
 	}
 	return tid, nil
-}
-
-// signalPending reports whether a signal waits to be handled.
-func (t *Task) signalPending() bool {
-	t.group.mu.Lock()
-	defer t.group.mu.Unlock()
-	return t.killed || t.deliverableLocked() != 0
-}
-
-func (pg *ProcessGroup) signalCount() uint64 {
-	pg.k.mu.Lock()
-	defer pg.k.mu.Unlock()
-	return pg.signals
 }
 
 // cloneMemory gives the child its context, in the same address space or in a
@@ -190,10 +177,11 @@ func (t *Task) cloneState(c *Task, a *CloneArgs) {
 	t.inherit(c)
 }
 
-// joinTree numbers the child and makes it visible, unless the parent is to end
-// or its process group has been sent a signal meanwhile. With CLONE_PIDFD it
-// returns a descriptor for it. event is what is to be told to the tracer, or 0.
-func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pidfd, event int32, err error) {
+// joinTree numbers the child and makes it visible, unless the parent is to end. A
+// process has the signals pending that it missed (ThreadGroup.forking). With
+// CLONE_PIDFD it returns a descriptor for it. event is what is to be told to the
+// tracer, or 0.
+func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, missed *abi.SignalSet) (pidfd, event int32, err error) {
 	k, g := t.k, t.group
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -202,7 +190,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 	if k.ending {
 		return 0, 0, unix.ENOMEM
 	}
-	if t.killed || cg != g && g.pgrp.signals != seen {
+	if t.killed {
 		t.markWork()
 		return 0, 0, abi.ERESTARTNOINTR
 	}
@@ -234,6 +222,7 @@ func (t *Task) joinTree(c *Task, cg *ThreadGroup, a *CloneArgs, seen uint64) (pi
 	g.inheritGroup(cg, a)
 	cg.usage.enter(c.mem.AddressSpace())
 	cg.threads = []*Task{c}
+	cg.pending.set |= *missed
 	cg.parent, cg.parentThread, cg.exitSignal = g, t, a.ExitSignal
 	if a.has(unix.CLONE_PARENT) {
 		cg.parent, cg.parentThread, cg.exitSignal = g.parent, g.parentThread, g.exitSignal

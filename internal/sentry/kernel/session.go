@@ -38,9 +38,6 @@ type ProcessGroup struct {
 	pid     *pid
 	session *Session
 	members map[*ThreadGroup]struct{}
-	// signals counts those sent to the group, for clone to see that its child
-	// has missed one.
-	signals uint64
 }
 
 // Session is the session that the group belongs to.
@@ -80,20 +77,6 @@ func (pg *ProcessGroup) orphanedLocked(ignored *ThreadGroup) bool {
 		}
 	}
 	return true
-}
-
-// Signal sends info to every member. It checks no permission.
-func (pg *ProcessGroup) Signal(info *abi.Siginfo) {
-	pg.k.mu.Lock()
-	pg.signals++
-	members := make([]*ThreadGroup, 0, len(pg.members))
-	for g := range pg.members {
-		members = append(members, g)
-	}
-	pg.k.mu.Unlock()
-	for _, g := range members {
-		g.Signal(info)
-	}
 }
 
 // SetTTY makes tty the controlling terminal of the caller's session, as

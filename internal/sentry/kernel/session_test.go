@@ -45,7 +45,7 @@ func TestProcessGroups(t *testing.T) {
 	if _, err := job.group.SetSID(); err != unix.EPERM {
 		t.Errorf("setsid of a group leader: %v", err)
 	}
-	if n := len(job.group.ProcessGroup().Members()); n != 1 {
+	if n := len(job.group.ProcessGroup().members); n != 1 {
 		t.Errorf("the job has %d members", n)
 	}
 }

@@ -11,6 +11,8 @@ import (
 type sendOptions struct {
 	// outside: the sender is not of the sandbox; see SignalFromHost.
 	outside bool
+	// many: other processes are sent it too; see ThreadGroup.forking.
+	many bool
 	// timer: see queuedSignal.
 	timer TimerSignal
 }
@@ -25,6 +27,12 @@ func (t *Task) Signal(info *abi.Siginfo) error {
 // to if that is not nil. The receiver is told of the sender as its namespaces
 // name it. It checks no permission; the error is that of Signal.
 func (t *Task) Send(g *ThreadGroup, to *Task, info *abi.Siginfo) error {
+	info, o := t.addressed(g, info)
+	return g.send(to, info, o)
+}
+
+// addressed is info, which t sends, as g is to see it.
+func (t *Task) addressed(g *ThreadGroup, info *abi.Siginfo) (*abi.Siginfo, sendOptions) {
 	var o sendOptions
 	own, users := t.Credentials().UserNS, g.Leader().Credentials().UserNS
 	if ns := g.PIDs(); ns != t.PIDs() || users != own {
@@ -40,7 +48,7 @@ func (t *Task) Send(g *ThreadGroup, to *Task, info *abi.Siginfo) error {
 		c.SetUID(users.FromUID(own.ToUID(c.UID())))
 		info = &c
 	}
-	return g.send(to, info, o)
+	return info, o
 }
 
 // SignalTimer sends a timer's signal to a thread, or to the process if to is
@@ -112,6 +120,9 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 	}
 	if err := g.enqueueLocked(q, witness, info, o); err != nil {
 		return n, err
+	}
+	if o.many {
+		g.missLocked(sig)
 	}
 	g.signalWait.Notify(waiter.In)
 	t := g.pickLocked(to, sig)

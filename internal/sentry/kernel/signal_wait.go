@@ -51,13 +51,23 @@ func (t *Task) MaySignal(g *ThreadGroup, sig int32) error {
 	if g == t.group {
 		return nil
 	}
+	t.k.mu.Lock()
+	defer t.k.mu.Unlock()
+	return t.maySignalLocked(g, sig)
+}
+
+// maySignalLocked is MaySignal with Kernel.mu held.
+func (t *Task) maySignalLocked(g *ThreadGroup, sig int32) error {
+	if g == t.group {
+		return nil
+	}
 	c := t.Credentials()
 	target := g.Leader().Credentials()
 	if c.EUID == target.SUID || c.EUID == target.RUID || c.RUID == target.SUID || c.RUID == target.RUID ||
 		c.CanIn(target.UserNS, unix.CAP_KILL) {
 		return nil
 	}
-	if sig == int32(unix.SIGCONT) && sameSession(g, t.group) {
+	if sig == int32(unix.SIGCONT) && sameSessionLocked(g, t.group) {
 		return nil
 	}
 	return unix.EPERM
@@ -89,25 +99,10 @@ func MayLookInto(c *auth.Credentials, o *Task) bool {
 	return c.UserNS == target.UserNS && target.Permitted&^c.Permitted == 0 || c.CanIn(target.UserNS, unix.CAP_SYS_PTRACE)
 }
 
-// sameSession reports whether two processes are of one session.
-func sameSession(a, b *ThreadGroup) bool {
-	a.k.mu.Lock()
-	defer a.k.mu.Unlock()
+// sameSessionLocked reports whether two processes are of one session. Kernel.mu is
+// held.
+func sameSessionLocked(a, b *ThreadGroup) bool {
 	return a.pgrp != nil && b.pgrp != nil && a.pgrp.session == b.pgrp.session
-}
-
-// Members are the processes of the group.
-func (pg *ProcessGroup) Members() []*ThreadGroup {
-	if pg == nil {
-		return nil
-	}
-	pg.k.mu.Lock()
-	defer pg.k.mu.Unlock()
-	list := make([]*ThreadGroup, 0, len(pg.members))
-	for g := range pg.members {
-		list = append(list, g)
-	}
-	return list
 }
 
 // Reaped reports whether the process has been waited for.

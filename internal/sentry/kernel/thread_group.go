@@ -56,6 +56,10 @@ type ThreadGroup struct {
 	threads  []*Task
 	handlers *SignalHandlers
 	pending  signalQueue
+	// forking has a set for each fork(2) that one of the threads is in the middle
+	// of: the signals that several processes, this among them, were sent meanwhile.
+	// The child gets them too, or it would live when its whole group is killed.
+	forking []*abi.SignalSet
 	// signalWait is notified when a signal becomes pending (signalfd).
 	signalWait waiter.Queue
 	stop       jobControl

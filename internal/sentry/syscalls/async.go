@@ -36,14 +36,7 @@ func ownerTeller(t *kernel.Task, o *vfs.AsyncOwner) (func(*vfs.AsyncOwner, unix.
 		if pg == nil {
 			return nil, unix.ESRCH
 		}
-		send = func(info *abi.Siginfo) (err error) {
-			for _, g := range pg.Members() {
-				if t.MaySignal(g, info.Signo) == nil {
-					err = g.Signal(info)
-				}
-			}
-			return err
-		}
+		send = func(info *abi.Siginfo) error { return pg.SignalFor(t, info) }
 	default:
 		to := ns.Task(o.PID)
 		if to == nil {

@@ -40,17 +40,13 @@ func sysKill(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	case pid > 0:
 		return 0, killGroup(t, findGroup(t, pid), info)
 	case pid == 0:
-		return 0, killMany(t, t.ThreadGroup().ProcessGroup().Members(), info)
+		return 0, t.SendToGroup(t.ThreadGroup().ProcessGroup(), info)
 	case pid == -1:
-		return 0, killAll(t, info)
+		return 0, t.SendToAll(info)
 	case pid == -1<<31:
 		return 0, unix.ESRCH
 	}
-	pg := t.PIDs().ProcessGroup(-pid)
-	if pg == nil {
-		return 0, unix.ESRCH
-	}
-	return 0, killMany(t, pg.Members(), info)
+	return 0, t.SendToGroup(t.PIDs().ProcessGroup(-pid), info)
 }
 
 // findGroup returns the process that pid means to kill(2): a thread's number
@@ -77,43 +73,6 @@ func killGroup(t *kernel.Task, g *kernel.ThreadGroup, info *abi.Siginfo) error {
 		return nil
 	}
 	return t.Send(g, nil, info)
-}
-
-// killMany succeeds if one of the processes could be sent the signal.
-func killMany(t *kernel.Task, groups []*kernel.ThreadGroup, info *abi.Siginfo) error {
-	result := error(unix.ESRCH)
-	sent := false
-	for _, g := range groups {
-		if err := killGroup(t, g, info); err == nil {
-			sent = true
-		} else {
-			result = err
-		}
-	}
-	if sent {
-		return nil
-	}
-	return result
-}
-
-// killAll is kill(-1): every process but PID 1 and the caller's own.
-func killAll(t *kernel.Task, info *abi.Siginfo) error {
-	any := false
-	result := error(nil)
-	ns := t.PIDs()
-	for _, g := range ns.ThreadGroups() {
-		if g.IDIn(ns) == kernel.InitPID || g == t.ThreadGroup() {
-			continue
-		}
-		any = true
-		if err := killGroup(t, g, info); err != unix.EPERM {
-			result = err
-		}
-	}
-	if !any {
-		return unix.ESRCH
-	}
-	return result
 }
 
 func sysTkill(t *kernel.Task, a kernel.Args) (uintptr, error) {
@@ -276,7 +235,7 @@ func sysPidfdSendSignal(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	}
 	switch flags {
 	case pidfdSignalProcessGrp:
-		return 0, killMany(t, g.ProcessGroup().Members(), info)
+		return 0, t.SendToGroup(g.ProcessGroup(), info)
 	case pidfdSignalThread:
 		return 0, sendThread(t, g.Leader(), info)
 	}

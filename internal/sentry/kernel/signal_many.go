@@ -1,0 +1,145 @@
+package kernel
+
+import (
+	"slices"
+
+	"coffer/internal/sentry/abi"
+
+	"golang.org/x/sys/unix"
+)
+
+// A signal to several processes reaches all that there are at one moment: Kernel.mu
+// is held from when the first is found until the last has it. A process that is about
+// to join them has it from its parent (ThreadGroup.forking).
+
+// SendToGroup is kill(2) for a process group: it succeeds if one of the processes could
+// be sent the signal. ESRCH if there is none (pg may be nil), EPERM.
+func (t *Task) SendToGroup(pg *ProcessGroup, info *abi.Siginfo) error {
+	if pg == nil {
+		return unix.ESRCH
+	}
+	var notices []func()
+	result, sent := error(unix.ESRCH), false
+	t.k.mu.Lock()
+	for g := range pg.members {
+		if err := t.sendOneOfLocked(g, info, &notices); err == nil {
+			sent = true
+		} else {
+			result = err
+		}
+	}
+	t.k.mu.Unlock()
+	runAll(notices)
+	if sent {
+		return nil
+	}
+	return result
+}
+
+// SendToAll is kill(2) with -1: every process that t sees is sent the signal but the
+// first one and its own. ESRCH if there is no other.
+func (t *Task) SendToAll(info *abi.Siginfo) error {
+	var notices []func()
+	found, result := false, error(nil)
+	ns := t.PIDs()
+	t.k.mu.Lock()
+	for _, g := range ns.threadGroupsAfterLocked(InitPID, ns.ids.count) {
+		if g == t.group {
+			continue
+		}
+		found = true
+		if err := t.sendOneOfLocked(g, info, &notices); err != unix.EPERM {
+			result = err
+		}
+	}
+	t.k.mu.Unlock()
+	runAll(notices)
+	if !found {
+		return unix.ESRCH
+	}
+	return result
+}
+
+// Signal sends info, which the kernel makes, to every member. It checks no permission.
+func (pg *ProcessGroup) Signal(info *abi.Siginfo) { _ = pg.signal(nil, info) }
+
+// SignalFor is Signal for the members that t may send a signal. EAGAIN as for
+// ThreadGroup.Signal.
+func (pg *ProcessGroup) SignalFor(t *Task, info *abi.Siginfo) error { return pg.signal(t, info) }
+
+func (pg *ProcessGroup) signal(t *Task, info *abi.Siginfo) (err error) {
+	var notices []func()
+	pg.k.mu.Lock()
+	for g := range pg.members {
+		if t != nil && t.maySignalLocked(g, info.Signo) != nil {
+			continue
+		}
+		if e := g.sendOneOf(info, sendOptions{}, &notices); e != nil {
+			err = e
+		}
+	}
+	pg.k.mu.Unlock()
+	runAll(notices)
+	return err
+}
+
+// sendOneOfLocked checks permission, and sends unless the signal is 0. Kernel.mu is held,
+// and the notices are to be run once it is free.
+func (t *Task) sendOneOfLocked(g *ThreadGroup, info *abi.Siginfo, notices *[]func()) error {
+	if err := t.maySignalLocked(g, info.Signo); err != nil || info.Signo == 0 {
+		return err
+	}
+	info, o := t.addressed(g, info)
+	return g.sendOneOf(info, o, notices)
+}
+
+// sendOneOf is send for one of several processes.
+func (g *ThreadGroup) sendOneOf(info *abi.Siginfo, o sendOptions, notices *[]func()) error {
+	o.many = true
+	g.mu.Lock()
+	n, err := g.sendLocked(nil, info, o)
+	g.mu.Unlock()
+	*notices = append(*notices, func() { n.run(g) })
+	if err == errIgnored {
+		return nil
+	}
+	return err
+}
+
+func runAll(notices []func()) {
+	for _, f := range notices {
+		f()
+	}
+}
+
+// beginFork has missed get the signals that the child of a fork(2) of t would miss, until
+// endFork. False says that a signal waits to be handled first.
+func (g *ThreadGroup) beginFork(t *Task, missed *abi.SignalSet) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.killed || t.deliverableLocked() != 0 {
+		return false
+	}
+	g.forking = append(g.forking, missed)
+	return true
+}
+
+func (g *ThreadGroup) endFork(missed *abi.SignalSet) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.forking, missed)
+	g.forking = slices.Delete(g.forking, i, i+1)
+}
+
+// missLocked has the children that are being made get the signal too. g.mu is held.
+func (g *ThreadGroup) missLocked(sig int32) {
+	for _, missed := range g.forking {
+		switch {
+		case sig == int32(unix.SIGCONT):
+			*missed &^= stopSignals
+		case stopSignals.Has(sig):
+			*missed &^= abi.SetOf(unix.SIGCONT)
+		}
+		missed.Add(sig)
+	}
+}

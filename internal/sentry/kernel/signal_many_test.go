@@ -1,0 +1,55 @@
+package kernel
+
+import (
+	"testing"
+
+	"coffer/internal/sentry/abi"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestSignalsWhileForking sends signals to a process that is in the middle of fork(2): its
+// child is to get those that are for several processes.
+func TestSignalsWhileForking(t *testing.T) {
+	const stop, cont, usr1, term = unix.SIGSTOP, unix.SIGCONT, unix.SIGUSR1, unix.SIGTERM
+	for _, tt := range []struct {
+		name    string
+		one     bool
+		blocked abi.SignalSet
+		send    []unix.Signal
+		want    abi.SignalSet
+	}{
+		{name: "for the group", send: []unix.Signal{usr1}, want: abi.SetOf(usr1)},
+		{name: "blocked", blocked: abi.SetOf(term), send: []unix.Signal{term}, want: abi.SetOf(term)},
+		{name: "for the parent alone", one: true, send: []unix.Signal{usr1}},
+		{name: "ignored", send: []unix.Signal{unix.SIGCHLD}},
+		{name: "stopped and continued", send: []unix.Signal{stop, cont}, want: abi.SetOf(cont)},
+		{name: "continued and stopped", send: []unix.Signal{cont, stop}, want: abi.SetOf(stop)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			task := newFakeTask(t, Config{})
+			g := task.group
+			g.SetAction(int32(cont), abi.Sigaction{Handler: 0x1000}) // or it would be ignored
+			task.SetSignalMask(tt.blocked)
+			var missed, over abi.SignalSet
+			if !g.beginFork(task, &missed) || !g.beginFork(task, &over) {
+				t.Fatal("a signal is pending before")
+			}
+			g.endFork(&over)
+			for _, sig := range tt.send {
+				if tt.one {
+					g.Signal(KernelSignal(sig))
+				} else {
+					g.ProcessGroup().Signal(KernelSignal(sig))
+				}
+			}
+			g.endFork(&missed)
+			if missed != tt.want || over != 0 || len(g.forking) != 0 {
+				t.Errorf("missed %#x, want %#x; %#x after its end", missed, tt.want, over)
+			}
+			if tt.want != 0 && tt.blocked == 0 && g.beginFork(task, &missed) {
+				t.Error("a fork begins before the signal is handled")
+			}
+		})
+	}
+}
