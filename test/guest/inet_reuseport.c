@@ -276,6 +276,25 @@ TEST(connections) {
 	}
 }
 
+/* A port that a send has chosen is one to share, too. */
+TEST(port_of_a_send) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		union addr a;
+		int r = bound(f, SOCK_DGRAM), s = OK(socket(f, SOCK_DGRAM, 0));
+		socklen_t n = loopback(&a, f, port_of(r));
+		OK(set(s, SOL_SOCKET, SO_REUSEPORT, 1));
+		EQUAL(sendto(s, "x", 1, 0, &a.sa, n), 1);
+		OK(always(s, 1));
+		int other = sharer(f, SOCK_DGRAM, port_of(s), 1);
+		n = loopback(&a, f, port_of(s));
+		EQUAL(sendto(r, "1", 1, 0, &a.sa, n), 1);
+		ready(other, POLLIN);
+		close(s);
+		close(other);
+	}
+}
+
 TEST(what_is_refused) {
 	struct sock_filter bad[] = { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0) }, good[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
 	struct sock_fprog p = { 1, good };

@@ -91,16 +91,26 @@ func (s *Socket) portRange() (low, high int, limited bool) {
 	return low, high, true
 }
 
-// pickPort gives a datagram socket without a port one of IP_LOCAL_PORT_RANGE, if that is set; else the
-// stack does. s.mu is held.
+// picksPort reports whether a datagram socket's port is not the stack's alone to choose: it has to be one of
+// IP_LOCAL_PORT_RANGE, or others may share it.
+func (s *Socket) picksPort() bool {
+	_, _, limited := s.portRange()
+	return limited || s.sort() == ofUDP && s.reusesPort()
+}
+
+// pickPort gives such a socket a port, if it has none. s.mu is held.
 func (s *Socket) pickPort(e *endpoint) tcpip.Error {
-	if _, _, limited := s.portRange(); !limited {
+	if !s.picksPort() {
 		return nil
 	}
 	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
 		return nil
 	}
-	return s.bindPort(e, tcpip.FullAddress{})
+	err := s.bindPort(e, tcpip.FullAddress{})
+	if err == nil && s.sort() == ofUDP {
+		s.joinPort()
+	}
+	return err
 }
 
 func (s *Socket) bindsNonlocal(ip netip.Addr) bool {

@@ -163,7 +163,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	if s.shut.Load()&sendShut != 0 {
 		return 0, unix.EPIPE
 	}
-	if s.ports.Load() != 0 {
+	if s.picksPort() {
 		s.mu.Lock()
 		terr := s.pickPort(e)
 		s.mu.Unlock()
