@@ -141,6 +141,22 @@ TEST(port_unreachable) {
 	FAILS(next_error(s, &e), EAGAIN);
 }
 
+/* With SO_SELECT_ERR_QUEUE an error is urgent, too: select(2) tells of it among the exceptions. */
+TEST(errors_are_exceptions) {
+	struct sockaddr_in a = nobody();
+	for (int on = 0; on < 2; on++) {
+		int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+		set(s, IPPROTO_IP, IP_RECVERR, 1);
+		set(s, SOL_SOCKET, SO_SELECT_ERR_QUEUE, on);
+		OK(sendto(s, "x", 1, 0, (void *)&a, sizeof a));
+		await_error(s);
+		struct pollfd p = { .fd = s, .events = POLLPRI };
+		EQUAL(poll(&p, 1, 0), 1);
+		EQUAL(p.revents, on ? POLLERR | POLLPRI : POLLERR);
+		close(s);
+	}
+}
+
 TEST(the_error_is_told_by_calls_too) {
 	own_network_up();
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), on = 1;

@@ -115,7 +115,7 @@ func (s *Socket) put(e *queuedError) {
 	q.errorMu.Lock()
 	q.add(e)
 	q.errorMu.Unlock()
-	s.wait.Notify(waiter.Err)
+	s.wait.Notify(waiter.Err | waiter.Pri)
 }
 
 // add adds an error to the list if there is room. q.errorMu is held.

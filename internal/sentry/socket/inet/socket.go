@@ -293,6 +293,9 @@ func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
 	}
 	if s.pendingError(e) != 0 || s.errors.any() {
 		m |= waiter.Err
+		if !s.stream() && s.value(s.row(unix.SOL_SOCKET, unix.SO_SELECT_ERR_QUEUE)) != 0 {
+			m |= waiter.Pri
+		}
 	}
 	return m & mask
 }
