@@ -42,8 +42,10 @@ TEST(joining_and_leaving) {
 	OK(setsockopt(s, IPPROTO_IP, IP_DROP_MEMBERSHIP, &m, sizeof m));
 	m = request("10.1.2.3", 1);
 	FAILS(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_IP, IP_DROP_MEMBERSHIP, &m, sizeof m), EADDRNOTAVAIL);
 	m = request("239.1.2.3", 77);
 	FAILS(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m), ENODEV);
+	FAILS(setsockopt(s, IPPROTO_IP, IP_DROP_MEMBERSHIP, &m, sizeof m), EADDRNOTAVAIL);
 	m = request("239.1.2.3", 0);
 	FAILS(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m), ENODEV);
 	FAILS(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, 4), EINVAL);
@@ -76,6 +78,9 @@ TEST(protocol_independent_names) {
 	FAILS(setsockopt(s, IPPROTO_IP, MCAST_JOIN_GROUP, &g, sizeof g), EADDRINUSE);
 	OK(setsockopt(s, IPPROTO_IP, MCAST_LEAVE_GROUP, &g, sizeof g));
 	FAILS(setsockopt(s, IPPROTO_IP, MCAST_LEAVE_GROUP, &g, sizeof g), EADDRNOTAVAIL);
+	a->sin_family = AF_INET6;
+	FAILS(setsockopt(s, IPPROTO_IP, MCAST_JOIN_GROUP, &g, sizeof g), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_IP, MCAST_LEAVE_GROUP, &g, sizeof g), EINVAL);
 	int s6 = OK(socket(AF_INET6, SOCK_DGRAM, 0));
 	struct sockaddr_in6 *a6 = (void *)&g.gr_group;
 	a6->sin6_family = AF_INET6;

@@ -140,7 +140,7 @@ func groupRequest(level int32, value []byte) (address netip.Addr, index int32, e
 	}
 	address, ok := storedAddress(level, value[8:])
 	if !ok {
-		return address, 0, unix.EADDRNOTAVAIL
+		return address, 0, unix.EINVAL
 	}
 	return address, int32(binary.LittleEndian.Uint32(value)), nil
 }
@@ -148,9 +148,9 @@ func groupRequest(level int32, value []byte) (address netip.Addr, index int32, e
 // changeGroup joins or leaves a group on an interface, which is given by its index, by
 // an address that it has, or by where the group's packets would be sent. only is for who
 // joins to name sources. EINVAL for what is no group, ENODEV without an interface, EADDRINUSE
-// for a group that is joined already, EADDRNOTAVAIL for one that is not, ENOBUFS for too many.
+// for a group that is joined already, EADDRNOTAVAIL to leave one that is not, ENOBUFS for too many.
 func (s *Socket) changeGroup(join, only bool, address, local netip.Addr, index int32) error {
-	if !address.IsMulticast() {
+	if !address.IsMulticast() && (join || address.Is6()) {
 		return unix.EINVAL
 	}
 	s.groupMu.Lock()
@@ -164,7 +164,7 @@ func (s *Socket) changeGroup(join, only bool, address, local netip.Addr, index i
 		return unix.EADDRNOTAVAIL
 	}
 	link := s.interfaceFor(address, local, index)
-	if link == 0 {
+	if link == 0 && join {
 		return unix.ENODEV
 	}
 	switch i := s.member(link, address); {
