@@ -390,3 +390,39 @@ TEST(flooded) {
 		got++;
 	CHECK(got >= 1 && got < 1000);
 }
+
+/* How many it has lost the receiver can be told with each datagram, by SO_MEMINFO and by /proc/net/udp. */
+TEST(lost_datagrams_are_counted) {
+	enum { sent = 100 };
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0)), got = 0;
+	OK(set(r, SOL_SOCKET, SO_RXQ_OVFL, 1));
+	OK(set(r, SOL_SOCKET, SO_RCVBUF, 5000));
+	connect_to(s, r);
+	for (int i = 0; i < sent; i++)
+		EQUAL(send(s, buf, 1000, 0), 1000);
+	while (recv(r, buf, 1000, MSG_DONTWAIT) == 1000)
+		got++;
+	EQUAL(send(s, "x", 1, 0), 1);
+	union { char b[64]; struct cmsghdr align; } c;
+	struct iovec v = { buf, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
+	EQUAL(recvmsg(r, &m, 0), 1);
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	CHECK(h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SO_RXQ_OVFL && h->cmsg_len == CMSG_LEN(4));
+	EQUAL(*(int *)CMSG_DATA(h), sent - got);
+	unsigned memory[9] = { 0 };
+	socklen_t n = sizeof memory;
+	OK(getsockopt(r, SOL_SOCKET, 55 /* SO_MEMINFO */, memory, &n));
+	EQUAL(n, sizeof memory);
+	EQUAL(memory[8], sent - got);
+	FILE *f = fopen("/proc/net/udp", "r");
+	char line[256];
+	int port, drops, found = 0;
+	CHECK(f && fgets(line, sizeof line, f));
+	while (!found && fgets(line, sizeof line, f)) {
+		EQUAL(sscanf(line, "%*d: %*[^:]:%x %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d", &port, &drops), 2);
+		found = port == port_of(r);
+	}
+	CHECK(found);
+	EQUAL(drops, sent - got);
+}

@@ -40,10 +40,10 @@ func (b *Buffers) BufferOption(name int32) (value []byte, ok bool) {
 	return nil, false
 }
 
-// MemoryInfo is SO_MEMINFO of a socket that holds so many bytes for its program and for its peer: nine numbers
-// (SK_MEMINFO_*).
-func MemoryInfo(received, receiveBuffer, sent, sendBuffer int32) (b []byte) {
-	for _, v := range [9]int32{received, receiveBuffer, sent, sendBuffer} {
+// MemoryInfo is SO_MEMINFO of a socket that holds so many bytes for its program and for its peer, and has lost so many
+// messages for want of room: nine numbers (SK_MEMINFO_*).
+func MemoryInfo(received, receiveBuffer, sent, sendBuffer, drops int32) (b []byte) {
+	for _, v := range [9]int32{received, receiveBuffer, sent, sendBuffer, 8: drops} {
 		b = append(b, Number(v)...)
 	}
 	return b

@@ -15,6 +15,7 @@ const (
 	report2292PktInfo = 1 << iota
 	report2292HopLimit
 	reportInq
+	reportDrops
 )
 
 // reports makes an option's apply that wants, or no longer wants, a report.
@@ -44,6 +45,11 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	report := s.report.Load()
 	if m.HasTimestamp {
 		out = s.AppendReceived(out, m.Timestamp)
+	}
+	if report&reportDrops != 0 {
+		if n := s.ep.Load().drops(); n > 0 {
+			add(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, int32Bytes(int32(n)))
+		}
 	}
 	if m.HasIPPacketInfo && s.wantsPacketInfo() {
 		b := int32Bytes(int32(m.PacketInfo.NIC))

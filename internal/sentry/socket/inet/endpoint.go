@@ -107,6 +107,15 @@ func (e *endpoint) Abort() {
 	e.Endpoint.Abort()
 }
 
+// drops is how many datagrams came that there was no room for.
+func (e *endpoint) drops() uint64 {
+	stats, ok := e.Stats().(*tcpip.TransportEndpointStats)
+	if !ok {
+		return 0 // a stream's
+	}
+	return stats.ReceiveErrors.ReceiveBufferOverflow.Value()
+}
+
 // info is what TCP_INFO has from the stack, and how many segments there were.
 func (e *endpoint) info() (info tcpip.TCPInfoOption, sent, received uint64) {
 	if h := e.half.Load(); h != nil {

@@ -46,7 +46,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_BSDCOMPAT, of: ofAll, check: func(*Socket, vfs.Caller, int32) (int32, error) { return 0, nil }},
 	{level: unix.SOL_SOCKET, name: unix.SO_RCVLOWAT, of: ofAll, initial: 1, check: checkLowat, apply: applyLowat},
 	{level: unix.SOL_SOCKET, name: unix.SO_MARK, of: ofAll, check: checkMark, apply: applyMark},
-	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean},
+	{level: unix.SOL_SOCKET, name: unix.SO_RXQ_OVFL, of: ofAll, check: boolean, apply: reports(reportDrops)},
 	{level: unix.SOL_SOCKET, name: unix.SO_WIFI_STATUS, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF, of: ofTCP | ofUDP, initial: -1, check: anything, apply: applyPeekOff, shown: shownPeekOff},
 	{level: unix.SOL_SOCKET, name: unix.SO_NOFCS, of: ofAll, check: boolean},
@@ -240,7 +240,8 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 
 // memory is SO_MEMINFO.
 func (s *Socket) memory(e *endpoint) []byte {
-	return socket.MemoryInfo(int32(s.queued(e)), shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF)), int32(s.unsent(e)), shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF)))
+	return socket.MemoryInfo(int32(s.queued(e)), shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF)), int32(s.unsent(e)),
+		shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF)), int32(e.drops()))
 }
 
 func (s *Socket) bufferSet(name int32) int32 { return s.value(s.row(unix.SOL_SOCKET, name)) }

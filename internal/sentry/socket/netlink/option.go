@@ -77,7 +77,7 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	case unix.SO_MEMINFO:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer()), nil
+		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer(), int32(s.drops.Load())), nil
 	}
 	return s.PlainOption(name)
 }

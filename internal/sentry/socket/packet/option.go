@@ -71,7 +71,7 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 	case unix.SO_MEMINFO:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer()), nil
+		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer(), int32(s.lost)), nil
 	}
 	return s.PlainOption(name)
 }

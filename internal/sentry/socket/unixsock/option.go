@@ -92,7 +92,7 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	case unix.SO_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ino.Ino()), nil
 	case unix.SO_MEMINFO:
-		return socket.MemoryInfo(0, s.ReceiveBuffer(), int32(s.unreceived()), s.SendBuffer()), nil
+		return socket.MemoryInfo(0, s.ReceiveBuffer(), int32(s.unreceived()), s.SendBuffer(), 0), nil
 	case unix.SO_PEERCRED:
 		return shown(c, s.peerCred()).Bytes(), nil
 	case unix.SO_PEERGROUPS:
