@@ -37,7 +37,7 @@ static const struct {
 	{ ALL, SOL_SOCKET, SO_INCOMING_CPU, -1, { { 0, 0 }, { 3, 3 }, { none } } },
 	{ ALL, SOL_SOCKET, SO_BUSY_POLL, 0, { { -1, NO(EINVAL) }, { 0, 0 }, { none } } },
 	{ ALL, SOL_SOCKET, SO_ZEROCOPY, 0, { { 2, NO(EINVAL) }, { 0, 0 }, { none } } },
-	{ ALL, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16, NO(EINVAL) }, { 3, 3 }, { none } } },
+	{ ALL, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16, NO(EINVAL) }, { 1 << 15, NO(EOPNOTSUPP) }, { 3, 3 }, { none } } },
 	{ T, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16 | 1 << 7, NO(EINVAL) }, { none } } }, /* which bytes it numbers from */
 	{ U, SOL_SOCKET, SO_TIMESTAMPING, 0, { { 1 << 16 | 1 << 7, 1 << 16 | 1 << 7 }, { none } } },
 	{ ALL, SOL_SOCKET, 53 /* SO_CNX_ADVICE */, NO(ENOPROTOOPT), { { 1, NO(ENOPROTOOPT) }, { none } } },
@@ -332,6 +332,20 @@ TEST(tcp_info) {
 	FAILS(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 0), EINVAL);
 	FAILS(set(listener(AF_INET), IPPROTO_TCP, TCP_WINDOW_CLAMP, 0), EINVAL);
 	EQUAL(option(s[0], SOL_SOCKET, SO_ACCEPTCONN), 0);
+}
+
+/* Once there is a connection some options tell of it, and its segments stay as they are. */
+TEST(of_a_connection) {
+	int s[2];
+	tcp_pair(AF_INET, s);
+	for (int i = 0; i < 2; i++) {
+		CHECK(option(s[i], SOL_SOCKET, SO_INCOMING_CPU) >= 0);
+		CHECK(option(s[i], IPPROTO_TCP, TCP_WINDOW_CLAMP) > 1000);
+		int size = option(s[i], IPPROTO_TCP, TCP_MAXSEG);
+		OK(set(s[i], IPPROTO_TCP, TCP_MAXSEG, 500));
+		FAILS(set(s[i], IPPROTO_TCP, TCP_MAXSEG, 87), EINVAL);
+		EQUAL(option(s[i], IPPROTO_TCP, TCP_MAXSEG), size);
+	}
 }
 
 /* A connection has the options of its listener. */

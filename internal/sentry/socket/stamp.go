@@ -9,18 +9,22 @@ import (
 )
 
 const (
-	// knownTimestamping are the flags of SO_TIMESTAMPING that there are (SOF_TIMESTAMPING_*), and
-	// timestampingIDTCP is SOF_TIMESTAMPING_OPT_ID_TCP (linux/net_tstamp.h).
-	knownTimestamping = 1<<19 - 1
-	timestampingIDTCP = 1 << 16
+	// knownTimestamping are the flags of SO_TIMESTAMPING that there are (SOF_TIMESTAMPING_*), two of
+	// them are SOF_TIMESTAMPING_BIND_PHC and SOF_TIMESTAMPING_OPT_ID_TCP (linux/net_tstamp.h).
+	knownTimestamping   = 1<<19 - 1
+	timestampingBindPHC = 1 << 15
+	timestampingIDTCP   = 1 << 16
 	// softwareReceived has the times told that came with what was received.
 	softwareReceived = unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_RX_SOFTWARE
 )
 
-// checkTimestamping says whether SO_TIMESTAMPING has such flags: EINVAL if not.
+// checkTimestamping says whether SO_TIMESTAMPING has such flags: EINVAL if not, EOPNOTSUPP for the clock of a network card.
 func checkTimestamping(flags int32) error {
 	if flags&^knownTimestamping != 0 || flags&timestampingIDTCP != 0 && flags&unix.SOF_TIMESTAMPING_OPT_ID == 0 {
 		return unix.EINVAL
+	}
+	if flags&timestampingBindPHC != 0 {
+		return unix.EOPNOTSUPP // no interface has a clock
 	}
 	return nil
 }

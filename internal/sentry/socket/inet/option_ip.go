@@ -32,7 +32,7 @@ const (
 var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_TOS, of: ofAll, check: checkTOS, apply: applyTOS},
 	{level: unix.IPPROTO_IP, name: unix.IP_TTL, of: ofAll, initial: -1, check: checkTTL, apply: applyTTL, shown: shownHops},
-	{level: unix.IPPROTO_IP, name: unix.IP_HDRINCL, of: ofTCP | ofUDP, check: readOnly},
+	{level: unix.IPPROTO_IP, name: unix.IP_HDRINCL, of: ofAll, check: readOnly},
 	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofAll, check: checkRouterAlert, apply: applyRouterAlert},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean},
@@ -47,7 +47,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
 	{level: unix.IPPROTO_IP, name: unix.IP_MINTTL, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofTCP | ofUDP, check: readOnly},
-	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofOthers, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofOthers, check: checkRawOnly},
 	{level: unix.IPPROTO_IP, name: unix.IP_CHECKSUM, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVFRAGSIZE, of: ofTCP, check: invalid},
@@ -109,6 +109,14 @@ func checkRouterAlert(s *Socket, _ vfs.Caller, v int32) (int32, error) {
 		return 0, unix.ENOBUFS
 	}
 	return truth(v != 0), nil
+}
+
+// checkRawOnly takes a truth from raw sockets.
+func checkRawOnly(s *Socket, c vfs.Caller, v int32) (int32, error) {
+	if !s.isRaw() {
+		return 0, unix.ENOPROTOOPT
+	}
+	return boolean(s, c, v)
 }
 
 // What is kept of IPV6_ROUTER_ALERT: what is shown, which is of the value set last, and whether it chooses packets.

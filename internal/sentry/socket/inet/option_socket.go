@@ -53,7 +53,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_SELECT_ERR_QUEUE, of: ofAll, check: boolean},
 	{level: unix.SOL_SOCKET, name: unix.SO_BUSY_POLL, of: ofAll, check: natural},
 	{level: unix.SOL_SOCKET, name: unix.SO_PREFER_BUSY_POLL, of: ofAll, check: boolean},
-	{level: unix.SOL_SOCKET, name: unix.SO_INCOMING_CPU, of: ofAll, initial: -1, check: anything},
+	{level: unix.SOL_SOCKET, name: unix.SO_INCOMING_CPU, of: ofAll, initial: -1, check: anything, shown: shownProcessor},
 	{level: unix.SOL_SOCKET, name: unix.SO_ZEROCOPY, of: ofAll, check: checkZerocopy, apply: applyZerocopy},
 	{level: unix.SOL_SOCKET, name: unix.SO_BINDTOIFINDEX, of: ofAll, check: checkInterface, apply: applyInterface},
 	{level: unix.SOL_SOCKET, name: unix.SO_BUF_LOCK, of: ofAll, check: between(0, 3)},
@@ -76,6 +76,14 @@ func shownError(s *Socket, _ int32) int32 {
 
 func shownAccepting(s *Socket, _ int32) int32 {
 	return truth(s.stream() && s.ep.Load().state() == tcp.StateListen)
+}
+
+// shownProcessor is SO_INCOMING_CPU: the first processor is the one that all packets of a connection come by.
+func shownProcessor(s *Socket, v int32) int32 {
+	if v < 0 && s.stream() && s.connected() {
+		return 0
+	}
+	return v
 }
 
 func checkPriority(_ *Socket, c vfs.Caller, v int32) (int32, error) {

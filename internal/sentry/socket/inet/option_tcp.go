@@ -54,7 +54,7 @@ var tcpOptions = []option{
 	{level: unix.IPPROTO_TCP, name: unix.TCP_SYNCNT, of: ofTCP, initial: 6, check: between(1, maxProbes), apply: applySynCount},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_LINGER2, of: ofTCP, initial: linger2, check: checkLinger2, apply: applyLinger2},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_DEFER_ACCEPT, of: ofTCP, check: checkDefer, apply: applyDefer},
-	{level: unix.IPPROTO_TCP, name: unix.TCP_WINDOW_CLAMP, of: ofTCP, check: checkClamp, apply: applyClamp},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_WINDOW_CLAMP, of: ofTCP, check: checkClamp, apply: applyClamp, shown: shownClamp},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_QUICKACK, of: ofTCP, initial: 1, check: boolean, apply: applyQuickAck},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_THIN_LINEAR_TIMEOUTS, of: ofTCP, check: strict},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_THIN_DUPACK, of: ofTCP, check: strict, shown: func(*Socket, int32) int32 { return 0 }},
@@ -214,6 +214,14 @@ func applyClamp(_ *Socket, e tcpip.Endpoint, v int32) {
 	e.SetSockOptInt(tcpip.TCPWindowClampOption, int(v))
 }
 
+// shownClamp is what bounds the window: of a connection half of the receive buffer, if nothing else was asked for.
+func shownClamp(s *Socket, v int32) int32 {
+	if v == 0 && s.connected() {
+		return shownRecvBuffer(s, s.recvBuffer.Load()) / 2
+	}
+	return v
+}
+
 func applyUserTimeout(_ *Socket, e tcpip.Endpoint, v int32) {
 	o := tcpip.TCPUserTimeoutOption(time.Duration(v) * time.Millisecond)
 	e.SetSockOpt(&o)
@@ -277,8 +285,13 @@ func (s *Socket) tcpOption(name int32) ([]byte, error) {
 }
 
 // setTCPOption sets an option of TCP that is not a number.
-func (s *Socket) setTCPOption(_ vfs.Caller, name int32, value []byte) (bool, error) {
+func (s *Socket) setTCPOption(c vfs.Caller, name int32, value []byte) (bool, error) {
 	switch name {
+	case unix.TCP_MAXSEG:
+		if v, ok := number32(unix.IPPROTO_TCP, value); ok && s.connected() {
+			_, err := checkMaxSeg(s, c, v)
+			return true, err // the segments of a connection stay as they are
+		}
 	case unix.TCP_CONGESTION:
 		return true, s.setCongestion(value)
 	case unix.TCP_ULP:
