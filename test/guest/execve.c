@@ -1,5 +1,6 @@
 /* What execve passes on, and how: arguments, scripts, descriptors, names. */
 #include "guest.h"
+#include <elf.h>
 #include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
@@ -335,4 +336,31 @@ TEST(failing_exec_changes_nothing) {
 	struct sigaction sa;
 	OK(sigaction(SIGUSR1, NULL, &sa));
 	CHECK(sa.sa_handler == (void (*)(int))find_self);
+}
+
+/* A program whose memory is more than there is: that is found out when the old one is gone. */
+TEST(exec_that_fails_too_late) {
+	Elf64_Ehdr e = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_entry = 0x400000,
+		.e_phoff = sizeof e, .e_ehsize = sizeof e, .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2,
+	};
+	Elf64_Phdr p[2] = {
+		{ PT_LOAD, PF_R | PF_X, 0, 0x400000, 0x400000, 4096, 4096, 4096 },
+		{ PT_LOAD, PF_R | PF_W, 0, 0x500000, 0x500000, 4096, 0x7ff000000000, 4096 },
+	};
+	int f = OK(open("greedy", O_CREAT | O_WRONLY, 0700));
+	EQUAL(write(f, &e, sizeof e), sizeof e);
+	EQUAL(write(f, p, sizeof p), sizeof p);
+	OK(ftruncate(f, 4096));
+	OK(close(f));
+	pid_t k = OK(fork());
+	if (k == 0) {
+		execl("./greedy", "greedy", NULL);
+		_exit(1);
+	}
+	int s;
+	EQUAL(waitpid(k, &s, 0), k);
+	CHECK(WIFSIGNALED(s));
+	EQUAL(WTERMSIG(s), SIGSEGV);
 }

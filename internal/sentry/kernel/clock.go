@@ -89,7 +89,9 @@ const (
 
 func (c cpuSource) wait(d time.Duration, idle int) time.Duration {
 	if c.task == nil {
-		d /= time.Duration(runtime.GOMAXPROCS(0))
+		// Its threads are the host's: a limit on processor time (--cpus) may be used up on
+		// all of the host's processors at once.
+		d /= time.Duration(runtime.NumCPU())
 	}
 	if idle > 0 {
 		d = max(d, min(cpuTick<<min(idle, 10), maxCPUTick))

@@ -157,9 +157,9 @@ func (t *Task) FinishExec(entry, stack uint64, comm string, creds *auth.Credenti
 	t.ptraceExec()
 }
 
-// Killed ends the process by SIGKILL from inside: for failures that leave
-// nothing to go on with.
-func (t *Task) Killed() {
-	t.group.Kill()
+// ExecFailed ends the process by SIGSEGV, as Linux does when execve(2) fails where
+// the old program is gone already. There is nothing to dump.
+func (t *Task) ExecFailed() {
+	t.group.end(Signaled(int32(unix.SIGSEGV), false))
 	t.markWork()
 }

@@ -223,12 +223,12 @@ func replaceProgram(t *kernel.Task, img *loader.Image, id loader.Identity) error
 	}
 	m, ctx, err := t.ReplaceMemory(t.Attributes().Personality&noRandomize != 0)
 	if err != nil {
-		t.Killed()
+		t.ExecFailed()
 		return err
 	}
 	prog, err := img.Load(m, ctx, id)
 	if err != nil {
-		t.Killed()
+		t.ExecFailed()
 		return err
 	}
 	if id.Secure {
