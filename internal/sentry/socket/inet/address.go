@@ -23,14 +23,14 @@ func family(addr []byte) int32 { return int32(binary.LittleEndian.Uint16(addr)) 
 // address reads a struct sockaddr_in or sockaddr_in6. EINVAL if it is too short,
 // EAFNOSUPPORT for another family.
 func (s *Socket) address(addr []byte) (tcpip.FullAddress, error) {
-	least := sizeofSockaddr4
-	if s.family == unix.AF_INET6 {
+	own, least := s.family.Load(), sizeofSockaddr4
+	if own == unix.AF_INET6 {
 		least = sizeofSockaddr6Old
 	}
 	switch {
 	case len(addr) < least:
 		return tcpip.FullAddress{}, unix.EINVAL
-	case family(addr) != s.family:
+	case family(addr) != own:
 		return tcpip.FullAddress{}, unix.EAFNOSUPPORT
 	}
 	return parse(addr), nil
@@ -57,13 +57,14 @@ func hasScope(ip netip.Addr) bool {
 }
 
 // sockaddr lays an address out for a socket of the family. In AF_INET6, IPv4
-// addresses are shown as mapped ones.
+// addresses are shown as mapped ones, in AF_INET none are.
 func sockaddr(family int32, full tcpip.FullAddress) []byte {
 	if family == unix.AF_INET {
 		b := make([]byte, sizeofSockaddr4)
 		binary.LittleEndian.PutUint16(b, unix.AF_INET)
 		binary.BigEndian.PutUint16(b[2:], full.Port)
-		copy(b[4:8], full.Addr.AsSlice())
+		ip := addrPort(family, full).Addr().As4()
+		copy(b[4:8], ip[:])
 		return b
 	}
 	b := make([]byte, sizeofSockaddr6)
@@ -81,8 +82,10 @@ func sockaddr(family int32, full tcpip.FullAddress) []byte {
 func addrPort(family int32, full tcpip.FullAddress) netip.AddrPort {
 	ip, _ := netip.AddrFromSlice(full.Addr.AsSlice())
 	switch {
-	case family == unix.AF_INET && !ip.IsValid():
-		ip = netip.IPv4Unspecified()
+	case family == unix.AF_INET:
+		if ip = ip.Unmap(); !ip.Is4() {
+			ip = netip.IPv4Unspecified()
+		}
 	case family == unix.AF_INET6 && !ip.IsValid():
 		ip = netip.IPv6Unspecified()
 	case family == unix.AF_INET6 && ip.Is4():
@@ -108,9 +111,9 @@ func (s *Socket) destination(addr []byte) (tcpip.FullAddress, error) {
 		return tcpip.FullAddress{}, unix.EINVAL
 	}
 	switch f := family(addr); {
-	case s.family == unix.AF_INET && f == unix.AF_UNSPEC && len(addr) >= sizeofSockaddr4:
+	case s.family.Load() == unix.AF_INET && f == unix.AF_UNSPEC && len(addr) >= sizeofSockaddr4:
 		addr = append([]byte{unix.AF_INET, 0}, addr[2:]...)
-	case s.family == unix.AF_INET6 && f == unix.AF_INET:
+	case s.family.Load() == unix.AF_INET6 && f == unix.AF_INET:
 		if len(addr) < sizeofSockaddr4 {
 			return tcpip.FullAddress{}, unix.EINVAL
 		}
@@ -121,6 +124,6 @@ func (s *Socket) destination(addr []byte) (tcpip.FullAddress, error) {
 
 // v6Only reports whether IPV6_V6ONLY rules an address out: a mapped one, or IPv4's.
 func (s *Socket) v6Only(full tcpip.FullAddress) bool {
-	return s.family == unix.AF_INET6 && s.ep.Load().SocketOptions().GetV6Only() &&
+	return s.family.Load() == unix.AF_INET6 && s.ep.Load().SocketOptions().GetV6Only() &&
 		(full.Addr.Len() == header.IPv4AddressSize || header.IsV4MappedAddress(full.Addr))
 }

@@ -19,7 +19,7 @@ func (s *Socket) bindEndpoint(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.E
 	if _, missing := err.(*tcpip.ErrBadLocalAddress); !missing {
 		return err
 	}
-	ip := unmapped(s.family, name).Addr()
+	ip := unmapped(s.family.Load(), name).Addr()
 	if name.NIC != 0 || ip.IsMulticast() || ip.IsLinkLocalUnicast() && ip.Is6() || !s.bindsNonlocal(ip) {
 		return err
 	}
@@ -35,7 +35,7 @@ func (s *Socket) bindsLater(name tcpip.FullAddress) bool {
 	if !s.stream() || name.Port != 0 || s.value(s.row(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)) == 0 {
 		return false
 	}
-	ip := unmapped(s.family, name).Addr()
+	ip := unmapped(s.family.Load(), name).Addr()
 	return name.Addr.Len() == 0 || s.net.Stack().CheckLocalAddress(name.NIC, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0
 }
 
@@ -132,7 +132,7 @@ func (s *Socket) leaves(e *endpoint) (tcpip.NICID, error) {
 	if err != nil {
 		return 0, nil
 	}
-	ip := unmapped(s.family, local).Addr()
+	ip := unmapped(s.family.Load(), local).Addr()
 	nic := s.net.Stack().CheckLocalAddress(0, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice()))
 	if nic == 0 {
 		return 0, unix.ENETUNREACH

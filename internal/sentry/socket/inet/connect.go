@@ -45,13 +45,13 @@ func (s *Socket) permit(c vfs.Caller, to tcpip.FullAddress) error {
 	if !s.net.Restricted() {
 		return nil
 	}
-	flow := network.Flow{Protocol: uint8(s.protocol), To: unmapped(s.family, to)}
+	flow := network.Flow{Protocol: uint8(s.protocol), To: unmapped(s.family.Load(), to)}
 	if p, ok := c.(process); ok {
 		flow.PID, flow.Command = p.FlowProcess()
 		flow.Block = p.Block
 	}
 	if local, err := s.ep.Load().GetLocalAddress(); err == nil {
-		flow.From = unmapped(s.family, local)
+		flow.From = unmapped(s.family.Load(), local)
 	}
 	return s.net.Permit(flow)
 }
@@ -112,13 +112,13 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 // 0.0.0.0.
 func (s *Socket) bindAddress(addr []byte) (tcpip.FullAddress, error) {
 	least := sizeofSockaddr4
-	if s.family == unix.AF_INET6 {
+	if s.family.Load() == unix.AF_INET6 {
 		least = sizeofSockaddr6Old
 	}
 	if len(addr) < least {
 		return tcpip.FullAddress{}, unix.EINVAL
 	}
-	if s.family == unix.AF_INET && family(addr) == unix.AF_UNSPEC && [4]byte(addr[4:8]) == [4]byte{} {
+	if s.family.Load() == unix.AF_INET && family(addr) == unix.AF_UNSPEC && [4]byte(addr[4:8]) == [4]byte{} {
 		addr = append([]byte{unix.AF_INET, 0}, addr[2:]...)
 	}
 	full, err := s.address(addr)
@@ -201,9 +201,9 @@ func (s *Socket) Accept() (socket.Socket, error) {
 		ep.Abort()
 		return nil, err
 	}
-	a := newSocket(s.net, s.registry, s.family, s.kind)
+	a := newSocket(s.net, s.registry, s.family.Load(), s.kind)
 	a.setOwner(s.cred)
-	a.accepted = sockaddr(s.family, peer)
+	a.accepted = sockaddr(s.family.Load(), peer)
 	a.adopt(ep, q)
 	a.joined = true
 	a.inherit(s, ep)
@@ -308,7 +308,7 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	if met {
 		return unix.EINPROGRESS
 	}
-	ip := unmapped(s.family, full).Addr()
+	ip := unmapped(s.family.Load(), full).Addr()
 	if terr == nil && s.net.Broadcast(ip) {
 		return unix.ENETUNREACH
 	}
@@ -383,7 +383,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if _, err := s.leaves(e); err != nil {
 		return err
 	}
-	ip := unmapped(s.family, full).Addr()
+	ip := unmapped(s.family.Load(), full).Addr()
 	if !e.SocketOptions().GetBroadcast() && (s.net.Broadcast(ip) || full.Addr == header.IPv4Broadcast && s.routed(e, full.Addr)) {
 		return unix.EACCES
 	}
@@ -410,8 +410,8 @@ func (s *Socket) disconnect() error {
 	defer s.mu.Unlock()
 	if !s.stream() {
 		defer s.forgetWay()
-		if s.sourced && !s.joinedGroups() && s.queued(s.ep.Load()) == 0 {
-			return s.renew() // the stack keeps the address that it was given to connect from
+		if (s.sourced || s.converted) && !s.joinedGroups() && s.queued(s.ep.Load()) == 0 {
+			return s.renew() // the stack keeps the address that it was given to connect from, and its family
 		}
 		terr := s.ep.Load().Disconnect()
 		if terr == nil {
@@ -488,7 +488,7 @@ func (s *Socket) Name() []byte {
 			full.Addr = p.Addr
 		}
 	}
-	return sockaddr(s.family, full)
+	return sockaddr(s.family.Load(), full)
 }
 
 // PeerName implements socket.Socket.
@@ -501,7 +501,7 @@ func (s *Socket) PeerName() ([]byte, error) {
 	if err != nil {
 		return nil, unix.ENOTCONN
 	}
-	return sockaddr(s.family, full), nil
+	return sockaddr(s.family.Load(), full), nil
 }
 
 // routed reports whether there is a way to an IPv4 address.

@@ -82,10 +82,10 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32Bytes(int32(m.TClass)))
 	}
 	if m.HasOriginalDstAddress {
-		if s.family == unix.AF_INET {
-			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(s.family, m.OriginalDstAddress))
+		if s.family.Load() == unix.AF_INET {
+			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(s.family.Load(), m.OriginalDstAddress))
 		} else {
-			add(unix.IPPROTO_IPV6, unix.IPV6_ORIGDSTADDR, sockaddr(s.family, m.OriginalDstAddress))
+			add(unix.IPPROTO_IPV6, unix.IPV6_ORIGDSTADDR, sockaddr(s.family.Load(), m.OriginalDstAddress))
 		}
 	}
 	return out
@@ -106,7 +106,7 @@ func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.
 		switch {
 		case m.Level == unix.IPPROTO_IP:
 			err = sendControl4(o, &beside, m)
-		case m.Level == unix.IPPROTO_IPV6 && s.family == unix.AF_INET6:
+		case m.Level == unix.IPPROTO_IPV6 && s.family.Load() == unix.AF_INET6:
 			err = sendControl6(o, &beside, m)
 		case m.Level == unix.IPPROTO_UDP && m.Type == unix.UDP_SEGMENT:
 			if len(m.Data) < 2 {

@@ -147,16 +147,16 @@ func (s *Socket) recvError(p []byte, m *socket.Message) (int, error) {
 		m.Flags |= unix.MSG_TRUNC
 	}
 	if e.isError() {
-		m.Addr = sockaddr(s.family, e.to)
+		m.Addr = sockaddr(s.family.Load(), e.to)
 	}
 	level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_RECVERR)
-	if s.family == unix.AF_INET6 {
+	if s.family.Load() == unix.AF_INET6 {
 		level, typ = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
 	if !e.at.IsZero() {
 		m.Control = s.AppendSent(m.Control, e.at)
 	}
-	m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: e.bytes(s.family)})
+	m.Control = append(m.Control, socket.ControlMessage{Level: level, Type: typ, Data: e.bytes(s.family.Load())})
 	return len(e.data), nil
 }
 
@@ -181,7 +181,7 @@ func (s *Socket) tooLong(to *tcpip.FullAddress, p []byte) {
 	if !s.errors.on4.Load() && !s.errors.on6.Load() {
 		return
 	}
-	e := queuedError{errno: unix.EMSGSIZE, origin: unix.SO_EE_ORIGIN_LOCAL, six: s.family == unix.AF_INET6}
+	e := queuedError{errno: unix.EMSGSIZE, origin: unix.SO_EE_ORIGIN_LOCAL, six: s.family.Load() == unix.AF_INET6}
 	if to != nil {
 		e.to = *to
 	} else if peer, err := s.peer(s.ep.Load()); err == nil {

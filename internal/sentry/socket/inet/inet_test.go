@@ -473,7 +473,7 @@ func FuzzAddress(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if back, err := s.destination(sockaddr(s.family, full)); err != nil || back.Port != full.Port {
+			if back, err := s.destination(sockaddr(s.family.Load(), full)); err != nil || back.Port != full.Port {
 				t.Errorf("%v comes back as %v, %v", full, back, err)
 			}
 			s.bindAddress(raw)

@@ -11,7 +11,7 @@ import (
 func (s *Socket) Info() socket.Info {
 	e := s.ep.Load()
 	i := socket.Info{
-		Family: s.family, Type: s.typ, Protocol: s.protocol, Inode: s.ino.Ino(), UID: s.cred.FSUID,
+		Family: s.family.Load(), Type: s.typ, Protocol: s.protocol, Inode: s.ino.Ino(), UID: s.cred.FSUID,
 		Device:        e.SocketOptions().GetBindToDevice(),
 		State:         uint8(tcp.StateClose),
 		ReceiveQueue:  uint32(s.queued(e)),
@@ -22,10 +22,10 @@ func (s *Socket) Info() socket.Info {
 		V6Only:        e.SocketOptions().GetV6Only(),
 	}
 	if local, err := e.GetLocalAddress(); err == nil {
-		i.Local = addrPort(s.family, local)
+		i.Local = addrPort(s.family.Load(), local)
 	}
 	peer, err := s.peer(e)
-	i.Peer = addrPort(s.family, peer)
+	i.Peer = addrPort(s.family.Load(), peer)
 	switch {
 	case s.stream():
 		i.State = linuxState(e.state())

@@ -159,7 +159,7 @@ func (s *Socket) meet(e *endpoint, to tcpip.FullAddress) (bool, tcpip.Error) {
 	}
 	from, err := e.GetLocalAddress()
 	if p := s.portless.Load(); p != nil && from.Port == 0 {
-		from.Addr = tcpip.AddrFromSlice(unmapped(s.family, *p).Addr().AsSlice())
+		from.Addr = tcpip.AddrFromSlice(unmapped(s.family.Load(), *p).Addr().AsSlice())
 		if p.Addr.Len() == 0 {
 			from.Addr = tcpip.Address{}
 		}
@@ -280,13 +280,13 @@ func (s *Socket) join(e *endpoint, p *pair, protocol []tcpip.NetworkProtocolNumb
 	if l == nil || !l.ordinary() || l.programChooses() || l.value(deferred) != 0 || chargeNew() != nil {
 		return false
 	}
-	a, q := newSocket(l.net, l.registry, l.family, l.kind), new(stackwaiter.Queue)
-	ep, err := l.make(st, networkProtocol(l.family), q)
+	a, q := newSocket(l.net, l.registry, l.family.Load(), l.kind), new(stackwaiter.Queue)
+	ep, err := l.make(st, networkProtocol(l.family.Load()), q)
 	if err != nil {
 		a.uncharge()
 		return false
 	}
-	a.accepted = sockaddr(l.family, from)
+	a.accepted = sockaddr(l.family.Load(), from)
 	a.adopt(ep, q)
 	a.joined = true
 	a.inherit(l, ep)

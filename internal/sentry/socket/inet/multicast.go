@@ -210,12 +210,14 @@ func (s *Socket) leave(i int) error {
 	return nil
 }
 
-// leaveAll leaves all groups of a socket that is closed.
-func (s *Socket) leaveAll() {
+// leaveAll leaves all groups, or those of IPv6.
+func (s *Socket) leaveAll(only6 bool) {
 	s.groupMu.Lock()
 	defer s.groupMu.Unlock()
-	for len(s.groups) > 0 {
-		s.leave(len(s.groups) - 1)
+	for i := len(s.groups) - 1; i >= 0; i-- {
+		if !only6 || s.groups[i].address.Is6() {
+			s.leave(i)
+		}
 	}
 }
 

@@ -137,7 +137,7 @@ func (s *Socket) call(e *endpoint, to tcpip.FullAddress) {
 	if to.Addr.Unspecified() {
 		to.Addr = from.Addr
 	}
-	r := route{s.net, unmapped(s.family, from), unmapped(s.family, to)}
+	r := route{s.net, unmapped(s.family.Load(), from), unmapped(s.family.Load(), to)}
 	if s.net.Stack().CheckLocalAddress(0, networkOf(r.to.Addr()), tcpip.AddrFromSlice(r.to.Addr().AsSlice())) == 0 {
 		return
 	}
@@ -179,7 +179,7 @@ func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
 	if err != nil {
 		return
 	}
-	r := route{s.net, unmapped(s.family, peer), unmapped(s.family, local)}
+	r := route{s.net, unmapped(s.family.Load(), peer), unmapped(s.family.Load(), local)}
 	callers.Lock()
 	c := callers.m[r]
 	delete(callers.m, r)

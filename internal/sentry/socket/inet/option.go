@@ -190,9 +190,9 @@ func (s *Socket) hasLevel(level int32) bool {
 	case unix.SOL_SOCKET:
 		return true
 	case unix.IPPROTO_IP:
-		return s.family == unix.AF_INET || !s.isRaw()
+		return s.family.Load() == unix.AF_INET || !s.isRaw()
 	case unix.IPPROTO_IPV6:
-		return s.family == unix.AF_INET6
+		return s.family.Load() == unix.AF_INET6
 	}
 	return level == s.protocol && !s.isRaw()
 }
@@ -203,7 +203,7 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		return v, err
 	}
 	if !s.hasLevel(level) {
-		if s.family == unix.AF_INET6 {
+		if s.family.Load() == unix.AF_INET6 {
 			return nil, unix.ENOPROTOOPT
 		}
 		return nil, unix.EOPNOTSUPP

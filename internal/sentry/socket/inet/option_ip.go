@@ -296,7 +296,7 @@ func shownV6Only(s *Socket, v int32) int32 {
 	if s.bound == nil || s.sort() == ofOthers {
 		return v
 	}
-	ip := unmapped(s.family, *s.bound).Addr()
+	ip := unmapped(s.family.Load(), *s.bound).Addr()
 	return max(v, truth(ip.Is6() && !ip.IsUnspecified()))
 }
 
@@ -388,6 +388,8 @@ func (s *Socket) ipOption(name int32) ([]byte, error) {
 // ip6Option is the same of IPv6.
 func (s *Socket) ip6Option(name int32) ([]byte, error) {
 	switch name {
+	case unix.IPV6_ADDRFORM:
+		return s.addressForm()
 	case unix.IPV6_MTU:
 		return s.pathMTU()
 	case unix.IPV6_PATHMTU: // struct ip6_mtuinfo, whose address stays empty
@@ -506,6 +508,8 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 // setIPOption sets an option of IPv4 or IPv6 that is not a number.
 func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (bool, error) {
 	switch {
+	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_ADDRFORM:
+		return true, s.setAddressForm(value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_UNICAST_IF && len(value) != 4:
 		return true, unix.EINVAL
 	case level == unix.IPPROTO_IP && name == unix.IP_OPTIONS:

@@ -29,7 +29,7 @@ var socketOptions = []option{
 	{level: unix.SOL_SOCKET, name: unix.SO_REUSEPORT, of: ofAll, check: boolean, apply: applyReusePort},
 	{level: unix.SOL_SOCKET, name: unix.SO_TYPE, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.typ }},
 	{level: unix.SOL_SOCKET, name: unix.SO_PROTOCOL, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.protocol }},
-	{level: unix.SOL_SOCKET, name: unix.SO_DOMAIN, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.family }},
+	{level: unix.SOL_SOCKET, name: unix.SO_DOMAIN, of: ofAll, check: readOnly, shown: func(s *Socket, _ int32) int32 { return s.family.Load() }},
 	{level: unix.SOL_SOCKET, name: unix.SO_ERROR, of: ofAll, check: readOnly, shown: shownError},
 	{level: unix.SOL_SOCKET, name: unix.SO_ACCEPTCONN, of: ofAll, check: readOnly, shown: shownAccepting},
 	{level: unix.SOL_SOCKET, name: unix.SO_SNDLOWAT, of: ofAll, initial: 1, check: readOnly},

@@ -97,7 +97,7 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 			return true, unix.EINVAL
 		}
 		e.SocketOptions().SetHeaderIncluded(v != 0)
-	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family == unix.AF_INET6:
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family.Load() == unix.AF_INET6:
 		v, ok := number32(level, value)
 		if !ok || v > 0 && v%2 != 0 {
 			return true, unix.EINVAL
@@ -106,7 +106,7 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 			return true, nil // that of ICMPv6 has one place
 		}
 		return true, errno(e.SetSockOptInt(tcpip.IPv6Checksum, int(v)))
-	case level == unix.SOL_RAW && name == icmpFilter && s.family == unix.AF_INET:
+	case level == unix.SOL_RAW && name == icmpFilter && s.family.Load() == unix.AF_INET:
 		return true, unix.EOPNOTSUPP
 	default:
 		return false, nil
@@ -124,7 +124,7 @@ func icmp6FilterBytes(f *tcpip.ICMPv6Filter) (b []byte) {
 
 // headerOption reports whether an option says that packets come with their header.
 func (s *Socket) headerOption(level, name int32) bool {
-	if s.family == unix.AF_INET6 {
+	if s.family.Load() == unix.AF_INET6 {
 		return (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_HDRINCL
 	}
 	return level == unix.IPPROTO_IP && name == unix.IP_HDRINCL
@@ -132,7 +132,7 @@ func (s *Socket) headerOption(level, name int32) bool {
 
 // filtersICMP reports whether the socket has ICMP_FILTER.
 func (s *Socket) filtersICMP() bool {
-	return s.family == unix.AF_INET && s.protocol == unix.IPPROTO_ICMP
+	return s.family.Load() == unix.AF_INET && s.protocol == unix.IPPROTO_ICMP
 }
 
 // rawOption is an option that only raw sockets have; ok is false if it is none.
@@ -152,13 +152,13 @@ func (s *Socket) rawOption(level, name int32) (value []byte, ok bool, err error)
 		return icmp6FilterBytes(&f), true, nil
 	case s.headerOption(level, name):
 		return int32Bytes(truth(e.SocketOptions().GetHeaderIncluded())), true, nil
-	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family == unix.AF_INET6:
+	case (level == unix.IPPROTO_IPV6 || level == unix.SOL_RAW) && name == unix.IPV6_CHECKSUM && s.family.Load() == unix.AF_INET6:
 		v, terr := e.GetSockOptInt(tcpip.IPv6Checksum)
 		if terr != nil {
 			return nil, true, errno(terr)
 		}
 		return int32Bytes(int32(v)), true, nil
-	case level == unix.SOL_RAW && name == icmpFilter && s.family == unix.AF_INET:
+	case level == unix.SOL_RAW && name == icmpFilter && s.family.Load() == unix.AF_INET:
 		return nil, true, unix.EOPNOTSUPP
 	}
 	return nil, false, nil

@@ -208,7 +208,7 @@ func (s *Socket) tell(m *socket.Message, res *tcpip.ReadResult, truncated bool) 
 	if m == nil {
 		return
 	}
-	m.Addr = sockaddr(s.family, res.RemoteAddr)
+	m.Addr = sockaddr(s.family.Load(), res.RemoteAddr)
 	m.Control = s.receivedControl(&res.ControlMessages)
 	if truncated {
 		m.Flags |= unix.MSG_TRUNC

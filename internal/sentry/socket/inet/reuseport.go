@@ -128,7 +128,7 @@ func (s *Socket) distrusts(other *Socket) bool {
 
 func (s *Socket) groupName(address tcpip.FullAddress) groupName {
 	o := s.ep.Load().SocketOptions()
-	return groupName{s.net.Stack(), s.protocol, s.family, o.GetV6Only(), o.GetBindToDevice(), address}
+	return groupName{s.net.Stack(), s.protocol, s.family.Load(), o.GetV6Only(), o.GetBindToDevice(), address}
 }
 
 // overlaps reports whether something may be sent to both names.

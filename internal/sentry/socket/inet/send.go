@@ -127,7 +127,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	e := s.ep.Load()
 	var opts tcpip.WriteOptions
 	var to tcpip.FullAddress
-	if m.Addr != nil && !(s.family == unix.AF_INET6 && len(m.Addr) >= 2 && family(m.Addr) == unix.AF_UNSPEC) {
+	if m.Addr != nil && !(s.family.Load() == unix.AF_INET6 && len(m.Addr) >= 2 && family(m.Addr) == unix.AF_UNSPEC) {
 		var err error
 		if to, err = s.destination(m.Addr); err != nil {
 			return 0, err
@@ -274,7 +274,7 @@ func (s *Socket) toLoopback(e *endpoint, to *tcpip.FullAddress) bool {
 		return false
 	}
 	local, err := e.GetLocalAddress()
-	return err == nil && needsSource(unmapped(s.family, *to).Addr(), local.Addr)
+	return err == nil && needsSource(unmapped(s.family.Load(), *to).Addr(), local.Addr)
 }
 
 // lostInside reports whether a datagram goes to an address of IPv4 of this namespace's own while lo is
@@ -290,7 +290,7 @@ func (s *Socket) lostInside(e *endpoint, to *tcpip.FullAddress) bool {
 		}
 		to = &peer
 	}
-	ip := unmapped(s.family, *to).Addr()
+	ip := unmapped(s.family.Load(), *to).Addr()
 	return ip.Is4() && (ip.IsLoopback() || s.net.Stack().CheckLocalAddress(0, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0)
 }
 

@@ -77,7 +77,7 @@ func (s *Socket) tellSent(e *endpoint, p []byte, to *tcpip.FullAddress, at time.
 		local.Addr = r.LocalAddress()
 		r.Release()
 	}
-	if s.family == unix.AF_INET6 || flags&unix.SOF_TIMESTAMPING_OPT_CMSG != 0 {
+	if s.family.Load() == unix.AF_INET6 || flags&unix.SOF_TIMESTAMPING_OPT_CMSG != 0 {
 		told.offender = tcpip.FullAddress{Addr: local.Addr}
 	}
 	for _, stage := range [...]struct {

@@ -33,7 +33,8 @@ type Socket struct {
 	charges
 	arrivals
 	kind
-	family   int32
+	// family is AF_INET or AF_INET6, the latter until IPV6_ADDRFORM changes it.
+	family   atomic.Int32
 	net      *network.Namespace
 	registry *socket.Registry
 	ino      *anon.Inode
@@ -64,7 +65,9 @@ type Socket struct {
 	// joined says that a connection was made, though it may be over.
 	joined bool
 	// sourced says that the endpoint has its address only to connect from.
-	sourced   bool
+	sourced bool
+	// converted says that the socket is one of AF_INET whose endpoint was made for AF_INET6.
+	converted bool
 	listening bool
 	// portGroup are those that the socket shares its name with, or nil. It is written with portGroups held.
 	portGroup atomic.Pointer[portGroup]
@@ -161,7 +164,8 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 }
 
 func newSocket(net *network.Namespace, r *socket.Registry, family int32, k kind) *Socket {
-	s := &Socket{kind: k, family: family, net: net, registry: r}
+	s := &Socket{kind: k, net: net, registry: r}
+	s.family.Store(family)
 	s.options.init()
 	return s
 }
@@ -206,12 +210,12 @@ func (s *Socket) renew() error {
 	s.sentBefore = 0
 	s.sendMu.Unlock()
 	q := new(stackwaiter.Queue)
-	ep, terr := s.make(s.net.Stack(), networkProtocol(s.family), q)
+	ep, terr := s.make(s.net.Stack(), networkProtocol(s.family.Load()), q)
 	if terr != nil {
 		return errno(terr)
 	}
 	s.adopt(ep, q)
-	s.connecting, s.joined, s.listening, s.sourced = false, false, false, false
+	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
 	s.nonlocal.Store(false)
 	s.shut.Store(0)
 	s.applyAll(ep)
@@ -401,7 +405,7 @@ func (s *Socket) Release() {
 		s.net.Observe(-1)
 	}
 	s.endErrors()
-	s.leaveAll()
+	s.leaveAll(false)
 	s.dropAhead()
 	calling := s.calling.Load()
 	s.mu.Lock()
