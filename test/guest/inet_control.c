@@ -215,3 +215,96 @@ TEST(no_room_for_what_comes) {
 		FAILS(recv(i ? p[1] : r, buf, 9, MSG_DONTWAIT), EAGAIN);
 	}
 }
+
+/* six_for_all is a socket of AF_INET6 that receives IPv4 too, and where it is reached so. */
+static int six_for_all(union addr *at, socklen_t *n) {
+	struct sockaddr_in6 any = { AF_INET6 };
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(bind(s, (void *)&any, sizeof any));
+	*n = loopback(at, AF_INET, port_of(s));
+	return s;
+}
+
+/* control_of receives one datagram, its sender, and the control message of a type; its value is the length, -1 for none. */
+static int control_of(int fd, union addr *from, int level, int type, void *data) {
+	union { char b[512]; struct cmsghdr align; } c;
+	struct iovec v = { buf, sizeof buf };
+	struct msghdr m = { .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
+	ready(fd, POLLIN);
+	OK(recvmsg(fd, &m, 0));
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+		if (h->cmsg_level == level && h->cmsg_type == type) {
+			memcpy(data, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
+			return h->cmsg_len - CMSG_LEN(0);
+		}
+	return -1;
+}
+
+/* IPV6_PKTINFO tells a socket of AF_INET6 where a datagram of IPv4 was sent to, and has the answer come from there. */
+TEST(mapped_destination_and_source) {
+	need_family(AF_INET6);
+	union addr at, from, answered;
+	socklen_t n;
+	struct in6_pktinfo info;
+	int r = six_for_all(&at, &n), s = bound(AF_INET, SOCK_DGRAM);
+	OK(set(r, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
+	at.in.sin_addr.s_addr = htonl(0x7f000005);
+	EQUAL(sendto(s, "x", 1, 0, &at.sa, n), 1);
+	EQUAL(control_of(r, &from, IPPROTO_IPV6, IPV6_PKTINFO, &info), sizeof info);
+	CHECK(IN6_IS_ADDR_V4MAPPED(&info.ipi6_addr));
+	CHECK(!memcmp(&info.ipi6_addr.s6_addr[12], &at.in.sin_addr, 4));
+	EQUAL(info.ipi6_ifindex, 1);
+	EQUAL(send_with(r, &from, sizeof from.in6, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info), 1);
+	EQUAL(receive(s, &answered, IPPROTO_IP, IP_TTL), -1);
+	EQUAL(answered.in.sin_addr.s_addr, at.in.sin_addr.s_addr);
+	info.ipi6_addr = in6addr_loopback;
+	FAILS(send_with(r, &from, sizeof from.in6, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info), EINVAL);
+	FAILS(send_with(r, &from, sizeof from.in6, IPPROTO_IPV6, IPV6_PKTINFO, &info, 19), EINVAL);
+}
+
+/* Where it was sent to in the first place is told of each family by its own option. */
+TEST(original_destinations) {
+	need_family(AF_INET6);
+	union addr at, from, original;
+	socklen_t n;
+	int r = six_for_all(&at, &n), s = bound(AF_INET, SOCK_DGRAM), s6 = bound(AF_INET6, SOCK_DGRAM);
+	for (int six = 0; six < 2; six++) {
+		OK(set(r, IPPROTO_IP, IP_RECVORIGDSTADDR, !six));
+		OK(set(r, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, six));
+		EQUAL(sendto(s, "x", 1, 0, &at.sa, n), 1);
+		EQUAL(control_of(r, &from, IPPROTO_IP, IP_ORIGDSTADDR, &original), six ? -1 : (int)sizeof original.in);
+		union addr at6;
+		socklen_t n6 = loopback(&at6, AF_INET6, port_of(r));
+		EQUAL(sendto(s6, "x", 1, 0, &at6.sa, n6), 1);
+		EQUAL(control_of(r, &from, IPPROTO_IPV6, IPV6_ORIGDSTADDR, &original), six ? (int)sizeof original.in6 : -1);
+	}
+}
+
+/* Messages of the family that the datagram is not of are not looked at. */
+TEST(messages_of_the_other_family) {
+	need_family(AF_INET6);
+	union addr to;
+	int bad = -5, s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), r = bound(AF_INET, SOCK_DGRAM), r6 = bound(AF_INET6, SOCK_DGRAM);
+	socklen_t n = loopback(&to, AF_INET6, port_of(r6));
+	EQUAL(send_with(s, &to, n, IPPROTO_IP, IP_TTL, &bad, 4), 1);
+	FAILS(send_with(s, &to, n, IPPROTO_IPV6, IPV6_HOPLIMIT, &bad, 4), EINVAL);
+	struct in6_pktinfo elsewhere = { .ipi6_addr = { { { 0x20, 1, 0xd, 0xb8, [15] = 1 } } } };
+	FAILS(send_with(s, &to, n, IPPROTO_IPV6, IPV6_PKTINFO, &elsewhere, sizeof elsewhere), EINVAL);
+	to.in6.sin6_port = htons(port_of(r));
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &to.in6.sin6_addr);
+	EQUAL(send_with(s, &to, n, IPPROTO_IPV6, IPV6_HOPLIMIT, &bad, 4), 1);
+	FAILS(send_with(s, &to, n, IPPROTO_IP, IP_TTL, &bad, 4), EINVAL);
+}
+
+TEST(messages_that_there_are_none_of) {
+	union addr to;
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0)), v = 1, pair[2];
+	socklen_t n = loopback(&to, AF_INET, port_of(r));
+	FAILS(send_with(s, &to, n, IPPROTO_UDP, 1, &v, 4), EINVAL);
+	FAILS(send_with(s, &to, n, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &v, 4), EINVAL);
+	FAILS(send_with(s, &to, n, SOL_SOCKET, SO_REUSEADDR + 100, &v, 4), EINVAL);
+	tcp_pair(AF_INET, pair);
+	FAILS(send_with(pair[0], NULL, 0, SOL_SOCKET, SO_REUSEADDR + 100, &v, 4), EINVAL);
+	EQUAL(send_with(pair[0], NULL, 0, IPPROTO_IP, IP_TTL, &v, 1), 1);
+	EQUAL(recv(pair[1], buf, 2, 0), 1);
+}

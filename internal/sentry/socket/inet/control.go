@@ -2,12 +2,14 @@ package inet
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // What a receiver wants to be told beside what the stack keeps an option for.
@@ -16,6 +18,10 @@ const (
 	report2292HopLimit
 	reportInq
 	reportDrops
+	reportPktInfo
+	reportPktInfo6
+	reportOrigDst
+	reportOrigDst6
 )
 
 // reports makes an option's apply that wants, or no longer wants, a report.
@@ -27,8 +33,10 @@ func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
 			s.report.And(^bit)
 		}
 		switch bit {
-		case report2292PktInfo:
-			e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0 || s.judgesGroups())
+		case reportPktInfo, reportPktInfo6, report2292PktInfo:
+			s.keepDestinations(e)
+		case reportOrigDst, reportOrigDst6:
+			e.SocketOptions().SetReceiveOriginalDstAddress(s.report.Load()&(reportOrigDst|reportOrigDst6) != 0)
 		case report2292HopLimit:
 			e.SocketOptions().SetReceiveHopLimit(v != 0)
 		}
@@ -51,7 +59,10 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 			add(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, int32Bytes(int32(n)))
 		}
 	}
-	if m.HasIPPacketInfo && s.wantsPacketInfo() {
+	if m.HasIPPacketInfo && report&reportPktInfo6 != 0 { // of IPv4, to a socket of AF_INET6
+		add(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, packetInfo6(m.PacketInfo.DestinationAddr, m.PacketInfo.NIC))
+	}
+	if m.HasIPPacketInfo && report&reportPktInfo != 0 {
 		b := int32Bytes(int32(m.PacketInfo.NIC))
 		b = append(b, ip4(m.PacketInfo.LocalAddr)...)
 		b = append(b, ip4(m.PacketInfo.DestinationAddr)...)
@@ -63,13 +74,12 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	if m.HasTOS {
 		add(unix.IPPROTO_IP, unix.IP_TOS, []byte{m.TOS})
 	}
-	if m.HasIPv6PacketInfo && s.wantsPacketInfo6() {
+	if m.HasIPv6PacketInfo && report&(reportPktInfo6|report2292PktInfo) != 0 {
 		typ := int32(unix.IPV6_PKTINFO)
 		if report&report2292PktInfo != 0 {
 			typ = unix.IPV6_2292PKTINFO
 		}
-		ip := addrPort(unix.AF_INET6, tcpip.FullAddress{Addr: m.IPv6PacketInfo.Addr}).Addr().As16()
-		add(unix.IPPROTO_IPV6, typ, append(ip[:], int32Bytes(int32(m.IPv6PacketInfo.NIC))...))
+		add(unix.IPPROTO_IPV6, typ, packetInfo6(m.IPv6PacketInfo.Addr, m.IPv6PacketInfo.NIC))
 	}
 	if m.HasHopLimit {
 		typ := int32(unix.IPV6_HOPLIMIT)
@@ -82,13 +92,20 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32Bytes(int32(m.TClass)))
 	}
 	if m.HasOriginalDstAddress {
-		if s.family.Load() == unix.AF_INET {
-			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(s.family.Load(), m.OriginalDstAddress))
-		} else {
-			add(unix.IPPROTO_IPV6, unix.IPV6_ORIGDSTADDR, sockaddr(s.family.Load(), m.OriginalDstAddress))
+		switch is4 := unmapped(unix.AF_INET6, m.OriginalDstAddress).Addr().Is4(); {
+		case is4 && report&reportOrigDst != 0:
+			add(unix.IPPROTO_IP, unix.IP_ORIGDSTADDR, sockaddr(unix.AF_INET, m.OriginalDstAddress))
+		case !is4 && report&reportOrigDst6 != 0:
+			add(unix.IPPROTO_IPV6, unix.IPV6_ORIGDSTADDR, sockaddr(unix.AF_INET6, m.OriginalDstAddress))
 		}
 	}
 	return out
+}
+
+// packetInfo6 is a struct in6_pktinfo.
+func packetInfo6(address tcpip.Address, link tcpip.NICID) []byte {
+	ip := addrPort(unix.AF_INET6, tcpip.FullAddress{Addr: address}).Addr().As16()
+	return append(ip[:], int32Bytes(int32(link))...)
 }
 
 // ip4 is an IPv4 address's four bytes.
@@ -98,18 +115,27 @@ func ip4(a tcpip.Address) []byte {
 	return b[:]
 }
 
-// sendControl reads the control messages of a send, for the stack into o. EINVAL for
-// messages that it does not know.
-func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.ControlMessage) (beside aside, err error) {
-	beside.segment = int(s.segment.Load())
+// sendControl reads the control messages of a send to an address, or to the peer, for the stack into o. EINVAL for
+// messages that it does not know. Those of the family that the datagram is not of count for nothing, but that a
+// socket of AF_INET6 may say by IPV6_PKTINFO where one of IPv4 comes from.
+func (s *Socket) sendControl(c vfs.Caller, e *endpoint, to tcpip.FullAddress, o *tcpip.WriteOptions, list []socket.ControlMessage) (beside aside, err error) {
+	if beside.segment = int(s.segment.Load()); len(list) == 0 {
+		return beside, nil
+	}
+	if to.Addr.BitLen() == 0 {
+		to, _ = s.peer(e)
+	}
+	is6 := to.Addr.Len() == header.IPv6AddressSize && !header.IsV4MappedAddress(to.Addr)
 	for _, m := range list {
 		switch {
-		case m.Level == unix.IPPROTO_IP:
+		case m.Level == unix.IPPROTO_IP && !is6:
 			err = sendControl4(o, &beside, m)
-		case m.Level == unix.IPPROTO_IPV6 && s.family.Load() == unix.AF_INET6:
-			err = sendControl6(o, &beside, m)
-		case m.Level == unix.IPPROTO_UDP && m.Type == unix.UDP_SEGMENT:
-			if len(m.Data) < 2 {
+		case m.Level == unix.IPPROTO_IPV6 && is6:
+			err = s.sendControl6(o, &beside, m)
+		case m.Level == unix.IPPROTO_IPV6 && m.Type == unix.IPV6_PKTINFO && s.family.Load() == unix.AF_INET6:
+			err = sendMappedSource(&beside, m)
+		case m.Level == unix.IPPROTO_UDP && s.sort() == ofUDP:
+			if m.Type != unix.UDP_SEGMENT || len(m.Data) != 2 {
 				return beside, unix.EINVAL
 			}
 			beside.segment = int(binary.LittleEndian.Uint16(m.Data))
@@ -123,7 +149,20 @@ func (s *Socket) sendControl(c vfs.Caller, o *tcpip.WriteOptions, list []socket.
 	return beside, nil
 }
 
-// sendControlSocket reads a control message of SOL_SOCKET: SO_TIMESTAMPING, and SO_MARK and SCM_TXTIME,
+// sendControlStream reads the control messages of a send of a stream, which heeds none of them. EINVAL for one of
+// SOL_SOCKET that there is none of.
+func (s *Socket) sendControlStream(c vfs.Caller, list []socket.ControlMessage) error {
+	for _, m := range list {
+		if m.Level == unix.SOL_SOCKET {
+			if err := s.sendControlSocket(c, &aside{}, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sendControlSocket reads a control message of SOL_SOCKET: SO_TIMESTAMPING, and SO_MARK, SO_PRIORITY and SCM_TXTIME,
 // which nothing inside heeds.
 func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
@@ -134,13 +173,18 @@ func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.Control
 		if len(m.Data) == 4 {
 			return nil
 		}
+	case unix.SO_PRIORITY:
+		if len(m.Data) == 4 {
+			_, err := checkPriority(s, c, int32(binary.LittleEndian.Uint32(m.Data)))
+			return err
+		}
 	case unix.SCM_TXTIME:
 		s.optionMu.Lock()
 		defer s.optionMu.Unlock()
 		if s.sendTimeSet && len(m.Data) == 8 {
 			return nil
 		}
-	case unix.SO_TIMESTAMPING:
+	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:
 		return sentControl(beside, m)
 	}
 	return unix.EINVAL
@@ -187,9 +231,27 @@ func sendControl4(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage)
 	return unix.EINVAL
 }
 
+// sendMappedSource reads the IPV6_PKTINFO of a datagram of IPv4. EINVAL for an address that is IPv6's.
+func sendMappedSource(beside *aside, m socket.ControlMessage) error {
+	if len(m.Data) < sizeofPacketInfo6 {
+		return unix.EINVAL
+	}
+	ip := netip.AddrFrom16([16]byte(m.Data))
+	if !ip.Is4In6() {
+		return unix.EINVAL
+	}
+	if nic := binary.LittleEndian.Uint32(m.Data[16:]); nic != 0 {
+		beside.nic = tcpip.NICID(nic)
+	}
+	if ip = ip.Unmap(); !ip.IsUnspecified() {
+		beside.source = tcpip.AddrFrom4(ip.As4())
+	}
+	return nil
+}
+
 // sendControl6 reads a control message of IPv6: IPV6_HOPLIMIT, IPV6_PKTINFO,
 // IPV6_TCLASS, IPV6_DONTFRAG.
-func sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
+func (s *Socket) sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IPV6_HOPLIMIT, unix.IPV6_2292HOPLIMIT:
 		if len(m.Data) != 4 {
@@ -210,7 +272,11 @@ func sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage)
 		o.ControlMessages.HasIPv6PacketInfo = true
 		o.ControlMessages.IPv6PacketInfo.NIC = tcpip.NICID(binary.LittleEndian.Uint32(m.Data[16:]))
 		if ip := [16]byte(m.Data[:16]); ip != [16]byte{} {
-			o.ControlMessages.IPv6PacketInfo.Addr = tcpip.AddrFrom16(ip)
+			source := tcpip.AddrFrom16(ip)
+			if s.net.Stack().CheckLocalAddress(0, header.IPv6ProtocolNumber, source) == 0 && !s.bindsNonlocal(netip.AddrFrom16(ip)) {
+				return unix.EINVAL
+			}
+			o.ControlMessages.IPv6PacketInfo.Addr = source
 		}
 		return nil
 	case unix.IPV6_TCLASS, unix.IPV6_DONTFRAG:

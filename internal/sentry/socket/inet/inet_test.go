@@ -490,8 +490,11 @@ func FuzzSendControl(f *testing.F) {
 	s := newNet().socket(f, unix.AF_INET6, unix.SOCK_DGRAM)
 	f.Fuzz(func(_ *testing.T, raw []byte) {
 		list, err := socket.ParseControl(raw)
-		if err == nil {
-			s.sendControl(root, new(tcpip.WriteOptions), list)
+		if err != nil {
+			return
+		}
+		for _, to := range []tcpip.Address{loopback4Address, tcpip.AddrFrom16([16]byte{15: 1})} {
+			s.sendControl(root, s.ep.Load(), tcpip.FullAddress{Addr: to}, new(tcpip.WriteOptions), list)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 			return true, unix.EINVAL
 		}
 		s.onlyJoined.Store(v == 0)
-		s.keepDestinations()
+		s.keepDestinations(s.ep.Load())
 		return true, nil
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MULTICAST_ALL:
 		v, ok := number32(level, value)
@@ -73,7 +73,7 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 			return true, unix.EINVAL
 		}
 		s.onlyJoined6.Store(v == 0)
-		s.keepDestinations()
+		s.keepDestinations(s.ep.Load())
 		return true, nil
 	}
 	return s.setSourceOption(level, name, value)
@@ -81,10 +81,10 @@ func (s *Socket) setMulticastOption(level, name int32, value []byte) (bool, erro
 
 // keepDestinations has the stack keep where datagrams were sent to, if that decides
 // whether the socket wants them, or the program wants to know it.
-func (s *Socket) keepDestinations() {
-	o, judged := s.ep.Load().SocketOptions(), s.judgesGroups()
-	o.SetReceivePacketInfo(judged || s.wantsPacketInfo())
-	o.SetIPv6ReceivePacketInfo(judged || s.wantsPacketInfo6())
+func (s *Socket) keepDestinations(e tcpip.Endpoint) {
+	o, judged, report := e.SocketOptions(), s.judgesGroups(), s.report.Load()
+	o.SetReceivePacketInfo(judged || report&(reportPktInfo|reportPktInfo6) != 0)
+	o.SetIPv6ReceivePacketInfo(judged || report&(reportPktInfo6|report2292PktInfo) != 0)
 }
 
 // judgesGroups reports whether the socket does not want all that is sent to groups.
@@ -109,14 +109,6 @@ func (s *Socket) multicastOption(level, name int32) (value []byte, ok bool) {
 		return int32Bytes(truth(!s.onlyJoined6.Load())), true
 	}
 	return nil, false
-}
-
-// wantsPacketInfo is whether IP_PKTINFO has been set.
-func (s *Socket) wantsPacketInfo() bool { return s.value(s.row(unix.IPPROTO_IP, unix.IP_PKTINFO)) != 0 }
-
-// wantsPacketInfo6 is the same of IPV6_RECVPKTINFO, by either of its names.
-func (s *Socket) wantsPacketInfo6() bool {
-	return s.report.Load()&report2292PktInfo != 0 || s.value(s.row(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)) != 0
 }
 
 // groupRequest4 reads a struct ip_mreq or ip_mreqn.

@@ -251,7 +251,7 @@ func (s *Socket) replaceSources(l sourceList) error {
 func (s *Socket) judgeSources() {
 	by := slices.ContainsFunc(s.groups, func(g group) bool { return g.only || len(g.sources) > 0 })
 	if s.bySource.Swap(by) != by {
-		s.keepDestinations()
+		s.keepDestinations(s.ep.Load())
 	}
 }
 

@@ -36,7 +36,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofAll, check: checkRouterAlert, apply: applyRouterAlert},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IP, name: unix.IP_PKTINFO, of: ofAll, check: boolean, apply: applyPktInfo},
+	{level: unix.IPPROTO_IP, name: unix.IP_PKTINFO, of: ofAll, check: boolean, apply: reports(reportPktInfo)},
 	{level: unix.IPPROTO_IP, name: unix.IP_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVTTL, of: ofAll, check: boolean, apply: applyRecvTTL},
@@ -44,7 +44,7 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_FREEBIND, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_PASSSEC, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IP, name: unix.IP_TRANSPARENT, of: ofAll, check: privileged},
-	{level: unix.IPPROTO_IP, name: unix.IP_RECVORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVORIGDSTADDR, of: ofAll, check: boolean, apply: reports(reportOrigDst)},
 	{level: unix.IPPROTO_IP, name: unix.IP_MINTTL, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofTCP | ofUDP, check: readOnly},
 	{level: unix.IPPROTO_IP, name: unix.IP_NODEFRAG, of: ofOthers, check: checkRawOnly},
@@ -79,7 +79,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ROUTER_ALERT_ISOLATE, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVERR_RFC4884, of: ofAll, check: strict},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPKTINFO, of: ofAll, check: boolean, apply: applyPktInfo6},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPKTINFO, of: ofAll, check: boolean, apply: reports(reportPktInfo6)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPLIMIT, of: ofAll, check: boolean, apply: applyRecvHops},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPOPTS, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVRTHDR, of: ofAll, check: boolean},
@@ -91,7 +91,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ADDR_PREFERENCES, of: ofAll, check: checkPreferences, shown: shownPreferences},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MINHOPCOUNT, of: ofAll, check: between(0, 255)},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: applyOrigDst},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: reports(reportOrigDst6)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_IF, of: ofAll, check: checkUnicastInterface},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVFRAGSIZE, of: ofAll, check: boolean},
 }
@@ -256,14 +256,6 @@ func discoverMTU(e tcpip.Endpoint, v int32) {
 	e.SetSockOptInt(tcpip.MTUDiscoverOption, int(strategy))
 }
 
-func applyPktInfo(s *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetReceivePacketInfo(v != 0 || s.judgesGroups())
-}
-
-func applyPktInfo6(s *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetIPv6ReceivePacketInfo(v != 0 || s.judgesGroups())
-}
-
 func applyRecvErr(s *Socket, _ tcpip.Endpoint, v int32)  { s.setReceiveErrors(false, v != 0) }
 func applyRecvErr6(s *Socket, _ tcpip.Endpoint, v int32) { s.setReceiveErrors(true, v != 0) }
 func applyRecvTTL(_ *Socket, e tcpip.Endpoint, v int32)  { e.SocketOptions().SetReceiveTTL(v != 0) }
@@ -275,10 +267,6 @@ func applyRecvHops(_ *Socket, e tcpip.Endpoint, v int32) {
 
 func applyRecvTClass(_ *Socket, e tcpip.Endpoint, v int32) {
 	e.SocketOptions().SetReceiveTClass(v != 0)
-}
-
-func applyOrigDst(_ *Socket, e tcpip.Endpoint, v int32) {
-	e.SocketOptions().SetReceiveOriginalDstAddress(v != 0)
 }
 
 // checkV6Only refuses a socket that has a name already.

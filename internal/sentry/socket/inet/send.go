@@ -20,6 +20,9 @@ func (s *Socket) Send(c vfs.Caller, p []byte, m *socket.Message) (int, error) {
 		m.DropRights() // AF_INET takes no notice of them
 	}
 	if s.stream() {
+		if err := s.sendControlStream(c, m.Control); err != nil {
+			return 0, err
+		}
 		return s.sendStream(c, p, m.Flags)
 	}
 	return s.sendDatagram(c, p, m)
@@ -148,7 +151,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 			}
 		}
 	}
-	beside, err := s.sendControl(c, &opts, m.Control)
+	beside, err := s.sendControl(c, e, to, &opts, m.Control)
 	if err != nil {
 		return 0, err
 	}
