@@ -38,6 +38,7 @@ func TestBulk(t *testing.T) {
 		s, threads := atWork(2)
 		th := threads[0]
 		th.page.stubCPU = cpu()
+		th.page.sentryCPU = th.page.stubCPU + 1
 		th.moves(c.sizes)
 		th.takeFloor()
 		full, _ := th.budget(&th.patience)

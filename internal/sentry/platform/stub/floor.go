@@ -13,7 +13,7 @@ import (
 // many as there are pairs, each a slice of time: they have the floor. Those whose
 // calls are as short wait for it meanwhile, as for a processor: if they went on
 // asleep, they would take the processors from the pairs that make use of them. The
-// others go on asleep.
+// others go on asleep, and so do those whose two sides stay on one processor (placement.go).
 
 const (
 	// floorSlice is how long a thread has the floor while others wait for it.
@@ -58,7 +58,7 @@ func (t *Thread) takeFloor() {
 	s, f := t.proc.stubs, &t.speaker
 	answered := f.answered
 	f.answered = 0
-	if f.crowded = s.crowded(); !f.crowded || !t.patience.full() || t.inBulk() {
+	if f.crowded = s.crowded(); !f.crowded || !t.patience.full() || t.inBulk() || t.staysTogether() {
 		t.leaveFloor()
 		return
 	}

@@ -13,6 +13,7 @@ func atWork(n int) (*Stubs, []*Thread) {
 	var threads []*Thread
 	for range n {
 		t := &Thread{proc: &Process{stubs: s, threads: map[int]*Thread{}, refs: 1 << 20}, page: new(page)}
+		t.page.stubCPU = 1 // the sentry is on 0
 		t.work()
 		threads = append(threads, t)
 	}

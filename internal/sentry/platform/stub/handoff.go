@@ -140,7 +140,7 @@ func (t *Thread) handOver(waits bool) {
 	t.lingered()
 	if t.stubTold {
 		slept := atomic.LoadUint32(&pg.turn)&turnSleep != 0
-		if !slept || pg.stubCPU != pg.sentryCPU {
+		if !slept || !t.together() {
 			t.stubPatience.learn(t.stubFull, !slept)
 		}
 	}

@@ -21,6 +21,9 @@ import (
 //     one to spin there: apart. If that is taken, as on a busy host, the
 //     scheduler brings them together again, and the next try is later.
 //   - If it is short, but much is copied at each call, together as well: see bulk.go.
+//   - In a crowd that has a processor for each, others compute on the other processors: to go
+//     apart is to wait for one of these, and to take it from a guest. That does not pay for some
+//     hundred calls, as a compiler makes for its headers. So the first time they go apart after more.
 //   - If more threads are at work than there are processors, the sentry stays
 //     where the scheduler puts it: bound to one it would wait for whoever
 //     computes there.
@@ -34,6 +37,8 @@ const (
 	longsToFollow = 8
 	// shortsToPart is after how many short ones in a row they no longer stay so.
 	shortsToPart = 3
+	// partCrowd is after how many on one processor they go apart first in a crowd.
+	partCrowd = 1 << 8
 	// partFirst is after how many short answers on one processor they go apart
 	// first; each try in vain doubles it, to partMax: so on a busy host no more
 	// than one call in partMax waits for a processor.
@@ -46,7 +51,6 @@ type placement struct {
 	pinned bool
 	cpu    uint32 // that the thread is pinned to
 	longs  uint8  // long answers in a row, longsToFollow at most
-	shorts uint8  // short answers in a row while pinned
 	met    uint32 // short answers in a row on one processor
 	part   uint32 // how many of these it takes to go apart
 	apart  uint32 // spins answered since they last went apart
@@ -83,7 +87,7 @@ func (t *Thread) stubCPU() uint32 { return t.page.stubCPU & cpuNumber }
 func (t *Thread) beforeSleep() {
 	p := &t.placement
 	cpu := t.stubCPU()
-	if s := t.proc.stubs; s.working.Load() > 2*s.spin.workers {
+	if t.proc.stubs.packed() {
 		t.unpin()
 		return
 	}
@@ -104,7 +108,7 @@ func (t *Thread) beforeSleep() {
 		t.unpin()
 		return
 	}
-	p.pinned, p.cpu, p.shorts = true, cpu, 0
+	p.pinned, p.cpu, p.met = true, cpu, 0
 }
 
 // afterSleep learns from an answer that took so many cycles after a spin in
@@ -113,22 +117,42 @@ func (t *Thread) afterSleep(cycles uint64) {
 	p := &t.placement
 	if cycles > uint64(t.proc.stubs.spin.short) {
 		p.longs = min(p.longs+1, longsToFollow)
-		p.shorts, p.met = 0, 0
+		p.met = 0
 		return
 	}
 	p.longs = 0
-	switch {
-	case t.inBulk():
-	case p.pinned:
-		if p.shorts++; p.shorts >= shortsToPart {
-			t.unpin()
-			t.part()
-		}
-	case t.page.stubCPU == t.page.sentryCPU:
-		if p.met++; p.met >= max(p.part, partFirst) {
-			t.part()
-		}
+	if t.inBulk() || !p.pinned && !t.together() {
+		return
 	}
+	if p.met++; p.met >= t.partAfter() {
+		t.unpin()
+		t.part()
+	}
+}
+
+// together reports whether both sides were on one processor when they last said.
+func (t *Thread) together() bool { return t.page.stubCPU == t.page.sentryCPU }
+
+// packed reports whether more threads are at work than there are processors.
+func (s *Stubs) packed() bool { return s.working.Load() > 2*s.spin.workers }
+
+// staysTogether reports whether both sides stay on one processor for now, in a crowd. Once
+// they have gone apart they wait for the floor as others do.
+func (t *Thread) staysTogether() bool {
+	s := t.proc.stubs
+	return t.placement.part == 0 && t.together() && s.crowded() && !s.packed()
+}
+
+// partAfter is after how many short answers on one processor both sides go apart.
+func (t *Thread) partAfter() uint32 {
+	p := &t.placement
+	switch {
+	case t.staysTogether():
+		return partCrowd
+	case p.pinned:
+		return shortsToPart
+	}
+	return max(p.part, partFirst)
 }
 
 // part takes the thread to another processor than the stub's.

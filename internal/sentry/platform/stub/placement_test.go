@@ -142,6 +142,27 @@ func TestPart(t *testing.T) {
 	}
 }
 
+// TestPartInCrowd: in a crowd a thread whose two sides are on one processor does without the
+// floor, until its calls have come fast for long. From then on it takes it.
+func TestPartInCrowd(t *testing.T) {
+	s, th := atWork(2)
+	together := func() { th[0].page.stubCPU, th[0].page.sentryCPU = 0, 0 }
+	together()
+	for i := range partCrowd {
+		if th[0].takeFloor(); th[0].speaker.has || th[0].placement.part != 0 {
+			t.Fatalf("after %d short answers it has the floor: %v", i, th[0].speaker.has)
+		}
+		th[0].afterSleep(10)
+	}
+	if th[0].placement.part == 0 {
+		t.Error("it does not go apart")
+	}
+	together()
+	if th[0].takeFloor(); !th[0].speaker.has || s.floor.speakers.Load() != 1 {
+		t.Error("it does not take the floor then")
+	}
+}
+
 // TestBirth: a stub's thread knows from its start where the sentry runs, and one
 // that waits in the pool does not spin.
 func TestBirth(t *testing.T) {
