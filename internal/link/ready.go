@@ -1,9 +1,12 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +19,15 @@ type ready struct {
 	file   *os.File
 	raw    syscall.RawConn
 	events uint32
+	// waits counts the waits. asleep is the number of the one that is on, or 0.
+	waits  int64
+	asleep atomic.Int64
+
+	// pending is the wait that was on at the last look, if there was something that would end it,
+	// or 0. toLook is poll, made once, and found what it found.
+	pending int64
+	toLook  func(uintptr)
+	found   bool
 }
 
 // OpenReady makes an epoll instance for Config.Ready.
@@ -35,6 +47,7 @@ func OpenReady() (*os.File, error) {
 // newReady uses an epoll instance that OpenReady has made, or makes one if fd is 0.
 func newReady(fd int, events uint32) (*ready, error) {
 	r := &ready{events: events}
+	r.toLook = r.poll
 	var err error
 	if fd != 0 {
 		r.file = os.NewFile(uintptr(fd), "epoll")
@@ -67,7 +80,43 @@ func (r *ready) control(op int, fd uintptr) error {
 // wait calls f until it is true, and waits for an event after each time that it is not.
 // Events that come while f runs count. The error says that r is closed.
 func (r *ready) wait(f func() bool) error {
-	return r.raw.Read(func(uintptr) bool { return f() })
+	for {
+		err := r.raw.Read(func(uintptr) bool {
+			r.asleep.Store(0)
+			if f() {
+				return true
+			}
+			r.waits++
+			r.asleep.Store(r.waits)
+			return false
+		})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		r.file.SetReadDeadline(time.Time{}) // look has set one
+	}
+}
+
+// past ends a wait at once.
+var past = time.Unix(1, 0)
+
+// look ends a wait that would have ended by the last look already, and reports whether there is
+// one. One goroutine at a time may look.
+func (r *ready) look() bool {
+	late, now := r.pending, r.asleep.Load()
+	r.pending = 0
+	if now == 0 || r.raw.Control(r.toLook) != nil || !r.found {
+		return false
+	}
+	r.pending = now
+	return now == late && r.file.SetReadDeadline(past) == nil
+}
+
+// poll asks the host whether there is something.
+func (r *ready) poll(epoll uintptr) {
+	p := [1]unix.PollFd{{Fd: int32(epoll), Events: unix.POLLIN}}
+	n, _ := unix.Poll(p[:], 0)
+	r.found = n > 0
 }
 
 func (r *ready) close() {

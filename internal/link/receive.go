@@ -108,6 +108,11 @@ func (l *Link) receive() {
 	}
 }
 
+// Look has the reader read frames that were there at the last look already, and reports whether
+// there are any. It is for who may keep Go's poller from telling of them; one goroutine at a
+// time may look.
+func (l *Link) Look() bool { return l.frames.look() }
+
 // read reads frames and hands them over. It is false if one has to wait for more; a wait
 // begins without asking once more where fewer came than there was room for.
 func (r *receiver) read() bool {

@@ -35,7 +35,7 @@ var fileCalls = []seccomp.Rule{
 	{Call: unix.SYS_PWRITEV2, Reason: "writes that must not wait"},
 	{Call: unix.SYS_CLOSE, Reason: "gives descriptors back"},
 	{Call: unix.SYS_LSEEK, Reason: "holes and data in files"},
-	{Call: unix.SYS_PPOLL, Reason: "readiness of donated descriptors (x/sys/unix makes poll(2) of it)"},
+	{Call: unix.SYS_PPOLL, Reason: "readiness of donated descriptors, and whether something waits in a poller (x/sys/unix makes poll(2) of it)"},
 	{Call: unix.SYS_IOCTL, Args: []seccomp.Arg{seccomp.Equal(1, unix.TIOCINQ)}, Reason: "how much a donated pipe holds"},
 	{Call: unix.SYS_OPENAT2, Args: []seccomp.Arg{notNegative(0)}, Reason: "files beneath a donated directory"},
 	{Call: unix.SYS_STATX, Args: []seccomp.Arg{notNegative(0)}, Reason: "attributes of files there"},

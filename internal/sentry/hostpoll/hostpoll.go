@@ -1,11 +1,13 @@
 // Package hostpoll tells who waits for a descriptor of the host's that it became
-// ready. One goroutine sleeps in epoll_wait(2) for all of them.
+// ready. One goroutine sleeps in epoll_wait(2) for all of them. When it is late, those
+// do its work who may keep it from running.
 //
 // It must not know whose descriptors they are.
 package hostpoll
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/waiter"
@@ -20,6 +22,12 @@ type poller struct {
 	// queues are by descriptor number. A number that is given again after an
 	// event of the old one was fetched wakes somebody for nothing, no more.
 	queues map[int32]*waiter.Queue
+
+	// events are what the goroutine is told. The first one's mask is 0 while it sleeps: the
+	// host changes that before the goroutine has one of Go's processors.
+	events [32]unix.EpollEvent
+	// pending says that something was there at the last look.
+	pending bool
 }
 
 var all poller
@@ -62,9 +70,11 @@ func (p *poller) remove(fd int) {
 }
 
 func (p *poller) run(epfd int) {
-	var events [32]unix.EpollEvent
+	waiter.LookAfter(p)
 	for {
-		n, err := unix.EpollWait(epfd, events[:], -1)
+		n, err := unix.EpollWait(epfd, p.events[:], -1)
+		events := p.events
+		atomic.StoreUint32(&p.events[0].Events, 0) // we run
 		if err == unix.EINTR {
 			continue
 		}
@@ -77,6 +87,12 @@ func (p *poller) run(epfd int) {
 
 // tell wakes those who wait for the events, and has them run.
 func (p *poller) tell(events []unix.EpollEvent) {
+	p.wake(events)
+	waiter.LetRun()
+}
+
+// wake wakes those who wait for the events.
+func (p *poller) wake(events []unix.EpollEvent) {
 	for _, e := range events {
 		p.mu.Lock()
 		q := p.queues[e.Fd]
@@ -85,7 +101,26 @@ func (p *poller) tell(events []unix.EpollEvent) {
 			q.Notify(maskOf(e.Events))
 		}
 	}
-	waiter.LetRun()
+}
+
+// Look implements waiter.Looker. The goroutine may wait for one of Go's processors, or its
+// thread for one of the host's: what that has not taken since the last look is taken here.
+func (p *poller) Look() bool {
+	if atomic.LoadUint32(&p.events[0].Events) != 0 {
+		return true
+	}
+	late := p.pending
+	p.pending = Poll(p.epfd, waiter.In) != 0
+	if !late || !p.pending {
+		return false
+	}
+	var events [8]unix.EpollEvent
+	n, err := unix.EpollWait(p.epfd, events[:], 0)
+	if err != nil {
+		return false // the goroutine tells
+	}
+	p.wake(events[:n])
+	return n > 0
 }
 
 // maskOf adds the "normal data" events of poll(2) to what epoll says.

@@ -8,6 +8,7 @@ import (
 	"weak"
 
 	hostlink "coffer/internal/link"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -17,6 +18,8 @@ import (
 type outside struct {
 	*hostlink.Link
 	port port
+	// unlook ends the looks for frames that are late.
+	unlook func()
 }
 
 // statisticsOf are a device's counters.
@@ -33,7 +36,11 @@ func statisticsOf(d device) Statistics {
 }
 
 func (o *outside) base() *port { return &o.port }
-func (o *outside) end()        { o.Link.Close() }
+
+func (o *outside) end() {
+	o.unlook()
+	o.Link.Close()
+}
 
 // Close and SetOnCloseAction implement stack.LinkEndpoint: see device.
 func (o *outside) Close()                  {}
@@ -151,6 +158,7 @@ func (n *Namespace) attach(i *Interface) error {
 	if err != nil {
 		return err
 	}
+	o.unlook = waiter.LookAfter(o.Link)
 	if i.Link == LinkPacket {
 		// Neighbours ask for addresses before anything listens. A gateway has no
 		// reason to: there the stack waits for the first socket.

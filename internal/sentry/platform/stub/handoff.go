@@ -42,6 +42,8 @@ const (
 	// turnsToLook is at each how many turns of a guest, which may all be short, the sentry looks
 	// for timers that are due.
 	turnsToLook = 16
+	// lookEvery is how often it looks for what has come from the host, and nobody has taken.
+	lookEvery = 50 * time.Microsecond
 	// spinShort is as long as an answer takes of a guest for which it is better
 	// to spin, if both sides are on one processor and sleep.
 	spinShort = 20 * time.Microsecond
@@ -50,19 +52,19 @@ const (
 // spinning holds spin times in cycles of the TSC, and how many threads may be
 // at work for a full spin.
 type spinning struct {
-	min, max, burst, short, slice, linger, glance, later, late uint32
-	workers                                                    int32
+	min, max, burst, short, slice, linger, glance, later, late, look uint32
+	workers                                                          int32
 }
 
 // newSpinning converts spin times for a TSC that ran so many cycles in d.
 func newSpinning(cycles uint64, d time.Duration) spinning {
-	if runtime.NumCPU() == 1 || d <= 0 {
-		return spinning{burst: 1}
-	}
 	in := func(t time.Duration) uint32 {
-		return uint32(min(float64(cycles)/float64(d)*float64(t), 1<<30))
+		return uint32(min(float64(cycles)/float64(max(d, 1))*float64(t), 1<<30))
 	}
-	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), glance: in(laterGlance), later: in(laterMax), late: in(birthLate), workers: int32(runtime.NumCPU() / 2)}
+	if runtime.NumCPU() == 1 || d <= 0 {
+		return spinning{burst: 1, look: in(lookEvery)}
+	}
+	return spinning{min: in(spinMin), max: in(spinMax), burst: in(spinBurst), short: in(spinShort), slice: in(floorSlice), linger: in(lingerTime), glance: in(laterGlance), later: in(laterMax), late: in(birthLate), look: in(lookEvery), workers: int32(runtime.NumCPU() / 2)}
 }
 
 // patience is one side's: how long to spin the next time.
@@ -231,15 +233,21 @@ func (t *Thread) await(guest bool) bool {
 	return !t.proc.gone.Load()
 }
 
-// callDue calls timers that are due, while the guest runs. Threads whose guests call all the
-// time keep Go's processors, whether they spin or sleep: who waits for the host to tell that
-// a timer is due would get one when sysmon takes it away, after up to 10 ms. Those whom the
-// timers have woken run at once, in the thread's place.
+// callDue calls timers that are due, while the guest runs, and wakes those for whom something
+// has come from the host. Threads whose guests call all the time keep Go's processors, and the
+// host's, whether they spin or sleep: who waits for the host would get one when sysmon takes
+// it away, after up to 10 ms. Those who are woken run at once, in the thread's place.
 func (t *Thread) callDue() {
-	if hrtimer.CallDue() {
+	if hrtimer.CallDue() || t.proc.stubs.timeToLook() && waiter.Late() {
 		t.unpin() // or it would be given up to another thread of the host, and taken back
 		waiter.LetRun()
 	}
+}
+
+// timeToLook reports whether nobody has looked for lookEvery.
+func (s *Stubs) timeToLook() bool {
+	now, next := cycles(), s.nextLook.Load()
+	return now >= next && s.nextLook.CompareAndSwap(next, now+uint64(s.spin.look))
 }
 
 // preemptible is a function call, at which Go's scheduler may stop us.

@@ -68,7 +68,9 @@ type Stubs struct {
 	spin         spinning
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.
-	working  atomic.Int32
+	working atomic.Int32
+	// nextLook is when to look for what has come from the host, in cycles: see callDue.
+	nextLook atomic.Uint64
 	floor    floor
 	stagings stagings
 	births   births
