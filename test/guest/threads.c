@@ -200,3 +200,58 @@ TEST(processes_in_the_same_memory_begin_as_their_makers) {
 	same(CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD);
 }
 
+
+/* turns passes a byte to a thread and back: one of both is at work at a time. */
+static int to[2], fro[2];
+
+static void *answer(void *arg) {
+	char c;
+	while (read(to[0], &c, 1) == 1)
+		EQUAL(write(fro[1], &c, 1), 1);
+	return NULL;
+}
+
+static void turns(int n) {
+	for (int i = 0; i < n; i++) {
+		char c = i, back;
+		EQUAL(write(to[1], &c, 1), 1);
+		EQUAL(read(fro[0], &back, 1), 1);
+		EQUAL(back, c);
+	}
+}
+
+static volatile int met;
+
+/* meet waits, without a call, until as many have come as it is told. */
+static void *meet(void *all) {
+	__atomic_add_fetch(&met, 1, __ATOMIC_SEQ_CST);
+	while (met < *(int *)all)
+		;
+	return NULL;
+}
+
+TEST(one_at_work_then_several) {
+	pthread_t answers, t[3];
+	OK(pipe(to));
+	OK(pipe(fro));
+	EQUAL(pthread_create(&answers, NULL, answer, NULL), 0);
+	for (int round = 0; round < 50; round++) {
+		turns(200);
+		/* Who computes must not keep the next one from its start, nor a process or a timer. */
+		int all = 4;
+		met = 0;
+		for (int i = 0; i < 3; i++)
+			EQUAL(pthread_create(&t[i], NULL, meet, &all), 0);
+		meet(&all);
+		for (int i = 0; i < 3; i++)
+			EQUAL(pthread_join(t[i], NULL), 0);
+		turns(100);
+		pid_t child = OK(fork());
+		if (child == 0)
+			_exit(0);
+		usleep(100);
+		EQUAL(waitpid(child, NULL, 0), child);
+	}
+	close(to[1]);
+	EQUAL(pthread_join(answers, NULL), 0);
+}

@@ -25,6 +25,7 @@ const (
 type bulk struct {
 	moved   int // in this turn
 	average int
+	written int // to the guest's memory
 }
 
 // turn ends one.

@@ -124,6 +124,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 func (t *Thread) CopyOut(addr uint64, src []byte) (int, error) {
 	t.forgetFetched()
 	t.bulk.moved += len(src)
+	t.bulk.written += len(src)
 	t.Settle() // what was written before it must not come after it
 	done, err := t.pass(opCopyOut, addr, src)
 	if done == len(src) || err != nil {

@@ -99,7 +99,9 @@ func (p *patience) learn(full, answered bool) {
 func (t *Thread) work() {
 	if !t.working {
 		t.working = true
-		t.proc.stubs.working.Add(1)
+		if s := t.proc.stubs; s.working.Add(1) > 1 {
+			s.solo.together()
+		}
 	}
 }
 
@@ -110,9 +112,11 @@ func (t *Thread) Rest() {
 	if t.working {
 		t.working = false
 		t.proc.stubs.working.Add(-1)
+		t.proc.stubs.rested(t.bulk.written)
 	}
 	t.fetched = fetched{}
 	t.placement.longs = 0
+	t.alone = 0
 	t.bulk = bulk{}
 	t.unpin()
 	t.linger(false)
@@ -176,6 +180,7 @@ func (t *Thread) await(guest bool) bool {
 		if t.turns++; t.turns%turnsToLook == 0 {
 			t.callDue()
 		}
+		t.giveWay()
 		result = t.meanwhile()
 	}
 	for result == spinVain && budget > 0 {

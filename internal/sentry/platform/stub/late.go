@@ -71,6 +71,7 @@ func (t *Thread) addWrite(q queuedOp, n int) {
 	t.late = append(t.late, lateOp{q, at, t.win.bytes[t.used:][:n]})
 	t.used += n
 	t.bulk.moved += n
+	t.bulk.written += n
 }
 
 // addLate adds a queued operation to the batch. It reports false if there is

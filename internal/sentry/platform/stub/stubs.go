@@ -71,6 +71,7 @@ type Stubs struct {
 	working atomic.Int32
 	// nextLook is when to look for what has come from the host, in cycles: see callDue.
 	nextLook atomic.Uint64
+	solo     solo
 	floor    floor
 	stagings stagings
 	births   births
@@ -161,7 +162,10 @@ func (s *Stubs) tryCopies() error {
 func (s *Stubs) Limits() platform.Limits { return s.limits }
 
 // NewThread returns the thread of a new, empty address space.
-func (s *Stubs) NewThread() (*Thread, error) { return s.pool.take() }
+func (s *Stubs) NewThread() (*Thread, error) {
+	s.solo.together() // the pool is filled, and who was there before ends, beside it
+	return s.pool.take()
+}
 
 // forkTemplate makes an empty address space.
 func (s *Stubs) forkTemplate() (*Thread, error) {

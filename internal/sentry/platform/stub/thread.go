@@ -72,6 +72,8 @@ type Thread struct {
 	bringing  bringing
 	placement placement
 	bulk      bulk
+	// alone counts turns of the guest's in solo, since the thread last waited.
+	alone int
 	// forked is when the process was, if it is to be seen how late it began.
 	forked  uint64 // cycles
 	speaker speaker
