@@ -24,8 +24,42 @@ func (d *FileDescription) SetOwner(o *AsyncOwner) { d.owner.Store(o) }
 
 // Urge sends SIGURG to the owner, soon: the caller may hold locks.
 func (d *FileDescription) Urge() {
+	if d.Owner() != nil {
+		d.urgent.add(waiter.Pri, d.tellUrgent)
+	}
+}
+
+func (d *FileDescription) tellUrgent(waiter.Mask) {
 	if o := d.Owner(); o != nil && o.Tell != nil {
-		go o.Tell(o, unix.SIGURG, 0, 0)
+		o.Tell(o, unix.SIGURG, 0, 0)
+	}
+}
+
+// news are events that somebody is to be told of. To tell takes locks, which those who add an
+// event may hold: that is left to a goroutine, of which there is one at a time, however fast
+// events come.
+type news struct {
+	// pending are the events that have come since the last ones were told, and telling.
+	pending atomic.Uint32
+}
+
+// telling says that the goroutine is there. It is no event.
+const telling = 1 << 31
+
+// add has tell called soon, with what has come since it was last.
+func (n *news) add(m waiter.Mask, tell func(waiter.Mask)) {
+	if n.pending.Or(uint32(m)|telling)&telling == 0 {
+		go n.tell(tell)
+	}
+}
+
+func (n *news) tell(tell func(waiter.Mask)) {
+	for {
+		if m := n.pending.Swap(telling) &^ telling; m != 0 {
+			tell(waiter.Mask(m))
+		} else if n.pending.CompareAndSwap(telling, 0) {
+			return
+		}
 	}
 }
 
@@ -34,8 +68,7 @@ type asyncIO struct {
 	d     *FileDescription
 	fd    int32
 	entry waiter.Entry
-	// pending are the events that have come since the owner was last told.
-	pending atomic.Uint32
+	news  news
 }
 
 // SetAsync has the owner told, or not, when the file becomes ready. fd is the descriptor
@@ -62,16 +95,10 @@ func (d *FileDescription) SetAsync(on bool, fd int32) {
 	}
 }
 
-// NotifyEvent implements waiter.Listener. Sending a signal takes locks: that is left to a
-// goroutine, of which there is one at a time.
-func (a *asyncIO) NotifyEvent(m waiter.Mask) {
-	if a.pending.Or(uint32(m)) == 0 {
-		go a.tell()
-	}
-}
+// NotifyEvent implements waiter.Listener.
+func (a *asyncIO) NotifyEvent(m waiter.Mask) { a.news.add(m, a.tell) }
 
-func (a *asyncIO) tell() {
-	m := waiter.Mask(a.pending.Swap(0))
+func (a *asyncIO) tell(m waiter.Mask) {
 	if o := a.d.Owner(); o != nil && o.Tell != nil && a.d.Flags()&unix.O_ASYNC != 0 {
 		o.Tell(o, unix.SIGIO, a.fd, m)
 	}

@@ -44,6 +44,7 @@ type FileDescription struct {
 	closeMu sync.Mutex
 	onClose []func(*FileDescription)
 	async   *asyncIO // for O_ASYNC, or nil
+	urgent  news     // that SIGURG tells of
 }
 
 // NewDescription returns a description with one reference. It takes over the
