@@ -129,13 +129,7 @@ func (c *container) signal(sig int32, all bool) error {
 	if !all {
 		return c.group().SignalFromHost(sig)
 	}
-	var first error
-	for _, g := range c.cgroup.ThreadGroups() {
-		if err := g.SignalFromHost(sig); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
+	return c.cgroup.SignalFromHost(sig)
 }
 
 // exec starts another process in the namespaces that the first one is in now.

@@ -67,6 +67,23 @@ func (pg *ProcessGroup) Signal(info *abi.Siginfo) { _ = pg.signal(nil, info) }
 // ThreadGroup.Signal.
 func (pg *ProcessGroup) SignalFor(t *Task, info *abi.Siginfo) error { return pg.signal(t, info) }
 
+// SignalFromHost is ThreadGroup.SignalFromHost for all processes in the group.
+func (c *Cgroup) SignalFromHost(sig int32) (err error) {
+	var notices []func()
+	c.k.mu.Lock()
+	for _, g := range c.k.groups {
+		if g.cgroup != c {
+			continue
+		}
+		if e := g.sendOneOf(kernelSignal(sig), sendOptions{outside: true}, &notices); e != nil {
+			err = e
+		}
+	}
+	c.k.mu.Unlock()
+	runAll(notices)
+	return err
+}
+
 func (pg *ProcessGroup) signal(t *Task, info *abi.Siginfo) (err error) {
 	var notices []func()
 	pg.k.mu.Lock()
@@ -134,12 +151,19 @@ func (g *ThreadGroup) endFork(missed *abi.SignalSet) {
 // missLocked has the children that are being made get the signal too. g.mu is held.
 func (g *ThreadGroup) missLocked(sig int32) {
 	for _, missed := range g.forking {
-		switch {
-		case sig == int32(unix.SIGCONT):
-			*missed &^= stopSignals
-		case stopSignals.Has(sig):
-			*missed &^= abi.SetOf(unix.SIGCONT)
-		}
 		missed.Add(sig)
+	}
+}
+
+// revokeLocked drops the pending signals of the set, which are over with the signal that is
+// sent; for several processes also those that children would get. Whether
+// SIGCONT is ignored, as it is by default, makes no difference. g.mu is held.
+func (g *ThreadGroup) revokeLocked(set abi.SignalSet, o sendOptions) {
+	g.discardLocked(set)
+	if !o.many {
+		return
+	}
+	for _, missed := range g.forking {
+		*missed &^= set
 	}
 }

@@ -15,6 +15,8 @@ func TestSignalsWhileForking(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		one     bool
+		host    bool
+		ignores bool // SIGCONT, as by default
 		blocked abi.SignalSet
 		send    []unix.Signal
 		want    abi.SignalSet
@@ -24,12 +26,20 @@ func TestSignalsWhileForking(t *testing.T) {
 		{name: "for the parent alone", one: true, send: []unix.Signal{usr1}},
 		{name: "ignored", send: []unix.Signal{unix.SIGCHLD}},
 		{name: "stopped and continued", send: []unix.Signal{stop, cont}, want: abi.SetOf(cont)},
+		{name: "stopped and continued, which is ignored", ignores: true, send: []unix.Signal{stop, cont}},
+		{name: "for the control group", host: true, send: []unix.Signal{usr1, stop}, want: abi.SetOf(usr1, stop)},
 		{name: "continued and stopped", send: []unix.Signal{cont, stop}, want: abi.SetOf(stop)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			task := newFakeTask(t, Config{})
+			k := newFakeTask(t, Config{}).k
+			c := k.NewCgroup()
+			task := placed(t, k, nil, c)
 			g := task.group
-			g.SetAction(int32(cont), abi.Sigaction{Handler: 0x1000}) // or it would be ignored
+			for _, sig := range []unix.Signal{usr1, cont} {
+				if sig != cont || !tt.ignores {
+					g.SetAction(int32(sig), abi.Sigaction{Handler: 0x1000})
+				}
+			}
 			task.SetSignalMask(tt.blocked)
 			var missed, over abi.SignalSet
 			if !g.beginFork(task, &missed) || !g.beginFork(task, &over) {
@@ -37,9 +47,12 @@ func TestSignalsWhileForking(t *testing.T) {
 			}
 			g.endFork(&over)
 			for _, sig := range tt.send {
-				if tt.one {
+				switch {
+				case tt.one:
 					g.Signal(KernelSignal(sig))
-				} else {
+				case tt.host:
+					c.SignalFromHost(int32(sig))
+				default:
 					g.ProcessGroup().Signal(KernelSignal(sig))
 				}
 			}

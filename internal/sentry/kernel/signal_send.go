@@ -96,10 +96,10 @@ func (g *ThreadGroup) sendLocked(to *Task, info *abi.Siginfo, o sendOptions) (n 
 	// ignored (signal(7)).
 	switch {
 	case sig == int32(unix.SIGCONT):
-		g.discardLocked(stopSignals)
+		g.revokeLocked(stopSignals, o)
 		n = g.continueLocked()
 	case stopSignals.Has(sig):
-		g.discardLocked(abi.SetOf(unix.SIGCONT))
+		g.revokeLocked(abi.SetOf(unix.SIGCONT), o)
 	}
 	if g.protectedLocked(sig, o) {
 		return n, errIgnored
