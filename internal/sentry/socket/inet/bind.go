@@ -52,17 +52,17 @@ func (s *Socket) takePort(e *endpoint) tcpip.Error {
 	return err
 }
 
-// bindPort binds an endpoint, if the name leaves the port open to one that IP_LOCAL_PORT_RANGE has.
+// bindPort binds an endpoint, if the name leaves the port open to one that portRange has. s.mu is held.
 func (s *Socket) bindPort(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error {
 	low, high, limited := s.portRange()
 	if name.Port != 0 || !limited {
-		return ep.Bind(name)
+		return s.bindTo(ep, name)
 	}
 	count := high - low + 1
 	first := rand.IntN(count)
 	for i := range count {
 		name.Port = uint16(low + (first+i)%count)
-		err := ep.Bind(name)
+		err := s.bindTo(ep, name)
 		if _, used := err.(*tcpip.ErrPortInUse); !used {
 			return err
 		}
@@ -70,14 +70,38 @@ func (s *Socket) bindPort(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error
 	return &tcpip.ErrNoPortAvailable{}
 }
 
-// portRange is for sockets that keep their port to themselves. On Linux streams that connect share
-// ports as long as they go elsewhere, which the stack permits for those only that it chooses.
+// bindTo binds an endpoint to a name, unless others have it who do not share it with the socket. s.mu is held.
+func (s *Socket) bindTo(ep tcpip.Endpoint, name tcpip.FullAddress) tcpip.Error {
+	if !s.reusesPort() {
+		return ep.Bind(name)
+	}
+	sharing.Lock()
+	defer sharing.Unlock()
+	if s.refusesPort(name) {
+		return &tcpip.ErrPortInUse{}
+	}
+	err := ep.Bind(name)
+	if err == nil && s.sort() == ofUDP {
+		s.joinPort()
+	}
+	return err
+}
+
+// portRange is for sockets that keep their port to themselves, and for those of UDP that share it, for which the stack
+// would choose one of another user's. On Linux streams that connect share ports as long as they go elsewhere, which
+// the stack permits for those only that it chooses.
 //
 // It is what IP_LOCAL_PORT_RANGE leaves of net.ipv4.ip_local_port_range: an end that lies
-// outside of that does not count. limited is false if it is not set.
+// outside of that does not count. limited is false if the stack may choose any.
 func (s *Socket) portRange() (low, high int, limited bool) {
 	v := s.ports.Load()
-	if v == 0 || s.sort() == ofOthers || s.stream() && s.value(s.row(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)) != 0 {
+	switch s.sort() {
+	case ofTCP:
+		limited = v != 0 && s.value(s.row(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)) == 0
+	case ofUDP:
+		limited = v != 0 || s.reusesPort()
+	}
+	if !limited {
 		return 0, 0, false
 	}
 	first, last := s.net.Range(network.LocalPortRange)
@@ -91,11 +115,10 @@ func (s *Socket) portRange() (low, high int, limited bool) {
 	return low, high, true
 }
 
-// picksPort reports whether a datagram socket's port is not the stack's alone to choose: it has to be one of
-// IP_LOCAL_PORT_RANGE, or others may share it.
+// picksPort reports whether a datagram socket's port is not the stack's to choose.
 func (s *Socket) picksPort() bool {
 	_, _, limited := s.portRange()
-	return limited || s.sort() == ofUDP && s.reusesPort()
+	return limited
 }
 
 // pickPort gives such a socket a port, if it has none. s.mu is held.
@@ -106,11 +129,7 @@ func (s *Socket) pickPort(e *endpoint) tcpip.Error {
 	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
 		return nil
 	}
-	err := s.bindPort(e, tcpip.FullAddress{})
-	if err == nil && s.sort() == ofUDP {
-		s.joinPort()
-	}
-	return err
+	return s.bindPort(e, tcpip.FullAddress{})
 }
 
 func (s *Socket) bindsNonlocal(ip netip.Addr) bool {

@@ -91,7 +91,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		s.portless.Store(&full)
 		return nil
 	}
-	if s.refusesPort(full) || s.stream() && s.disturbsListener(full) {
+	if s.stream() && s.disturbsListener(full) {
 		return unix.EADDRINUSE
 	}
 	if err := s.bindEndpoint(e, full); err != nil {
@@ -102,9 +102,6 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 	}
 	s.portless.Store(nil)
 	s.bound = &full
-	if s.sort() == ofUDP {
-		s.joinPort()
-	}
 	return nil
 }
 
@@ -164,6 +161,8 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	default:
 		return unix.EINVAL
 	}
+	sharing.Lock()
+	defer sharing.Unlock()
 	if local, err := e.GetLocalAddress(); err == nil && !s.listening && (s.refusesPort(local) || s.disturbsListener(local)) {
 		return unix.EADDRINUSE
 	}

@@ -9,7 +9,7 @@
 // It must not know tasks, nor configure the stack.
 //
 // Lock order: Socket.mu, then sendMu or recvMu, then optionMu or groupMu, then those of
-// network.Namespace and of the stack. near.mu, and then pair.mu, are those of a connection,
+// network.Namespace, sharing, and those of the stack. near.mu, and then pair.mu, are those of a connection,
 // which both ends take after their own; the stack's come after pair.mu too. Of two sockets
 // locks are held at once by who connects: its own mu, and then arrivalMu or optionMu of who
 // listens. The stack notifies with its locks held: what it calls, endpoint.NotifyEvent, takes

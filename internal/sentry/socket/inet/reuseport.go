@@ -44,6 +44,10 @@ var portGroups struct {
 	of    map[stack.TransportEndpoint]*portGroup
 }
 
+// sharing is held by who gets a name that others may have too, from the look at them until it is among them. It comes
+// after Socket.mu and the namespaces' locks.
+var sharing sync.Mutex
+
 var chooseByPrograms = sync.OnceFunc(func() { network.SetChooser(choose) })
 
 // choose is who gets a packet, which the stack would give to one endpoint.

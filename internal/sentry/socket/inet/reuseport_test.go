@@ -1,0 +1,57 @@
+package inet
+
+import (
+	"testing"
+
+	"coffer/internal/sentry/auth"
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// TestOthersPort: who leaves the port open, and says by IP_LOCAL_PORT_RANGE that there is but one, does not get another
+// user's that is shared; the same user does.
+func TestOthersPort(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	sharer := func(c task) *Socket {
+		s, err := New(n.Namespace, &n.Registry, c, unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Release)
+		if err := s.SetOption(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, int32Bytes(1)); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	owner, other := task{auth.New(1000, 1000, nil)}, task{auth.New(1001, 1001, nil)}
+	first := sharer(owner)
+	if err := first.Bind(owner, loopback4(0)); err != nil {
+		t.Fatal(err)
+	}
+	name, _ := first.ep.Load().GetLocalAddress()
+	narrow := func(c task) *Socket {
+		s := sharer(c)
+		if err := s.SetOption(c, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE, int32Bytes(int32(uint32(name.Port)<<16|uint32(name.Port)))); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		who        task
+		bind, send error
+	}{{other, unix.EADDRINUSE, socket.ErrNoPort}, {owner, nil, nil}} {
+		if err := narrow(c.who).Bind(c.who, loopback4(0)); err != c.bind {
+			t.Errorf("user %d binds: %v, want %v", c.who.cred.FSUID, err, c.bind)
+		}
+		any := sockaddr(unix.AF_INET, tcpip.FullAddress{})
+		if err := narrow(c.who).Bind(c.who, any); err != c.bind {
+			t.Errorf("user %d binds to all addresses: %v, want %v", c.who.cred.FSUID, err, c.bind)
+		}
+		if _, err := narrow(c.who).Send(c.who, []byte("x"), &socket.Message{Addr: loopback4(9)}); err != c.send {
+			t.Errorf("user %d sends: %v, want %v", c.who.cred.FSUID, err, c.send)
+		}
+	}
+}
