@@ -1,6 +1,7 @@
 /* Sockets of AF_INET6 that become ones of AF_INET (IPV6_ADDRFORM): ipv6(7). */
 #include "inet.h"
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 
 static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
 
@@ -62,6 +63,32 @@ TEST(what_is_refused) {
 	int raw = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
 	if (raw >= 0)
 		FAILS(convert(raw), ENOPROTOOPT);
+}
+
+/* A datagram that is not complete yet stays one, unless it goes where the socket cannot send any more. */
+TEST(corked) {
+	need_family(AF_INET6);
+	union addr a;
+	char buf[20];
+	int r = receiver(SOCK_DGRAM), s = connected(SOCK_DGRAM, r);
+	OK(set(s, IPPROTO_UDP, UDP_CORK, 1));
+	OK(set(s, IPPROTO_UDP, UDP_CORK, 0));
+	socklen_t n = mapped(&a, port_of(r));
+	EQUAL(sendto(s, "one ", 4, MSG_MORE, &a.sa, n), 4);
+	OK(convert(s));
+	OK(connect(s, &(struct sockaddr){ AF_UNSPEC }, sizeof(struct sockaddr)));
+	FAILS(recv(r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	n = loopback(&a, AF_INET, port_of(r));
+	EQUAL(sendto(s, "two", 3, 0, &a.sa, n), 3);
+	EQUAL(recv(r, buf, sizeof buf, 0), 7);
+	CHECK(!memcmp(buf, "one two", 7));
+
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	n = loopback(&a, AF_INET6, 9);
+	EQUAL(sendto(s, "x", 1, MSG_MORE, &a.sa, n), 1);
+	n = mapped(&a, port_of(r));
+	OK(connect(s, &a.sa, n));
+	FAILS(convert(s), EBUSY);
 }
 
 TEST(names_and_options) {

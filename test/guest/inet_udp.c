@@ -263,6 +263,22 @@ TEST(corked) {
 	EQUAL(recv(r, buf, 20, 0), 4);
 }
 
+/* What has no address goes to the peer, wherever the datagram before went. */
+TEST(corked_for_the_peer) {
+	union addr a;
+	int other = bound(AF_INET, SOCK_DGRAM), r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	socklen_t n = loopback(&a, AF_INET, port_of(other));
+	FAILS(send(s, "x", 1, MSG_MORE), EDESTADDRREQ);
+	EQUAL(sendto(s, "other", 5, 0, &a.sa, n), 5);
+	EQUAL(recv(other, buf, 20, 0), 5);
+	connect_to(s, r);
+	EQUAL(send(s, "pe", 2, MSG_MORE), 2);
+	EQUAL(send(s, "er", 2, 0), 2);
+	EQUAL(recv(r, buf, 20, 0), 4);
+	CHECK(!memcmp(buf, "peer", 4));
+	FAILS(recv(other, buf, 9, MSG_DONTWAIT), EAGAIN);
+}
+
 TEST(segments) {
 	union addr a;
 	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));

@@ -12,7 +12,8 @@ import (
 // only what programs see of it changes.
 
 // setAddressForm is IPV6_ADDRFORM. EINVAL for another family than AF_INET, ENOTCONN without a peer, EADDRNOTAVAIL for
-// one that is IPv6's, ENOPROTOOPT for a socket that is neither TCP's nor UDP's.
+// one that is IPv6's, EBUSY for a datagram to one of those that is not complete yet, ENOPROTOOPT for a socket that is
+// neither TCP's nor UDP's.
 func (s *Socket) setAddressForm(value []byte) error {
 	v, ok := number32(unix.IPPROTO_IPV6, value)
 	if !ok || v != unix.AF_INET {
@@ -23,6 +24,9 @@ func (s *Socket) setAddressForm(value []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.convertCorked(); err != nil {
+		return err
+	}
 	e := s.ep.Load()
 	peer, err := s.establishedPeer(e)
 	if err != nil {
@@ -84,6 +88,19 @@ func (s *Socket) forgetOptions6(e *endpoint) {
 			o.apply(s, e, v)
 		}
 	}
+}
+
+// convertCorked has the datagram that is not complete yet go to an address of IPv4. EBUSY if it goes to one of IPv6.
+func (s *Socket) convertCorked() error {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	switch to := &s.corkedTo; {
+	case header.IsV4MappedAddress(to.Addr):
+		s.corkedTo = *withoutMapping(to)
+	case to.Addr.Len() == header.IPv6AddressSize:
+		return unix.EBUSY
+	}
+	return nil
 }
 
 // withoutMapping is an address of AF_INET6 as AF_INET has it.

@@ -27,7 +27,7 @@ const (
 
 // charges are what a socket counts for.
 type charges struct {
-	// send is for what waits to be sent, with sendMu held.
+	// send is for what waits to be sent, of datagrams for the one that is not complete yet, with sendMu held.
 	send int64
 	// recv is for what waits to be received.
 	recv atomic.Int64

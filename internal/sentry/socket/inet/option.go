@@ -273,7 +273,7 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	return nil
 }
 
-// setSpecial sets options whose values are not numbers.
+// setSpecial sets options whose values are not numbers, or that do more than to be kept.
 func (s *Socket) setSpecial(c vfs.Caller, level, name int32, value []byte) (bool, error) {
 	switch level {
 	case unix.SOL_SOCKET:
@@ -282,6 +282,10 @@ func (s *Socket) setSpecial(c vfs.Caller, level, name int32, value []byte) (bool
 		return s.setIPOption(c, level, name, value)
 	case unix.IPPROTO_TCP:
 		return s.setTCPOption(c, name, value)
+	case unix.IPPROTO_UDP:
+		if name == unix.UDP_CORK {
+			return true, s.setCork(value)
+		}
 	}
 	return false, nil
 }

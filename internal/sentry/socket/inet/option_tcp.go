@@ -76,7 +76,7 @@ var tcpOptions = []option{
 }
 
 var udpOptions = []option{
-	{level: unix.IPPROTO_UDP, name: unix.UDP_CORK, of: ofUDP, check: boolean, apply: applyUDPCork},
+	{level: unix.IPPROTO_UDP, name: unix.UDP_CORK, of: ofUDP, check: boolean},
 	{level: unix.IPPROTO_UDP, name: unix.UDP_ENCAP, of: ofUDP, check: checkEncap},
 	{level: unix.IPPROTO_UDP, name: unix.UDP_NO_CHECK6_TX, of: ofUDP, check: boolean},
 	{level: unix.IPPROTO_UDP, name: unix.UDP_NO_CHECK6_RX, of: ofUDP, check: boolean},
@@ -236,10 +236,18 @@ func shownClock(s *Socket, _ int32) int32 {
 	return int32(s.net.Stack().Clock().NowMonotonic().Sub(tcpip.MonotonicTime{}).Milliseconds())
 }
 
-func applyUDPCork(s *Socket, _ tcpip.Endpoint, v int32) {
+// setCork is UDP_CORK. It is no option's apply: what has grown is sent when the program says so, not when the endpoint
+// is replaced.
+func (s *Socket) setCork(value []byte) error {
+	v, ok := number32(unix.IPPROTO_UDP, value)
+	if !ok {
+		return unix.EINVAL
+	}
+	s.setValue(s.row(unix.IPPROTO_UDP, unix.UDP_CORK), truth(v != 0))
 	if s.cork.Store(v != 0); v == 0 {
 		s.uncork()
 	}
+	return nil
 }
 
 // uncork sends the datagram that UDP_CORK let grow. What becomes of it nobody is

@@ -201,7 +201,7 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		defer undo()
 	}
 	if m.Flags&unix.MSG_MORE != 0 || s.cork.Load() {
-		return s.grow(p)
+		return s.grow(e, p, opts.To)
 	}
 	if s.corked != nil {
 		return s.flush(c, e, p, opts)
@@ -322,14 +322,23 @@ func (s *Socket) sendSegments(c vfs.Caller, e *endpoint, p []byte, size int, opt
 	return len(p), nil
 }
 
-// grow adds p to the datagram that is not complete yet. s.sendMu is held.
-func (s *Socket) grow(p []byte) (int, error) {
+// grow adds p to the datagram that is not complete yet, whose first part says where it goes. s.sendMu is held.
+func (s *Socket) grow(e *endpoint, p []byte, to *tcpip.FullAddress) (int, error) {
 	if len(s.corked)+len(p) > maxDatagram {
 		return 0, unix.EMSGSIZE
 	}
 	if s.corked == nil {
+		if to != nil {
+			s.corkedTo = *to
+		} else if _, err := s.peer(e); err != nil {
+			return 0, unix.EDESTADDRREQ
+		}
+		if !charge(maxPacket) {
+			s.corkedTo = tcpip.FullAddress{}
+			return 0, unix.ENOBUFS
+		}
+		s.charges.send = maxPacket
 		s.corked = []byte{}
-		s.corkedTo = s.to
 	}
 	s.corked = append(s.corked, p...)
 	return len(p), nil
@@ -339,14 +348,17 @@ func (s *Socket) grow(p []byte) (int, error) {
 func (s *Socket) flush(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOptions) (int, error) {
 	whole := append(s.corked, p...)
 	s.corked = nil
+	shmem.Buffers.Uncharge(s.charges.send)
+	s.charges.send = 0
+	to := s.corkedTo
+	s.corkedTo = tcpip.FullAddress{}
 	if len(whole) > maxDatagram {
 		return 0, unix.EMSGSIZE
 	}
-	if s.corkedTo.Addr.BitLen() != 0 {
-		s.to = s.corkedTo
+	if opts.To = nil; to.Addr.BitLen() != 0 {
+		s.to = to
 		opts.To = &s.to
 	}
-	s.corkedTo = tcpip.FullAddress{}
 	if _, err := s.sendOne(c, e, whole, opts); err != nil {
 		return 0, err
 	}
