@@ -40,7 +40,11 @@ func (e *endpoint) NotifyEvent(m stackwaiter.EventMask) {
 			awaited.Add(1)
 		}
 	}
-	e.owner.wait.Notify(waiter.Mask(m))
+	told := waiter.Mask(m)
+	if told&waiter.Err != 0 {
+		told |= waiter.Pri // to some an error is an exception (SO_SELECT_ERR_QUEUE)
+	}
+	e.owner.wait.Notify(told)
 }
 
 // state is the state of a stream's connection.

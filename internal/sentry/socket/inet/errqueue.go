@@ -23,8 +23,10 @@ import (
 // The stack tells endpoints of few of them, so the socket listens to ICMP itself. What is
 // told of MSG_ZEROCOPY and SO_TIMESTAMPING is in the same queue (zerocopy.go, sent.go).
 type errorQueue struct {
-	// on4 and on6 say that the option of a family is set.
+	// on4 and on6 say that the option of a family is set, and that the stack knows of it once listenMu, which comes
+	// after optionMu, is released.
 	on4, on6 atomic.Bool
+	listenMu sync.Mutex
 
 	errorMu sync.Mutex
 	list    []*queuedError
@@ -61,6 +63,8 @@ func (s *Socket) setReceiveErrors(six, on bool) {
 	if six {
 		flag, network, transport = &s.errors.on6, header.IPv6ProtocolNumber, header.ICMPv6ProtocolNumber
 	}
+	s.errors.listenMu.Lock()
+	defer s.errors.listenMu.Unlock()
 	if flag.Swap(on) == on {
 		return
 	}

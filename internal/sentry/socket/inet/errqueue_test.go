@@ -1,10 +1,15 @@
 package inet
 
 import (
+	"sync"
 	"testing"
+
+	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
 // icmp4 is an IPv4 packet with an ICMP message about a datagram of UDP.
@@ -68,4 +73,60 @@ func FuzzErrors(f *testing.F) {
 		s.icmpFilter.Store(1)
 		s.refusesICMP(packet)
 	})
+}
+
+// TestReceiveErrorsAtOnce: when IP_RECVERR has been set and taken away by several at once, the stack knows of what was
+// set last.
+func TestReceiveErrorsAtOnce(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	gone := n.bound(t)
+	nobody := gone.Name()
+	gone.Release()
+	for range 200 {
+		s := n.bound(t)
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() { s.setReceiveErrors(false, i%2 == 0) })
+		}
+		all.Wait()
+		s.setReceiveErrors(false, false)
+		s.Send(root, []byte("x"), &socket.Message{Addr: nobody})
+		if s.errors.any() {
+			t.Error("an error has been queued that nobody wants")
+		}
+		s.Release()
+	}
+}
+
+// TestErrorsAreExceptions: who waits for exceptions alone, as select(2) does, is told of all that SO_SELECT_ERR_QUEUE
+// makes one.
+func TestErrorsAreExceptions(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	to := n.bound(t)
+	defer to.Release()
+	for what, happen := range map[string]func(s *Socket){
+		"an error": func(s *Socket) { s.ep.Load().NotifyEvent(stackwaiter.EventErr) },
+		"a time": func(s *Socket) {
+			s.SetOption(root, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, int32Bytes(unix.SOF_TIMESTAMPING_TX_SOFTWARE))
+			s.Send(root, []byte("x"), &socket.Message{Addr: to.Name()})
+		},
+		"a copy": func(s *Socket) {
+			s.SetOption(root, unix.SOL_SOCKET, unix.SO_ZEROCOPY, int32Bytes(1))
+			s.Copied()
+		},
+	} {
+		s, told := n.bound(t), waiter.NewChannel()
+		e := &waiter.Entry{Mask: waiter.Pri, Listener: told}
+		s.Register(e)
+		happen(s)
+		select {
+		case <-told:
+		default:
+			t.Errorf("%s wakes nobody", what)
+		}
+		s.Unregister(e)
+		s.Release()
+	}
 }

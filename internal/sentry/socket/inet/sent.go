@@ -96,7 +96,7 @@ func (s *Socket) tellSent(e *endpoint, p []byte, to *tcpip.FullAddress, at time.
 		s.errors.add(&one)
 		s.errors.errorMu.Unlock()
 	}
-	s.wait.Notify(waiter.Err)
+	s.wait.Notify(waiter.Err | waiter.Pri)
 }
 
 // sentFrame lays out the frame of a datagram of UDP, without checksums and without Ethernet addresses.

@@ -42,5 +42,5 @@ func (s *Socket) Copied() {
 		q.add(&queuedError{origin: unix.SO_EE_ORIGIN_ZEROCOPY, code: unix.SO_EE_CODE_ZEROCOPY_COPIED, info: number, last: number})
 	}
 	q.errorMu.Unlock()
-	s.wait.Notify(waiter.Err)
+	s.wait.Notify(waiter.Err | waiter.Pri)
 }
