@@ -61,11 +61,11 @@ func (t *Task) SendToAll(info *abi.Siginfo) error {
 }
 
 // Signal sends info, which the kernel makes, to every member. It checks no permission.
-func (pg *ProcessGroup) Signal(info *abi.Siginfo) { _ = pg.signal(nil, info) }
+func (pg *ProcessGroup) Signal(info *abi.Siginfo) { pg.signal(nil, info, nil) }
 
-// SignalFor is Signal for the members that t may send a signal. EAGAIN as for
-// ThreadGroup.Signal.
-func (pg *ProcessGroup) SignalFor(t *Task, info *abi.Siginfo) error { return pg.signal(t, info) }
+// SignalFor is Signal for the members that t may send a signal. One that has too many
+// pending is sent instead, unless that is nil.
+func (pg *ProcessGroup) SignalFor(t *Task, info, instead *abi.Siginfo) { pg.signal(t, info, instead) }
 
 // SignalFromHost is ThreadGroup.SignalFromHost for all processes in the group.
 func (c *Cgroup) SignalFromHost(sig int32) (err error) {
@@ -84,20 +84,19 @@ func (c *Cgroup) SignalFromHost(sig int32) (err error) {
 	return err
 }
 
-func (pg *ProcessGroup) signal(t *Task, info *abi.Siginfo) (err error) {
+func (pg *ProcessGroup) signal(t *Task, info, instead *abi.Siginfo) {
 	var notices []func()
 	pg.k.mu.Lock()
 	for g := range pg.members {
 		if t != nil && t.maySignalLocked(g, info.Signo) != nil {
 			continue
 		}
-		if e := g.sendOneOf(info, sendOptions{}, &notices); e != nil {
-			err = e
+		if g.sendOneOf(info, sendOptions{}, &notices) != nil && instead != nil {
+			_ = g.sendOneOf(instead, sendOptions{}, &notices)
 		}
 	}
 	pg.k.mu.Unlock()
 	runAll(notices)
-	return err
 }
 
 // sendOneOfLocked checks permission, and sends unless the signal is 0. Kernel.mu is held,

@@ -66,3 +66,26 @@ func TestSignalsWhileForking(t *testing.T) {
 		})
 	}
 }
+
+// TestSignalInstead has one of a group with too many signals pending be sent another one, and
+// only that one.
+func TestSignalInstead(t *testing.T) {
+	const sig = abi.SIGRTMIN + 1
+	first := newFakeTask(t, Config{})
+	full := child(t, first)
+	for _, task := range []*Task{first, full} {
+		for _, s := range []int32{sig, int32(unix.SIGIO)} {
+			task.group.SetAction(s, abi.Sigaction{Handler: 0x1000})
+		}
+	}
+	full.group.limits.store(limitSigPending, RLimit{})
+	first.group.ProcessGroup().SignalFor(first, &abi.Siginfo{Signo: sig, Code: abi.POLL_IN}, KernelSignal(unix.SIGIO))
+	for _, c := range []struct {
+		task *Task
+		want int32
+	}{{first, sig}, {full, int32(unix.SIGIO)}} {
+		if got := c.task.group.pending.set; got != abi.SetOf(unix.Signal(c.want)) {
+			t.Errorf("%#x is pending, not %d alone", got, c.want)
+		}
+	}
+}

@@ -29,33 +29,34 @@ func ownerTeller(t *kernel.Task, o *vfs.AsyncOwner) (func(*vfs.AsyncOwner, unix.
 	if o.PID == 0 {
 		return nil, nil
 	}
-	var send func(*abi.Siginfo) error
+	// instead, if it is not nil, is sent to who has too many pending.
+	var send func(info, instead *abi.Siginfo)
 	switch ns := t.PIDs(); o.Type {
 	case ownerGroup:
 		pg := ns.ProcessGroup(o.PID)
 		if pg == nil {
 			return nil, unix.ESRCH
 		}
-		send = func(info *abi.Siginfo) error { return pg.SignalFor(t, info) }
+		send = func(info, instead *abi.Siginfo) { pg.SignalFor(t, info, instead) }
 	default:
 		to := ns.Task(o.PID)
 		if to == nil {
 			return nil, unix.ESRCH
 		}
-		thread, g := o.Type == ownerThread, to.ThreadGroup()
-		send = func(info *abi.Siginfo) error {
-			switch {
-			case t.MaySignal(g, info.Signo) != nil:
-				return nil
-			case thread:
-				return to.Signal(info)
+		g := to.ThreadGroup()
+		one := g.Signal
+		if o.Type == ownerThread {
+			one = to.Signal
+		}
+		send = func(info, instead *abi.Siginfo) {
+			if t.MaySignal(g, info.Signo) == nil && one(info) != nil && instead != nil {
+				_ = one(instead)
 			}
-			return g.Signal(info)
 		}
 	}
 	return func(o *vfs.AsyncOwner, signal unix.Signal, fd int32, events waiter.Mask) {
 		if signal != unix.SIGIO || o.Signal == 0 {
-			send(kernel.KernelSignal(signal))
+			send(kernel.KernelSignal(signal), nil)
 			return
 		}
 		for _, b := range asyncBands {
@@ -65,9 +66,7 @@ func ownerTeller(t *kernel.Task, o *vfs.AsyncOwner) (func(*vfs.AsyncOwner, unix.
 			info := &abi.Siginfo{Signo: o.Signal, Code: b.code}
 			info.SetBand(b.band)
 			info.SetFD(fd)
-			if send(info) != nil {
-				send(kernel.KernelSignal(unix.SIGIO)) // too many are pending
-			}
+			send(info, kernel.KernelSignal(unix.SIGIO))
 		}
 	}, nil
 }
