@@ -2,6 +2,10 @@
 #include "inet.h"
 #include <linux/filter.h>
 
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
+
 enum { members = 3 };
 
 /* attach gives a socket a program. */
@@ -141,6 +145,34 @@ TEST(a_program_before_the_name) {
 		s[1] = sharer(AF_INET, type, port_of(s[0]), 0);
 		if (type == SOCK_DGRAM)
 			EQUAL(whose(from, s, 2, "x"), 1);
+	}
+}
+
+/* Also not of one that is connected, nor where the port is left open and there is but one. */
+TEST(not_of_another_user_who_is_connected) {
+	if (geteuid())
+		SKIP("only root can become another user");
+	union addr a;
+	int peer = bound(AF_INET, SOCK_DGRAM), any = sharer(AF_INET, SOCK_DGRAM, 0, 0), port = port_of(any);
+	int s = sharer(AF_INET, SOCK_DGRAM, port, 0); /* which keeps a port that it has named */
+	close(any);
+	for (int step = 0; step < 3; step++) {
+		if (step == 1)
+			connect_to(s, peer);
+		if (step == 2)
+			OK(connect(s, &(struct sockaddr){ AF_UNSPEC }, sizeof(struct sockaddr)));
+		OK(setresuid(-1, 1234, 0));
+		int other = OK(socket(AF_INET, SOCK_DGRAM, 0));
+		OK(setresuid(-1, 0, 0));
+		OK(set(other, SOL_SOCKET, SO_REUSEPORT, 1));
+		socklen_t n = loopback(&a, AF_INET, port);
+		FAILS(bind(other, &a.sa, n), EADDRINUSE);
+		if (!set(other, IPPROTO_IP, IP_LOCAL_PORT_RANGE, port << 16 | port)) {
+			n = loopback(&a, AF_INET, 0);
+			FAILS(bind(other, &a.sa, n), EADDRINUSE);
+		}
+		close(other);
+		close(sharer(AF_INET, SOCK_DGRAM, port, 0));
 	}
 }
 

@@ -396,7 +396,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if terr != nil {
 		return autobindError(terr)
 	}
-	s.leavePort()
+	s.connectPort()
 	if s.isRaw() {
 		s.rawPeer.Store(&full)
 	}
@@ -415,6 +415,7 @@ func (s *Socket) disconnect() error {
 		terr := s.ep.Load().Disconnect()
 		if terr == nil {
 			s.rawPeer.Store(nil)
+			s.rejoinPort()
 		}
 		return errno(terr)
 	}

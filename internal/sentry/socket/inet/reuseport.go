@@ -21,10 +21,12 @@ import (
 type portGroup struct {
 	// name is nil as long as the only member has none.
 	name *groupName
-	// members are in the order in which they bound, or listened; they and program change with
+	// members are in the order in which they bound, or listened; they, program and connected change with
 	// portGroups held.
 	members []*Socket
 	program *bpf.SocketFilter
+	// connected have the name too, but receive from their peers alone.
+	connected []*Socket
 }
 
 // groupName is what the sockets of a group have in common.
@@ -96,7 +98,7 @@ func (s *Socket) refusesPort(address tcpip.FullAddress) bool {
 	portGroups.RLock()
 	defer portGroups.RUnlock()
 	for other, g := range portGroups.named {
-		if name.overlaps(&other) && (programmed || slices.ContainsFunc(g.members, s.distrusts)) {
+		if name.overlaps(&other) && (programmed || slices.ContainsFunc(g.members, s.distrusts) || slices.ContainsFunc(g.connected, s.distrusts)) {
 			return true
 		}
 	}
@@ -183,7 +185,44 @@ func (s *Socket) joinPort() {
 	portGroups.of[t] = g
 }
 
-// leavePort is for a socket that gives up its name, or receives from its peer alone.
+// connectPort is for a socket that receives from its peer alone. It keeps others from its name all the same.
+func (s *Socket) connectPort() {
+	if s.portGroup.Load() == nil {
+		return
+	}
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	if g := s.portGroup.Load(); g != nil && g.name != nil && slices.Contains(g.members, s) {
+		g.remove(s)
+		g.connected = append(g.connected, s)
+	}
+}
+
+// rejoinPort is for a socket that receives from all again.
+func (s *Socket) rejoinPort() {
+	portGroups.Lock()
+	defer portGroups.Unlock()
+	g := s.portGroup.Load()
+	if g == nil {
+		return
+	}
+	if i := slices.Index(g.connected, s); i >= 0 {
+		g.connected = slices.Delete(g.connected, i, i+1)
+		g.members = append(g.members, s)
+		portGroups.of[s.ep.Load().Endpoint.(stack.TransportEndpoint)] = g
+	}
+}
+
+// remove takes a socket from those that a program chooses among. portGroups is held.
+func (g *portGroup) remove(s *Socket) {
+	delete(portGroups.of, s.ep.Load().Endpoint.(stack.TransportEndpoint))
+	i, last := slices.Index(g.members, s), len(g.members)-1
+	g.members[i] = g.members[last] // as on Linux, which tells whose number is which from then on
+	g.members[last] = nil
+	g.members = g.members[:last]
+}
+
+// leavePort is for a socket that gives up its name.
 func (s *Socket) leavePort() {
 	if s.portGroup.Load() == nil {
 		return
@@ -194,11 +233,12 @@ func (s *Socket) leavePort() {
 	if g == nil || g.name == nil {
 		return
 	}
-	delete(portGroups.of, s.ep.Load().Endpoint.(stack.TransportEndpoint))
-	i, last := slices.Index(g.members, s), len(g.members)-1
-	g.members[i] = g.members[last] // as on Linux, which tells whose number is which from then on
-	g.members[last] = nil
-	if g.members = g.members[:last]; last == 0 {
+	if i := slices.Index(g.connected, s); i >= 0 {
+		g.connected = slices.Delete(g.connected, i, i+1)
+	} else {
+		g.remove(s)
+	}
+	if len(g.members)+len(g.connected) == 0 {
 		delete(portGroups.named, *g.name)
 	}
 }

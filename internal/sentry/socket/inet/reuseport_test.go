@@ -55,3 +55,43 @@ func TestOthersPort(t *testing.T) {
 		}
 	}
 }
+
+// TestConnectedPort: a socket that is connected keeps other users from its port, and shares it with those of its own user
+// again once it is not.
+func TestConnectedPort(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	owner, other := task{auth.New(1000, 1000, nil)}, task{auth.New(1001, 1001, nil)}
+	sharer := func(c task, name []byte) (*Socket, error) {
+		s, err := New(n.Namespace, &n.Registry, c, unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Release)
+		if err := s.SetOption(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, int32Bytes(1)); err != nil {
+			t.Fatal(err)
+		}
+		return s, s.Bind(c, name)
+	}
+	s, err := sharer(owner, loopback4(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, peer := range [][]byte{loopback4(9), loopback4(10), make([]byte, sizeofSockaddr4)} {
+			if err := s.Connect(owner, peer); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sharer(other, s.Name()); err != unix.EADDRINUSE {
+				t.Errorf("another user's socket: %v", err)
+			}
+			second, err := sharer(owner, s.Name())
+			if err != nil {
+				t.Errorf("the user's own: %v", err)
+			}
+			if g, want := second.portGroup.Load(), 1+int(truth(family(peer) == unix.AF_UNSPEC)); g != s.portGroup.Load() || len(g.members) < want {
+				t.Error("they share nothing")
+			}
+		}
+	}
+}
