@@ -35,13 +35,15 @@ var hostCalls = map[string]struct{ calls, copies int }{
 }
 
 // runtimeCalls are those that the sentry's own threads make when they like: to
-// sleep, wake each other, and manage the heap.
+// sleep, wake each other, manage the heap, and look at the host's descriptors.
 var runtimeCalls = map[uint64]bool{
 	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_TGKILL: true,
 	unix.SYS_GETPID: true, unix.SYS_RT_SIGRETURN: true, unix.SYS_RESTART_SYSCALL: true,
 	unix.SYS_MMAP: true, unix.SYS_MUNMAP: true, unix.SYS_MADVISE: true, unix.SYS_PRCTL: true,
 	unix.SYS_CLONE: true, unix.SYS_RT_SIGPROCMASK: true, unix.SYS_SIGALTSTACK: true, unix.SYS_GETTID: true,
 	unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_WAIT: true,
+	// A look for what has come from the host (waiter.Late), as often as time goes by.
+	unix.SYS_PPOLL: true,
 }
 
 // TestHostCalls counts the host calls that the sentry makes for operations of
