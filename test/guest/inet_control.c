@@ -17,17 +17,26 @@ static ssize_t send_with(int fd, union addr *to, socklen_t n, int level, int typ
 	return sendmsg(fd, &m, 0);
 }
 
-/* receive gets one datagram, its sender, and the control message of a type as a number. */
-static int receive(int fd, union addr *from, int level, int type) {
+/* control_of receives one datagram, its sender, and the control message of a type; its value is the length, -1 for none. */
+static int control_of(int fd, union addr *from, int level, int type, void *data) {
 	union { char b[512]; struct cmsghdr align; } c;
 	struct iovec v = { buf, sizeof buf };
 	struct msghdr m = { .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
 	ready(fd, POLLIN);
 	OK(recvmsg(fd, &m, 0));
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == level && h->cmsg_type == type)
-			return h->cmsg_len == CMSG_LEN(1) ? *CMSG_DATA(h) : *(int *)CMSG_DATA(h);
+		if (h->cmsg_level == level && h->cmsg_type == type) {
+			memcpy(data, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
+			return h->cmsg_len - CMSG_LEN(0);
+		}
 	return -1;
+}
+
+/* receive gets one datagram, its sender, and the control message of a type as a number. */
+static int receive(int fd, union addr *from, int level, int type) {
+	union { unsigned char byte; int number; char room[512]; } u;
+	int n = control_of(fd, from, level, type, &u);
+	return n == -1 ? -1 : n == 1 ? u.byte : u.number;
 }
 
 TEST(type_of_service) {
@@ -223,21 +232,6 @@ static int six_for_all(union addr *at, socklen_t *n) {
 	OK(bind(s, (void *)&any, sizeof any));
 	*n = loopback(at, AF_INET, port_of(s));
 	return s;
-}
-
-/* control_of receives one datagram, its sender, and the control message of a type; its value is the length, -1 for none. */
-static int control_of(int fd, union addr *from, int level, int type, void *data) {
-	union { char b[512]; struct cmsghdr align; } c;
-	struct iovec v = { buf, sizeof buf };
-	struct msghdr m = { .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
-	ready(fd, POLLIN);
-	OK(recvmsg(fd, &m, 0));
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == level && h->cmsg_type == type) {
-			memcpy(data, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
-			return h->cmsg_len - CMSG_LEN(0);
-		}
-	return -1;
 }
 
 /* IPV6_PKTINFO tells a socket of AF_INET6 where a datagram of IPv4 was sent to, and has the answer come from there. */

@@ -59,7 +59,7 @@ func cloneError(err error) error {
 // copy of the registers and of the extended state.
 func (t *Thread) Fork() (*Thread, error) {
 	t.settle()
-	t.proc.stubs.solo.together() // both soon, and who waits for the host meanwhile
+	t.proc.stubs.solo.several() // both soon, and who waits for the host meanwhile
 	p, parcel, err := t.proc.stubs.newProcess()
 	if err != nil {
 		return nil, unix.EAGAIN

@@ -100,7 +100,7 @@ func (t *Thread) work() {
 	if !t.working {
 		t.working = true
 		if s := t.proc.stubs; s.working.Add(1) > 1 {
-			s.solo.together()
+			s.solo.several()
 		}
 	}
 }

@@ -72,7 +72,7 @@ type solo struct {
 func (s *Stubs) rested(got int) {
 	o := &s.solo
 	if got >= soloBulk {
-		o.together()
+		o.several()
 		return
 	}
 	if !o.rest.Load() {
@@ -91,8 +91,8 @@ func (s *Stubs) rested(got int) {
 	}
 }
 
-// together notes that a second thread is at work, or will be, which speaks against solo.
-func (o *solo) together() {
+// several notes that a second thread is at work, or will be, which speaks against solo.
+func (o *solo) several() {
 	if o.rests.Load() != 0 {
 		o.rests.Store(0)
 	}

@@ -11,7 +11,7 @@ func soloStubs(t *testing.T) *Stubs {
 	was := runtime.GOMAXPROCS(2)
 	s := &Stubs{}
 	t.Cleanup(func() {
-		s.solo.together()
+		s.solo.several()
 		s.awaitSolo(soloOff)
 		runtime.GOMAXPROCS(was)
 	})
@@ -40,7 +40,7 @@ func TestSolo(t *testing.T) {
 		if s.isOn(need - 1) {
 			t.Fatalf("solo begins before %d rests", need)
 		}
-		s.solo.together()
+		s.solo.several()
 		if s.isOn(need - 1) {
 			t.Fatalf("solo begins before %d rests since two were at work", need)
 		}
@@ -48,7 +48,7 @@ func TestSolo(t *testing.T) {
 			t.Fatalf("solo does not begin after %d rests", need)
 		}
 		s.solo.looks.Store(0)
-		s.solo.together()
+		s.solo.several()
 		s.awaitSolo(soloOff)
 	}
 	s.solo.looks.Store(soloWorth)

@@ -163,7 +163,7 @@ func (s *Stubs) Limits() platform.Limits { return s.limits }
 
 // NewThread returns the thread of a new, empty address space.
 func (s *Stubs) NewThread() (*Thread, error) {
-	s.solo.together() // the pool is filled, and who was there before ends, beside it
+	s.solo.several() // the pool is filled, and who was there before ends, beside it
 	return s.pool.take()
 }
 

@@ -10,30 +10,33 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
+// sharer returns a UDP socket of c's with SO_REUSEPORT, until the test ends.
+func (n *net) sharer(t *testing.T, c task) *Socket {
+	t.Helper()
+	s, err := New(n.Namespace, &n.Registry, c, unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Release)
+	if err := s.SetOption(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, int32Bytes(1)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // TestOthersPort: who leaves the port open, and says by IP_LOCAL_PORT_RANGE that there is but one, does not get another
 // user's that is shared; the same user does.
 func TestOthersPort(t *testing.T) {
 	nothingHeld(t)
 	n := newNet()
-	sharer := func(c task) *Socket {
-		s, err := New(n.Namespace, &n.Registry, c, unix.AF_INET, unix.SOCK_DGRAM, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Release)
-		if err := s.SetOption(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, int32Bytes(1)); err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
 	owner, other := task{auth.New(1000, 1000, nil)}, task{auth.New(1001, 1001, nil)}
-	first := sharer(owner)
+	first := n.sharer(t, owner)
 	if err := first.Bind(owner, loopback4(0)); err != nil {
 		t.Fatal(err)
 	}
 	name, _ := first.ep.Load().GetLocalAddress()
 	narrow := func(c task) *Socket {
-		s := sharer(c)
+		s := n.sharer(t, c)
 		if err := s.SetOption(c, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE, int32Bytes(int32(uint32(name.Port)<<16|uint32(name.Port)))); err != nil {
 			t.Fatal(err)
 		}
@@ -63,14 +66,7 @@ func TestConnectedPort(t *testing.T) {
 	n := newNet()
 	owner, other := task{auth.New(1000, 1000, nil)}, task{auth.New(1001, 1001, nil)}
 	sharer := func(c task, name []byte) (*Socket, error) {
-		s, err := New(n.Namespace, &n.Registry, c, unix.AF_INET, unix.SOCK_DGRAM, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Release)
-		if err := s.SetOption(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, int32Bytes(1)); err != nil {
-			t.Fatal(err)
-		}
+		s := n.sharer(t, c)
 		return s, s.Bind(c, name)
 	}
 	s, err := sharer(owner, loopback4(0))
