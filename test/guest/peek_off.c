@@ -88,6 +88,13 @@ TEST(tcp) {
 	s[1] = OK(accept(l, NULL, NULL));
 	if (set(s[1], SOL_SOCKET, SO_PEEK_OFF, -1) && errno == EOPNOTSUPP)
 		SKIP("Linux has it for TCP since 6.9");
+	put(s, "abc", 3);
+	OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 2));
+	LOOK(s[1], 0, "", 2);
+	LOOK(s[1], 9, "c", 3);
+	LOOK(s[1], 0, NULL, 3); /* no room does not make it wait for less */
+	TAKE(s[1], 9, "abc", 0);
+	OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, -1));
 	stream(s);
 }
 
@@ -141,6 +148,10 @@ TEST(udp) {
 		EQUAL(recv(s[1], b, 1, MSG_PEEK | MSG_TRUNC), 6);
 		EQUAL(b[0], 'o');
 		EQUAL(option(s[1], SOL_SOCKET, SO_PEEK_OFF), 8);
+		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 4));
+		memcpy(b, "XXXXXXXX", 9);
+		EQUAL(recv(s[1], b, 9, MSG_PEEK | MSG_TRUNC), 6); /* and only what is left of it is written */
+		CHECK(!strcmp(b, "qrXXXXXX"));
 		OK(set(s[1], SOL_SOCKET, SO_PEEK_OFF, 4));
 		struct iovec v = { b, 2 };
 		union addr from;

@@ -114,6 +114,9 @@ type Message struct {
 	// Flags are MSG_*: those asked for going in, and after Recv those that
 	// the result has (MSG_TRUNC, MSG_EOR).
 	Flags int32
+	// Beyond is how many of the bytes that Recv's result counts, beside those that have no room, it did
+	// not receive: with MSG_TRUNC those that SO_PEEK_OFF passes over.
+	Beyond int
 	// Addr is the destination, or after Recv the source.
 	Addr []byte
 	// Rights are the descriptions that SCM_RIGHTS carries.

@@ -258,10 +258,10 @@ func (x *exchange) recv(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 		var got int
 		var fault error
 		if x.several {
-			got, fault = g.copyOut(t, step[:min(n, len(step))]) // the messages before it count
+			got, fault = g.copyOut(t, step[:min(n, len(step))-x.m.Beyond]) // the messages before it count
 		} else {
 			// A datagram comes as a whole.
-			got, fault = g.copyOutLate(t, step[:min(n, len(step))], x.stream)
+			got, fault = g.copyOutLate(t, step[:min(n, len(step))-x.m.Beyond], x.stream)
 		}
 		if fault != nil && taker != nil {
 			taker.Unread(step[got:n])

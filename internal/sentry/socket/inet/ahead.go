@@ -123,7 +123,7 @@ func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message
 	// As on Linux all that is left of it is not cut, unless it fills p.
 	s.tell(m, &d.from, len(p) < len(d.data) && len(p) <= len(d.data)-off)
 	if flags&unix.MSG_TRUNC != 0 {
-		clear(p[n:min(len(d.data), len(p))])
+		m.Beyond = min(len(d.data), len(p)) - n
 		n = len(d.data)
 	}
 	if peek {

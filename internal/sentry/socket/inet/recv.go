@@ -61,9 +61,9 @@ func (s *Socket) PeeksFurther() bool { return s.peekOff.Get() >= 0 }
 // peekStream looks at bytes from SO_PEEK_OFF on. The stack shows them from the first one on.
 func (s *Socket) peekStream(p []byte, flags int32) (int, error) {
 	off := int(s.peekOff.Get())
-	all := make([]byte, max(min(off+len(p), s.queued(s.ep.Load())), 0))
+	all := make([]byte, max(min(off+max(len(p), 1), s.queued(s.ep.Load())), 0))
 	n, err := s.takeStream(all, flags)
-	if err != nil || len(p) == 0 {
+	if err != nil {
 		return 0, err
 	}
 	if n <= off {
