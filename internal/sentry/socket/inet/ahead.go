@@ -11,7 +11,7 @@ import (
 )
 
 // Who looks at datagrams beyond the first one (SO_PEEK_OFF) has them taken off the stack's queue,
-// which shows no other: here they wait to be received.
+// which shows no other: here they wait to be received. So do those that came before the endpoint was replaced.
 
 // ahead are these datagrams, in the order in which they came. recvMu protects all but first. A socket has none until
 // its program looks so.
@@ -92,14 +92,32 @@ func (s *Socket) fetch(a *ahead, e *endpoint) (over bool, err error) {
 	return false, nil
 }
 
-// recvAhead takes the first datagram, or looks at the one at SO_PEEK_OFF, from there on. With MSG_TRUNC
-// the result, and how far the next look is moved, is the whole datagram, as on Linux. s.recvMu is held.
-func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message) (int, error) {
+// keepReceived takes all off the queue of an endpoint that is to be replaced.
+func (s *Socket) keepReceived(e *endpoint) {
+	s.recvMu.Lock()
+	defer s.recvMu.Unlock()
+	a := s.aheadOf()
+	for {
+		if over, err := s.fetch(a, e); over || err != nil {
+			return
+		}
+	}
+}
+
+// aheadOf is s.ahead, which it makes if need be. s.recvMu is held.
+func (s *Socket) aheadOf() *ahead {
 	a := s.ahead.Load()
 	if a == nil {
 		a = new(ahead)
 		s.ahead.Store(a)
 	}
+	return a
+}
+
+// recvAhead takes the first datagram, or looks at the one at SO_PEEK_OFF, from there on. With MSG_TRUNC
+// the result, and how far the next look is moved, is the whole datagram, as on Linux. s.recvMu is held.
+func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message) (int, error) {
+	a := s.aheadOf()
 	peek := flags&unix.MSG_PEEK != 0
 	off := 0
 	further := peek && s.peekOff.Get() >= 0

@@ -39,13 +39,13 @@ func (s *Socket) bindsLater(name tcpip.FullAddress) bool {
 	return name.Addr.Len() == 0 || s.net.Stack().CheckLocalAddress(name.NIC, networkOf(ip), tcpip.AddrFromSlice(ip.AsSlice())) != 0
 }
 
-// takePort gives a stream that is to listen a port, at the address that it was bound to without one. s.mu is held.
+// takePort gives a socket a port, at the address that it was bound to without one. s.mu is held.
 func (s *Socket) takePort(e *endpoint) tcpip.Error {
 	var name tcpip.FullAddress
 	if p := s.portless.Load(); p != nil {
 		name = *p
 	}
-	err := s.bindPort(e, name)
+	err := s.bindEndpoint(e, name)
 	if err == nil {
 		s.portless.Store(nil)
 	}
@@ -118,7 +118,7 @@ func (s *Socket) portRange() (low, high int, limited bool) {
 // picksPort reports whether a datagram socket's port is not the stack's to choose.
 func (s *Socket) picksPort() bool {
 	_, _, limited := s.portRange()
-	return limited
+	return limited || s.portless.Load() != nil
 }
 
 // pickPort gives such a socket a port, if it has none. s.mu is held.
@@ -129,7 +129,7 @@ func (s *Socket) pickPort(e *endpoint) tcpip.Error {
 	if local, err := e.GetLocalAddress(); err == nil && local.Port != 0 {
 		return nil
 	}
-	return s.bindPort(e, tcpip.FullAddress{})
+	return s.takePort(e)
 }
 
 func (s *Socket) bindsNonlocal(ip netip.Addr) bool {

@@ -349,8 +349,8 @@ func (s *Socket) fromLoopback(e *endpoint, to netip.Addr) (*endpoint, error) {
 		}
 		return e, autobindError(terr)
 	}
-	if !s.stream() && (s.queued(e) > 0 || s.joinedGroups()) {
-		return e, nil // another endpoint would have neither
+	if !s.stream() && s.joinedGroups() {
+		return e, nil // another endpoint would not have them
 	}
 	bound := s.bound
 	s.bound = &tcpip.FullAddress{Addr: loopback4Address, Port: local.Port}
@@ -408,16 +408,7 @@ func (s *Socket) disconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stream() {
-		defer s.forgetWay()
-		if (s.sourced || s.converted) && !s.joinedGroups() && s.queued(s.ep.Load()) == 0 {
-			return s.renew() // the stack keeps the address that it was given to connect from, and its family
-		}
-		terr := s.ep.Load().Disconnect()
-		if terr == nil {
-			s.rawPeer.Store(nil)
-			s.rejoinPort()
-		}
-		return errno(terr)
+		return s.disconnectDatagram()
 	}
 	e := s.ep.Load()
 	state := e.state()
@@ -428,6 +419,60 @@ func (s *Socket) disconnect() error {
 		s.err.Store(uint32(unix.ECONNRESET)) // until the socket connects again
 	}
 	return err
+}
+
+// disconnectDatagram also forgets SO_BINDTODEVICE, and a port that the program has not chosen. s.mu is held.
+func (s *Socket) disconnectDatagram() error {
+	defer s.forgetWay()
+	e := s.ep.Load()
+	if e.SocketOptions().GetBindToDevice() != 0 {
+		s.leavePort() // the interface is a part of the name that is shared
+		defer func() {
+			if local, err := s.ep.Load().GetLocalAddress(); err == nil && local.Port != 0 && s.sort() == ofUDP {
+				s.joinPort()
+			}
+		}()
+		s.setValue(s.row(unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX), 0)
+		e.SocketOptions().SetBindToDevice(0)
+	}
+	renewable := !s.joinedGroups() // which another endpoint would not have
+	// The stack keeps the address that it was given to connect from, and its family.
+	if !renewable || !s.sourced && !s.converted {
+		switch terr := e.Disconnect(); terr.(type) {
+		case nil:
+			s.rejoinPort()
+			if !renewable || !s.keepsChosenPort(e) {
+				return nil
+			}
+		case *tcpip.ErrNotSupported: // by raw and ping sockets
+			if !renewable {
+				return errno(terr)
+			}
+		default:
+			return errno(terr)
+		}
+	}
+	switch {
+	case s.isRaw():
+		s.bound = nil
+	case s.bound != nil && s.bound.Port == 0:
+		if s.portless.Store(s.bound); s.bound.Addr.Len() == 0 {
+			s.portless.Store(nil)
+			s.bound = nil
+		}
+	}
+	shut := s.shut.Load()
+	err := s.renew()
+	s.shut.Store(shut)
+	s.rawPeer.Store(nil)
+	s.copyRawOptions(e)
+	return err
+}
+
+// keepsChosenPort reports whether an endpoint has a port that no program has asked for. s.mu is held.
+func (s *Socket) keepsChosenPort(e *endpoint) bool {
+	local, err := e.GetLocalAddress()
+	return err == nil && local.Port != 0 && (s.bound == nil || s.bound.Port == 0)
 }
 
 // Shutdown implements socket.Socket.
@@ -482,8 +527,10 @@ func (s *Socket) Name() []byte {
 	if err != nil {
 		full = tcpip.FullAddress{}
 	}
-	if full.Port == 0 && s.stream() {
-		full.Port = uint16(s.lastPort.Load())
+	if full.Port == 0 {
+		if s.stream() {
+			full.Port = uint16(s.lastPort.Load())
+		}
 		if p := s.portless.Load(); p != nil {
 			full.Addr = p.Addr
 		}

@@ -55,7 +55,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 		out = s.AppendReceived(out, m.Timestamp)
 	}
 	if report&reportDrops != 0 {
-		if n := s.ep.Load().drops(); n > 0 {
+		if n := s.drops(s.ep.Load()); n > 0 {
 			add(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, int32Bytes(int32(n)))
 		}
 	}

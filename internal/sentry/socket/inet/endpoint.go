@@ -112,12 +112,12 @@ func (e *endpoint) Abort() {
 }
 
 // drops is how many datagrams came that there was no room for.
-func (e *endpoint) drops() uint64 {
+func (s *Socket) drops(e *endpoint) uint64 {
 	stats, ok := e.Stats().(*tcpip.TransportEndpointStats)
 	if !ok {
 		return 0 // a stream's
 	}
-	return stats.ReceiveErrors.ReceiveBufferOverflow.Value()
+	return s.droppedBefore.Load() + stats.ReceiveErrors.ReceiveBufferOverflow.Value()
 }
 
 // info is what TCP_INFO has from the stack, and how many segments there were.

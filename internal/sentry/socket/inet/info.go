@@ -18,7 +18,7 @@ func (s *Socket) Info() socket.Info {
 		SendQueue:     uint32(s.unsent(e)),
 		ReceiveBuffer: uint32(shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF))),
 		SendBuffer:    uint32(shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF))),
-		Drops:         e.drops(),
+		Drops:         s.drops(e),
 		V6Only:        e.SocketOptions().GetV6Only(),
 	}
 	if local, err := e.GetLocalAddress(); err == nil {

@@ -249,7 +249,7 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 // memory is SO_MEMINFO.
 func (s *Socket) memory(e *endpoint) []byte {
 	return socket.MemoryInfo(int32(s.queued(e)), shownRecvBuffer(s, s.bufferSet(unix.SO_RCVBUF)), int32(s.unsent(e)),
-		shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF)), int32(e.drops()))
+		shownSendBuffer(s, s.bufferSet(unix.SO_SNDBUF)), int32(s.drops(e)))
 }
 
 func (s *Socket) bufferSet(name int32) int32 { return s.value(s.row(unix.SOL_SOCKET, name)) }

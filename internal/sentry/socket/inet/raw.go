@@ -114,6 +114,25 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 	return true, nil
 }
 
+// copyRawOptions gives the socket's endpoint the options that only the one before it, of a raw socket, has.
+func (s *Socket) copyRawOptions(before *endpoint) {
+	e := s.ep.Load()
+	if !s.isRaw() || e == before {
+		return
+	}
+	e.SocketOptions().SetHeaderIncluded(before.SocketOptions().GetHeaderIncluded())
+	if s.family.Load() != unix.AF_INET6 {
+		return
+	}
+	if v, err := before.GetSockOptInt(tcpip.IPv6Checksum); err == nil {
+		e.SetSockOptInt(tcpip.IPv6Checksum, v)
+	}
+	var f tcpip.ICMPv6Filter
+	if err := before.GetSockOpt(&f); err == nil {
+		e.SetSockOpt(&f)
+	}
+}
+
 // icmp6FilterBytes lays out struct icmp6_filter.
 func icmp6FilterBytes(f *tcpip.ICMPv6Filter) (b []byte) {
 	for _, word := range f.DenyType {

@@ -69,7 +69,7 @@ func TestConnectedPort(t *testing.T) {
 		s := n.sharer(t, c)
 		return s, s.Bind(c, name)
 	}
-	s, err := sharer(owner, loopback4(0))
+	s, err := sharer(owner, loopback4(4000))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,8 @@ type Socket struct {
 	// lastPort is the port of the endpoint before ep, which a stream shows until it has another.
 	lastPort atomic.Uint32
 	// portless is the same as bound for a stream that gets its port when it connects or listens
-	// (IP_BIND_ADDRESS_NO_PORT), whose endpoint has no name until then; or nil. It is written with mu held.
+	// (IP_BIND_ADDRESS_NO_PORT), whose endpoint has no name until then, and for one of datagrams that connect(2)
+	// took the port from (AF_UNSPEC), until it sends or connects; or nil. It is written with mu held.
 	portless atomic.Pointer[tcpip.FullAddress]
 	// nonlocal says that no interface had that address.
 	nonlocal atomic.Bool
@@ -98,6 +99,8 @@ type Socket struct {
 	woke atomic.Bool
 	to   tcpip.FullAddress
 	way  way
+	// droppedBefore is how many datagrams endpoints before ep had no room for.
+	droppedBefore atomic.Uint64
 	// sentBefore is how many bytes of a stream went through the stack.
 	sentBefore int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
@@ -200,6 +203,9 @@ func (s *Socket) renew() error {
 	waits := s.stream() && old.state() == tcp.StateTimeWait && (s.bound == nil || s.bound.Port == 0)
 	s.depart(old, !waits)
 	old.queue.EventUnregister(&old.entry)
+	if !s.stream() {
+		s.keepReceived(old)
+	}
 	if waits {
 		old.Close()
 		linger(old.Endpoint, 0, false)
@@ -214,6 +220,7 @@ func (s *Socket) renew() error {
 	if terr != nil {
 		return errno(terr)
 	}
+	s.droppedBefore.Store(s.drops(old))
 	s.adopt(ep, q)
 	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
 	s.nonlocal.Store(false)
