@@ -18,7 +18,7 @@ func (m *MemoryManager) SetBrk(end, span uint64) {
 // Brk moves the end of the heap as the brk(2) system call does, and returns
 // the new end; on failure that is the old one.
 func (m *MemoryManager) Brk(ctx platform.Context, addr uint64, canLock bool) uint64 {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	i := &m.info
 	if addr < i.StartBrk || addr > m.top() {

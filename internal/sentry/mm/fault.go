@@ -18,7 +18,7 @@ const stackStep = 512 << 10
 // that was needed. It reports whether the access may be made again: a stack
 // has been grown, by this call or by another thread in the meantime.
 func (m *MemoryManager) HandleFault(ctx platform.Context, addr uint64, access int32) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	v := m.vmas.above(addr)
 	if v == nil || v.flags&flagGrowsDown == 0 || v.prot&access == 0 {

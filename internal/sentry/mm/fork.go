@@ -1,6 +1,8 @@
 package mm
 
 import (
+	"sync/atomic"
+
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/platform"
 
@@ -8,7 +10,7 @@ import (
 )
 
 // Fork copies the address space for a new process: the host copies memory on
-// write, mm the books. The result has one user and asks rlimits for limits;
+// write, mm the books (inherit.go). The result has one user and asks rlimits for limits;
 // the context is the copy of ctx's thread.
 func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryManager, platform.Context, error) {
 	m.mu.Lock()
@@ -28,56 +30,31 @@ func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryMana
 		c.exe.IncRef()
 	}
 	as.IncRef()
-	c.vmas.seed = randomUint64() | 1
-	c.vmas.n = m.vmas.n
-	tree := treeCopy{left: m.vmas.n}
-	c.vmas.root = tree.of(m.vmas.root)
 	c.sums = m.sums
 	c.sums.Locked = 0
 	c.sums.Peak = c.sums.Size
-	// The host has left out what MADV_DONTFORK marks, and wiped what
-	// MADV_WIPEONFORK marks.
-	c.mu.Lock()
-	if tree.flags&flagDontFork != 0 {
+	c.vmas = vmaSet{root: m.vmas.root, n: m.vmas.n, seed: randomUint64() | 1}
+	if m.dontFork || m.sums.Locked != 0 {
+		// The host has left out what MADV_DONTFORK marks. (It has also wiped what
+		// MADV_WIPEONFORK marks.)
+		c.mu.Lock()
+		c.vmas.root = copyTree(m.vmas.root, m.vmas.n)
 		for _, v := range c.inRange(0, ^uint64(0)) {
 			if v.flags&flagDontFork != 0 {
 				c.removeRange(v.start, v.end)
 			}
 		}
+		c.unlock()
+	} else {
+		if m.heirs == nil {
+			m.heirs = new(atomic.Int32)
+			m.heirs.Store(1)
+		}
+		m.heirs.Add(1)
+		c.heirs = m.heirs
 	}
-	c.unlock()
 	c.adopt()
 	return c, childCtx, nil
-}
-
-// treeCopy copies a tree. Mappings are copied by the thousands, so their memory is had
-// in pieces, each of which stays while one in it does.
-type treeCopy struct {
-	left  int // to be copied yet
-	piece []vma
-	flags vmaFlags // all that there are
-}
-
-// copyPiece is how many mappings have their memory together.
-const copyPiece = 64
-
-// of copies a subtree node by node; locks are not inherited.
-func (c *treeCopy) of(t *vma) *vma {
-	if t == nil {
-		return nil
-	}
-	if len(c.piece) == 0 {
-		c.piece = make([]vma, min(c.left, copyPiece))
-		c.left -= len(c.piece)
-	}
-	v := &c.piece[0]
-	c.piece = c.piece[1:]
-	*v = *t
-	v.ref()
-	v.flags &^= flagLocked | flagLockFault
-	c.flags |= v.flags
-	v.left, v.right = c.of(t.left), c.of(t.right)
-	return v
 }
 
 // Exec gives a task an empty address space for a new program: ctx's own,

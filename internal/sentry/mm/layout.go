@@ -96,7 +96,7 @@ func (m *MemoryManager) addSpecial() {
 // make a page table for what is mapped first, and free it with the mapping, each time: 4 µs.
 // A program that wants the very place has it (weighAnchor).
 func (m *MemoryManager) AnchorMappings(ctx platform.Context) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	addr, err := m.findRoom(PageSize, PageSize)
 	if err != nil {
@@ -117,7 +117,7 @@ func (m *MemoryManager) weighAnchor(start, end uint64) {
 		return
 	}
 	m.layout.anchor = 0
-	m.tree.Lock()
+	m.alter()
 	defer m.tree.Unlock()
 	m.forget(m.vmas.find(at))
 }
@@ -137,7 +137,7 @@ func (m *MemoryManager) Reserve(near, size uint64) (addr uint64, ok bool) {
 	if size == 0 || size > 1<<28 {
 		return 0, false
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if m.dead || m.vmas.len() >= MaxMaps {
 		return 0, false
@@ -165,10 +165,10 @@ func (m *MemoryManager) reserveAt(addr, size uint64) bool {
 
 // Unreserve gives back a range that Reserve returned.
 func (m *MemoryManager) Unreserve(addr, size uint64) {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if v := m.vmas.find(addr); v != nil && v.flags&flagHidden != 0 && v.end == addr+pageUp(size) {
-		m.tree.Lock()
+		m.alter()
 		m.vmas.remove(v)
 		m.tree.Unlock()
 	}

@@ -14,7 +14,7 @@ func (m *MemoryManager) MLock(addr, length uint64, onFault, canLock bool) error 
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if !canLock {
 		lim := m.rlimits.Limit(unix.RLIMIT_MEMLOCK)
@@ -41,7 +41,7 @@ func (m *MemoryManager) MUnlock(addr, length uint64) error {
 	if err != nil || start == end {
 		return err
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	return m.setLock(start, end, 0)
 }
@@ -96,7 +96,7 @@ func (m *MemoryManager) MLockAll(flags uint32, canLock bool) error {
 	if flags == 0 || flags&^known != 0 || flags == unix.MCL_ONFAULT {
 		return unix.EINVAL
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if !canLock {
 		lim := m.rlimits.Limit(unix.RLIMIT_MEMLOCK)
@@ -123,7 +123,7 @@ func (m *MemoryManager) MLockAll(flags uint32, canLock bool) error {
 
 // MUnlockAll is munlockall(2).
 func (m *MemoryManager) MUnlockAll() {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	m.lockFuture = 0
 	m.change(0, m.top(), func(v *vma) { v.flags &^= flagLocked | flagLockFault })

@@ -30,7 +30,7 @@ func (m *MemoryManager) Madvise(ctx platform.Context, addr, length uint64, advic
 	if end == addr {
 		return nil
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	var hole error
 	at := addr
@@ -77,6 +77,7 @@ func (m *MemoryManager) Madvise(ctx platform.Context, addr, length uint64, advic
 			return unix.ENOMEM
 		}
 		m.change(addr, end, func(v *vma) { v.flags = v.flags&^unset | set })
+		m.dontFork = m.dontFork || set&flagDontFork != 0
 	}
 	if advice == madvPopulateRead || advice == madvPopulateWrite {
 		if err := m.flush(ctx); err != nil {

@@ -47,15 +47,20 @@ type MemoryManager struct {
 	rlimits Limiter
 	// vmas is changed with mu and tree held, and read with either: the
 	// platform asks about mappings while it does something for a holder of mu.
-	vmas   vmaSet
-	tree   sync.RWMutex
+	vmas vmaSet
+	tree sync.RWMutex
+	// heirs counts the address spaces that have the same tree (inherit.go); nil if it is
+	// this one's alone.
+	heirs  *atomic.Int32
 	sums   Totals
 	layout layout
 	info   Info
 	exe    *vfs.FileDescription
 	// lockFuture holds the flags that mlockall(MCL_FUTURE) gives new mappings.
 	lockFuture vmaFlags
-	dead       bool
+	// dontFork says that there may be mappings that a child does not get.
+	dontFork bool
+	dead     bool
 	// remote is held for reading while others than the users copy memory, so
 	// that they never see the next program in the same address space. gone
 	// says that they may not any more.
@@ -134,14 +139,11 @@ func (m *MemoryManager) DecRef() {
 func (m *MemoryManager) retire() {
 	m.shut()
 	m.mu.Lock()
-	m.vmas.ascend(0, ^uint64(0), func(v *vma) bool {
-		m.drop(v.file)
-		v.shm.decRef()
-		return true
-	})
+	tree := m.vmas.root
 	m.tree.Lock()
 	m.vmas = vmaSet{}
 	m.tree.Unlock()
+	m.leave(tree)
 	m.layout.anchor = 0
 	m.sums = Totals{}
 	m.drop(m.exe)
@@ -187,7 +189,7 @@ func (m *MemoryManager) flush(ctx platform.Context) error {
 // that the system call that queued the operation should return. (No guest code
 // ran since that call, so its result can still be changed.)
 func (m *MemoryManager) OpFailed(ctx platform.Context, err error) unix.Errno {
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	return m.repair(ctx, err)
 }
@@ -197,6 +199,7 @@ func (m *MemoryManager) OpFailed(ctx platform.Context, err error) unix.Errno {
 // memory. Other operations may have had a part of their effect, as the same
 // call's failure may have on Linux.
 func (m *MemoryManager) repair(ctx platform.Context, err error) unix.Errno {
+	m.own()
 	var op *platform.OpError
 	errors.As(err, &op)
 	for ; op != nil; op = op.Next {

@@ -68,7 +68,7 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 		fd = v.shm.fd
 	}
 
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	v.flags |= m.lockFuture
 	addr, err := m.place(a, length)
@@ -127,7 +127,7 @@ func (m *MemoryManager) RemapFilePages(ctx platform.Context, addr, length, offse
 	if length == 0 || addr+length < addr || offset+length < offset || offset&PageMask != 0 {
 		return unix.EINVAL
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	v := m.vmas.find(addr)
 	if v == nil || v.flags&flagShared == 0 || v.platforms() || addr+length > v.end {

@@ -27,7 +27,7 @@ func (m *MemoryManager) MProtect(ctx platform.Context, addr, length uint64, prot
 	}
 	prot &= protMask
 
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if down || up {
 		v := m.vmas.above(addr)

@@ -42,7 +42,7 @@ func (m *MemoryManager) MRemap(ctx platform.Context, a MRemapArgs) (uint64, erro
 		}
 	}
 
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if !fixed && !keep && oldLen >= newLen && oldLen != 0 {
 		// Shrinking is munmap(2) of the rest.

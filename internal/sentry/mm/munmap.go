@@ -27,7 +27,7 @@ func (m *MemoryManager) MUnmap(ctx platform.Context, addr, length uint64) error 
 	if end == addr {
 		return unix.EINVAL
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	return m.unmap(ctx, addr, end)
 }

@@ -35,7 +35,7 @@ func (m *MemoryManager) count(v *vma, n uint64, sign int64) {
 // add enters v, whose range must be free, and merges it with its neighbours.
 // The set takes over v's references.
 func (m *MemoryManager) add(v *vma) {
-	m.tree.Lock()
+	m.alter()
 	defer m.tree.Unlock()
 	m.count(v, v.end-v.start, 1)
 	if p := m.vmas.below(v.start); p != nil && p.continues(v) {
@@ -110,7 +110,7 @@ func (m *MemoryManager) removeRange(start, end uint64) {
 	if v := m.vmas.above(start); v == nil || v.start >= end {
 		return
 	}
-	m.tree.Lock()
+	m.alter()
 	defer m.tree.Unlock()
 	if v := m.vmas.above(start); v.start >= start && v.end <= end && !v.platforms() {
 		// Most often the range is one whole mapping.
@@ -136,7 +136,7 @@ func (m *MemoryManager) forget(v *vma) {
 // change applies f to all mappings within [start, end), which are split at the
 // edges first and merged afterwards.
 func (m *MemoryManager) change(start, end uint64, f func(*vma)) {
-	m.tree.Lock()
+	m.alter()
 	defer m.tree.Unlock()
 	m.splitAt(start)
 	m.splitAt(end)

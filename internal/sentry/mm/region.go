@@ -109,7 +109,7 @@ func (m *MemoryManager) NameAnonymous(addr, length uint64, name string) error {
 	if addr == end {
 		return nil
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	bad := false
 	m.vmas.ascend(addr, end, func(v *vma) bool {

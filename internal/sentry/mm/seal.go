@@ -13,7 +13,7 @@ func (m *MemoryManager) MSeal(addr, length uint64) error {
 	if addr == end {
 		return nil
 	}
-	m.mu.Lock()
+	m.lock()
 	defer m.unlock()
 	if !m.covered(addr, end) || m.meetsHidden(addr, end) {
 		return unix.ENOMEM
