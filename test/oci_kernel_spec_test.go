@@ -201,6 +201,10 @@ var specCases = []specCase{
 		s.Root.Readonly = true
 		addMount(s, "/not/there", "tmpfs", "tmpfs")
 	}, script: "(touch /x) 2>/dev/null || echo ro; touch /not/there/x && echo rw; (mkdir /not/here) 2>/dev/null || echo ro", want: "ro\nrw\nro\n"},
+	{name: "read-only root without mounts", change: func(s *specs.Spec, dir string) {
+		s.Root.Readonly = true
+		s.Mounts = nil
+	}, script: "echo x > /dev/null && stat -c '%n %t:%T' /dev/null; (touch /x /dev/x) 2>/dev/null || echo ro", want: "/dev/null 1:3\nro\n"},
 	{name: "written root", script: "echo hi > /f; ln -s f /l; chmod 4711 /f; chown 3:4 /f; mkfifo /p; stat -c '%a %u:%g' /f", want: "711 3:4\n",
 		change: func(s *specs.Spec, _ string) { capabilities(s, "CAP_CHOWN", "CAP_FSETID") },
 		after: func(t *testing.T, dir string) {

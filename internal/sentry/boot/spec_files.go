@@ -78,13 +78,13 @@ func (c *Container) lacksPlaces(fs vfs.FileSystem) bool {
 	root := ns.Root()
 	defer root.DecRef()
 	var above []string
-	missing := func(p string) bool {
+	missing := func(p string, flags vfs.ResolveFlags) bool {
 		for _, a := range above {
 			if p == a || strings.HasPrefix(p, a+"/") {
 				return false
 			}
 		}
-		at, err := ns.Resolve(builder{auth.New(0, 0, nil)}, vfs.Origin{Root: root, Start: root}, p, 0)
+		at, err := ns.Resolve(builder{auth.New(0, 0, nil)}, vfs.Origin{Root: root, Start: root}, p, flags)
 		if err == nil {
 			at.DecRef()
 		}
@@ -92,17 +92,17 @@ func (c *Container) lacksPlaces(fs vfs.FileSystem) bool {
 	}
 	for _, m := range c.Files.Mounts {
 		dest := path.Clean(m.Destination)
-		if missing(dest) {
+		if missing(dest, 0) {
 			return true
 		}
 		above = append(above, dest)
 	}
-	for _, d := range c.Files.Devices {
-		if missing(d.Path) {
+	for _, p := range c.Files.nodes() {
+		if missing(p, vfs.NoFollowLast) {
 			return true
 		}
 	}
-	return missing(c.Cwd)
+	return c.Console >= 0 && missing(consolePath, 0) || missing(c.Cwd, 0)
 }
 
 // furnish makes the mounts, devices and settings of a container. n is its first
@@ -126,7 +126,7 @@ func (s *sandbox) furnish(c *Container, n *process) error {
 	}
 	if n.terminal != nil {
 		if err := f.bindConsole(n.terminal.Name()); err != nil {
-			return fmt.Errorf("making /dev/console: %w", err)
+			return fmt.Errorf("making %s: %w", consolePath, err)
 		}
 	}
 	if err := f.makeDirectory(c.Cwd); err != nil {

@@ -90,10 +90,10 @@ func (f *furnisher) makeDirectory(p string) error {
 // (runtime-spec, "Default Devices"), unless /dev is the host's, and those that
 // the spec adds.
 func (f *furnisher) makeDevices() error {
-	if !f.foreignDev() {
+	if !f.c.Files.foreignDev() {
 		for _, d := range devfs.Defaults() {
 			if err := f.makeDevice(&Device{Path: "/dev/" + d.Name, Mode: unix.S_IFCHR | d.Perm, Major: d.Major, Minor: d.Minor}); err != nil {
-				return fmt.Errorf("making /dev/%s: %w", d.Name, err)
+				return fmt.Errorf("the device /dev/%s: %w", d.Name, err)
 			}
 		}
 		for _, l := range devfs.Links() {
@@ -112,9 +112,26 @@ func (f *furnisher) makeDevices() error {
 	return nil
 }
 
+// nodes are the paths of the devices and links that makeDevices makes.
+func (f *Files) nodes() []string {
+	var paths []string
+	if !f.foreignDev() {
+		for _, d := range devfs.Defaults() {
+			paths = append(paths, "/dev/"+d.Name)
+		}
+		for _, l := range devfs.Links() {
+			paths = append(paths, "/dev/"+l[0])
+		}
+	}
+	for _, d := range f.Devices {
+		paths = append(paths, d.Path)
+	}
+	return paths
+}
+
 // foreignDev reports whether /dev shows a directory of the host's.
-func (f *furnisher) foreignDev() bool {
-	for _, m := range f.c.Files.Mounts {
+func (f *Files) foreignDev() bool {
+	for _, m := range f.Mounts {
 		if m.Type == "" && path.Clean(m.Destination) == "/dev" {
 			return true
 		}
@@ -189,7 +206,10 @@ func (f *furnisher) bindDevice(d *Device) error {
 	return f.ns.Bind(from, at, 0)
 }
 
-// bindConsole shows the process's terminal as /dev/console, as runc does.
+// consolePath is where a process's terminal is shown.
+const consolePath = "/dev/console"
+
+// bindConsole shows the process's terminal at consolePath, as runc does.
 func (f *furnisher) bindConsole(name string) error {
 	pts, err := f.detached(f.s.pts)
 	if err != nil {
@@ -201,7 +221,7 @@ func (f *furnisher) bindConsole(name string) error {
 		return err
 	}
 	defer from.DecRef()
-	at, _, err := f.place("/dev/console", true)
+	at, _, err := f.place(consolePath, true)
 	if err != nil {
 		return err
 	}
