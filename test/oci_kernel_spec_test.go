@@ -330,6 +330,8 @@ var specCases = []specCase{
 			mkfifo(filepath.Join(dir, "pipe"))
 			addMount(s, "/pipe", "bind", "pipe", "bind")
 		}},
+	{name: "no such source", code: 1, script: "echo never", refused: []string{"mounts[7]", "/no/such/source", "must exist on the host"},
+		change: func(s *specs.Spec, _ string) { addMount(s, "/x", "bind", "/no/such/source", "bind") }},
 	{name: "namespace of the host", code: 1, only: "kernel", script: "echo never", refused: []string{"linux.namespaces[0].path", "/proc/1/ns/pid"},
 		change: func(s *specs.Spec, _ string) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" }},
 	{name: "no namespace", code: 1, only: "kernel", script: "echo never", refused: []string{"linux.namespaces", "ipc"},

@@ -112,7 +112,9 @@ func translateMount(field string, m *specs.Mount, bundle string, t *trees) (*boo
 		source = filepath.Join(bundle, source)
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(source, &fs); err != nil {
+	if err := unix.Statfs(source, &fs); err == unix.ENOENT {
+		return nil, fmt.Errorf("source %s cannot be opened: %w (it must exist on the host: make it, or correct the path)", source, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("source %s cannot be opened: %w", source, err)
 	}
 	// A bind mount keeps what its source has.
