@@ -33,7 +33,7 @@ func newCheck() *cobra.Command {
 starting a sandbox, and say for those that don't work why, and what to change.
 The exit status is 0 if the default (kernel, trap) works.`,
 		Example: "  coffer check\n  coffer check --format json",
-		Args:    cobra.NoArgs,
+		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if format != "table" && format != "json" {
 				return &exitError{exitUsage, fmt.Sprintf("--format %q is not known: it is table or json", format)}

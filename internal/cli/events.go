@@ -22,6 +22,7 @@ func newEvents(g *globals) *cobra.Command {
 		Long: `Show what a container uses of CPU, memory and other resources as lines of JSON, at
 intervals until it stops, and when it has run out of memory.`,
 		Example:           "  coffer events --interval 10s web1\n  coffer events --stats web1",
+		SuggestFor:        []string{"stats"},
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,
 	}

@@ -64,7 +64,7 @@ func completeGlobals(c *cobra.Command) {
 	for _, f := range []struct {
 		flag  string
 		words []string
-	}{{"isolation", levels}, {"intercept", boot.Platforms()}, {"log-format", []string{"text", "json"}}} {
+	}{{"isolation", levels}, {"intercept", boot.Platforms()}, {"log-format", []string{"text", "json"}}, {"rootless", []string{"auto", "true", "false"}}} {
 		c.RegisterFlagCompletionFunc(f.flag, cobra.FixedCompletions(f.words, cobra.ShellCompDirectiveNoFileComp))
 	}
 }
@@ -104,7 +104,7 @@ func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) er
 			return &exitError{exitVerb, err.Error()}
 		}
 		if err := arguments(c, args); err != nil {
-			return g.logged.report(&exitError{exitVerb, fmt.Sprintf("%v: %s", err, c.UseLine())})
+			return g.logged.report(&exitError{exitVerb, err.Error()})
 		}
 		err := run(args)
 		var ee *exitError
@@ -181,7 +181,7 @@ func isRootless() bool {
 func exactly(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
-			return fmt.Errorf("%q requires exactly %d argument(s), and %d are given", c.Name(), n, len(args))
+			return fmt.Errorf("%q requires exactly %d argument(s), and %d are given: %s", c.Name(), n, len(args), c.UseLine())
 		}
 		return nil
 	}
@@ -191,7 +191,7 @@ func exactly(n int) cobra.PositionalArgs {
 func atLeast(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < n {
-			return fmt.Errorf("%q requires a minimum of %d argument(s), and %d are given", c.Name(), n, len(args))
+			return fmt.Errorf("%q requires a minimum of %d argument(s), and %d are given: %s", c.Name(), n, len(args), c.UseLine())
 		}
 		return nil
 	}
@@ -201,7 +201,7 @@ func atLeast(n int) cobra.PositionalArgs {
 func between(min, max int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < min || len(args) > max {
-			return fmt.Errorf("%q requires %d to %d argument(s), and %d are given", c.Name(), min, max, len(args))
+			return fmt.Errorf("%q requires %d to %d argument(s), and %d are given: %s", c.Name(), min, max, len(args), c.UseLine())
 		}
 		return nil
 	}

@@ -6,14 +6,16 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // newHelp is `coffer help`, which unlike cobra's fails for what there is not.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
-		Use:     "help [COMMAND]",
-		Short:   "Show what a command does and which flags it has",
-		Example: "  coffer help do",
+		Use:                   "help [COMMAND...]",
+		Short:                 "Show what a command does and which flags it has",
+		Example:               "  coffer help do\n  coffer help network create",
+		DisableFlagsInUseLine: true,
 		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			about, _, err := c.Root().Find(args)
 			if err != nil {
@@ -78,6 +80,34 @@ const (
 	containers = "containers"
 )
 
+// helpWidth is how long lines that explain flags may be.
+const helpWidth = 100
+
+// explained is what the help says of flags. Of those that may be given several times
+// it shows what they take each time, not Go's name for what all of that makes.
+func explained(flags *pflag.FlagSet) string {
+	shown := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.VisitAll(func(f *pflag.Flag) {
+		shows := *f
+		if one, ok := taken[f.Value.Type()]; ok {
+			shows.Value, shows.DefValue = typed{f.Value, one}, ""
+		}
+		shown.AddFlag(&shows)
+	})
+	return shown.FlagUsagesWrapped(helpWidth)
+}
+
+// taken has for a list's type that of its elements.
+var taken = map[string]string{"stringArray": "string", "uintSlice": "uint"}
+
+// typed is a flag's value with another name for its type.
+type typed struct {
+	pflag.Value
+	name string
+}
+
+func (t typed) Type() string { return t.name }
+
 // usageOfGlobals has the usage say what the global flags are for. cobra's way for
 // that are templates; with them the linker keeps every method of every type,
 // since a template might call it: a tenth of the program.
@@ -88,7 +118,8 @@ func usageOfGlobals(root *cobra.Command) {
 		c.SetOut(text)
 		err := usage(c)
 		c.SetOut(out)
-		said := text.String()
+		flags := c.LocalFlags()
+		said := strings.Replace(text.String(), strings.TrimSpace(flags.FlagUsages()), strings.TrimSpace(explained(flags)), 1)
 		switch {
 		case !c.HasParent():
 			said = strings.Replace(said, "\nFlags:\n", "\nFlags of the commands of containers, before or after the command's name:\n", 1)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestCommands tells what becomes of words that are no commands.
@@ -25,7 +27,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"completion", "foo"}, `no command "foo": it is ` + shells},
 		{[]string{"help", "completion", "foo"}, `no command "foo": it is ` + shells},
 		{[]string{"completion", "bash", "more"}, `unknown command "more"`},
-		{[]string{"version", "more"}, `unknown command "more"`},
+		{[]string{"stats"}, `no command "stats": is events or start or state meant?`},
 	} {
 		root := newTree(false, append([]string{}, c.args...))
 		root.SetOut(io.Discard)
@@ -58,6 +60,51 @@ func TestGlobalFlags(t *testing.T) {
 	}
 }
 
+// TestHelpReads: every command's help has an example, fits a window of 100 columns,
+// and names no types of Go.
+func TestHelpReads(t *testing.T) {
+	var look func(c *cobra.Command, above []string)
+	look = func(c *cobra.Command, above []string) {
+		for _, sub := range c.Commands() {
+			name := append(slices.Clone(above), sub.Name())
+			if sub.Hidden || name[0] == "completion" && len(name) > 1 {
+				continue // cobra's own words
+			}
+			look(sub, name)
+			var out strings.Builder
+			root := newTree(false, append(slices.Clone(name), "--help"))
+			root.SetOut(&out)
+			err := root.Execute()
+			if err != nil || !strings.Contains(out.String(), "\nExamples:\n  ") {
+				t.Errorf("the help of %q has no example: %v, %s", name, err, &out)
+			}
+			for line := range strings.Lines(out.String()) {
+				if len(line) > helpWidth+1 || strings.Contains(line, "Array") || strings.Contains(line, "[]") {
+					t.Errorf("the help of %q has the line %q", name, line)
+				}
+			}
+		}
+	}
+	look(newTree(false, nil), nil)
+}
+
+// TestArguments: who gives too many or too few is shown how many there are.
+func TestArguments(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"network", "create"}, "0 are given: coffer network create [flags] NAME"},
+		{[]string{"network", "rm", "a", "b"}, "2 are given: coffer network rm NAME"},
+		{[]string{"check", "more"}, "1 are given: coffer check [flags]"},
+		{[]string{"version", "more"}, "1 are given: coffer version"},
+	} {
+		if err := newTree(false, c.args).Execute(); err == nil || !strings.HasSuffix(err.Error(), c.says) {
+			t.Errorf("%q: %v, want one that ends with %q", c.args, err, c.says)
+		}
+	}
+}
+
 // TestCompletion completes the words of commands by what they can be.
 func TestCompletion(t *testing.T) {
 	for _, c := range []struct {
@@ -65,7 +112,7 @@ func TestCompletion(t *testing.T) {
 		has  string // a line of the output
 	}{
 		{[]string{"--isolation", ""}, "process"}, {[]string{"kill", "id", ""}, "TERM"}, {[]string{"kill", "id", "SIGT"}, "SIGTERM"},
-		{[]string{"list", "--format", ""}, "json"}, {[]string{"help", ""}, "run"}, {[]string{"exec", "id", ""}, ":4"},
+		{[]string{"list", "--format", ""}, "json"}, {[]string{"list", "--rootless", ""}, "auto"}, {[]string{"help", ""}, "run"}, {[]string{"exec", "id", ""}, ":4"},
 		{[]string{"do", "--network", ""}, "bridge"}, {[]string{"network", "create", "--driver", ""}, "cni:"}, {[]string{"network", ""}, "inspect"},
 		{[]string{"do", "--isolation", ""}, "process"}, {[]string{"do", "--user", ""}, ":4"}, {[]string{"network", "inspect", ""}, "bridge"},
 	} {

@@ -33,6 +33,7 @@ Sandboxes on one network reach each other, by the names that --hostname gives th
 
 // networkVerb makes c a command about the host's networks.
 func networkVerb(c *cobra.Command, run func(n *hostnet.Networks, args []string) error) *cobra.Command {
+	c.DisableFlagsInUseLine = true
 	c.RunE = func(c *cobra.Command, args []string) error {
 		config, err := readConfig(configPath)
 		if err == nil {
@@ -165,7 +166,7 @@ func newNetworkInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "inspect [flags] NAME",
 		Short:   "Show a network, and which sandboxes are on it",
-		Long:    "Show a network, and which sandboxes are on it. NAME may be bridge, for the network of 'coffer do --network bridge'.",
+		Long:    "Show a network, and which sandboxes are on it. NAME may be\nbridge, for the network of 'coffer do --network bridge'.",
 		Example: "  coffer network inspect lan\n  coffer network inspect bridge --format table",
 		Args:    exactly(1),
 		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {

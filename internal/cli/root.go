@@ -103,6 +103,7 @@ func newTree(room bool, args []string) *cobra.Command {
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
 			onlySubcommands(c)
+			c.Example = "  source <(coffer completion bash)"
 		}
 	}
 	return root

@@ -105,12 +105,12 @@ func (tb *Table) setFilter(pass *[tableSize + 1]bool, word string, to bool) erro
 		kind, known, word = "group", tb.groupNames(), group
 	}
 	if near := nearest(word, known); near != "" {
-		return fmt.Errorf("trace filter: there is no %s %q; did you mean %q?", kind, word, near)
+		return fmt.Errorf("there is no %s %q; did you mean %q?", kind, word, near)
 	}
 	if isGroup {
-		return fmt.Errorf("trace filter: there is no group %q; the groups are %s", word, strings.Join(known, ", "))
+		return fmt.Errorf("there is no group %q; the groups are %s", word, strings.Join(known, ", "))
 	}
-	return fmt.Errorf("trace filter: there is no system call %q; use a name from docs/syscalls.md, or a group such as @file", word)
+	return fmt.Errorf("there is no system call %q; use a name from docs/syscalls.md, or a group such as @file", word)
 }
 
 func (tb *Table) inGroup(nr uint64, r *Row, group string) bool {
