@@ -234,7 +234,7 @@ func (l *Link) Capabilities() stack.LinkEndpointCapabilities {
 func (l *Link) GSOMaxSize() uint32 { return gsoMax }
 
 // gsoMax leaves room for headers in what an IP packet can be.
-const gsoMax = 65535 - header.IPv6MinimumSize - header.TCPHeaderMaximumSize
+const gsoMax = 65535 - header.IPv4MaximumHeaderSize - header.TCPHeaderMaximumSize
 
 // SupportedGSO implements stack.GSOEndpoint.
 func (l *Link) SupportedGSO() stack.SupportedGSO {

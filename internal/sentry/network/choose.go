@@ -3,6 +3,7 @@ package network
 import (
 	"sync/atomic"
 
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
@@ -28,8 +29,30 @@ func Chosen(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack
 	return to
 }
 
-// choosingUDP and choosingTCP are the stack's protocols but for that.
+// keeper is handed packets whose headers have options, and gives them to hand in the stack's place, or loses them. It
+// is called as choosers are.
+type keeper func(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler)
+
+// Handler is given a packet for an endpoint.
+type Handler func(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer)
+
+var keep atomic.Pointer[keeper]
+
+// SetKeeper has f given the packets with options of all namespaces, from now on.
+func SetKeeper(f keeper) { keep.Store(&f) }
+
+// handOver gives a packet to hand.
+func handOver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler) {
+	if f := keep.Load(); f != nil && pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber && len(pkt.NetworkHeader().Slice()) > header.IPv4MinimumSize {
+		(*f)(to, id, pkt, hand)
+		return
+	}
+	hand(to, id, pkt)
+}
+
+// choosingUDP and choosingTCP are the stack's protocols but for that, ping is ICMP.
 type (
+	ping        struct{ stack.TransportProtocol }
 	choosingUDP struct{ stack.TransportProtocol }
 	choosingTCP struct{ tcpProtocol }
 )
@@ -49,9 +72,18 @@ func newTCP(s *stack.Stack) stack.TransportProtocol {
 
 // QueuePacket has a packet handled at once, as the stack does for protocols without it.
 func (choosingUDP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	Chosen(to, id, pkt).HandlePacket(id, pkt)
+	handOver(Chosen(to, id, pkt), id, pkt, stack.TransportEndpoint.HandlePacket)
+}
+
+func newPing(f stack.TransportProtocolFactory) stack.TransportProtocolFactory {
+	return func(s *stack.Stack) stack.TransportProtocol { return ping{f(s)} }
+}
+
+// QueuePacket is the same of ICMP, where nobody chooses.
+func (ping) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	handOver(to, id, pkt, stack.TransportEndpoint.HandlePacket)
 }
 
 func (p choosingTCP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	p.tcpProtocol.QueuePacket(Chosen(to, id, pkt), id, pkt)
+	handOver(Chosen(to, id, pkt), id, pkt, p.tcpProtocol.QueuePacket)
 }

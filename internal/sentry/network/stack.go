@@ -6,7 +6,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
@@ -15,9 +14,9 @@ import (
 
 func newStack() *stack.Stack {
 	s := stack.New(stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
+		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: append([]stack.TransportProtocolFactory{
-			newTCP, newUDP, icmp.NewProtocol4, icmp.NewProtocol6,
+			newTCP, newUDP, newPing(icmp.NewProtocol4), newPing(icmp.NewProtocol6),
 		}, rawProtocolFactories()...),
 		HandleLocal:              true,
 		RawFactory:               raw.EndpointFactory{},

@@ -67,7 +67,7 @@ func shortened(level, name int32, value []byte, room int) ([]byte, error) {
 			return nil, unix.EINVAL
 		}
 	case unix.IPPROTO_IP:
-		if room > 0 && len(value) == 4 && name != unix.IP_MULTICAST_IF && le.Uint32(value) <= 255 {
+		if room > 0 && len(value) == 4 && name != unix.IP_MULTICAST_IF && name != unix.IP_OPTIONS && le.Uint32(value) <= 255 {
 			room = 1
 		}
 	}

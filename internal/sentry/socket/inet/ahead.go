@@ -139,7 +139,7 @@ func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message
 	}
 	n := copy(p, d.data[off:])
 	// As on Linux all that is left of it is not cut, unless it fills p.
-	s.tell(m, &d.from, len(p) < len(d.data) && len(p) <= len(d.data)-off)
+	s.tell(m, &d.from, d.data, len(p) < len(d.data) && len(p) <= len(d.data)-off, peek)
 	if flags&unix.MSG_TRUNC != 0 {
 		m.Beyond = min(len(d.data), len(p)) - n
 		n = len(d.data)

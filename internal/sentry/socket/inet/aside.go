@@ -29,6 +29,8 @@ type aside struct {
 	// stamps is what of SO_TIMESTAMPING chooses what is told of it, if stamped instead of the socket's.
 	stamped bool
 	stamps  int32
+	// options are those of its header, if not nil instead of the socket's.
+	options *headerOptions
 }
 
 // apply makes the socket's next datagrams what control messages said; the result undoes it.
@@ -52,6 +54,10 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 	if a.wholeSaid {
 		s.wholeOnce = truth(a.whole) + 1
 	}
+	if a.options != nil {
+		s.once.Store(a.options)
+		s.own(e)
+	}
 	before := 0
 	if a.classed {
 		if v, err := e.GetSockOptInt(a.option); err == nil {
@@ -61,6 +67,7 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 	}
 	return func() {
 		s.from, s.wholeOnce = tcpip.Address{}, 0
+		s.once.Store(nil)
 		if a.classed {
 			e.SetSockOptInt(a.option, before)
 		}
@@ -110,6 +117,7 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 		Mark:               e.SocketOptions().GetMark(),
 	})
 	defer pkt.DecRef()
+	pkt.Owner = s
 	udp := header.UDP(pkt.TransportHeader().Push(header.UDPMinimumSize))
 	pkt.TransportProtocolNumber = header.UDPProtocolNumber
 	length := uint16(pkt.Size())

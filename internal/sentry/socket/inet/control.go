@@ -22,6 +22,8 @@ const (
 	reportPktInfo6
 	reportOrigDst
 	reportOrigDst6
+	reportOptions
+	reportReturned
 )
 
 // reports makes an option's apply that wants, or no longer wants, a report.
@@ -39,13 +41,15 @@ func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
 			e.SocketOptions().SetReceiveOriginalDstAddress(s.report.Load()&(reportOrigDst|reportOrigDst6) != 0)
 		case report2292HopLimit:
 			e.SocketOptions().SetReceiveHopLimit(v != 0)
+		case reportOptions, reportReturned:
+			s.settleOptions(e)
 		}
 	}
 }
 
 // receivedControl lays out what came with a datagram, as far as the receiver wants
-// to know it.
-func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.ControlMessage {
+// to know it. options are those of the header.
+func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, options []byte) []socket.ControlMessage {
 	var out []socket.ControlMessage
 	add := func(level, typ int32, data []byte) {
 		out = append(out, socket.ControlMessage{Level: level, Type: typ, Data: data})
@@ -73,6 +77,12 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages) []socket.Co
 	}
 	if m.HasTOS {
 		add(unix.IPPROTO_IP, unix.IP_TOS, []byte{m.TOS})
+	}
+	if len(options) > 0 && report&reportOptions != 0 {
+		add(unix.IPPROTO_IP, unix.IP_RECVOPTS, options)
+	}
+	if len(options) > 0 && report&reportReturned != 0 {
+		add(unix.IPPROTO_IP, unix.IP_RETOPTS, returnedOptions(options, s.hasAddress))
 	}
 	if m.HasIPv6PacketInfo && report&(reportPktInfo6|report2292PktInfo) != 0 {
 		typ := int32(unix.IPV6_PKTINFO)
@@ -129,7 +139,7 @@ func (s *Socket) sendControl(c vfs.Caller, e *endpoint, to tcpip.FullAddress, o 
 	for _, m := range list {
 		switch {
 		case m.Level == unix.IPPROTO_IP && !is6:
-			err = sendControl4(o, &beside, m)
+			err = s.sendControl4(c, o, &beside, m)
 		case m.Level == unix.IPPROTO_IPV6 && is6:
 			err = s.sendControl6(o, &beside, m)
 		case m.Level == unix.IPPROTO_IPV6 && m.Type == unix.IPV6_PKTINFO && s.family.Load() == unix.AF_INET6:
@@ -190,8 +200,8 @@ func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.Control
 	return unix.EINVAL
 }
 
-// sendControl4 reads a control message of IPv4: IP_TTL, IP_TOS, IP_PKTINFO.
-func sendControl4(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
+// sendControl4 reads a control message of IPv4: IP_TTL, IP_TOS, IP_PKTINFO, IP_RETOPTS.
+func (s *Socket) sendControl4(c vfs.Caller, o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IP_TTL:
 		if len(m.Data) != 4 {
@@ -227,6 +237,12 @@ func sendControl4(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage)
 			beside.source = tcpip.AddrFrom4(ip)
 		}
 		return nil
+	case unix.IP_RETOPTS:
+		options, err := s.parseHeaderOptions(c, m.Data[:min(len(m.Data), maxIPOptions)])
+		if beside.options = options; options == nil {
+			beside.options = noHeaderOptions
+		}
+		return err
 	}
 	return unix.EINVAL
 }

@@ -19,6 +19,8 @@ type endpoint struct {
 	owner *Socket
 	// reported says that the error which ended a connection has been taken.
 	reported atomic.Bool
+	// fitted is for how many bytes of options segments leave room; the socket's sendMu protects it.
+	fitted int
 	// listens says that the endpoint listens, waiting is how many connections the stack has for
 	// accept(2) then: it tells of each when it comes.
 	listens atomic.Bool

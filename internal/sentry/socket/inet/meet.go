@@ -141,7 +141,7 @@ var deferred = (&Socket{kind: kind{typ: unix.SOCK_STREAM, protocol: unix.IPPROTO
 
 // ordinary reports whether a socket connects or listens as most do.
 func (s *Socket) ordinary() bool {
-	return s.FilterProgram() == nil && !s.nonlocal.Load() && s.ports.Load() == 0 && s.ep.Load().SocketOptions().GetBindToDevice() == 0
+	return s.FilterProgram() == nil && s.always.Load() == nil && !s.nonlocal.Load() && s.ports.Load() == 0 && s.ep.Load().SocketOptions().GetBindToDevice() == 0
 }
 
 // meet connects to a socket of the namespace that listens at an address, past the stack. It

@@ -34,8 +34,8 @@ var ipOptions = []option{
 	{level: unix.IPPROTO_IP, name: unix.IP_TTL, of: ofAll, initial: -1, check: checkTTL, apply: applyTTL, shown: shownHops},
 	{level: unix.IPPROTO_IP, name: unix.IP_HDRINCL, of: ofAll, check: readOnly},
 	{level: unix.IPPROTO_IP, name: unix.IP_ROUTER_ALERT, of: ofAll, check: checkRouterAlert, apply: applyRouterAlert},
-	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IP, name: unix.IP_RECVOPTS, of: ofAll, check: boolean, apply: reports(reportOptions)},
+	{level: unix.IPPROTO_IP, name: unix.IP_RETOPTS, of: ofAll, check: boolean, apply: reports(reportReturned)},
 	{level: unix.IPPROTO_IP, name: unix.IP_PKTINFO, of: ofAll, check: boolean, apply: reports(reportPktInfo)},
 	{level: unix.IPPROTO_IP, name: unix.IP_MTU_DISCOVER, of: ofAll, initial: 1, check: checkMTUDiscover, apply: applyMTUDiscover},
 	{level: unix.IPPROTO_IP, name: unix.IP_RECVERR, of: ofAll, check: boolean, apply: applyRecvErr},
@@ -362,6 +362,9 @@ func shownPreferences(_ *Socket, v int32) int32 {
 func (s *Socket) ipOption(name int32) ([]byte, error) {
 	switch name {
 	case unix.IP_OPTIONS:
+		if o := s.always.Load(); o != nil {
+			return o.data, nil
+		}
 		return nil, nil
 	case unix.IP_PKTOPTIONS:
 		if s.stream() {
@@ -485,6 +488,9 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 	if s.sort() == ofUDP {
 		n += header.UDPMinimumSize
 	}
+	if bits == whole4 {
+		n += s.headerOptions().length()
+	}
 	r, err := s.routeTo(e, peer)
 	if err != nil {
 		return false
@@ -494,22 +500,18 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 }
 
 // setIPOption sets an option of IPv4 or IPv6 that is not a number.
-func (s *Socket) setIPOption(_ vfs.Caller, level, name int32, value []byte) (bool, error) {
+func (s *Socket) setIPOption(c vfs.Caller, level, name int32, value []byte) (bool, error) {
 	switch {
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_ADDRFORM:
 		return true, s.setAddressForm(value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_UNICAST_IF && len(value) != 4:
 		return true, unix.EINVAL
 	case level == unix.IPPROTO_IP && name == unix.IP_OPTIONS:
-		// None may be given; others are not sent by the stack.
-		if len(value) > 0 {
-			return true, unix.EINVAL
-		}
-		return true, nil
+		return true, s.setHeaderOptions(c, value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_PKTINFO:
 		return true, s.setPacketInfo6(value)
 	case level == unix.IPPROTO_IPV6 && isHeader6(name):
-		// Likewise.
+		// None may be given; others are not sent by the stack.
 		if len(value) > 0 && len(value) < 8 || len(value)%8 != 0 {
 			return true, unix.EINVAL
 		}

@@ -149,6 +149,11 @@ func (s *Socket) headerOption(level, name int32) bool {
 	return level == unix.IPPROTO_IP && name == unix.IP_HDRINCL
 }
 
+// sendsHeader reports whether what is sent begins with a header of IPv4.
+func (s *Socket) sendsHeader(e *endpoint) bool {
+	return s.isRaw() && s.family.Load() == unix.AF_INET && (s.protocol == unix.IPPROTO_RAW || e.SocketOptions().GetHeaderIncluded())
+}
+
 // filtersICMP reports whether the socket has ICMP_FILTER.
 func (s *Socket) filtersICMP() bool {
 	return s.family.Load() == unix.AF_INET && s.protocol == unix.IPPROTO_ICMP

@@ -160,7 +160,7 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	if over, err := s.readError(e, terr); over || err != nil {
 		return 0, err
 	}
-	s.tell(m, &res, res.Total > len(p))
+	s.tell(m, &res, p[:min(len(p), res.Total)], res.Total > len(p), peek)
 	if !peek {
 		s.peekOff.Taken(taken(res.Total, len(p), flags))
 	}
@@ -202,14 +202,18 @@ func (s *Socket) readError(e *endpoint, terr tcpip.Error) (over bool, err error)
 	return false, nil
 }
 
-// tell notes what is known of a datagram beside its bytes, for m unless that is nil.
-func (s *Socket) tell(m *socket.Message, res *tcpip.ReadResult, truncated bool) {
+// tell notes what is known of a datagram, that begins with data, beside its bytes, for m unless that is nil.
+func (s *Socket) tell(m *socket.Message, res *tcpip.ReadResult, data []byte, truncated, peek bool) {
 	s.received.Store(res.ControlMessages.Timestamp.UnixNano())
+	var options []byte
+	if s.wantsOptions() {
+		options = s.optionsOf(res, data, peek)
+	}
 	if m == nil {
 		return
 	}
 	m.Addr = sockaddr(s.family.Load(), res.RemoteAddr)
-	m.Control = s.receivedControl(&res.ControlMessages)
+	m.Control = s.receivedControl(&res.ControlMessages, options)
 	if truncated {
 		m.Flags |= unix.MSG_TRUNC
 	}

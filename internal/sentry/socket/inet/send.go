@@ -62,6 +62,7 @@ func (s *Socket) sendStream(c vfs.Caller, p []byte, flags int32) (int, error) {
 		s.sendMu.Unlock()
 		return 0, unix.ENOBUFS
 	}
+	s.fitOptions(e)
 	more := flags&unix.MSG_MORE != 0
 	if more {
 		e.SocketOptions().SetCorkOption(true)
@@ -199,6 +200,9 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 			return 0, err
 		}
 		defer undo()
+	}
+	if s.sendsHeader(e) && s.headerOptions() != nil {
+		return 0, unix.EINVAL
 	}
 	if m.Flags&unix.MSG_MORE != 0 || s.cork.Load() {
 		return s.grow(e, p, opts.To)

@@ -32,6 +32,9 @@ type Socket struct {
 	options
 	charges
 	arrivals
+	keptOptions
+	sentOptions
+	calledWith
 	kind
 	// family is AF_INET or AF_INET6, the latter until IPV6_ADDRFORM changes it.
 	family   atomic.Int32
@@ -184,6 +187,9 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
 	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
+	if s.always.Load() != nil {
+		s.own(ep)
+	}
 	e.entry.Init(e, stackwaiter.AllEvents)
 	q.EventRegister(&e.entry)
 	s.ep.Store(e)
@@ -414,6 +420,7 @@ func (s *Socket) Release() {
 	s.endErrors()
 	s.leaveAll(false)
 	s.dropAhead()
+	s.forgetOptions()
 	calling := s.calling.Load()
 	s.mu.Lock()
 	s.hangUp()

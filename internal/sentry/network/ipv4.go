@@ -1,0 +1,160 @@
+package network
+
+import (
+	"math"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// The stack sends headers of IPv4 without options, and forwards what comes with any. Here options
+// of sockets are added, before packets are cut into fragments, and source routes are not followed.
+
+// Optioned is the owner of packets whose headers have options.
+type Optioned interface {
+	tcpip.PacketOwner
+	// HeaderOptions are the options of a packet of IPv4 between two addresses: a multiple of four bytes, 40 at
+	// most. A source route goes to hop first, which has to be on the link if it is strict. It is called with locks
+	// of the endpoint held.
+	HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpip.Address, strict bool)
+}
+
+// ipv4Protocol is the stack's IPv4 but for that.
+type ipv4Protocol struct {
+	ipv4Stack
+	stack *stack.Stack
+}
+
+// ipv4Stack and ipv4Link are what the stack's IPv4 implements, altogether and of an interface.
+type ipv4Stack interface {
+	stack.NetworkProtocol
+	stack.MulticastForwardingNetworkProtocol
+}
+
+type ipv4Link interface {
+	stack.NetworkEndpoint
+	stack.AddressableEndpoint
+	stack.GroupAddressableEndpoint
+	stack.MulticastForwardingNetworkEndpoint
+}
+
+// ipv4Endpoint is IPv4 of an interface.
+type ipv4Endpoint struct {
+	ipv4Link
+	stack *stack.Stack
+	nic   stack.NetworkInterface
+}
+
+func newIPv4(s *stack.Stack) stack.NetworkProtocol {
+	return ipv4Protocol{ipv4.NewProtocol(s).(ipv4Stack), s}
+}
+
+// NewEndpoint implements stack.NetworkProtocol.
+func (p ipv4Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
+	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic}
+}
+
+// WritePacket implements stack.NetworkEndpoint.
+func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderParams, pkt *stack.PacketBuffer) tcpip.Error {
+	owner, ok := pkt.Owner.(Optioned)
+	if !ok {
+		return e.ipv4Link.WritePacket(r, params, pkt)
+	}
+	options, hop, strict := owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress())
+	if len(options) == 0 {
+		return e.ipv4Link.WritePacket(r, params, pkt)
+	}
+	size := header.IPv4MinimumSize + len(options)
+	length := size + pkt.Size()
+	if length > math.MaxUint16 {
+		return &tcpip.ErrMessageTooLong{}
+	}
+	if hop.BitLen() != 0 {
+		first, err := e.stack.FindRoute(0, r.LocalAddress(), hop, header.IPv4ProtocolNumber, false)
+		if err != nil {
+			return err
+		}
+		defer first.Release()
+		if strict && first.NextHop().BitLen() != 0 {
+			return &tcpip.ErrNetworkUnreachable{}
+		}
+		r = first
+	}
+	fields := header.IPv4Fields{
+		TotalLength: uint16(length), TOS: params.TOS, TTL: params.TTL, Protocol: uint8(params.Protocol),
+		SrcAddr: r.LocalAddress(), DstAddr: r.RemoteAddress(),
+	}
+	if params.DF {
+		fields.Flags = header.IPv4FlagDontFragment
+	}
+	encode := func(h header.IPv4) {
+		h.Encode(&fields)
+		h.SetHeaderLength(uint8(size))
+		copy(h[header.IPv4MinimumSize:], options)
+	}
+	if pkt.GSOOptions.Type != stack.GSONone && hop.BitLen() == 0 {
+		// The link cuts it into packets, whose size is for TCP to say.
+		h := header.IPv4(pkt.NetworkHeader().Push(size))
+		encode(h)
+		h.SetChecksum(^h.CalculateChecksum())
+		pkt.NetworkProtocolNumber = header.IPv4ProtocolNumber
+		pkt.GSOOptions.L3HdrLen = uint16(size)
+		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
+		return e.nic.WritePacket(r, pkt)
+	}
+	h := header.IPv4(make([]byte, size))
+	encode(h)
+	b := pkt.ToBuffer()
+	b.Prepend(buffer.NewViewWithData(h))
+	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: b, Mark: pkt.Mark})
+	defer out.DecRef()
+	return r.WriteHeaderIncludedPacket(out)
+}
+
+// HandlePacket implements stack.NetworkEndpoint.
+func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	if !sourceRouted(pkt) {
+		e.ipv4Link.HandlePacket(pkt)
+	}
+}
+
+// sourceRouted reports whether the sender of a packet says which way it goes, which Linux does not
+// permit either (accept_source_route in sysctls).
+func sourceRouted(pkt *stack.PacketBuffer) bool {
+	b, ok := pkt.Data().PullUp(header.IPv4MinimumSize)
+	if !ok {
+		return false
+	}
+	n := int(header.IPv4(b).HeaderLength())
+	if n <= header.IPv4MinimumSize {
+		return false
+	}
+	if b, ok = pkt.Data().PullUp(n); !ok {
+		return false
+	}
+	return hasSourceRoute(b[header.IPv4MinimumSize:])
+}
+
+// hasSourceRoute reports whether there is a source route among the options of a header of IPv4.
+func hasSourceRoute(options []byte) bool {
+	const end, nop, loose, strict = 0, 1, 131, 137
+	for len(options) > 0 {
+		switch options[0] {
+		case end:
+			return false
+		case nop:
+			options = options[1:]
+			continue
+		case loose, strict:
+			return true
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return false
+		}
+		options = options[options[1]:]
+	}
+	return false
+}

@@ -1,0 +1,109 @@
+package inet
+
+import (
+	"sync/atomic"
+
+	"coffer/internal/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// sentOptions are the options of the headers of what a socket sends, or nil.
+type sentOptions struct {
+	always atomic.Pointer[headerOptions]
+	// once are those of the datagram that is being sent instead; sendMu protects it.
+	once atomic.Pointer[headerOptions]
+}
+
+// noHeaderOptions are those of a datagram that is to have none.
+var noHeaderOptions = &headerOptions{route: -1, record: -1, stamp: -1}
+
+// headerOptions are those of the next packet, or nil.
+func (s *Socket) headerOptions() *headerOptions {
+	o := s.once.Load()
+	if o == nil {
+		o = s.always.Load()
+	}
+	if o.length() == 0 {
+		return nil
+	}
+	return o
+}
+
+// setHeaderOptions is IP_OPTIONS.
+func (s *Socket) setHeaderOptions(c vfs.Caller, value []byte) error {
+	o, err := s.parseHeaderOptions(c, value)
+	if err != nil {
+		return err
+	}
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	s.always.Store(o)
+	if o != nil {
+		s.own(s.ep.Load())
+	}
+	return nil
+}
+
+func (s *Socket) parseHeaderOptions(c vfs.Caller, value []byte) (*headerOptions, error) {
+	return parseHeaderOptions(value, can(c, unix.CAP_NET_RAW), s.hasAddress)
+}
+
+// hasAddress reports whether an address is one of the namespace's.
+func (s *Socket) hasAddress(ip [4]byte) bool {
+	return s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, tcpip.AddrFrom4(ip)) != 0
+}
+
+// own has an endpoint's packets say whose they are, so that they get options.
+func (s *Socket) own(e tcpip.Endpoint) { e.SetOwner(s) }
+
+// HeaderOptions implements network.Optioned.
+func (s *Socket) HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpip.Address, strict bool) {
+	o := s.headerOptions()
+	if o == nil || s.stream() && s.ep.Load().state() == tcp.StateListen { // those are of connections that begin
+		return nil, tcpip.Address{}, false
+	}
+	return o.build(from, to, s.hasAddress), o.hop, o.strict
+}
+
+// KUID implements tcpip.PacketOwner.
+func (s *Socket) KUID() uint32 { return uint32(s.cred.EUID) }
+
+// KGID implements tcpip.PacketOwner.
+func (s *Socket) KGID() uint32 { return uint32(s.cred.EGID) }
+
+// fitOptions has a stream's segments leave room for the options of their headers. s.sendMu is held.
+func (s *Socket) fitOptions(e *endpoint) {
+	n := s.headerOptions().length()
+	if n <= e.fitted {
+		return
+	}
+	t, ok := e.Endpoint.(*tcp.Endpoint)
+	peer, err := e.GetRemoteAddress()
+	if !ok || err != nil || e.state() != tcp.StateEstablished && e.state() != tcp.StateCloseWait {
+		return
+	}
+	peer.Addr = unmappedAddress(peer.Addr)
+	r, err := s.routeTo(e, peer)
+	if err != nil {
+		return
+	}
+	t.HandleError(narrower(int(r.MTU())-n), nil)
+	r.Release()
+	e.fitted = n
+}
+
+// narrower tells an endpoint how long its packets are at most, without their headers.
+type narrower uint32
+
+// The methods of stack.TransportError.
+
+func (narrower) Origin() tcpip.SockErrOrigin    { return tcpip.SockExtErrorOriginNone }
+func (narrower) Type() uint8                    { return 0 }
+func (narrower) Code() uint8                    { return 0 }
+func (n narrower) Info() uint32                 { return uint32(n) }
+func (narrower) Kind() stack.TransportErrorKind { return stack.PacketTooBigTransportError }
