@@ -279,6 +279,37 @@ TEST(corked_for_the_peer) {
 	FAILS(recv(other, buf, 9, MSG_DONTWAIT), EAGAIN);
 }
 
+/* Of IPv6 the first part says where it goes. Of IPv4 a peer that comes later does, but that it goes does not. */
+TEST(corked_and_connected) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		union addr first, second;
+		int r[2] = { bound(f, SOCK_DGRAM), bound(f, SOCK_DGRAM) };
+		socklen_t n = loopback(&first, f, port_of(r[0]));
+		loopback(&second, f, port_of(r[1]));
+		for (int i = 0; i < 8; i++) {
+			int named = i & 1, moves = i & 2, ends = i & 4, s = OK(socket(f, SOCK_DGRAM, 0));
+			if (!named)
+				OK(connect(s, &first.sa, n));
+			OK(set(s, IPPROTO_UDP, UDP_CORK, 1));
+			EQUAL(sendto(s, "ab", 2, 0, named ? &first.sa : NULL, named ? n : 0), 2);
+			if (ends)
+				OK(connect(s, &(struct sockaddr){ AF_UNSPEC }, sizeof(struct sockaddr)));
+			if (moves)
+				OK(connect(s, &second.sa, n));
+			EQUAL(send(s, "cd", 2, 0), 2);
+			OK(set(s, IPPROTO_UDP, UDP_CORK, 0));
+			int at = moves && f == AF_INET;
+			EQUAL(recv(r[at], buf, 9, 0), 4);
+			CHECK(!memcmp(buf, "abcd", 4));
+			FAILS(recv(r[!at], buf, 9, MSG_DONTWAIT), EAGAIN);
+			close(s);
+		}
+		close(r[0]);
+		close(r[1]);
+	}
+}
+
 TEST(segments) {
 	union addr a;
 	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));

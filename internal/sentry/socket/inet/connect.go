@@ -398,6 +398,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 		return autobindError(terr)
 	}
 	s.connectPort()
+	s.redirectCorked(full)
 	if s.isRaw() {
 		s.rawPeer.Store(&full)
 	}

@@ -3,6 +3,7 @@ package inet
 import (
 	"testing"
 
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/waiter"
 
@@ -94,6 +95,41 @@ func TestCorkedRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := receive(t, peer); got != "one datagram" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// permitsAll is a policy.
+type permitsAll struct{}
+
+func (permitsAll) Permit(network.Flow) error { return nil }
+
+// TestCorkedPermitted: where there is a policy, a datagram goes where it was asked whether it may, though the socket has
+// got another peer meanwhile.
+func TestCorkedPermitted(t *testing.T) {
+	nothingHeld(t)
+	restricted, err := network.New(network.Config{LoopbackUp: true, Policy: permitsAll{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &net{Namespace: restricted}
+	first, second, s := n.bound(t), n.bound(t), n.socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+	defer first.Release()
+	defer second.Release()
+	defer s.Release()
+	if err := s.Connect(root, first.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Send(root, []byte("one "), &socket.Message{Flags: unix.MSG_MORE}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Connect(root, second.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Send(root, []byte("datagram"), &socket.Message{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(t, first); got != "one datagram" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -326,26 +327,46 @@ func (s *Socket) sendSegments(c vfs.Caller, e *endpoint, p []byte, size int, opt
 	return len(p), nil
 }
 
-// grow adds p to the datagram that is not complete yet, whose first part says where it goes. s.sendMu is held.
+// grow adds p to the datagram that is not complete yet, whose first part says where it goes, but for redirectCorked.
+// s.sendMu is held.
 func (s *Socket) grow(e *endpoint, p []byte, to *tcpip.FullAddress) (int, error) {
 	if len(s.corked)+len(p) > maxDatagram {
 		return 0, unix.EMSGSIZE
 	}
 	if s.corked == nil {
-		if to != nil {
-			s.corkedTo = *to
-		} else if _, err := s.peer(e); err != nil {
-			return 0, unix.EDESTADDRREQ
+		if to == nil {
+			peer, err := s.peer(e)
+			if err != nil {
+				return 0, unix.EDESTADDRREQ
+			}
+			to = &peer
 		}
 		if !charge(maxPacket) {
-			s.corkedTo = tcpip.FullAddress{}
 			return 0, unix.ENOBUFS
 		}
 		s.charges.send = maxPacket
-		s.corked = []byte{}
+		s.corked, s.corkedTo = []byte{}, *to
 	}
 	s.corked = append(s.corked, p...)
 	return len(p), nil
+}
+
+// redirectCorked has the datagram that is not complete yet go to the peer that the socket has been given meanwhile. As
+// on Linux that is for IPv4 only. A policy has been asked about no other address than that of the first part.
+func (s *Socket) redirectCorked(peer tcpip.FullAddress) {
+	if s.net.Restricted() {
+		return
+	}
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	if s.corked != nil && is4(s.corkedTo.Addr) && is4(peer.Addr) {
+		s.corkedTo = peer
+	}
+}
+
+// is4 reports whether an address is one of IPv4, be it as AF_INET6 has it.
+func is4(a tcpip.Address) bool {
+	return a.Len() == header.IPv4AddressSize || header.IsV4MappedAddress(a)
 }
 
 // flush sends the datagram that has grown, with p for its end. s.sendMu is held.
@@ -359,10 +380,8 @@ func (s *Socket) flush(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteOpti
 	if len(whole) > maxDatagram {
 		return 0, unix.EMSGSIZE
 	}
-	if opts.To = nil; to.Addr.BitLen() != 0 {
-		s.to = to
-		opts.To = &s.to
-	}
+	s.to = to
+	opts.To = &s.to
 	if _, err := s.sendOne(c, e, whole, opts); err != nil {
 		return 0, err
 	}
