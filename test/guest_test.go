@@ -87,22 +87,15 @@ func tail(s string) string {
 // TestGuest builds each C program in folder guest and runs it behind each
 // wall. Every test within it becomes a subtest.
 func TestGuest(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("gcc is not installed")
-	}
 	sources, err := filepath.Glob("guest/*.c")
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no guest tests found: %v", err)
 	}
-	bin := t.TempDir()
-	if err := os.Chmod(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	bin := guestDir(t)
 	for _, src := range sources {
 		name := strings.TrimSuffix(filepath.Base(src), ".c")
-		out := filepath.Join(bin, name)
-		if msg, err := exec.Command("gcc", "-O1", "-g", "-Wall", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-unused-result", "-static", "-pthread", "-o", out, src, "-lrt").CombinedOutput(); err != nil {
-			t.Errorf("%s does not compile:\n%s", src, msg)
+		out := buildGuest(t, bin, name)
+		if out == "" {
 			continue
 		}
 		for _, w := range walls {
@@ -118,6 +111,30 @@ func TestGuest(t *testing.T) {
 			})
 		}
 	}
+}
+
+// guestDir is where guest programs are built.
+func guestDir(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is not installed")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// buildGuest builds one there; "" if it does not compile, which fails the test.
+func buildGuest(t *testing.T, dir, name string) string {
+	t.Helper()
+	out := filepath.Join(dir, name)
+	if msg, err := exec.Command("gcc", "-O1", "-g", "-Wall", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-unused-result", "-static", "-pthread", "-o", out, "guest/"+name+".c", "-lrt").CombinedOutput(); err != nil {
+		t.Errorf("%s.c does not compile:\n%s", name, msg)
+		return ""
+	}
+	return out
 }
 
 // report turns a guest program's lines into subtests.

@@ -67,3 +67,21 @@ not permitted
 		})
 	}
 }
+
+// TestHostNetworkGuests: tests of guest programs that are about receiving hold with --network host too, in a network of
+// the test's own.
+func TestHostNetworkGuests(t *testing.T) {
+	needs(t, "unshare", "ip")
+	bin := guestDir(t)
+	for _, of := range []struct{ name, tests string }{
+		{"bulk", "file_ends_streams"}, {"inet_details", "buffers_that_cannot_be_written"}, {"inet_tcp", "sizes_and_ioctls"},
+		{"inet_udp", "longer_than_the_room"},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			out := buildGuest(t, bin, of.name)
+			argv := append(inNamespaces(), "sh", "-c", `ip link set lo up && exec "$@"`, "sh", coffer(t), "do", "--network", "host",
+				"--cwd", "/", "--bind", out+":/guest-test", "--", "/guest-test", of.tests)
+			report(t, run(t, 10*time.Minute, "/", "", argv...))
+		})
+	}
+}

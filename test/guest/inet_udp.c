@@ -32,6 +32,20 @@ TEST(datagrams_both_families) {
 	}
 }
 
+/* read(2) too gives no more than there is room for. */
+TEST(longer_than_the_room) {
+	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	connect_to(s, r);
+	memset(buf, 'x', 50000);
+	for (int i = 0; i < 2; i++) {
+		EQUAL(send(s, buf, 50000, 0), 50000);
+		buf[10] = 'y';
+		EQUAL(i ? recv(r, buf, 10, 0) : read(r, buf, 10), 10);
+		CHECK(buf[9] == 'x' && buf[10] == 'y');
+		FAILS(recv(r, buf, 10, MSG_DONTWAIT), EAGAIN);
+	}
+}
+
 TEST(connected) {
 	union addr a, none = { .sa.sa_family = AF_UNSPEC };
 	socklen_t n = sizeof a;

@@ -34,6 +34,9 @@ func (s *Socket) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		if err := s.ioctl(cmd, b[:]); err != nil {
 			return 0, err
 		}
+		if cmd == unix.TIOCINQ {
+			binary.NativeEndian.PutUint32(b[:], binary.NativeEndian.Uint32(b[:])+uint32(s.unread.Len()))
+		}
 		_, err := c.CopyOut(arg, b[:])
 		return 0, err
 	case slices.Contains(asks, cmd):

@@ -7,6 +7,7 @@ import (
 
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,8 @@ var controlIn = map[[2]int32]bool{
 
 // Read and Write implement vfs.File.
 func (s *Socket) Read(_ vfs.Caller, p []byte, _ int64) (int, error) {
-	return s.Recv(p, &socket.Message{})
+	n, err := s.Recv(p, &socket.Message{})
+	return min(n, len(p)), err
 }
 
 func (s *Socket) Write(c vfs.Caller, p []byte, _ int64, _ uint32) (int, int64, error) {
@@ -71,8 +73,36 @@ func (s *Socket) Send(_ vfs.Caller, p []byte, m *socket.Message) (int, error) {
 	return n, err
 }
 
+// Unread implements vfs.Unreader for streams.
+func (s *Socket) Unread(p []byte) {
+	if len(p) == 0 || !s.Stream() {
+		return
+	}
+	s.unread.Put(p)
+	s.queue.Notify(waiter.Readable)
+}
+
 // Recv implements socket.Socket.
 func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
+	if m.Flags&(unix.MSG_OOB|unix.MSG_ERRQUEUE) != 0 {
+		return s.recvHost(p, m)
+	}
+	peek := m.Flags&unix.MSG_PEEK != 0
+	n := s.unread.Take(p, peek)
+	switch {
+	case n == 0:
+		return s.recvHost(p, m)
+	case peek && n < len(p):
+		more, _ := s.recvHost(p[n:], m)
+		n += more
+	default:
+		m.Flags = 0
+	}
+	return n, nil
+}
+
+// recvHost is Recv of what the host has.
+func (s *Socket) recvHost(p []byte, m *socket.Message) (int, error) {
 	addr, control := make([]byte, maxSockaddr), make([]byte, maxControl)
 	asked := int(m.Flags)
 	// The length of a datagram that is longer than p is told in any case.

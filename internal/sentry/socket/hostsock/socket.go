@@ -29,6 +29,7 @@ type Socket struct {
 	family int32
 	typ    int32
 	ino    *anon.Inode
+	unread socket.Unread
 
 	queue waiter.Queue
 	watch sync.Once
@@ -179,7 +180,13 @@ func (s *Socket) name(nr uintptr) ([]byte, error) {
 func (s *Socket) Inode() vfs.Inode { return s.ino }
 
 // Readiness implements waiter.Waitable.
-func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask { return hostpoll.Poll(s.fd, mask) }
+func (s *Socket) Readiness(mask waiter.Mask) waiter.Mask {
+	m := hostpoll.Poll(s.fd, mask)
+	if s.unread.Len() > 0 {
+		m |= mask & waiter.Readable
+	}
+	return m
+}
 
 // Register implements waiter.Waitable.
 func (s *Socket) Register(e *waiter.Entry) {
@@ -196,13 +203,19 @@ func (s *Socket) Register(e *waiter.Entry) {
 // Unregister implements waiter.Waitable.
 func (s *Socket) Unregister(e *waiter.Entry) { s.queue.Unregister(e) }
 
+// Stream tells the system calls whether the socket is a stream.
+func (s *Socket) Stream() bool { return s.typ == unix.SOCK_STREAM }
+
 // LowWaterMark is 1: SO_RCVLOWAT is for the host to heed.
 func (s *Socket) LowWaterMark() int { return 1 }
 
 // Release implements vfs.File. A close that SO_LINGER has wait goes on in the background:
 // the host's would keep a thread of the sentry, which no signal of the guest's ends.
 func (s *Socket) Release() {
-	if l, err := unix.GetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER); err == nil && l.Onoff != 0 && l.Linger != 0 {
+	if s.unread.Drop() {
+		// Whoever sent what is never received is told so, with a reset.
+		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	} else if l, err := unix.GetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER); err == nil && l.Onoff != 0 && l.Linger != 0 {
 		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{})
 	}
 	s.watch.Do(func() {})

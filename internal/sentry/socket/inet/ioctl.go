@@ -65,7 +65,7 @@ func (s *Socket) queued(e *endpoint) int {
 	if a := s.ahead.Load(); a.waits() {
 		return a.firstLength()
 	}
-	return int(s.unread.n.Load()) + s.queuedInStack(e) + s.nearQueued()
+	return s.unread.Len() + s.queuedInStack(e) + s.nearQueued()
 }
 
 func (s *Socket) queuedInStack(e *endpoint) int {

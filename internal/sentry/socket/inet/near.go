@@ -320,7 +320,7 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	if in.atMark() && !s.oobInline.Load() {
 		there--
 	}
-	there += int(s.unread.n.Load())
+	there += s.unread.Len()
 	if in.over {
 		shut |= recvShut
 	}
@@ -382,7 +382,7 @@ func (n *end) stop() {
 // reset says so, the other end is reset; the result says whether. The endpoint is not
 // closed yet.
 func (s *Socket) depart(e *endpoint, reset bool) bool {
-	reset = s.dropUnread() || reset
+	reset = s.unread.Drop() || reset
 	n := s.end.Swap(nil)
 	if n == nil {
 		return reset

@@ -97,7 +97,7 @@ func (n *end) add(count int) bool {
 // RecvTo implements socket.Direct.
 func (s *Socket) RecvTo(to socket.Memory, size int, flags int32) (done int, ok bool, err error) {
 	if flags&(unix.MSG_OOB|unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_ERRQUEUE) != 0 || s.report.Load()&reportInq != 0 || s.peekOff.Get() >= 0 ||
-		s.unread.n.Load() > 0 {
+		s.unread.Len() > 0 {
 		return 0, false, nil
 	}
 	size = min(size, directMax)

@@ -93,7 +93,7 @@ type Socket struct {
 	// the socket instead of new for each call.
 	recvMu  sync.Mutex
 	sink    tcpip.SliceWriter
-	unread  unread
+	unread  socket.Unread
 	scratch [1]byte // what nobody wants
 	ahead   atomic.Pointer[ahead]
 	sendMu  sync.Mutex
@@ -358,7 +358,7 @@ func (s *Socket) streamReadiness(e *endpoint) waiter.Mask {
 		return waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup
 	default:
 		ready := waiter.Mask(e.Readiness(stackwaiter.ReadableEvents | stackwaiter.WritableEvents))
-		if s.unread.n.Load() > 0 {
+		if s.unread.Len() > 0 {
 			ready |= waiter.Readable
 		}
 		if ready&waiter.Readable != 0 && (ready&waiter.RdHup != 0 || s.enough(e)) {
