@@ -39,6 +39,7 @@ type ipv4Link interface {
 	stack.AddressableEndpoint
 	stack.GroupAddressableEndpoint
 	stack.MulticastForwardingNetworkEndpoint
+	stack.LinkResolvableNetworkEndpoint
 }
 
 // ipv4Endpoint is IPv4 of an interface.
