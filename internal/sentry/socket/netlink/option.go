@@ -41,18 +41,6 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 	if level != unix.SOL_SOCKET {
 		return nil, unix.ENOPROTOOPT
 	}
-	if v, ok := s.TimeoutOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.BufferOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.StampOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.FilterOption(name); ok {
-		return v, nil
-	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -79,7 +67,7 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		defer s.mu.Unlock()
 		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer(), int32(s.drops.Load())), nil
 	}
-	return s.PlainOption(name)
+	return s.SharedOption(name)
 }
 
 // SetOption implements socket.Socket.
@@ -122,24 +110,8 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 }
 
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
-	if ok, err := s.SetTimeoutOption(name, value); ok {
-		return err
-	}
-	can := func(capability int) bool { return c.Credentials().CanIn(s.ns.Owner, capability) }
-	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
-		return err
-	}
-	if ok, err := s.SetStampOption(name, value); ok {
-		return err
-	}
-	if ok, err := s.SetFilterOption(c, name, value); ok {
-		return err
-	}
-	if len(value) < 4 {
-		return unix.EINVAL
-	}
-	if name != unix.SO_PASSCRED {
-		return s.SetPlainOption(name, value, can)
+	if name != unix.SO_PASSCRED || len(value) < 4 {
+		return s.SetSharedOption(c, name, value, func(capability int) bool { return c.Credentials().CanIn(s.ns.Owner, capability) })
 	}
 	s.passcred.Store(binary.LittleEndian.Uint32(value) != 0)
 	return nil

@@ -44,11 +44,8 @@ const maxGroups = 64
 // Socket is one socket of AF_NETLINK. Make one with New.
 type Socket struct {
 	vfs.NoFile
-	socket.Timeouts
-	socket.Plain
-	socket.Stamps // which nothing is told of
-	socket.Buffers
-	socket.Filter
+	// Shared has Stamps, which nothing is told of.
+	socket.Shared
 	ns       Namespace
 	protocol int32
 	typ      int32

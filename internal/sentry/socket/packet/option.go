@@ -13,10 +13,7 @@ import (
 
 // options are what setsockopt(2) sets.
 type options struct {
-	socket.Buffers
-	socket.Plain
-	socket.Filter
-	socket.Stamps
+	socket.Shared
 	auxdata, ignoreOutgoing atomic.Bool
 	// version is PACKET_VERSION, reserve PACKET_RESERVE in bytes.
 	version, reserve atomic.Int32
@@ -43,18 +40,6 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 }
 
 func (s *Socket) socketOption(name int32) ([]byte, error) {
-	if v, ok := s.TimeoutOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.BufferOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.StampOption(name); ok {
-		return v, nil
-	}
-	if v, ok := s.FilterOption(name); ok {
-		return v, nil
-	}
 	switch name {
 	case unix.SO_TYPE:
 		return socket.Number(s.typ), nil
@@ -73,7 +58,7 @@ func (s *Socket) socketOption(name int32) ([]byte, error) {
 		defer s.mu.Unlock()
 		return socket.MemoryInfo(int32(s.used), s.ReceiveBuffer(), 0, s.SendBuffer(), int32(s.lost)), nil
 	}
-	return s.PlainOption(name)
+	return s.SharedOption(name)
 }
 
 func (s *Socket) packetOption(name int32) ([]byte, error) {
@@ -115,28 +100,11 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
 	switch level {
 	case unix.SOL_SOCKET:
-		return s.setSocketOption(c, name, value)
+		return s.SetSharedOption(c, name, value, c.Credentials().Can)
 	case unix.SOL_PACKET:
 		return s.setPacketOption(c, name, value)
 	}
 	return unix.ENOPROTOOPT
-}
-
-func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
-	if ok, err := s.SetTimeoutOption(name, value); ok {
-		return err
-	}
-	can := c.Credentials().Can
-	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
-		return err
-	}
-	if ok, err := s.SetStampOption(name, value); ok {
-		return err
-	}
-	if ok, err := s.SetFilterOption(c, name, value); ok {
-		return err
-	}
-	return s.SetPlainOption(name, value, can)
 }
 
 func (s *Socket) setPacketOption(c vfs.Caller, name int32, value []byte) error {

@@ -20,7 +20,6 @@ import (
 // Socket is one socket of AF_PACKET. Make one with New.
 type Socket struct {
 	vfs.NoFile
-	socket.Timeouts
 	ns       *network.Namespace
 	stack    *stack.Stack // of ns
 	registry *socket.Registry

@@ -13,11 +13,7 @@ import (
 
 // options are what setsockopt(2) sets.
 type options struct {
-	socket.Timeouts
-	socket.Buffers
-	socket.Plain
-	socket.Filter
-	socket.Stamps
+	socket.Shared
 	peekOff socket.PeekOffset
 	// passes are the options of passOptions that are on.
 	passes atomic.Uint32
@@ -55,18 +51,6 @@ func (s *Socket) RenewsWriteTimeout() bool { return true }
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 	if level != unix.SOL_SOCKET {
 		return nil, unix.EOPNOTSUPP
-	}
-	if value, ok := s.TimeoutOption(name); ok {
-		return value, nil
-	}
-	if value, ok := s.BufferOption(name); ok {
-		return value, nil
-	}
-	if value, ok := s.StampOption(name); ok {
-		return value, nil
-	}
-	if value, ok := s.FilterOption(name); ok {
-		return value, nil
 	}
 	if bit, ok := passOptions[name]; ok {
 		return socket.Boolean(s.passing(bit)), nil
@@ -107,7 +91,7 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return s.PlainOption(name)
+	return s.SharedOption(name)
 }
 
 // shown is what c may be shown of a peer's credentials.
@@ -148,22 +132,9 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 	if level != unix.SOL_SOCKET {
 		return unix.EOPNOTSUPP
 	}
-	if ok, err := s.SetTimeoutOption(name, value); ok {
-		return err
-	}
-	can := c.Credentials().Can
-	if ok, err := s.SetBufferOption(name, value, func() bool { return can(unix.CAP_NET_ADMIN) }); ok {
-		return err
-	}
-	if ok, err := s.SetStampOption(name, value); ok {
-		return err
-	}
-	if ok, err := s.SetFilterOption(c, name, value); ok {
-		return err
-	}
 	bit, passes := passOptions[name]
 	if !passes && name != unix.SO_PEEK_OFF && name != unix.SO_RCVLOWAT {
-		return s.SetPlainOption(name, value, can)
+		return s.SetSharedOption(c, name, value, c.Credentials().Can)
 	}
 	if len(value) < 4 {
 		return unix.EINVAL
