@@ -265,6 +265,27 @@ TEST(clone_vm_shares_memory_but_not_the_pid) {
 	EQUAL(got, k);
 }
 
+TEST(child_tid_that_cannot_be_stored_is_nobodys_error) {
+	char *page = mmap(0, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	OK(munmap(page + 4096, 4096));
+	char *grown = (char *)((uintptr_t)__builtin_frame_address(0) & -4096ul) - (256 << 10);
+	static int good;
+	struct { void *at; int there; } c[] = {
+		{ &good, 1 }, { grown, 1 }, { page, 0 }, { page + 4096, 0 }, { page + 4094, 0 }, { (void *)8, 0 }, { (void *)-8, 0 },
+	};
+	for (unsigned i = 0; i < sizeof c / sizeof *c; i++) {
+		pid_t self = getpid();
+		long k = syscall(SYS_clone, (long)(CLONE_CHILD_SETTID | SIGCHLD), 0L, 0L, c[i].at, 0L);
+		if (getpid() != self)
+			_exit(k != 0 ? 1 : c[i].there && *(volatile int *)c[i].at != getpid() ? 2 : 0);
+		OK(k);
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		EQUAL(s, 0);
+	}
+	OK(munmap(page, 4096));
+}
+
 TEST(clone_errors) {
 	FAILS(syscall(SYS_clone, CLONE_THREAD | SIGCHLD, 0, 0, 0, 0), EINVAL);
 	FAILS(syscall(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0), EINVAL);

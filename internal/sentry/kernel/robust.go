@@ -53,8 +53,7 @@ func (t *Task) ClearTID(addr uint64) {
 	}
 }
 
-// robustPointer reads a pointer of the list; bit 0 says that the entry is a PI
-// futex.
+// robustPointer reads a pointer of the list.
 func (t *Task) robustPointer(addr uint64) (entry uint64, pi bool, err error) {
 	b := t.futex.buf[:8]
 	if n, err := t.ctx.CopyIn(addr, b); n < len(b) {
@@ -63,24 +62,24 @@ func (t *Task) robustPointer(addr uint64) (entry uint64, pi bool, err error) {
 		}
 		return 0, false, err
 	}
+	entry, pi = robustEntry(b)
+	return entry, pi, nil
+}
+
+// robustEntry is what a pointer of the list says: bit 0 that the entry is a PI futex.
+func robustEntry(b []byte) (entry uint64, pi bool) {
 	v := binary.NativeEndian.Uint64(b)
-	return v &^ 1, v&1 != 0, nil
+	return v &^ 1, v&1 != 0
 }
 
 func (t *Task) walkRobustList(head uint64) {
-	entry, pi, err := t.robustPointer(head)
-	if err != nil {
+	b := t.futex.buf[:RobustListHeadSize]
+	if n, _ := t.ctx.CopyIn(head, b); n < len(b) {
 		return
 	}
-	b := t.futex.buf[:8]
-	if n, _ := t.ctx.CopyIn(head+8, b); n < len(b) {
-		return
-	}
-	offset := binary.NativeEndian.Uint64(b)
-	pending, pendingPI, err := t.robustPointer(head + 16)
-	if err != nil {
-		return
-	}
+	entry, pi := robustEntry(b)
+	offset := binary.NativeEndian.Uint64(b[8:])
+	pending, pendingPI := robustEntry(b[16:])
 	for range robustListLimit {
 		if entry == head {
 			break
