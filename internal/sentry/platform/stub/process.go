@@ -47,6 +47,8 @@ type Process struct {
 	// unused are slots that had a thread; nextSlot is the first that never had.
 	unused   []int
 	nextSlot int
+	// first is the first thread, once it has been dropped.
+	first *Thread
 	// spares are threads without a guest.
 	spares []*Thread
 	// staged says which staging windows have an owner.
@@ -85,29 +87,13 @@ func (p parcel) close() {
 // newProcess makes the sentry's side of a process that does not exist yet,
 // with one reference.
 func (s *Stubs) newProcess() (*Process, parcel, error) {
-	memfd, err := unix.MemfdCreate("coffer-slots", unix.MFD_CLOEXEC)
+	v, err := s.chores.takeVessel()
 	if err != nil {
 		return nil, parcel{}, err
 	}
-	if err := unix.Ftruncate(memfd, slotsSize); err != nil {
-		unix.Close(memfd)
-		return nil, parcel{}, err
-	}
-	mem, _, e := syscall.Syscall6(syscall.SYS_MMAP, 0, slotsSize, unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_SHARED|unix.MAP_NORESERVE, uintptr(memfd), 0)
-	if e != 0 {
-		unix.Close(memfd)
-		return nil, parcel{}, e
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		unix.Close(memfd)
-		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
-		return nil, parcel{}, err
-	}
-	p := &Process{stubs: s, number: s.made.Add(1), sock: pair[0], mem: mem, refs: 1, threads: make(map[int]*Thread)}
+	p := &Process{stubs: s, number: s.made.Add(1), sock: v.sock, mem: v.mem, refs: 1, threads: make(map[int]*Thread)}
 	s.deaths.add(p)
-	return p, parcel{memfd, pair[1]}, nil
+	return p, parcel{v.memfd, v.theirs}, nil
 }
 
 // pageOf returns a slot's control page.
@@ -183,6 +169,9 @@ func (p *Process) dropThread(t *Thread, reuse bool) {
 	p.stubs.lingerer.forget(t)
 	p.mu.Lock()
 	delete(p.threads, t.slot)
+	if t.slot == 0 {
+		p.first = t
+	}
 	if reuse {
 		p.unused = append(p.unused, t.slot)
 	}
@@ -212,12 +201,36 @@ func (p *Process) DecRef() {
 	p.mu.Lock()
 	p.refs--
 	last := p.refs == 0
+	for last && len(p.spares) > 0 {
+		p.removeSpare(len(p.spares) - 1)
+	}
 	p.mu.Unlock()
 	if !last {
 		return
 	}
-	p.Kill()
-	p.discard()
+	if p.pid == 0 {
+		p.discard() // it never came to be
+		return
+	}
+	if !p.quit() {
+		p.Kill()
+	}
+	p.stubs.leave(p)
+}
+
+// quit tells the process to end, if its first thread is awake to hear it: it is where it
+// runs, and would have to be woken for a signal. It reports whether it did. The stub need
+// not obey.
+func (p *Process) quit() bool {
+	t := p.first
+	if t == nil || t.traced || atomic.LoadUint32(&t.page.turn) != turnSentry {
+		return false
+	}
+	t.nops = 0
+	t.add(unix.SYS_EXIT_GROUP, 0)
+	t.page.nops = uint32(t.nops)
+	t.page.after = afterPost
+	return atomic.CompareAndSwapUint32(&t.page.turn, turnSentry, turnStub)
 }
 
 // discard frees what the sentry has of the process.
@@ -225,9 +238,6 @@ func (p *Process) discard() {
 	p.mu.Lock()
 	mem, sock := p.mem, p.sock
 	p.mem, p.sock = 0, -1
-	for len(p.spares) > 0 {
-		p.removeSpare(len(p.spares) - 1)
-	}
 	p.mu.Unlock()
 	if mem != 0 {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)

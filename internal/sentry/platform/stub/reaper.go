@@ -54,5 +54,8 @@ func (s *Stubs) reap() {
 		if p != nil {
 			p.setGone()
 		}
+		if s.chores.due.Load() {
+			s.doChores()
+		}
 	}
 }

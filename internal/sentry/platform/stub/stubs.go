@@ -75,6 +75,7 @@ type Stubs struct {
 	floor    floor
 	stagings stagings
 	births   births
+	chores   chores
 	// made counts the processes that were ever made.
 	made atomic.Uint64
 	// spares counts the spare threads of all processes.
@@ -179,6 +180,7 @@ func (s *Stubs) Close() {
 	if s.pool != nil {
 		s.pool.close()
 	}
+	s.chores.close()
 	s.deaths.close()
 	s.mu.Lock()
 	s.closed = true

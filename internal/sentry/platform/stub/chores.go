@@ -1,0 +1,152 @@
+package stub
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"coffer/internal/sentry/crash"
+
+	"golang.org/x/sys/unix"
+)
+
+// Chores are what nobody waits for: to give back what the sentry has of a process that has
+// ended, and to have the sentry's side of the next one ready. A parent would wait for the
+// first before it hears of its child's end, and for the second at its next fork. The reaper
+// does them: it is woken by each end in any case, on the processor where that was, while the
+// parent goes on elsewhere. If the host does not tell of an end, a timer does what must be done.
+
+const (
+	// choresMax is how many processes that have ended are left for later.
+	choresMax = 2
+	// choresLatest is how long one is left at most.
+	choresLatest = 10 * time.Millisecond
+)
+
+// chores are those that are left. The lock is a leaf.
+type chores struct {
+	due atomic.Bool
+
+	mu    sync.Mutex
+	ended []*Process
+	timed bool // the timer runs
+	// ready is for the next process, which is to be made beforehand if wanted.
+	ready  *vessel
+	wanted bool
+	closed bool
+}
+
+// vessel is the sentry's side of a process that does not exist yet: the memory of its slots,
+// where that is mapped, and both ends of its socket.
+type vessel struct {
+	memfd        int
+	mem          uintptr
+	sock, theirs int
+}
+
+func newVessel() (*vessel, error) {
+	memfd, err := unix.MemfdCreate("coffer-slots", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Ftruncate(memfd, slotsSize); err != nil {
+		unix.Close(memfd)
+		return nil, err
+	}
+	mem, _, e := syscall.Syscall6(syscall.SYS_MMAP, 0, slotsSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_NORESERVE, uintptr(memfd), 0)
+	if e != 0 {
+		unix.Close(memfd)
+		return nil, e
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(memfd)
+		syscall.Syscall(syscall.SYS_MUNMAP, mem, slotsSize, 0)
+		return nil, err
+	}
+	return &vessel{memfd, mem, pair[0], pair[1]}, nil
+}
+
+func (v *vessel) discard() {
+	if v != nil {
+		syscall.Syscall(syscall.SYS_MUNMAP, v.mem, slotsSize, 0)
+		for _, fd := range []int{v.memfd, v.sock, v.theirs} {
+			unix.Close(fd)
+		}
+	}
+}
+
+// takeVessel returns the one that is ready, or makes one.
+func (c *chores) takeVessel() (*vessel, error) {
+	c.mu.Lock()
+	v := c.ready
+	c.ready, c.wanted = nil, true
+	c.due.Store(true)
+	c.mu.Unlock()
+	if v == nil {
+		return newVessel()
+	}
+	return v, nil
+}
+
+// leave leaves the rest of a process that nobody uses any more. It has been told to end; that
+// it does is a chore too.
+func (s *Stubs) leave(p *Process) {
+	c := &s.chores
+	c.mu.Lock()
+	c.ended = append(c.ended, p)
+	full := len(c.ended) > choresMax
+	if !c.timed && !full {
+		c.timed = true
+		time.AfterFunc(choresLatest, crash.Guard(func() {
+			c.mu.Lock()
+			c.timed = false
+			c.mu.Unlock()
+			s.doChores()
+		}))
+	}
+	c.due.Store(true)
+	c.mu.Unlock()
+	if full {
+		s.doChores()
+	}
+}
+
+// doChores does those that are left.
+func (s *Stubs) doChores() {
+	c := &s.chores
+	c.mu.Lock()
+	ended, want := c.ended, c.wanted && !c.closed
+	c.ended, c.wanted = nil, false
+	c.due.Store(false)
+	c.mu.Unlock()
+	for _, p := range ended {
+		p.Kill()
+		p.discard()
+	}
+	if !want {
+		return
+	}
+	v, err := newVessel()
+	if err != nil {
+		return // whoever needs one hears of it
+	}
+	c.mu.Lock()
+	if c.ready == nil && !c.closed {
+		c.ready, v = v, nil
+	}
+	c.mu.Unlock()
+	v.discard()
+}
+
+// close does the last of them.
+func (c *chores) close() {
+	c.mu.Lock()
+	c.closed = true
+	v := c.ready
+	c.ready = nil
+	c.mu.Unlock()
+	v.discard()
+}
