@@ -221,22 +221,7 @@ func (w *walk) protected() error {
 	if kind != unix.S_IFREG && kind != unix.S_IFIFO {
 		return nil
 	}
-	w.settle()
-	w.d.super.mu.RLock()
-	dir := w.d.parent
-	w.d.super.mu.RUnlock()
-	if dir == nil {
-		return nil
-	}
-	mode, duid, _, err := ownership(w.c, dir.inode)
-	if err != nil || mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
-		return err
-	}
-	_, uid, _, err := ownership(w.c, w.d.inode)
-	if err != nil || uid == duid || uid == w.cred.FSUID {
-		return err
-	}
-	return unix.EACCES
+	return w.trusted()
 }
 
 // Open opens what p leads to (open(2) without O_CREAT). It does not take over

@@ -379,7 +379,7 @@ func (w *walk) follow() error {
 		return unix.ELOOP
 	}
 	if w.rest == "" {
-		if err := w.mayFollow(); err != nil {
+		if err := w.trusted(); err != nil {
 			return err
 		}
 	}
@@ -428,10 +428,10 @@ func (w *walk) follow() error {
 	return nil
 }
 
-// mayFollow applies protected_symlinks (proc(5)) to a link at the end of a
-// path: in a sticky directory that all may write to, a link is followed only
-// by its owner, or if the directory's owner made it.
-func (w *walk) mayFollow() error {
+// trusted is EACCES for what somebody else, who is not the directory's owner, has
+// put into a sticky directory that all may write to. A link at the end of a path is
+// not followed then (protected_symlinks, proc(5)).
+func (w *walk) trusted() error {
 	w.settle()
 	w.d.super.mu.RLock()
 	dir := w.d.parent
