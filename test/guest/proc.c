@@ -293,6 +293,14 @@ TEST(seek_in_files) {
 			EQUAL(lseek(f, 2, SEEK_END), st.st_size + 2);
 			FAILS(lseek(f, -st.st_size - 1, SEEK_END), EINVAL);
 			FAILS(lseek(f, st.st_size, SEEK_DATA), ENXIO);
+			if (files[i].far) {
+				FAILS(lseek(f, -1, SEEK_DATA), EINVAL);
+				EQUAL(lseek(f, -1, SEEK_HOLE), 0);
+				EQUAL(lseek(f, 2, SEEK_SET), 2);
+			} else {
+				FAILS(lseek(f, -1, SEEK_DATA), ENXIO);
+				FAILS(lseek(f, -1, SEEK_HOLE), ENXIO);
+			}
 			if (st.st_size > 0) {
 				EQUAL(lseek(f, 3, SEEK_DATA), 3);
 				EQUAL(lseek(f, 3, SEEK_HOLE), st.st_size);

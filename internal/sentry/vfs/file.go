@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"math"
+
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -86,19 +88,20 @@ func (DirFile) Seek(whence int, off, present int64) (int64, error) {
 // Fsync implements File: there is nothing to write back.
 func (DirFile) Fsync(bool) error { return nil }
 
-// SeekSized is lseek(2) for a file of size bytes without a hole, whose offsets end with last.
+// SeekSized is lseek(2) for a file of size bytes without a hole, whose offsets end with last. Where that is
+// no limit (Linux's default_llseek), an offset below 0 is none behind the file's end.
 func SeekSized(whence int, off, present, size, last int64) (int64, error) {
 	switch whence {
 	case unix.SEEK_END:
 		whence, present = unix.SEEK_CUR, size
 	case unix.SEEK_DATA, unix.SEEK_HOLE:
-		if off < 0 || off >= size {
+		if off < 0 && last < math.MaxInt64 || off >= size {
 			return 0, unix.ENXIO
 		}
 		if whence == unix.SEEK_HOLE {
 			return size, nil
 		}
-		return off, nil
+		whence = unix.SEEK_SET
 	}
 	to, err := SeekStream(whence, off, present)
 	if err == nil && to > last {
