@@ -49,18 +49,30 @@ func Load(bundle string) (config []byte, spec *specs.Spec, err error) {
 func decodeKnown(data []byte, bundle string) (*specs.Spec, error) {
 	spec := new(specs.Spec)
 	value := forLinux{Spec: spec}
+	known := decodeStrictly(data, &value)
+	if known && value.others() {
+		spec = new(specs.Spec)
+		known = decodeStrictly(data, spec)
+	}
+	if known {
+		return complete(spec, bundle)
+	}
+	return Decode(data, bundle)
+}
+
+// decodeStrictly reports whether data has nothing but what v does. It warns of the first field that v does not have.
+func decodeStrictly(data []byte, v any) bool {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	err := dec.Decode(&value)
-	if err != nil {
+	if err := dec.Decode(v); err != nil {
 		// The decoder has no type for this error, and ends at the first.
 		if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 			slog.Warn(fmt.Sprintf("%s: a field %s is not known, and ignored: check how it is written", ConfigFile, field))
 		}
-	} else if _, end := dec.Token(); end == io.EOF && !value.others() {
-		return complete(spec, bundle)
+		return false
 	}
-	return Decode(data, bundle)
+	_, end := dec.Token()
+	return end == io.EOF
 }
 
 // forLinux is a Spec whose parts for other systems are not decoded. What takes

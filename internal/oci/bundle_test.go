@@ -25,6 +25,26 @@ func bundle(t *testing.T, config string) string {
 	return dir
 }
 
+// TestUnknownFields: a warning names the first field that is not known, wherever it is.
+func TestUnknownFields(t *testing.T) {
+	for _, fields := range []string{
+		`"other": 1`, `"linux": {"other": 1}`, `"vm": {"other": 1}`, `"windows": {"layerFolders": ["a"], "other": 1}`,
+		`"windows": {"layerFolders": ["a"]}, "other": 1`, `"linux": {"other": 1}, "solaris": {"milestone": "a"}`,
+	} {
+		log := logged(t)
+		if _, _, err := Load(bundle(t, small[:len(small)-1]+", "+fields+"}")); err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+		if strings.Count(log.String(), `a field \"other\" is not known`) != 1 {
+			t.Errorf("%s: the log has %q", fields, log)
+		}
+	}
+	log := logged(t)
+	if _, _, err := Load(bundle(t, small[:len(small)-1]+`, "windows": {"layerFolders": ["a"]}}`)); err != nil || strings.Contains(log.String(), "is not known") {
+		t.Errorf("without any: %v, the log has %q", err, log)
+	}
+}
+
 const small = `{"ociVersion": "1.0.0", "root": {"path": "rootfs"}, "process": {"args": ["true"], "cwd": "/"}}`
 
 func TestLoadMakesPathsAbsolute(t *testing.T) {
