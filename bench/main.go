@@ -142,8 +142,9 @@ type bench struct {
 	options
 	*descendants
 	meter *meter
-	// tmp is the run's own directory, in memory if the host has such.
-	tmp string
+	// tmp is the run's own directory, in memory if the host has such, and owner says that the run lives.
+	tmp   string
+	owner *os.File
 	// project is this module's directory.
 	project string
 	// work is where what is worked on stays from run to run.
@@ -177,10 +178,20 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.descendants, err = adopt(); err != nil {
 		return nil, err
 	}
-	if b.tmp, err = os.MkdirTemp(memoryDir(), "coffer-bench-"); err != nil {
+	parent := memoryDir()
+	if err := removeLeftovers(parent); err != nil {
+		return nil, err
+	}
+	if b.tmp, err = os.MkdirTemp(parent, tempPrefix); err != nil {
+		return nil, err
+	}
+	if b.owner, err = own(b.tmp); err != nil {
 		return nil, err
 	}
 	b.meter = newMeter()
+	if _, err = b.owner.WriteString(strings.Join(b.meter.groups(), "\n")); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
@@ -198,11 +209,10 @@ func memoryDir() string {
 // close ends and removes all that the run has made, but for what it worked on.
 func (b *bench) close() error {
 	b.killAll()
-	// runsc keeps a namespace here for containers to come.
-	if err := unix.Unmount(filepath.Join(b.tmp, "runsc", "null-netns"), unix.MNT_DETACH); err != nil && err != unix.ENOENT && err != unix.EINVAL && err != unix.EPERM {
-		return fmt.Errorf("unmounting what runsc has left in %s: %w", b.tmp, err)
+	if err := unmountShared(b.tmp); err != nil {
+		return err
 	}
-	return errors.Join(b.descendants.guard.release(), b.meter.close(), os.RemoveAll(b.tmp))
+	return errors.Join(b.descendants.guard.release(), b.meter.close(), os.RemoveAll(b.tmp), b.owner.Close())
 }
 
 // scratch is where a program that runs natively has its temporary files.

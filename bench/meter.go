@@ -44,7 +44,7 @@ func newMeter() *meter {
 		if !exists(filepath.Join(m.home, m.file)) {
 			continue
 		}
-		m.dir = filepath.Join(m.home, fmt.Sprintf("coffer-bench-%d", os.Getpid()))
+		m.dir = filepath.Join(m.home, fmt.Sprintf("%s%d", tempPrefix, os.Getpid()))
 		if os.Mkdir(m.dir, 0o755) != nil {
 			continue
 		}
@@ -114,8 +114,20 @@ func cpuOf(r *unix.Rusage) time.Duration {
 	return time.Duration(unix.TimevalToNsec(r.Utime) + unix.TimevalToNsec(r.Stime))
 }
 
-// close leaves the cgroup and removes it, and those of its name that runtimes
-// made in other hierarchies. All descendants must have ended.
+// groups are where the cgroup is, and where runtimes make those of its name in other hierarchies.
+func (m *meter) groups() []string {
+	if m.dir == "" {
+		return nil
+	}
+	hierarchies, _ := filepath.Glob(filepath.Join(cgroupRoot, "*"))
+	groups := []string{m.dir}
+	for _, h := range hierarchies {
+		groups = append(groups, filepath.Join(h, m.group))
+	}
+	return groups
+}
+
+// close leaves the cgroup and removes it everywhere. All descendants must have ended.
 func (m *meter) close() error {
 	if m.dir == "" {
 		return nil
@@ -123,9 +135,8 @@ func (m *meter) close() error {
 	if err := enter(m.home); err != nil {
 		return err
 	}
-	others, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", m.group))
-	for _, dir := range append(others, m.dir) {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, dir := range m.groups() {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return err
 		}
 	}

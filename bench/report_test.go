@@ -87,6 +87,11 @@ func TestTable(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, got)
 		}
 	}
+	single := testReport()
+	single.Rounds = 1
+	if got := single.table(); !strings.Contains(got, "; one round\n") {
+		t.Errorf("the table of one round begins\n%s", got[:200])
+	}
 	if n := strings.Count(got, "it ended"); n != 1 {
 		t.Errorf("a failure is named %d times", n)
 	}

@@ -12,8 +12,12 @@ import (
 // as well on a terminal.
 func (r *report) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, Linux %s, %d × %s, load %s at the end; medians of %d rounds\n",
-		r.Date.Format("2006-01-02 15:04 MST"), r.Host.Kernel, r.Host.CPUs, r.Host.CPU, r.Host.Load, r.Rounds)
+	rounds := "one round"
+	if r.Rounds != 1 {
+		rounds = fmt.Sprintf("medians of %d rounds", r.Rounds)
+	}
+	fmt.Fprintf(&b, "%s, Linux %s, %d × %s, load %s at the end; %s\n",
+		r.Date.Format("2006-01-02 15:04 MST"), r.Host.Kernel, r.Host.CPUs, r.Host.CPU, r.Host.Load, rounds)
 	if r.Busy {
 		b.WriteString("\nOne busy loop for each processor ran beside all of it.\n")
 	}
