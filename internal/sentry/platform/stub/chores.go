@@ -69,6 +69,15 @@ func newVessel() (*vessel, error) {
 	return &vessel{memfd, mem, pair[0], pair[1]}, nil
 }
 
+// touch has the host provide the pages that the first thread will use in any case: those of
+// its control data, of its window, and of the first signal's frame.
+func (v *vessel) touch() {
+	p := Process{mem: v.mem}
+	for _, at := range []uintptr{0, windowOffset, SlotSize - PageSize} {
+		*(*byte)(p.at(0, at)) = 0
+	}
+}
+
 func (v *vessel) discard() {
 	if v != nil {
 		syscall.Syscall(syscall.SYS_MUNMAP, v.mem, slotsSize, 0)
@@ -133,6 +142,7 @@ func (s *Stubs) doChores() {
 	if err != nil {
 		return // whoever needs one hears of it
 	}
+	v.touch()
 	c.mu.Lock()
 	if c.ready == nil && !c.closed {
 		c.ready, v = v, nil
