@@ -29,7 +29,7 @@ func Chosen(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack
 	return to
 }
 
-// keeper is handed packets whose headers have options, and gives them to hand in the stack's place, or loses them. It
+// keeper is handed packets whose headers have options or extensions, and gives them to hand in the stack's place, or loses them. It
 // is called as choosers are.
 type keeper func(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler)
 
@@ -38,12 +38,16 @@ type Handler func(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt 
 
 var keep atomic.Pointer[keeper]
 
-// SetKeeper has f given the packets with options of all namespaces, from now on.
+// SetKeeper has f given such packets of all namespaces, from now on.
 func SetKeeper(f keeper) { keep.Store(&f) }
 
 // handOver gives a packet to hand.
 func handOver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler) {
-	if f := keep.Load(); f != nil && pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber && len(pkt.NetworkHeader().Slice()) > header.IPv4MinimumSize {
+	plain := header.IPv4MinimumSize
+	if pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber {
+		plain = header.IPv6MinimumSize
+	}
+	if f := keep.Load(); f != nil && len(pkt.NetworkHeader().Slice()) > plain {
 		(*f)(to, id, pkt, hand)
 		return
 	}

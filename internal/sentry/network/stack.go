@@ -6,7 +6,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
@@ -14,7 +13,7 @@ import (
 
 func newStack() *stack.Stack {
 	s := stack.New(stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, ipv6.NewProtocol, arp.NewProtocol},
+		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, newIPv6, arp.NewProtocol},
 		TransportProtocols: append([]stack.TransportProtocolFactory{
 			newTCP, newUDP, newPing(icmp.NewProtocol4), newPing(icmp.NewProtocol6),
 		}, rawProtocolFactories()...),

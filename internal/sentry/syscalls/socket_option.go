@@ -21,13 +21,19 @@ func socketOptionRows() []Row {
 // sockaddr_storage for each, and all others.
 const (
 	maxSourceList = 144 + 128*network.MostSources
-	maxOption     = 264 // struct group_source_req
+	maxOption     = 264       // struct group_source_req
+	maxExtension  = 8*255 + 1 // one more than an extension header of IPv6 may have
 )
 
 // longestValue is how much of an option's value is read.
 func longestValue(level, name int32) int32 {
 	if (level == unix.IPPROTO_IP || level == unix.IPPROTO_IPV6) && name == unix.MCAST_MSFILTER || level == unix.IPPROTO_IP && name == unix.IP_MSFILTER {
 		return maxSourceList
+	}
+	switch {
+	case level != unix.IPPROTO_IPV6:
+	case name == unix.IPV6_HOPOPTS, name == unix.IPV6_RTHDRDSTOPTS, name == unix.IPV6_RTHDR, name == unix.IPV6_DSTOPTS:
+		return maxExtension
 	}
 	return maxOption
 }

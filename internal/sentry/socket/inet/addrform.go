@@ -72,6 +72,7 @@ func (s *Socket) establishedPeer(e *endpoint) (tcpip.FullAddress, error) {
 // of IPv4, whose values stay.
 func (s *Socket) forgetOptions6(e *endpoint) {
 	s.leaveBy.Store(0)
+	s.always6.Store(nil)
 	s.optionMu.Lock()
 	defer s.optionMu.Unlock()
 	for o := range s.values {

@@ -31,6 +31,8 @@ type aside struct {
 	stamps  int32
 	// options are those of its header, if not nil instead of the socket's.
 	options *headerOptions
+	// extensions are those of its packet, if not nil instead of the socket's.
+	extensions *extensions
 }
 
 // apply makes the socket's next datagrams what control messages said; the result undoes it.
@@ -54,8 +56,9 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 	if a.wholeSaid {
 		s.wholeOnce = truth(a.whole) + 1
 	}
-	if a.options != nil {
+	if a.options != nil || a.extensions != nil {
 		s.once.Store(a.options)
+		s.once6.Store(a.extensions)
 		s.own(e)
 	}
 	before := 0
@@ -68,6 +71,7 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 	return func() {
 		s.from, s.wholeOnce = tcpip.Address{}, 0
 		s.once.Store(nil)
+		s.once6.Store(nil)
 		if a.classed {
 			e.SetSockOptInt(a.option, before)
 		}

@@ -24,6 +24,14 @@ const (
 	reportOrigDst6
 	reportOptions
 	reportReturned
+	reportHops
+	reportEnds
+	reportRoutes
+	report2292Hops
+	report2292Ends
+	report2292Routes
+
+	reportsHeader = reportOptions | reportReturned | reportHops | reportEnds | reportRoutes | report2292Hops | report2292Ends | report2292Routes
 )
 
 // reports makes an option's apply that wants, or no longer wants, a report.
@@ -41,15 +49,16 @@ func reports(bit uint32) func(*Socket, tcpip.Endpoint, int32) {
 			e.SocketOptions().SetReceiveOriginalDstAddress(s.report.Load()&(reportOrigDst|reportOrigDst6) != 0)
 		case report2292HopLimit:
 			e.SocketOptions().SetReceiveHopLimit(v != 0)
-		case reportOptions, reportReturned:
-			s.settleOptions(e)
+		}
+		if bit&reportsHeader != 0 {
+			s.settleHeaders(e)
 		}
 	}
 }
 
 // receivedControl lays out what came with a datagram, as far as the receiver wants
-// to know it. options are those of the header.
-func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, options []byte) []socket.ControlMessage {
+// to know it. head is the header of its packet, with all extensions, if they have any.
+func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, head []byte) []socket.ControlMessage {
 	var out []socket.ControlMessage
 	add := func(level, typ int32, data []byte) {
 		out = append(out, socket.ControlMessage{Level: level, Type: typ, Data: data})
@@ -78,6 +87,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, options []b
 	if m.HasTOS {
 		add(unix.IPPROTO_IP, unix.IP_TOS, []byte{m.TOS})
 	}
+	options := headerOptionsOf(head)
 	if len(options) > 0 && report&reportOptions != 0 {
 		add(unix.IPPROTO_IP, unix.IP_RECVOPTS, options)
 	}
@@ -100,6 +110,9 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, options []b
 	}
 	if m.HasTClass {
 		add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32Bytes(int32(m.TClass)))
+	}
+	if len(head) > 0 && head[0]>>4 == header.IPv6Version {
+		tellExtensions(report, head, add)
 	}
 	if m.HasOriginalDstAddress {
 		switch is4 := unmapped(unix.AF_INET6, m.OriginalDstAddress).Addr().Is4(); {
@@ -141,7 +154,7 @@ func (s *Socket) sendControl(c vfs.Caller, e *endpoint, to tcpip.FullAddress, o 
 		case m.Level == unix.IPPROTO_IP && !is6:
 			err = s.sendControl4(c, o, &beside, m)
 		case m.Level == unix.IPPROTO_IPV6 && is6:
-			err = s.sendControl6(o, &beside, m)
+			err = s.sendControl6(c, o, &beside, m)
 		case m.Level == unix.IPPROTO_IPV6 && m.Type == unix.IPV6_PKTINFO && s.family.Load() == unix.AF_INET6:
 			err = sendMappedSource(&beside, m)
 		case m.Level == unix.IPPROTO_UDP && s.sort() == ofUDP:
@@ -266,8 +279,8 @@ func sendMappedSource(beside *aside, m socket.ControlMessage) error {
 }
 
 // sendControl6 reads a control message of IPv6: IPV6_HOPLIMIT, IPV6_PKTINFO,
-// IPV6_TCLASS, IPV6_DONTFRAG.
-func (s *Socket) sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
+// IPV6_TCLASS, IPV6_DONTFRAG, extension headers.
+func (s *Socket) sendControl6(c vfs.Caller, o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IPV6_HOPLIMIT, unix.IPV6_2292HOPLIMIT:
 		if len(m.Data) != 4 {
@@ -295,6 +308,8 @@ func (s *Socket) sendControl6(o *tcpip.WriteOptions, beside *aside, m socket.Con
 			o.ControlMessages.IPv6PacketInfo.Addr = source
 		}
 		return nil
+	case unix.IPV6_HOPOPTS, unix.IPV6_DSTOPTS, unix.IPV6_RTHDRDSTOPTS, unix.IPV6_RTHDR, unix.IPV6_2292HOPOPTS, unix.IPV6_2292DSTOPTS, unix.IPV6_2292RTHDR:
+		return s.sentExtension(c, beside, m)
 	case unix.IPV6_TCLASS, unix.IPV6_DONTFRAG:
 		if len(m.Data) != 4 {
 			return unix.EINVAL

@@ -16,21 +16,23 @@ import (
 	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
-// The stack's datagrams forget the options of their headers. For sockets that want to know them
-// (IP_RECVOPTS, IP_RETOPTS) they are kept beside, and found again by the sender of a datagram
-// and the time at which it came. Those of raw sockets are in what they receive.
+// The stack's datagrams forget the options of their headers, and extension headers. For sockets that want to
+// know them (IP_RECVOPTS, IP_RETOPTS, IPV6_RECVHOPOPTS and the like) the headers are kept beside, and found again by the
+// sender of a datagram and the time at which it came. Those of raw sockets of IPv4 are in what they receive.
 
-// keptOptions are those of datagrams that nobody has received yet. The lock is a leaf.
-type keptOptions struct {
+// keptHeaders are those of datagrams that nobody has received yet. The lock is a leaf.
+type keptHeaders struct {
 	keptMu sync.Mutex
-	kept   []*arrivedOptions
+	kept   []*arrivedHeader
+	// keptSize is how many bytes they have.
+	keptSize int64
 	// keptOf is the endpoint that they are kept of, or nil.
 	keptOf stack.TransportEndpoint
 }
 
-// arrivedOptions came with a datagram that the stack was given between two times, the second of
+// arrivedHeader is that of a datagram that the stack was given between two times, the second of
 // which is 0 until it has it.
-type arrivedOptions struct {
+type arrivedHeader struct {
 	from       tcpip.Address
 	port       uint16
 	begin, end time.Time
@@ -38,33 +40,28 @@ type arrivedOptions struct {
 }
 
 const (
-	// maxKept is of how many datagrams of a socket options are kept.
+	// maxKept is of how many datagrams of a socket headers are kept.
 	maxKept = 1024
-	// chargeKept is what options count for.
-	chargeKept = 256
+	// chargeKept is what a header counts for beside its bytes.
+	chargeKept = 128
 )
 
-// keepers are the sockets that want to know options, by their endpoints. The lock is a leaf.
+// keepers are the sockets that want to know headers, by their endpoints. The lock is a leaf.
 var keepers struct {
 	sync.RWMutex
 	of map[stack.TransportEndpoint]*Socket
 }
 
-func init() { network.SetKeeper(keepOptions) }
+func init() { network.SetKeeper(keepHeader) }
 
-// wantsOptions reports whether the socket wants to know the options of what it receives.
-func (s *Socket) wantsOptions() bool {
-	return s.report.Load()&(reportOptions|reportReturned) != 0
-}
-
-// settleOptions begins or ends to keep the options of what an endpoint of the socket's gets, as its program wants it.
-func (s *Socket) settleOptions(e tcpip.Endpoint) {
+// settleHeaders begins or ends to keep the headers of what an endpoint of the socket's gets, as its program wants it.
+func (s *Socket) settleHeaders(e tcpip.Endpoint) {
 	t, ok := e.(stack.TransportEndpoint)
 	if !ok || s.stream() || s.isRaw() {
 		return
 	}
-	if !s.wantsOptions() {
-		s.forgetOptions()
+	if s.report.Load()&reportsHeader == 0 {
+		s.forgetHeaders()
 		return
 	}
 	s.keptMu.Lock()
@@ -78,8 +75,8 @@ func (s *Socket) settleOptions(e tcpip.Endpoint) {
 	keepers.Unlock()
 }
 
-// forgetOptions ends it.
-func (s *Socket) forgetOptions() {
+// forgetHeaders ends it.
+func (s *Socket) forgetHeaders() {
 	s.keptMu.Lock()
 	t := s.keptOf
 	s.keptOf = nil
@@ -94,15 +91,22 @@ func (s *Socket) forgetOptions() {
 
 // dropKept forgets the first n. s.keptMu is held.
 func (s *Socket) dropKept(n int) {
+	size := int64(0)
+	for _, a := range s.kept[:n] {
+		size += a.charge()
+	}
+	s.keptSize -= size
 	clear(s.kept[:n])
 	if s.kept = s.kept[n:]; len(s.kept) == 0 {
 		s.kept = nil
 	}
-	shmem.Buffers.Uncharge(int64(n) * chargeKept)
+	shmem.Buffers.Uncharge(size)
 }
 
-// keepOptions hands a packet with options to an endpoint, which gets no datagram that there is no room for.
-func keepOptions(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand network.Handler) {
+func (a *arrivedHeader) charge() int64 { return int64(len(a.data)) + chargeKept }
+
+// keepHeader hands a packet with options or extensions to an endpoint, which gets no datagram that there is no room for.
+func keepHeader(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand network.Handler) {
 	if t, ok := to.(*tcp.Endpoint); ok {
 		keepCalled(t, id, pkt)
 		hand(to, id, pkt)
@@ -115,11 +119,11 @@ func keepOptions(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *
 		hand(to, id, pkt)
 		return
 	}
-	a := &arrivedOptions{
+	a := &arrivedHeader{
 		from: id.RemoteAddress, port: id.RemotePort, begin: time.Now(),
-		data: slices.Clone(pkt.NetworkHeader().Slice()[header.IPv4MinimumSize:]),
+		data: slices.Clone(pkt.NetworkHeader().Slice()),
 	}
-	if s.keepsOptions(a) {
+	if s.keepsHeader(a) {
 		hand(to, id, pkt)
 		s.keptMu.Lock()
 		a.end = time.Now()
@@ -127,34 +131,37 @@ func keepOptions(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *
 	}
 }
 
-// keepsOptions keeps options, if there is room.
-func (s *Socket) keepsOptions(a *arrivedOptions) bool {
+// keepsHeader keeps a header, if there is room.
+func (s *Socket) keepsHeader(a *arrivedHeader) bool {
 	s.keptMu.Lock()
 	defer s.keptMu.Unlock()
 	if s.keptOf == nil {
 		return true // it has been closed
 	}
-	if len(s.kept) >= maxKept {
-		if s.ep.Load().Readiness(stackwaiter.ReadableEvents) != 0 {
+	e := s.ep.Load()
+	if len(s.kept) >= maxKept || s.keptSize > 0 && s.keptSize >= e.SocketOptions().GetReceiveBufferSize() {
+		if e.Readiness(stackwaiter.ReadableEvents) != 0 {
 			return false
 		}
 		s.dropKept(len(s.kept)) // they were of datagrams that the stack has dropped
 	}
-	if !shmem.Buffers.Charge(chargeKept) {
+	if !shmem.Buffers.Charge(a.charge()) {
 		return false
 	}
+	s.keptSize += a.charge()
 	s.kept = append(s.kept, a)
 	return true
 }
 
-// optionsOf are the options that a datagram came with, of which data is the beginning; none are nil. What is kept of
+// headerOf is the header of a datagram's packet, of which data is the beginning; nil if it has neither options nor
+// extensions. What is kept of
 // those that came before it is forgotten unless it is only looked at.
-func (s *Socket) optionsOf(res *tcpip.ReadResult, data []byte, peek bool) []byte {
+func (s *Socket) headerOf(res *tcpip.ReadResult, data []byte, peek bool) []byte {
 	if s.isRaw() {
 		if s.family.Load() != unix.AF_INET {
 			return nil
 		}
-		return headerOptionsOf(data)
+		return data
 	}
 	at := res.ControlMessages.Timestamp
 	s.keptMu.Lock()
@@ -195,6 +202,9 @@ const maxCalls = 128
 
 // keepCalled keeps the options of a connection's first segment for who listens.
 func keepCalled(t *tcp.Endpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	if pkt.NetworkProtocolNumber != header.IPv4ProtocolNumber {
+		return
+	}
 	h := header.TCP(pkt.TransportHeader().Slice())
 	if len(h) < header.TCPMinimumSize || h.Flags()&(header.TCPFlagSyn|header.TCPFlagAck) != header.TCPFlagSyn {
 		return

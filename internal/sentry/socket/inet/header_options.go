@@ -227,9 +227,9 @@ func returnedOptions(came []byte, local func([4]byte) bool) []byte {
 	return append(out, make([]byte, -len(out)&3)...)
 }
 
-// headerOptionsOf are the options that a packet of IPv4 has, which may have been cut.
+// headerOptionsOf are the options that a packet has, which may have been cut: none unless it is one of IPv4.
 func headerOptionsOf(packet []byte) []byte {
-	if len(packet) < header.IPv4MinimumSize {
+	if len(packet) < header.IPv4MinimumSize || packet[0]>>4 != header.IPv4Version {
 		return nil
 	}
 	n := int(header.IPv4(packet).HeaderLength())

@@ -12,11 +12,13 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// sentOptions are the options of the headers of what a socket sends, or nil.
+// sentOptions are the options of the headers of what a socket sends, and its extension headers, or nil.
 type sentOptions struct {
-	always atomic.Pointer[headerOptions]
-	// once are those of the datagram that is being sent instead; sendMu protects it.
-	once atomic.Pointer[headerOptions]
+	always  atomic.Pointer[headerOptions]
+	always6 atomic.Pointer[extensions]
+	// once and once6 are those of the datagram that is being sent instead; sendMu protects them.
+	once  atomic.Pointer[headerOptions]
+	once6 atomic.Pointer[extensions]
 }
 
 // noHeaderOptions are those of a datagram that is to have none.

@@ -45,7 +45,7 @@ func (s *Socket) forgetWay() {
 // sendWithin hands a datagram to its receiver, if that is within the namespace and all is
 // ordinary; it reports whether it has. s.sendMu is held.
 func (s *Socket) sendWithin(e *endpoint, p []byte, opts *tcpip.WriteOptions) bool {
-	if s.sort() != ofUDP || s.net.Observed() || e.SocketOptions().GetBindToDevice() != 0 || s.headerOptions() != nil ||
+	if s.sort() != ofUDP || s.net.Observed() || e.SocketOptions().GetBindToDevice() != 0 || s.headerOptions() != nil || s.extensions() != nil ||
 		opts.ControlMessages != (tcpip.SendableControlMessages{}) {
 		return false
 	}

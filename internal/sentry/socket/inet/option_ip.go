@@ -63,9 +63,9 @@ var ipOptions = []option{
 
 var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292PKTINFO, of: ofAll, check: boolean, apply: reports(report2292PktInfo)},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292HOPOPTS, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292DSTOPTS, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292RTHDR, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292HOPOPTS, of: ofAll, check: boolean, apply: reports(report2292Hops)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292DSTOPTS, of: ofAll, check: boolean, apply: reports(report2292Ends)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292RTHDR, of: ofAll, check: boolean, apply: reports(report2292Routes)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_2292HOPLIMIT, of: ofAll, check: boolean, apply: reports(report2292HopLimit)},
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfo, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_UNICAST_HOPS, of: ofAll, initial: -1, check: between(-1, 255), apply: applyHops, shown: shownHops},
@@ -81,9 +81,9 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: ipv6FlowInfoSend, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPKTINFO, of: ofAll, check: boolean, apply: reports(reportPktInfo6)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPLIMIT, of: ofAll, check: boolean, apply: applyRecvHops},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPOPTS, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVRTHDR, of: ofAll, check: boolean},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVDSTOPTS, of: ofAll, check: boolean},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVHOPOPTS, of: ofAll, check: boolean, apply: reports(reportHops)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVRTHDR, of: ofAll, check: boolean, apply: reports(reportRoutes)},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVDSTOPTS, of: ofAll, check: boolean, apply: reports(reportEnds)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVPATHMTU, of: ofAll, check: boolean},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_DONTFRAG, of: ofAll, check: boolean, apply: applyDontFragment},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
@@ -391,6 +391,9 @@ func (s *Socket) ip6Option(name int32) ([]byte, error) {
 		return append(make([]byte, sizeofSockaddr6), mtu...), nil
 	}
 	if isHeader6(name) {
+		if x := s.always6.Load(); x != nil {
+			return *x.at(name), nil
+		}
 		return nil, nil
 	}
 	return nil, unix.ENOPROTOOPT
@@ -490,6 +493,8 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 	}
 	if bits == whole4 {
 		n += s.headerOptions().length()
+	} else if x := s.extensions(); x != nil {
+		n += x.length() + len(x.end) // Linux counts these twice
 	}
 	r, err := s.routeTo(e, peer)
 	if err != nil {
@@ -511,14 +516,7 @@ func (s *Socket) setIPOption(c vfs.Caller, level, name int32, value []byte) (boo
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_PKTINFO:
 		return true, s.setPacketInfo6(value)
 	case level == unix.IPPROTO_IPV6 && isHeader6(name):
-		// None may be given; others are not sent by the stack.
-		if len(value) > 0 && len(value) < 8 || len(value)%8 != 0 {
-			return true, unix.EINVAL
-		}
-		if len(value) > 0 {
-			return true, unix.EOPNOTSUPP
-		}
-		return true, nil
+		return true, s.setExtension(c, name, value)
 	case level == unix.IPPROTO_IPV6 && name == unix.IPV6_MTU:
 		v, ok := number32(level, value)
 		if !ok || v != 0 && v < lowestIPv6MTU {

@@ -205,15 +205,15 @@ func (s *Socket) readError(e *endpoint, terr tcpip.Error) (over bool, err error)
 // tell notes what is known of a datagram, that begins with data, beside its bytes, for m unless that is nil.
 func (s *Socket) tell(m *socket.Message, res *tcpip.ReadResult, data []byte, truncated, peek bool) {
 	s.received.Store(res.ControlMessages.Timestamp.UnixNano())
-	var options []byte
-	if s.wantsOptions() {
-		options = s.optionsOf(res, data, peek)
+	var head []byte
+	if s.report.Load()&reportsHeader != 0 {
+		head = s.headerOf(res, data, peek)
 	}
 	if m == nil {
 		return
 	}
 	m.Addr = sockaddr(s.family.Load(), res.RemoteAddr)
-	m.Control = s.receivedControl(&res.ControlMessages, options)
+	m.Control = s.receivedControl(&res.ControlMessages, head)
 	if truncated {
 		m.Flags |= unix.MSG_TRUNC
 	}

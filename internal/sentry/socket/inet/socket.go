@@ -32,7 +32,7 @@ type Socket struct {
 	options
 	charges
 	arrivals
-	keptOptions
+	keptHeaders
 	sentOptions
 	calledWith
 	kind
@@ -187,7 +187,7 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
 	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
-	if s.always.Load() != nil {
+	if s.always.Load() != nil || s.always6.Load() != nil {
 		s.own(ep)
 	}
 	e.entry.Init(e, stackwaiter.AllEvents)
@@ -420,7 +420,7 @@ func (s *Socket) Release() {
 	s.endErrors()
 	s.leaveAll(false)
 	s.dropAhead()
-	s.forgetOptions()
+	s.forgetHeaders()
 	calling := s.calling.Load()
 	s.mu.Lock()
 	s.hangUp()

@@ -1,0 +1,159 @@
+package network
+
+import (
+	"math"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// The stack sends no extension headers of IPv6 but those of fragments, and makes no fragments of packets that have
+// others. Here those of sockets are added.
+
+// Extended is the owner of packets of IPv6 with extension headers.
+type Extended interface {
+	tcpip.PacketOwner
+	// ExtensionHeaders are those of a packet to an address; false for none. It is called with locks of the
+	// endpoint held.
+	ExtensionHeaders(to tcpip.Address) (Extensions, bool)
+}
+
+// Extensions are the extension headers of a packet.
+type Extensions struct {
+	// Way are those that are in each fragment, End those that are not, in their order.
+	Way, End []Extension
+	// Hop is where the packet goes first, or nothing if that is where it is to go.
+	Hop tcpip.Address
+}
+
+// Extension is an extension header: its number, and what it is, of which the first byte, the
+// number of the next one, counts for nothing.
+type Extension struct {
+	Kind uint8
+	Data []byte
+}
+
+// ipv6Protocol is the stack's IPv6 but for that.
+type ipv6Protocol struct {
+	ipv6Stack
+	stack *stack.Stack
+}
+
+// ipv6Stack and ipv6Link are what the stack's IPv6 implements, altogether and of an interface.
+type ipv6Stack interface {
+	stack.NetworkProtocol
+	stack.MulticastForwardingNetworkProtocol
+}
+
+type ipv6Link interface {
+	stack.NDPEndpoint
+	stack.AddressableEndpoint
+	stack.GroupAddressableEndpoint
+	stack.MulticastForwardingNetworkEndpoint
+	stack.LinkResolvableNetworkEndpoint
+	stack.LinkAddressResolver
+	stack.DuplicateAddressDetector
+}
+
+// ipv6Endpoint is IPv6 of an interface.
+type ipv6Endpoint struct {
+	ipv6Link
+	stack *stack.Stack
+	nic   stack.NetworkInterface
+}
+
+func newIPv6(s *stack.Stack) stack.NetworkProtocol {
+	return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s}
+}
+
+// NewEndpoint implements stack.NetworkProtocol.
+func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic}
+}
+
+// WritePacket implements stack.NetworkEndpoint.
+func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderParams, pkt *stack.PacketBuffer) tcpip.Error {
+	owner, ok := pkt.Owner.(Extended)
+	if !ok {
+		return e.ipv6Link.WritePacket(r, params, pkt)
+	}
+	x, ok := owner.ExtensionHeaders(r.RemoteAddress())
+	if !ok {
+		return e.ipv6Link.WritePacket(r, params, pkt)
+	}
+	if x.Hop.BitLen() != 0 {
+		nic := tcpip.NICID(0)
+		if header.IsV6LinkLocalUnicastAddress(x.Hop) {
+			nic = r.NICID()
+		}
+		first, err := e.stack.FindRoute(nic, r.LocalAddress(), x.Hop, header.IPv6ProtocolNumber, false)
+		if err != nil {
+			return err
+		}
+		defer first.Release()
+		r = first
+	}
+	end, next := chain(x.End, uint8(params.Protocol))
+	way, first := chain(x.Way, next)
+	content := pkt.ToBuffer()
+	if len(end) > 0 {
+		content.Prepend(buffer.NewViewWithData(end))
+	}
+	defer content.Release()
+	if int64(len(way))+content.Size() > math.MaxUint16 {
+		return &tcpip.ErrMessageTooLong{}
+	}
+	mtu := int(e.nic.MTU())
+	if header.IPv6MinimumSize+len(way)+int(content.Size()) <= mtu {
+		return writeExtended(r, params, pkt.Mark, first, way, content.Flatten())
+	}
+	room := (mtu - header.IPv6MinimumSize - len(way) - header.IPv6FragmentHeaderSize) &^ 7
+	if room < len(end)+len(pkt.TransportHeader().Slice()) || room < 8 {
+		return &tcpip.ErrMessageTooLong{}
+	}
+	way, first = chain(x.Way, uint8(header.IPv6FragmentExtHdrIdentifier))
+	rng := e.stack.SecureRNG()
+	id := rng.Uint32()
+	rest := content.Flatten()
+	for at := 0; at < len(rest); at += room {
+		piece := rest[at:min(at+room, len(rest))]
+		s := header.IPv6ExtHdrSerializer{&header.IPv6SerializableFragmentExtHdr{
+			FragmentOffset: uint16(at / 8), M: at+room < len(rest), Identification: id,
+		}}
+		b := make([]byte, s.Length(), s.Length()+len(piece))
+		s.Serialize(tcpip.TransportProtocolNumber(next), b)
+		if err := writeExtended(r, params, pkt.Mark, first, way, append(b, piece...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chain lays out headers before what has a number. It returns the number of the first one too.
+func chain(list []Extension, next uint8) (b []byte, first uint8) {
+	for _, x := range list {
+		b = append(b, x.Data...)
+	}
+	first = next
+	for i, at := len(list)-1, len(b); i >= 0; i-- {
+		at -= len(list[i].Data)
+		b[at], first = first, list[i].Kind
+	}
+	return b, first
+}
+
+// writeExtended sends a packet with extension headers, the first of which has a number.
+func writeExtended(r *stack.Route, params stack.NetworkHeaderParams, mark uint32, first uint8, extensions, content []byte) tcpip.Error {
+	b := make([]byte, header.IPv6MinimumSize, header.IPv6MinimumSize+len(extensions)+len(content))
+	header.IPv6(b).Encode(&header.IPv6Fields{
+		TrafficClass: params.TOS, PayloadLength: uint16(len(extensions) + len(content)), TransportProtocol: tcpip.TransportProtocolNumber(first),
+		HopLimit: params.TTL, SrcAddr: r.LocalAddress(), DstAddr: r.RemoteAddress(),
+	})
+	b = append(append(b, extensions...), content...)
+	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: buffer.MakeWithData(b), Mark: mark})
+	defer out.DecRef()
+	return r.WriteHeaderIncludedPacket(out)
+}

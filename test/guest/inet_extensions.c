@@ -1,0 +1,313 @@
+/* The extension headers of IPv6: RFC 3542, 6 to 9, and ipv6(7). */
+#include "inet.h"
+#include "network.h"
+#include <linux/capability.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <netinet/ip6.h>
+
+typedef unsigned char u8;
+
+static u8 buf[65536];
+
+/* Headers of options that do nothing, and one of a routing header of segments (RFC 8754). */
+static const u8 small[8] = { 0, 0, 1, 4 }, large[16] = { 0, 1, 0x1e, 12, 1, 2, 3 };
+static const u8 segments[40] = { 0, 4, 4, 1, 1, 0, 0, 0, [23] = 1, [24] = 0xfd, [39] = 9 };
+
+#define SIX IPPROTO_IPV6
+
+static int set_header(int fd, int name, const void *h, int n) { return setsockopt(fd, SIX, name, h, n); }
+
+static int get_header(int fd, int name, void *to, int room) {
+	socklen_t n = room;
+	OK(getsockopt(fd, SIX, name, to, &n));
+	return n;
+}
+
+static void say(int from, int to) {
+	union addr a;
+	socklen_t n = sizeof a;
+	OK(getsockname(to, &a.sa, &n));
+	EQUAL(sendto(from, "x", 1, 0, &a.sa, n), 1);
+}
+
+static struct cmsghdr *told[8];
+
+/* hear receives one datagram, and returns how many control messages came. */
+static int hear(int fd) {
+	static union { char b[4096]; struct cmsghdr align; } c;
+	struct iovec v = { buf, sizeof buf };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c };
+	int n = 0;
+	ready(fd, POLLIN);
+	OK(recvmsg(fd, &m, 0));
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h && n < 8; h = CMSG_NXTHDR(&m, h))
+		told[n++] = h;
+	return n;
+}
+
+/* is checks a control message: a header before another one. */
+static void is(struct cmsghdr *h, int type, const void *want, int n, int next) {
+	u8 *d = CMSG_DATA(h);
+	EQUAL(h->cmsg_level, SIX);
+	EQUAL(h->cmsg_type, type);
+	EQUAL((int)(h->cmsg_len - CMSG_LEN(0)), n);
+	EQUAL(d[0], next);
+	CHECK(!memcmp(d + 1, (const u8 *)want + 1, n - 1));
+}
+
+static void want_all(int r) {
+	OK(set(r, SIX, IPV6_RECVHOPOPTS, 1));
+	OK(set(r, SIX, IPV6_RECVDSTOPTS, 1));
+	OK(set(r, SIX, IPV6_RECVRTHDR, 1));
+}
+
+static int sender(void) {
+	if (geteuid())
+		SKIP("not root");
+	need_family(AF_INET6);
+	return OK(socket(AF_INET6, SOCK_DGRAM, 0));
+}
+
+TEST(are_shown) {
+	static const int names[] = { IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_DSTOPTS };
+	int s = sender();
+	u8 got[64], wide[24] = { 9, 1, 1, 20 };
+	for (int i = 0; i < 3; i++) {
+		EQUAL(get_header(s, names[i], got, sizeof got), 0);
+		OK(set_header(s, names[i], small, 8));
+		EQUAL(get_header(s, names[i], got, sizeof got), 8);
+		CHECK(!memcmp(got, small, 8));
+		FAILS(set_header(s, names[i], small, 4), EINVAL);
+		FAILS(set_header(s, names[i], large, 12), EINVAL);
+		FAILS(set_header(s, names[i], large, 8), EINVAL);
+		FAILS(set_header(s, names[i], buf, 2048), EINVAL);
+		OK(set_header(s, names[i], wide, 24)); /* what follows it is not kept */
+		EQUAL(get_header(s, names[i], got, sizeof got), 16);
+		CHECK(!memcmp(got, wide, 16));
+		EQUAL(get_header(s, names[i], got, 5), 5);
+	}
+	OK(set_header(s, IPV6_HOPOPTS, NULL, 0));
+	EQUAL(get_header(s, IPV6_HOPOPTS, got, sizeof got), 0);
+	EQUAL(get_header(s, IPV6_DSTOPTS, got, sizeof got), 16);
+	OK(set_header(s, IPV6_DSTOPTS, small, 0));
+	EQUAL(get_header(s, IPV6_DSTOPTS, got, sizeof got), 0);
+}
+
+TEST(routing_headers_are_checked) {
+	int s = sender();
+	u8 got[64], h[40];
+	EQUAL(get_header(s, IPV6_RTHDR, got, sizeof got), 0);
+	OK(set_header(s, IPV6_RTHDR, segments, 40));
+	EQUAL(get_header(s, IPV6_RTHDR, got, sizeof got), 40);
+	CHECK(!memcmp(got, segments, 40));
+#define WITH(at, v) (memcpy(h, segments, 40), h[at] = v, set_header(s, IPV6_RTHDR, h, 40))
+	FAILS(WITH(2, 0), EINVAL); /* type */
+	FAILS(WITH(2, 3), EINVAL);
+	FAILS(WITH(3, 2), EINVAL); /* segments left */
+	FAILS(WITH(4, 2), EINVAL); /* last entry */
+	FAILS(WITH(1, 3), EINVAL); /* length */
+	FAILS(WITH(1, 5), EINVAL);
+	OK(WITH(3, 0));
+	EQUAL(get_header(s, IPV6_RTHDR, got, sizeof got), 40);
+	EQUAL(got[3], 0);
+	OK(set_header(s, IPV6_RTHDR, NULL, 0));
+	EQUAL(get_header(s, IPV6_RTHDR, got, sizeof got), 0);
+}
+
+TEST(options_take_a_capability) {
+	int s = sender(), r = bound(AF_INET6, SOCK_DGRAM);
+	struct __user_cap_header_struct c = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = { { 0 } };
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	OK(syscall(SYS_capset, &c, d));
+	FAILS(set_header(s, IPV6_HOPOPTS, small, 8), EPERM);
+	FAILS(set_header(s, IPV6_HOPOPTS, small, 3), EPERM);
+	FAILS(set_header(s, IPV6_HOPOPTS, NULL, 0), EPERM);
+	FAILS(set_header(s, IPV6_DSTOPTS, small, 8), EPERM);
+	FAILS(set_header(s, IPV6_RTHDRDSTOPTS, small, 8), EPERM);
+	OK(set_header(s, IPV6_RTHDR, segments, 40));
+	OK(set_header(s, IPV6_RTHDR, NULL, 0));
+	want_all(r);
+	say(s, r);
+	EQUAL(hear(r), 1);
+	is(told[0], IPV6_HOPOPTS, small, 8, IPPROTO_UDP);
+}
+
+TEST(are_told) {
+	int s = sender(), r = bound(AF_INET6, SOCK_DGRAM);
+	want_all(r);
+	OK(set(r, SIX, IPV6_RECVHOPLIMIT, 1));
+	say(s, r);
+	EQUAL(hear(r), 1);
+	OK(set_header(s, IPV6_DSTOPTS, large, 16));
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	OK(set_header(s, IPV6_RTHDRDSTOPTS, small, 8)); /* goes before a routing header only */
+	say(s, r);
+	EQUAL(hear(r), 3);
+	EQUAL(told[0]->cmsg_type, IPV6_HOPLIMIT);
+	is(told[1], IPV6_HOPOPTS, small, 8, IPPROTO_DSTOPTS);
+	is(told[2], IPV6_DSTOPTS, large, 16, IPPROTO_UDP);
+	OK(set(r, SIX, IPV6_RECVHOPLIMIT, 0));
+	OK(set(r, SIX, IPV6_RECVHOPOPTS, 0));
+	connect_to(s, r);
+	EQUAL(send(s, "x", 1, 0), 1);
+	EQUAL(hear(r), 1);
+	is(told[0], IPV6_DSTOPTS, large, 16, IPPROTO_UDP);
+	OK(set_header(s, IPV6_DSTOPTS, NULL, 0));
+	say(s, r);
+	EQUAL(hear(r), 0);
+}
+
+TEST(are_told_as_once) {
+	int s = sender(), r = bound(AF_INET6, SOCK_DGRAM);
+	OK(set(r, SIX, IPV6_2292HOPOPTS, 1));
+	OK(set(r, SIX, IPV6_2292DSTOPTS, 1));
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	OK(set_header(s, IPV6_DSTOPTS, large, 16));
+	say(s, r);
+	EQUAL(hear(r), 2);
+	is(told[0], IPV6_2292HOPOPTS, small, 8, IPPROTO_DSTOPTS);
+	is(told[1], IPV6_2292DSTOPTS, large, 16, IPPROTO_UDP);
+}
+
+static int send_with(int s, int to, int type, const void *h, int n) {
+	union { char b[256]; struct cmsghdr align; } c = { { 0 } };
+	struct iovec v = { "x", 1 };
+	union addr a;
+	socklen_t size = sizeof a;
+	OK(getsockname(to, &a.sa, &size));
+	struct msghdr m = { .msg_name = &a, .msg_namelen = size, .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = CMSG_SPACE(n) };
+	struct cmsghdr *q = CMSG_FIRSTHDR(&m);
+	q->cmsg_level = SIX;
+	q->cmsg_type = type;
+	q->cmsg_len = CMSG_LEN(n);
+	memcpy(CMSG_DATA(q), h, n);
+	return sendmsg(s, &m, 0);
+}
+
+/* Headers of one datagram stand in the place of all others. */
+TEST(of_one_datagram) {
+	int s = sender(), r = bound(AF_INET6, SOCK_DGRAM);
+	want_all(r);
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	EQUAL(send_with(s, r, IPV6_DSTOPTS, large, 16), 1);
+	EQUAL(hear(r), 1);
+	is(told[0], IPV6_DSTOPTS, large, 16, IPPROTO_UDP);
+	EQUAL(send_with(s, r, IPV6_HOPOPTS, large, 16), 1);
+	EQUAL(hear(r), 1);
+	is(told[0], IPV6_HOPOPTS, large, 16, IPPROTO_UDP);
+	EQUAL(send_with(s, r, IPV6_RTHDRDSTOPTS, large, 16), 1);
+	EQUAL(hear(r), 0);
+	EQUAL(send_with(s, r, IPV6_2292DSTOPTS, large, 16), 1);
+	EQUAL(hear(r), 1);
+	EQUAL(send_with(s, r, IPV6_2292HOPOPTS, large, 16), 1);
+	EQUAL(hear(r), 1);
+	FAILS(send_with(s, r, IPV6_HOPOPTS, large, 8), EINVAL);
+	FAILS(send_with(s, r, IPV6_DSTOPTS, small, 1), EINVAL);
+	FAILS(send_with(s, r, IPV6_RTHDR, segments, 40), EINVAL);
+	say(s, r);
+	EQUAL(hear(r), 1);
+	is(told[0], IPV6_HOPOPTS, small, 8, IPPROTO_UDP);
+	struct __user_cap_header_struct c = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = { { 0 } };
+	OK(syscall(SYS_capset, &c, d));
+	FAILS(send_with(s, r, IPV6_HOPOPTS, small, 8), EPERM);
+	FAILS(send_with(s, r, IPV6_DSTOPTS, small, 8), EPERM);
+}
+
+/* They are part of what has to fit into a packet, and those for the way are in each fragment. */
+TEST(take_room) {
+	int s = sender(), r, p;
+	own_network();
+	struct ifreq q = { .ifr_name = "lo", .ifr_mtu = 1500 };
+	close(s);
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(ioctl(s, SIOCSIFMTU, &q));
+	set_lo(1);
+	r = bound(AF_INET6, SOCK_DGRAM);
+	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
+	want_all(r);
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	OK(set_header(s, IPV6_DSTOPTS, large, 16));
+	connect_to(s, r);
+	memset(buf, 'y', sizeof buf);
+	EQUAL(send(s, buf, 4000, 0), 4000);
+	EQUAL(hear(r), 2);
+	is(told[0], IPV6_HOPOPTS, small, 8, IPPROTO_DSTOPTS);
+	is(told[1], IPV6_DSTOPTS, large, 16, IPPROTO_UDP); /* as if it had come whole */
+	for (int i = 0; i < 4000; i++)
+		CHECK(buf[i] == 'y');
+	for (int i = 0, n; i < 3; i++) {
+		ready(p, POLLIN);
+		n = OK(recv(p, buf, sizeof buf, 0));
+		CHECK(n <= 1500);
+		EQUAL(buf[6], IPPROTO_HOPOPTS);
+		EQUAL(buf[40], IPPROTO_DSTOPTS);
+		EQUAL(buf[48], IPPROTO_FRAGMENT);
+		EQUAL(buf[64], IPPROTO_UDP);
+	}
+	OK(set(s, SIX, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO));
+	EQUAL(send(s, buf, 1500 - 40 - 8 - 2 * 16 - 8, 0), 1412); /* Linux counts options of the end twice */
+	EQUAL(hear(r), 2);
+	FAILS(send(s, buf, 1413, 0), EMSGSIZE);
+	OK(set_header(s, IPV6_DSTOPTS, NULL, 0));
+	EQUAL(send(s, buf, 1444, 0), 1444);
+	FAILS(send(s, buf, 1445, 0), EMSGSIZE);
+	EQUAL(hear(r), 1);
+}
+
+/* A routing header leads to a segment first; the first entry is where the packet is to go. */
+TEST(routes_leave) {
+	int s = sender(), r, p;
+	own_network_up();
+	close(s);
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	r = bound(AF_INET6, SOCK_DGRAM);
+	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
+	u8 h[40];
+	memcpy(h, segments, 40);
+	memset(h + 24, 0, 16);
+	h[39] = 1;
+	OK(set_header(s, IPV6_RTHDR, h, 40));
+	OK(set_header(s, IPV6_RTHDRDSTOPTS, small, 8));
+	say(s, r);
+	ready(p, POLLIN);
+	OK(recv(p, buf, sizeof buf, 0));
+	EQUAL(buf[6], IPPROTO_DSTOPTS);
+	EQUAL(buf[40], IPPROTO_ROUTING);
+	EQUAL(buf[48], IPPROTO_UDP);
+	EQUAL(buf[51], 1);
+	EQUAL(buf[48 + 23], 1);
+	EQUAL(buf[39], 1);
+}
+
+/* A routing header of which nothing is left is one more header: options that are for the end come after fragments' then. */
+TEST(with_a_route_that_is_over) {
+	int s = sender(), r, p;
+	own_network();
+	struct ifreq q = { .ifr_name = "lo", .ifr_mtu = 1500 };
+	close(s);
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(ioctl(s, SIOCSIFMTU, &q));
+	set_lo(1);
+	r = bound(AF_INET6, SOCK_DGRAM);
+	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
+	u8 h[40];
+	memcpy(h, segments, 40);
+	memset(h + 24, 0, 16);
+	h[3] = 0, h[39] = 1;
+	OK(set_header(s, IPV6_RTHDR, h, 40));
+	OK(set_header(s, IPV6_RTHDRDSTOPTS, small, 8));
+	OK(set_header(s, IPV6_DSTOPTS, large, 16));
+	connect_to(s, r);
+	EQUAL(send(s, buf, 2000, 0), 2000);
+	for (int i = 0; i < 2; i++) {
+		ready(p, POLLIN);
+		OK(recv(p, buf, sizeof buf, 0));
+		EQUAL(buf[6], IPPROTO_DSTOPTS);
+		EQUAL(buf[40], IPPROTO_ROUTING);
+		EQUAL(buf[48], IPPROTO_FRAGMENT);
+		EQUAL(buf[88], IPPROTO_DSTOPTS);
+	}
+}
