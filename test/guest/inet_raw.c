@@ -227,6 +227,11 @@ TEST(ping_sockets) {
 	EQUAL(ntohs(h->un.echo.sequence), 5);
 	EQUAL(from.sin_addr.s_addr, to.sin_addr.s_addr);
 	CHECK(!memcmp(got + 8, "data", 4));
+	/* those of IPv6 have none of IPv4 at first */
+	int only = -1;
+	n = sizeof only;
+	OK(getsockopt(OK(socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6)), IPPROTO_IPV6, IPV6_V6ONLY, &only, &n));
+	EQUAL(only, 1);
 	/* nothing but requests */
 	((struct icmphdr *)p)->type = ICMP_TIMESTAMP;
 	FAILS(sendto(s, p, sizeof p, 0, (void *)&to, sizeof to), EINVAL);

@@ -24,13 +24,14 @@ func (s *Socket) takeSettings(ep tcpip.Endpoint) {
 		return
 	}
 	for _, set := range settings {
-		o := s.row(set.level, set.name)
-		if o == nil || !s.hasLevel(set.level) {
-			continue
-		}
-		if v := int32(s.net.Number(set.sysctl)); v != o.initial {
-			s.setValue(o, v)
-			o.apply(s, ep, v)
-		}
+		s.setInitial(ep, set.level, set.name, int32(s.net.Number(set.sysctl)))
+	}
+}
+
+// setInitial gives a new socket's option, if it has it, a value that is not as its row says.
+func (s *Socket) setInitial(ep tcpip.Endpoint, level, name, v int32) {
+	if o := s.row(level, name); o != nil && s.hasLevel(level) && v != o.initial {
+		s.setValue(o, v)
+		o.apply(s, ep, v)
 	}
 }

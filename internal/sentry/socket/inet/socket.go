@@ -161,6 +161,9 @@ func New(net *network.Namespace, r *socket.Registry, c vfs.Caller, family, typ, 
 	}
 	s.adopt(ep, q)
 	s.takeSettings(ep)
+	if s.protocol == unix.IPPROTO_ICMPV6 && !s.isRaw() {
+		s.setInitial(ep, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) // ping sockets have no IPv4 at first
+	}
 	if s.observes() {
 		net.Observe(1)
 	}
