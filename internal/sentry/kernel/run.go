@@ -54,9 +54,9 @@ func (t *Task) run() {
 func (t *Task) begin() {
 	t.clock.since.Store(stampNow())
 	if t.childTID != 0 {
-		// As on Linux a bad address is nobody's error, now or on the way to the guest.
-		_ = t.CopyOutUint32Late(t.childTID, uint32(t.TID()))
-		t.lateUnheard, t.childTID = t.childTID, 0
+		// As on Linux a bad address is nobody's error.
+		_ = t.CopyOutUint32(t.childTID, uint32(t.TID()))
+		t.childTID = 0
 	}
 }
 
@@ -89,7 +89,7 @@ func (t *Task) answer() {
 	r := t.ctx.Regs()
 	args := callArgs(r)
 	t.calls.add(r.Orig_rax, args)
-	t.late, t.lateFrom, t.lateUnheard = t.late[:0], nil, 0
+	t.late, t.lateFrom = t.late[:0], nil
 	v, err := t.k.Syscalls.Dispatch(t, r.Orig_rax, args)
 	// execve has replaced the context.
 	r = t.ctx.Regs()

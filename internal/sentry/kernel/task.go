@@ -94,8 +94,6 @@ type Task struct {
 	scratch uint64
 	// late are the parts of the present call's result that are written late.
 	late []lateResult
-	// lateUnheard is where something is written late that no call hears of if it can't be, or 0.
-	lateUnheard uint64
 	// lateFrom is where they were read, or nil.
 	lateFrom *vfs.FileDescription
 

@@ -108,11 +108,7 @@ func (t *Task) lateFailed(op *platform.OpError) (writes bool) {
 			rest = append(rest, op.Op.Data...)
 		case good && op.Errno != nil:
 			var n int
-			n, good = t.writeAgain(op.Op.Addr, []byte(op.Op.Data))
-			if !good && op.Op.Addr == t.lateUnheard {
-				good = true
-			}
-			if !good {
+			if n, good = t.writeAgain(op.Op.Addr, []byte(op.Op.Data)); !good {
 				back = t.lateResult(op.Op.Addr + uint64(n))
 				rest = append(rest, op.Op.Data[n:]...)
 			}
