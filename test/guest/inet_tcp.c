@@ -382,6 +382,19 @@ TEST(sizes_and_ioctls) {
 	FAILS(ioctl(l, FIONREAD, &n), EINVAL);
 }
 
+TEST(a_bind_that_fails_gives_no_address) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		union addr a, none = { .sa.sa_family = f }, got;
+		int l = listener(f), s = OK(socket(f, SOCK_STREAM, 0));
+		socklen_t n = loopback(&a, f, port_of(l));
+		memset(&got, 0, sizeof got);
+		FAILS(bind(s, &a.sa, n), EADDRINUSE);
+		OK(getsockname(s, &got.sa, &n));
+		CHECK(!memcmp(&got, &none, n));
+	}
+}
+
 TEST(time_limits) {
 	int s[2];
 	tcp_pair(AF_INET, s);

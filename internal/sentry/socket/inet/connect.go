@@ -531,7 +531,8 @@ func (s *Socket) Name() []byte {
 	}
 	if full.Port == 0 {
 		if s.stream() {
-			full.Port = uint16(s.lastPort.Load())
+			// The stack keeps the address of a bind that has failed.
+			full = tcpip.FullAddress{Port: uint16(s.lastPort.Load())}
 		}
 		if p := s.portless.Load(); p != nil {
 			full.Addr = p.Addr
