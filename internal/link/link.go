@@ -236,6 +236,10 @@ func (l *Link) GSOMaxSize() uint32 { return gsoMax }
 // gsoMax leaves room for headers in what an IP packet can be.
 const gsoMax = 65535 - header.IPv4MaximumHeaderSize - header.TCPHeaderMaximumSize
 
+// SegmentMax is how many bytes the TCP/IP stack puts into a segment then: it leaves room for
+// headers once more.
+const SegmentMax = gsoMax - header.TCPTotalHeaderMaximumSize - 1
+
 // SupportedGSO implements stack.GSOEndpoint.
 func (l *Link) SupportedGSO() stack.SupportedGSO {
 	if l.config.Offload {

@@ -98,7 +98,7 @@ func (x *exchange) send(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	}
 	x.m.Flags = x.flags
 	var done uintptr
-	if s := directOf(x.s, g.total); s != nil && x.flags&unix.MSG_OOB == 0 {
+	if s := directOf(x.s, g.total); s != nil && x.flags&unix.MSG_OOB == 0 && len(x.m.Control) == 0 {
 		n, ok, err := x.sendDirect(t, s, g)
 		if ok {
 			return x.sent(t, n, err)

@@ -30,7 +30,7 @@ func (s *Socket) SendFrom(from socket.Memory, size int, flags int32) (done int, 
 	defer s.sendMu.Unlock()
 	n := s.end.Load()
 	if n == nil {
-		return 0, false, nil
+		return s.sendFar(from, size, flags)
 	}
 	woke := false
 	for done < size && err == nil {

@@ -1,0 +1,67 @@
+package inet
+
+import (
+	"io"
+
+	"coffer/internal/link"
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Larger pieces of a stream that leaves the namespace go from guest memory into what the stack
+// keeps of them, without a buffer in between, and the stack sends one piece before the next
+// is copied, which is in the processor's cache still when the host takes it.
+
+const (
+	// farFrom is from how many bytes on. The frames of fewer may wait for others, by who sends them (Socket.write).
+	farFrom = 64 << 10
+	// farPiece is two whole segments: what is left over would be a frame of its own.
+	farPiece = 2 * link.SegmentMax
+)
+
+// guestSource is a part of guest memory, as a tcpip.Payloader.
+type guestSource struct {
+	from socket.Memory
+	left int
+}
+
+// Len implements tcpip.Payloader.
+func (g *guestSource) Len() int { return g.left }
+
+// Read implements tcpip.Payloader.
+func (g *guestSource) Read(p []byte) (int, error) {
+	if g.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := g.from.CopyIn(p[:min(len(p), g.left)])
+	g.left -= n
+	return n, err
+}
+
+// sendFar is SendFrom for a connection by way of the stack. Of a piece that is not there as a whole
+// nothing is sent. s.sendMu is held.
+func (s *Socket) sendFar(from socket.Memory, size int, flags int32) (done int, ok bool, err error) {
+	e := s.ep.Load()
+	// Who accepts a connection within the namespace takes sendMu, and need not wait for what is copied.
+	if size < farFrom || flags&unix.MSG_MORE != 0 || s.moreStream.Load() || s.calling.Load() || !s.chargeSend(e) {
+		return 0, false, nil
+	}
+	for done < size {
+		// The endpoint's lock is given back while it is copied: the guest can take its time.
+		g := guestSource{from: from, left: min(size-done, farPiece)}
+		want := g.left
+		n, terr := e.Write(&g, tcpip.WriteOptions{})
+		s.sentBefore += n
+		done += int(n)
+		if int(n) == want {
+			continue
+		}
+		if _, full := terr.(*tcpip.ErrWouldBlock); full && done == 0 {
+			return 0, true, unix.EAGAIN
+		}
+		break // an error comes again with the next call, which Send tells
+	}
+	return done, done > 0, nil
+}

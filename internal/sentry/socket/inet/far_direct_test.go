@@ -1,0 +1,89 @@
+package inet
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"coffer/internal/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// patterned are n bytes that tell when some are lost or change places.
+func patterned(n int) []byte {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// TestFarDirectFault sends from memory that ends: the pieces before that one are sent, and what Send
+// makes of the rest follows them.
+func TestFarDirectFault(t *testing.T) {
+	x, y := newNet().pair(t, false)
+	defer x.Release()
+	defer y.Release()
+	there := patterned(farPiece + farPiece/2)
+	x.ep.Load().SocketOptions().SetSendBufferSize(4*farPiece, true)
+	n, ok, err := x.SendFrom(&memory{b: there}, 2*farPiece, 0)
+	if n != farPiece || !ok || err != nil {
+		t.Fatalf("%d bytes, %t, %v; want the first piece, %d", n, ok, err, farPiece)
+	}
+	if n, ok, err := x.SendFrom(&memory{b: there[n:]}, farPiece, 0); n != 0 || ok || err != nil {
+		t.Errorf("%d bytes, %t, %v of a piece that is not there", n, ok, err)
+	}
+	go func() {
+		stream{x}.Write(there[n:])
+		x.Shutdown(unix.SHUT_WR)
+	}()
+	if got, err := io.ReadAll(stream{y}); err != nil || !bytes.Equal(got, there) {
+		t.Errorf("%d bytes, %v; want the %d that were there", len(got), err, len(there))
+	}
+}
+
+// TestFarDirectFull sends more than the buffer has room for.
+func TestFarDirectFull(t *testing.T) {
+	x, y := newNet().pair(t, false)
+	defer x.Release()
+	defer y.Release()
+	p := patterned(4 << 20)
+	x.ep.Load().SocketOptions().SetSendBufferSize(farFrom, true)
+	y.ep.Load().SocketOptions().SetReceiveBufferSize(farFrom, true)
+	done := 0
+	for {
+		n, ok, err := x.SendFrom(&memory{b: p[done:]}, len(p)-done, 0)
+		if err == unix.EAGAIN && ok && n == 0 {
+			break
+		}
+		if err != nil || !ok || n == 0 {
+			t.Fatalf("after %d bytes: %d, %t, %v", done, n, ok, err)
+		}
+		done += n
+	}
+	if x.Readiness(waiter.Writable)&waiter.Out != 0 {
+		t.Error("there is room")
+	}
+	got := make([]byte, done)
+	if _, err := io.ReadFull(stream{y}, got); err != nil || !bytes.Equal(got, p[:done]) {
+		t.Errorf("what came is not what was sent: %v", err)
+	}
+}
+
+// TestFarDirectWhileItEnds has the socket be shut down while bytes are copied to it.
+func TestFarDirectWhileItEnds(t *testing.T) {
+	x, y := newNet().pair(t, false)
+	p := make([]byte, farPiece)
+	n, ok, err := x.SendFrom(&memory{b: p, during: func() { x.Shutdown(unix.SHUT_WR) }}, len(p), 0)
+	if n != 0 || ok || err != nil {
+		t.Errorf("%d bytes, %t, %v: they are sent after the end", n, ok, err)
+	}
+	if got, err := io.ReadAll(stream{y}); len(got) != 0 || err != nil {
+		t.Errorf("%d bytes have come, %v", len(got), err)
+	}
+	x.Release()
+	y.Release()
+}
