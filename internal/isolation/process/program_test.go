@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"coffer/internal/isolation"
+	"coffer/internal/sysmon"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -110,8 +112,16 @@ func TestTimerSlack(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, ours, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	sysmon.Calm(time.Millisecond)
+	defer func() {
+		unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+		sysmon.Calm(50 * time.Microsecond)
+	}()
 	for _, reap := range []bool{false, true} {
+		// As on a thread that sysmon has made.
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1_000_000, 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
 		c := prepare(t, shell(bundle(t), "cat /proc/self/timerslack_ns; read line"))
 		c.request.Reap = reap
 		if err := c.create(); err != nil {
@@ -129,6 +139,9 @@ func TestTimerSlack(t *testing.T) {
 			}
 		}
 		c.start()
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1_000_000, 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
 		out, _, err := c.exec("/bin/sh", "-c", "cat /proc/self/timerslack_ns")
 		if err != nil || out != fmt.Sprintln(ours) {
 			t.Errorf("exec has a slack of %q (%v)", out, err)

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"coffer/internal/nofile"
+	"coffer/internal/sysmon"
 
 	"golang.org/x/sys/unix"
 )
@@ -258,6 +259,7 @@ func WithoutSignals(f func()) error {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
 		return fmt.Errorf("blocking signals: %w", err)
 	}
+	sysmon.Restore() // which the process inherits
 	f()
 	return unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 }

@@ -76,7 +76,6 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		return nil, err
 	}
 	tasks := maxTasks(box.Memory, hostLimit("pid_max"), hostLimit("threads-max"))
-	calmSysmon()
 	proc, err := raiseWalls(box, root)
 	if err != nil {
 		return nil, err
