@@ -35,11 +35,19 @@ type Config struct {
 	Guard []netip.Addr
 	// Hold, if not nil, may have small frames wait.
 	Hold *Hold
+	// Inflow, if not nil, is told of what is read, by who reads it.
+	Inflow Inflow
 	// Changed, if not nil, is called on a goroutine of its own when Running or MTU has
 	// changed by what happened outside.
 	Changed func()
 	// Log takes a line of text about what users should know: that a capture has ended.
 	Log func(string)
+}
+
+// Inflow has who reads go to another processor before, and counts what was read.
+type Inflow interface {
+	Begin()
+	Read(bytes int)
 }
 
 // Statistics count since the link was made. Frames count as the other end gave or

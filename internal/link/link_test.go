@@ -484,3 +484,20 @@ func TestReceiverRests(t *testing.T) {
 		}
 	}
 }
+
+// inflow counts what it is told of.
+type inflow struct{ begins, bytes atomic.Int64 }
+
+func (i *inflow) Begin()     { i.begins.Add(1) }
+func (i *inflow) Read(n int) { i.bytes.Add(int64(n)) }
+
+// TestInflow: who reads says so before, and how much it was.
+func TestInflow(t *testing.T) {
+	var i inflow
+	a, b := pair(t, Config{}, Config{Inflow: &i})
+	const n = 100 << 10
+	transfer(t, a, b, n)
+	if i.begins.Load() == 0 || i.bytes.Load() < n {
+		t.Errorf("told of %d bytes of %d in %d reads", i.bytes.Load(), n, i.begins.Load())
+	}
+}

@@ -116,6 +116,10 @@ func (l *Link) Look() bool { return l.frames.look() }
 // read reads frames and hands them over. It is false if one has to wait for more; a wait
 // begins without asking once more where fewer came than there was room for.
 func (r *receiver) read() bool {
+	flow := r.link.config.Inflow
+	if flow != nil {
+		flow.Begin()
+	}
 	if err := r.link.raw.Control(r.toTake); err != nil {
 		r.err = err
 	}
@@ -125,6 +129,9 @@ func (r *receiver) read() bool {
 	}
 	if r.err != nil {
 		return true
+	}
+	if flow != nil {
+		flow.Read(r.bytes())
 	}
 	r.burst += r.n
 	all := r.n < r.batch
@@ -138,6 +145,14 @@ func (r *receiver) read() bool {
 		r.rest()
 	}
 	return !all
+}
+
+// bytes is how many were read.
+func (r *receiver) bytes() (all int) {
+	for i := range r.messages[:r.n] {
+		all += int(r.messages[i].n)
+	}
+	return all
 }
 
 // take reads frames.

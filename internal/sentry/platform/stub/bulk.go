@@ -38,7 +38,16 @@ func (b *bulk) turn() {
 	b.moved = 0
 }
 
-// inBulk reports whether the thread moves much, and others are at work.
+// inBulk reports whether the thread moves much, and others are at work: for such a thread who reads
+// in bulk from the host is one (inflow.go).
 func (t *Thread) inBulk() bool {
-	return t.bulk.average >= bulkFrom && t.proc.stubs.crowded()
+	if t.bulk.average < bulkFrom {
+		return false
+	}
+	s := t.proc.stubs
+	n := s.working.Load()
+	if s.inflow.inBulk() {
+		n++
+	}
+	return n > s.spin.workers
 }

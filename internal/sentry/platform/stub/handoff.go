@@ -134,7 +134,7 @@ func (t *Thread) Yield() {
 // budget says whether the next spin is a full one, for how long.
 func (t *Thread) budget(p *patience) (full bool, cycles uint32) {
 	s := t.proc.stubs
-	if p.full() && (t.speaker.has || !s.crowded()) {
+	if p.full() && (t.speaker.has || !s.crowded() && !t.inBulk()) {
 		return true, s.spin.max
 	}
 	return false, s.spin.min

@@ -87,7 +87,8 @@ func (t *Thread) stubCPU() uint32 { return t.page.stubCPU & cpuNumber }
 func (t *Thread) beforeSleep() {
 	p := &t.placement
 	cpu := t.stubCPU()
-	if t.proc.stubs.packed() {
+	s := t.proc.stubs
+	if s.packed() {
 		t.unpin()
 		return
 	}
@@ -109,6 +110,9 @@ func (t *Thread) beforeSleep() {
 		return
 	}
 	p.pinned, p.cpu, p.met = true, cpu, 0
+	if t.inBulk() && s.inflow.inBulk() {
+		s.takesIn(cpu)
+	}
 }
 
 // afterSleep learns from an answer that took so many cycles after a spin in
@@ -164,16 +168,12 @@ func (t *Thread) part() {
 		p.part = min(2*max(p.part, partFirst), partMax)
 	}
 	p.apart, p.met = 0, 0
-	all := everywhere()
-	others := all
-	others.Clear(int(t.stubCPU()))
 	// Nor may this thread do anything else between the two.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if others.Count() == 0 || unix.SchedSetaffinity(0, &others) != nil {
+	if !leave(t.stubCPU()) {
 		return
 	}
-	unix.SchedSetaffinity(0, &all)
 	t.page.sentryCPU = cpu()
 	t.patience, t.stubPatience = patience{}, patience{}
 }

@@ -11,6 +11,7 @@ import (
 
 	"coffer/internal/sentry/crash"
 	"coffer/internal/sentry/platform"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +73,7 @@ type Stubs struct {
 	// nextLook is when to look for what has come from the host, in cycles: see callDue.
 	nextLook atomic.Uint64
 	solo     solo
+	inflow   inflow
 	floor    floor
 	stagings stagings
 	births   births
@@ -108,6 +110,7 @@ func New(options ...Option) (*Stubs, error) {
 	s := &Stubs{procFD: -1, user: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
 	s.fsgsbase = hasFSGSBASE()
 	s.stagings.tick = stagingTick
+	s.inflow.inBulk, s.inflow.aside = waiter.FromHost.InBulk, s.stepAside
 	for _, o := range options {
 		o(s)
 	}

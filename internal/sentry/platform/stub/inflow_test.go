@@ -1,0 +1,57 @@
+package stub
+
+import (
+	"runtime"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// idle is the inflow where nothing comes.
+func idle() bool { return false }
+
+// TestInflow: while much comes from the host a thread that takes much has both its sides go to one
+// processor, though no other is at work, and who reads leaves that.
+func TestInflow(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("there is one processor only")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, c := range []struct {
+		name       string
+		size       int
+		much, want bool
+	}{
+		{"much for a thread that takes much", 128 << 10, true, true},
+		{"much for others", 1 << 10, true, false},
+		{"little", 128 << 10, false, false},
+	} {
+		s, threads := atWork(1)
+		s.inflow.inBulk = func() bool { return c.much }
+		th := threads[0]
+		th.page.stubCPU = cpu()
+		th.page.sentryCPU = th.page.stubCPU + 1
+		th.moves(slices.Repeat([]int{c.size}, 20))
+		th.takeFloor()
+		full, _ := th.budget(&th.patience)
+		th.beforeSleep()
+		if full == c.want || th.placement.pinned != c.want {
+			t.Errorf("%s: want together %v: spins %v, together %v", c.name, c.want, full, th.placement.pinned)
+		}
+		at := th.stubCPU()
+		th.Rest()
+		// The test's thread is the reader's now.
+		free, bound := everywhere(), unix.CPUSet{}
+		bound.Set(int(at))
+		if err := unix.SchedSetaffinity(0, &bound); err != nil {
+			t.Fatal(err)
+		}
+		s.stepAside()
+		if n, _ := processors(t, at); (n > 1) != c.want {
+			t.Errorf("%s: who reads may run on %d processors, want to have left %v", c.name, n, c.want)
+		}
+		unix.SchedSetaffinity(0, &free)
+	}
+}

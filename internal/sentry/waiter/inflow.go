@@ -1,0 +1,84 @@
+package waiter
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// inflowFrom is how many bytes in inflowSpan are an inflow in bulk.
+	inflowFrom = 128 << 10
+	inflowSpan = time.Millisecond
+	// inflowLeast is how much a read counts from: smaller ones need not look at a clock.
+	inflowLeast = 2 << 10
+	// inflowLasts is how long it goes on after the last span that had as many, and how long a span
+	// may be.
+	inflowLasts = 4 * inflowSpan
+)
+
+// Inflow is what comes from the host for guests. If it comes in bulk, who reads it has as much to do as
+// who takes it to a guest: each needs a processor of its own.
+type Inflow struct {
+	bulk atomic.Bool
+	// aside takes the calling thread out of the way of who takes it to a guest.
+	aside atomic.Pointer[func()]
+
+	// mu protects what follows.
+	mu    sync.Mutex
+	since time.Time
+	bytes int
+	timer *time.Timer
+}
+
+// FromHost is the inflow of all that leads out of the sandbox.
+var FromHost Inflow
+
+// Begin is for who is about to read. It may go to another processor.
+func (i *Inflow) Begin() {
+	if f := i.aside.Load(); f != nil {
+		(*f)()
+	}
+}
+
+// Read notes that so many bytes were.
+func (i *Inflow) Read(n int) {
+	if n >= inflowLeast {
+		i.read(n, time.Now())
+	}
+}
+
+func (i *Inflow) read(n int, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.bytes += n
+	took := now.Sub(i.since)
+	if took < inflowSpan {
+		return
+	}
+	if took < inflowLasts && i.bytes >= inflowFrom {
+		i.bulk.Store(true)
+		if i.timer == nil {
+			i.timer = time.AfterFunc(inflowLasts, i.end)
+		} else {
+			i.timer.Reset(inflowLasts)
+		}
+	}
+	i.since, i.bytes = now, 0
+}
+
+func (i *Inflow) end() {
+	i.bulk.Store(false)
+	i.aside.Store(nil)
+}
+
+// InBulk reports whether much comes.
+func (i *Inflow) InBulk() bool { return i.bulk.Load() }
+
+// Avoid has who reads call f before, until the inflow is no longer in bulk.
+func (i *Inflow) Avoid(f *func()) {
+	i.aside.Store(f)
+	if !i.bulk.Load() {
+		i.aside.Store(nil)
+	}
+}

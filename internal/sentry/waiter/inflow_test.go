@@ -1,0 +1,48 @@
+package waiter
+
+import (
+	"testing"
+	"time"
+)
+
+// TestInflow: it is in bulk once much has come within a short time, and only then has who reads step
+// aside.
+func TestInflow(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bytes int
+		every time.Duration
+		want  bool
+	}{
+		{"64 KiB every 100 µs", 64 << 10, 100 * time.Microsecond, true},
+		{"128 KiB every ms", 128 << 10, time.Millisecond, true},
+		{"64 bytes every 10 µs", 64, 10 * time.Microsecond, false},
+		{"1 MiB every second", 1 << 20, time.Second, false},
+	} {
+		var i Inflow
+		now, stepped := time.Now(), 0
+		step := func() { stepped++ }
+		i.Avoid(&step)
+		i.Begin()
+		if stepped != 0 {
+			t.Errorf("%s: who reads steps aside before anything came", c.name)
+		}
+		for range 100 {
+			now = now.Add(c.every)
+			i.read(c.bytes, now)
+		}
+		i.Avoid(&step)
+		i.Begin()
+		if i.InBulk() != c.want || (stepped == 1) != c.want {
+			t.Errorf("%s: in bulk %v, stepped aside %d times, want %v", c.name, i.InBulk(), stepped, c.want)
+		}
+		i.end()
+		i.Begin()
+		if i.InBulk() || stepped > 1 {
+			t.Errorf("%s: in bulk after its end %v, stepped aside %d times", c.name, i.InBulk(), stepped)
+		}
+		if i.timer != nil {
+			i.timer.Stop()
+		}
+	}
+}
