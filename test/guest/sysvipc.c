@@ -12,10 +12,15 @@ TEST(shared_memory) {
 	EQUAL(p[9999], 0);
 	strcpy(p, "parent");
 	pid_t k = OK(fork());
+	struct shmid_ds ds;
 	if (!k) {
 		CHECK(!strcmp(p, "parent"));
+		OK(shmctl(id, IPC_STAT, &ds));
+		EQUAL(ds.shm_nattch, 2);
 		char *q = shmat(id, NULL, SHM_RDONLY);
 		CHECK(q != (void *)-1);
+		OK(shmctl(id, IPC_STAT, &ds));
+		EQUAL(ds.shm_nattch, 3);
 		strcpy(p + 4096, "child");
 		CHECK(!strcmp(q + 4096, "child"));
 		OK(shmdt(q));
@@ -27,7 +32,6 @@ TEST(shared_memory) {
 	OK(waitpid(k, &st, 0));
 	EQUAL(st, 0);
 	CHECK(!strcmp(p + 4096, "child"));
-	struct shmid_ds ds;
 	OK(shmctl(id, IPC_STAT, &ds));
 	EQUAL(ds.shm_segsz, 10000);
 	EQUAL(ds.shm_nattch, 1);

@@ -34,7 +34,8 @@ func (m *MemoryManager) Fork(ctx platform.Context, rlimits Limiter) (*MemoryMana
 	c.sums.Locked = 0
 	c.sums.Peak = c.sums.Size
 	c.vmas = vmaSet{root: m.vmas.root, n: m.vmas.n, seed: randomUint64() | 1}
-	if m.dontFork || m.sums.Locked != 0 {
+	c.counted = m.counted
+	if m.dontFork || m.counted || m.sums.Locked != 0 {
 		// The host has left out what MADV_DONTFORK marks. (It has also wiped what
 		// MADV_WIPEONFORK marks.)
 		c.mu.Lock()

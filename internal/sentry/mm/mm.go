@@ -60,7 +60,10 @@ type MemoryManager struct {
 	lockFuture vmaFlags
 	// dontFork says that there may be mappings that a child does not get.
 	dontFork bool
-	dead     bool
+	// counted says that there may be mappings whose references are counted: a child has its
+	// own from the beginning.
+	counted bool
+	dead    bool
 	// remote is held for reading while others than the users copy memory, so
 	// that they never see the next program in the same address space. gone
 	// says that they may not any more.

@@ -25,6 +25,8 @@ type MMapArgs struct {
 	Offset uint64 // in bytes
 	// Executable says that execve(2) maps: the file need not be readable.
 	Executable bool
+	// Counted says that somebody counts the mappings of File by its references.
+	Counted bool
 	// SameFile says that the call before, by the same context, mapped the same
 	// file, and that it has been held since.
 	SameFile bool
@@ -90,6 +92,7 @@ func (m *MemoryManager) MMap(ctx platform.Context, a MMapArgs) (uint64, error) {
 		m.unpatch(ctx, addr, addr+length)
 		m.removeRange(addr, addr+length)
 	}
+	m.counted = m.counted || a.Counted
 	v.start, v.end = addr, addr+length
 	op := platform.Op{Kind: platform.OpMmap, Addr: addr, Length: length, Prot: v.prot, FD: fd, SameFD: a.SameFile, Offset: v.offset,
 		Flags: unix.MAP_FIXED | hostFlags(v) | int32(a.Flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK))}

@@ -69,7 +69,7 @@ func sysShmat(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		return 0, err
 	}
 	defer d.DecRef()
-	args := mm.MMapArgs{Addr: addr, Length: seg.Size(), Prot: unix.PROT_READ, Flags: unix.MAP_SHARED, File: d,
+	args := mm.MMapArgs{Addr: addr, Length: seg.Size(), Prot: unix.PROT_READ, Flags: unix.MAP_SHARED, File: d, Counted: true,
 		CanLock: t.Credentials().Can(unix.CAP_IPC_LOCK)}
 	if flags&shmRdonly == 0 {
 		args.Prot |= unix.PROT_WRITE
