@@ -23,6 +23,7 @@ import (
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process/rootfs"
 	"coffer/internal/oci"
+	"coffer/internal/sysmon"
 	"coffer/internal/oci/linuxname"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
@@ -58,6 +59,7 @@ func enterRoom() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keeping mounts from the host: %w", err)
 	}
+	sysmon.Restore() // or the program in the room would have the slack of a thread that sysmon has made
 	err := syscall.Exec("/proc/self/exe", append([]string{os.Args[0], roomRole}, os.Args[1:]...), os.Environ())
 	return fmt.Errorf("executing coffer again: %w", err)
 }
