@@ -23,8 +23,8 @@ import (
 	"coffer/internal/isolation/kernel"
 	"coffer/internal/isolation/process/rootfs"
 	"coffer/internal/oci"
-	"coffer/internal/sysmon"
 	"coffer/internal/oci/linuxname"
+	"coffer/internal/sysmon"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/mountinfo"
