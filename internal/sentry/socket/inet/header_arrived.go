@@ -20,7 +20,8 @@ import (
 // know them (IP_RECVOPTS, IP_RETOPTS, IPV6_RECVHOPOPTS and the like) the headers are kept beside, and found again by the
 // sender of a datagram and the time at which it came. Those of raw sockets of IPv4 are in what they receive.
 
-// keptHeaders are those of datagrams that nobody has received yet. The lock is a leaf.
+// keptHeaders are those of datagrams that nobody has received yet. After the lock come only that of keepers and those
+// of an endpoint.
 type keptHeaders struct {
 	keptMu sync.Mutex
 	kept   []*arrivedHeader
@@ -60,33 +61,39 @@ func (s *Socket) settleHeaders(e tcpip.Endpoint) {
 	if !ok || s.stream() || s.isRaw() {
 		return
 	}
-	if s.report.Load()&reportsHeader == 0 {
-		s.forgetHeaders()
-		return
-	}
 	s.keptMu.Lock()
-	s.keptOf = t
-	s.keptMu.Unlock()
-	keepers.Lock()
-	if keepers.of == nil {
-		keepers.of = map[stack.TransportEndpoint]*Socket{}
+	defer s.keptMu.Unlock()
+	if s.report.Load()&reportsHeader == 0 {
+		s.dropKept(len(s.kept))
+		t = nil
 	}
-	keepers.of[t] = s
-	keepers.Unlock()
+	s.keepOf(t)
 }
 
 // forgetHeaders ends it.
 func (s *Socket) forgetHeaders() {
 	s.keptMu.Lock()
-	t := s.keptOf
-	s.keptOf = nil
+	defer s.keptMu.Unlock()
 	s.dropKept(len(s.kept))
-	s.keptMu.Unlock()
-	if t != nil {
-		keepers.Lock()
-		delete(keepers.of, t)
-		keepers.Unlock()
+	s.keepOf(nil)
+}
+
+// keepOf has the headers be kept of what an endpoint gets from now on, or of none's, and no longer of the one before.
+// s.keptMu is held.
+func (s *Socket) keepOf(t stack.TransportEndpoint) {
+	if t == s.keptOf {
+		return
 	}
+	keepers.Lock()
+	defer keepers.Unlock()
+	delete(keepers.of, s.keptOf)
+	if s.keptOf = t; t == nil {
+		return
+	}
+	if keepers.of == nil {
+		keepers.of = map[stack.TransportEndpoint]*Socket{}
+	}
+	keepers.of[t] = s
 }
 
 // dropKept forgets the first n. s.keptMu is held.
@@ -154,8 +161,7 @@ func (s *Socket) keepsHeader(a *arrivedHeader) bool {
 }
 
 // headerOf is the header of a datagram's packet, of which data is the beginning; nil if it has neither options nor
-// extensions. What is kept of
-// those that came before it is forgotten unless it is only looked at.
+// extensions. What is kept of those that came before it is forgotten unless it is only looked at.
 func (s *Socket) headerOf(res *tcpip.ReadResult, data []byte, peek bool) []byte {
 	if s.isRaw() {
 		if s.family.Load() != unix.AF_INET {
@@ -239,9 +245,9 @@ func (s *Socket) takeCalled(l *Socket, peer tcpip.FullAddress) {
 	if l.always.Load() != nil {
 		s.own(e) // the endpoint's packets would say that they are the listener's
 	}
+	local, err := e.GetLocalAddress()
 	l.calledMu.Lock()
 	defer l.calledMu.Unlock()
-	local, err := e.GetLocalAddress()
 	if err != nil || len(l.calls) == 0 {
 		return
 	}

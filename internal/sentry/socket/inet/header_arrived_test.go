@@ -1,0 +1,64 @@
+package inet
+
+import (
+	"testing"
+
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepersOf is how many endpoints headers are kept of for a socket.
+func keepersOf(s *Socket) (n int) {
+	keepers.RLock()
+	defer keepers.RUnlock()
+	for _, k := range keepers.of {
+		if k == s {
+			n++
+		}
+	}
+	return n
+}
+
+// TestKeptOfOneEndpoint: headers are kept of the endpoint that a socket has, and no longer of those before it.
+func TestKeptOfOneEndpoint(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	peer, s := n.bound(t), n.socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+	defer peer.Release()
+	want := func(endpoints int) {
+		t.Helper()
+		if got := keepersOf(s); got != endpoints {
+			t.Errorf("they are kept of %d endpoints, want %d", got, endpoints)
+		}
+	}
+	set := func(on int32) {
+		t.Helper()
+		if err := s.SetOption(root, unix.IPPROTO_IP, unix.IP_RECVOPTS, int32Bytes(on)); err != nil {
+			t.Error(err)
+		}
+	}
+	set(1)
+	want(1)
+	for range 3 {
+		before := s.ep.Load()
+		if _, err := s.Send(root, nil, &socket.Message{Addr: peer.Name()}); err != nil { // it has a port then, which is forgotten
+			t.Error(err)
+		}
+		if err := s.Connect(root, peer.Name()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Connect(root, []byte{unix.AF_UNSPEC, 0}); err != nil {
+			t.Error(err)
+		}
+		if s.ep.Load() == before {
+			t.Error("it has the endpoint that it had")
+		}
+		want(1)
+	}
+	set(0)
+	want(0)
+	set(1)
+	s.Release()
+	want(0)
+}
