@@ -5,6 +5,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -96,13 +97,21 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		h.SetHeaderLength(uint8(size))
 		copy(h[header.IPv4MinimumSize:], options)
 	}
-	if pkt.GSOOptions.Type != stack.GSONone && hop.BitLen() == 0 {
+	switch gso := &pkt.GSOOptions; {
+	case gso.Type == stack.GSONone:
+	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
+		// Only the link that it was made for has that done which is left.
+		if gso.NeedsCsum {
+			t := header.TCP(pkt.TransportHeader().Slice())
+			t.SetChecksum(^checksum.Combine(checksum.Checksum(t, 0), pkt.Data().Checksum()))
+		}
+	default:
 		// The link cuts it into packets, whose size is for TCP to say.
 		h := header.IPv4(pkt.NetworkHeader().Push(size))
 		encode(h)
 		h.SetChecksum(^h.CalculateChecksum())
 		pkt.NetworkProtocolNumber = header.IPv4ProtocolNumber
-		pkt.GSOOptions.L3HdrLen = uint16(size)
+		gso.L3HdrLen = uint16(size)
 		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
 		return e.nic.WritePacket(r, pkt)
 	}

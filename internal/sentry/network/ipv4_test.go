@@ -5,7 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 func TestSourceRoutesAreFound(t *testing.T) {
@@ -26,6 +31,96 @@ func TestSourceRoutesAreFound(t *testing.T) {
 		if got := hasSourceRoute(c.options); got != c.want {
 			t.Errorf("hasSourceRoute(% x) = %v", c.options, got)
 		}
+	}
+}
+
+// offloads is a link that has checksums computed. It keeps what is sent.
+type offloads struct {
+	*dummy
+	sent []*stack.PacketBuffer
+}
+
+func (*offloads) GSOMaxSize() uint32               { return 65000 }
+func (*offloads) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
+
+func (o *offloads) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	for _, pkt := range pkts.AsSlice() {
+		o.sent = append(o.sent, pkt.Clone())
+	}
+	return pkts.Len(), nil
+}
+
+// routed has packets go by an address first.
+type routed tcpip.Address
+
+func (routed) KUID() uint32 { return 0 }
+func (routed) KGID() uint32 { return 0 }
+func (r routed) HeaderOptions(_, to tcpip.Address) ([]byte, tcpip.Address, bool) {
+	return append([]byte{131, 7, 4}, append(to.AsSlice(), 0)...), tcpip.Address(r), false
+}
+
+// TestSourceRoutedSegments: where the way begins at the link that a segment of TCP was made for, that does the rest; another
+// gets it whole.
+func TestSourceRoutedSegments(t *testing.T) {
+	s := newStack()
+	defer s.Destroy()
+	own := tcpip.AddrFrom4([4]byte{10, 9, 1, 1})
+	links := map[tcpip.NICID]*offloads{}
+	var table []tcpip.Route
+	for nic := tcpip.NICID(1); nic <= 2; nic++ {
+		links[nic] = &offloads{dummy: newDummy(1500)}
+		if err := s.CreateNIC(nic, links[nic]); err != nil {
+			t.Fatal(err)
+		}
+		address := tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4([4]byte{10, 9, byte(nic), 1}), PrefixLen: 24}
+		if err := s.AddProtocolAddress(nic, tcpip.ProtocolAddress{Protocol: header.IPv4ProtocolNumber, AddressWithPrefix: address}, stack.AddressProperties{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SetNICForwarding(nic, header.IPv4ProtocolNumber, true); err != nil {
+			t.Fatal(err)
+		}
+		table = append(table, tcpip.Route{Destination: address.Subnet(), NIC: nic})
+	}
+	s.SetRouteTable(table)
+	for nic, l := range links {
+		hop := tcpip.AddrFrom4([4]byte{10, 9, byte(nic), 2})
+		if err := s.AddStaticNeighbor(nic, header.IPv4ProtocolNumber, hop, randomAddress()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.FindRoute(1, own, tcpip.AddrFrom4([4]byte{10, 9, 1, 3}), header.IPv4ProtocolNumber, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
+			ReserveHeaderBytes: int(r.MaxHeaderLength()) + header.TCPMinimumSize, Payload: buffer.MakeWithData([]byte("what is sent")),
+		})
+		pkt.Owner = routed(hop)
+		pkt.GSOOptions = stack.GSO{Type: stack.GSOTCPv4, NeedsCsum: true, CsumOffset: header.TCPChecksumOffset, L3HdrLen: header.IPv4MinimumSize, MSS: 1000}
+		segment := header.TCP(pkt.TransportHeader().Push(header.TCPMinimumSize))
+		segment.Encode(&header.TCPFields{SrcPort: 1, DstPort: 2, DataOffset: header.TCPMinimumSize})
+		pseudo := r.PseudoHeaderChecksum(header.TCPProtocolNumber, uint16(pkt.Size()))
+		segment.SetChecksum(pseudo)
+		if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.TCPProtocolNumber, TTL: 9}, pkt); err != nil {
+			t.Fatal(err)
+		}
+		pkt.DecRef()
+		r.Release()
+		if len(l.sent) != 1 {
+			t.Fatalf("%d packets by link %d", len(l.sent), nic)
+		}
+		sent := l.sent[0]
+		network := header.IPv4(stack.PayloadSince(sent.NetworkHeader()).AsSlice())
+		if !network.IsChecksumValid() || network.DestinationAddress() != hop || network.HeaderLength() != header.IPv4MinimumSize+8 {
+			t.Errorf("by link %d: % x", nic, network)
+		}
+		segment = header.TCP(network[network.HeaderLength():])
+		switch o := sent.GSOOptions; {
+		case nic == 1 && (!o.NeedsCsum || o.L3HdrLen != uint16(network.HeaderLength()) || segment.Checksum() != pseudo):
+			t.Errorf("the link is told %+v of % x", o, network)
+		case nic == 2 && (o.NeedsCsum || checksum.Checksum(segment, pseudo) != 0xffff):
+			t.Errorf("the other link is told %+v of % x", o, network)
+		}
+		sent.DecRef()
 	}
 }
 
