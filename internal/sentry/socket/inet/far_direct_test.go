@@ -73,6 +73,23 @@ func TestFarDirectFull(t *testing.T) {
 	}
 }
 
+// TestFarDirectOptions: segments leave room for options of their headers.
+func TestFarDirectOptions(t *testing.T) {
+	x, y := newNet().pair(t, false)
+	defer x.Release()
+	defer y.Release()
+	nops := []byte{optionNop, optionNop, optionNop, optionNop}
+	if err := x.SetOption(root, unix.IPPROTO_IP, unix.IP_OPTIONS, nops); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := x.SendFrom(&memory{b: patterned(farFrom)}, farFrom, 0); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if e := x.ep.Load(); e.fitted != len(nops) {
+		t.Errorf("they leave room for %d bytes", e.fitted)
+	}
+}
+
 // TestFarDirectWhileItEnds has the socket be shut down while bytes are copied to it.
 func TestFarDirectWhileItEnds(t *testing.T) {
 	x, y := newNet().pair(t, false)
