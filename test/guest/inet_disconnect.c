@@ -99,6 +99,24 @@ TEST(what_was_received_stays) {
 	}
 }
 
+/* Nor does another address to be sent from undo it. */
+TEST(what_is_shut_down_stays_so) {
+	int peer = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	union addr a;
+	socklen_t n = loopback(&a, AF_INET, port_of(peer));
+	char b[9];
+	EQUAL(sendto(s, "x", 1, 0, &a.sa, n), 1);
+	FAILS(shutdown(s, SHUT_RDWR), ENOTCONN);
+	a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+	OK(connect(s, &a.sa, n));
+	EQUAL(recv(s, b, 9, 0), 0);
+	FAILS(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+	disconnect(s);
+	EQUAL(recv(s, b, 9, 0), 0);
+	close(s);
+	close(peer);
+}
+
 TEST(lost_datagrams_still_count) {
 	int peer = bound(AF_INET, SOCK_DGRAM), s = bound(AF_INET, SOCK_DGRAM);
 	uint32_t before[9] = { 0 }, after[9] = { 0 };

@@ -463,9 +463,7 @@ func (s *Socket) disconnectDatagram() error {
 			s.bound = nil
 		}
 	}
-	shut := s.shut.Load()
 	err := s.renew()
-	s.shut.Store(shut)
 	s.rawPeer.Store(nil)
 	s.copyRawOptions(e)
 	return err

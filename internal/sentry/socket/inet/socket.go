@@ -233,7 +233,9 @@ func (s *Socket) renew() error {
 	s.adopt(ep, q)
 	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
 	s.nonlocal.Store(false)
-	s.shut.Store(0)
+	if s.stream() { // datagrams stay shut down, whoever they go to
+		s.shut.Store(0)
+	}
 	s.applyAll(ep)
 	if s.bound != nil && s.portless.Load() == nil {
 		// Another socket may have taken the name meanwhile. The next call will tell.
