@@ -3,6 +3,7 @@ package link
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -41,7 +42,25 @@ func (g *guard) permits(pkt *stack.PacketBuffer) bool {
 		offset -= skip
 		b = append(b, s[skip:skip+min(len(s)-skip, guarded-len(b))]...)
 	}
+	if extended(b) {
+		whole := pkt.ToView()
+		defer whole.Release()
+		b = whole.AsSlice()
+	}
 	return g.permitsFrame(b)
+}
+
+// extended reports whether a frame has extension headers of IPv6, behind which ICMP may be.
+func extended(b []byte) bool {
+	if len(b) < header.EthernetMinimumSize+header.IPv6MinimumSize || header.Ethernet(b).Type() != header.IPv6ProtocolNumber {
+		return false
+	}
+	return isExtension(header.IPv6(b[header.EthernetMinimumSize:]).NextHeader())
+}
+
+// isExtension reports whether a header is one that neighbours read past. They take no part in this from fragments (RFC 6980).
+func isExtension(kind uint8) bool {
+	return kind == unix.IPPROTO_HOPOPTS || kind == unix.IPPROTO_ROUTING || kind == unix.IPPROTO_DSTOPTS
 }
 
 // permitsFrame is permits of the frame's first bytes.
@@ -76,10 +95,17 @@ func (g *guard) owns(address []byte) bool {
 // permitsNeighbour reports whether a packet claims no neighbour's address and does
 // not pose as a router (RFC 4861, 4.2 and 4.4).
 func (g *guard) permitsNeighbour(h header.IPv6) bool {
-	if h.TransportProtocol() != header.ICMPv6ProtocolNumber {
+	kind, rest := h.NextHeader(), h[header.IPv6MinimumSize:]
+	for isExtension(kind) {
+		if len(rest) < 2 || len(rest) < (int(rest[1])+1)*8 {
+			return true // nobody gets further
+		}
+		kind, rest = rest[0], rest[(int(rest[1])+1)*8:]
+	}
+	if kind != uint8(header.ICMPv6ProtocolNumber) {
 		return true
 	}
-	icmp := header.ICMPv6(h[header.IPv6MinimumSize:])
+	icmp := header.ICMPv6(rest)
 	if len(icmp) < header.ICMPv6MinimumSize {
 		return true
 	}

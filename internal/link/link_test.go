@@ -362,6 +362,12 @@ func TestGuard(t *testing.T) {
 	advert := func(target string) []byte {
 		return append([]byte{136, 0, 0, 0, 0, 0, 0, 0}, netip.MustParseAddr(target).AsSlice()...)
 	}
+	// options are an extension header of n bytes.
+	options := func(next byte, n int) []byte {
+		b := make([]byte, n)
+		b[0], b[1] = next, byte(n/8-1)
+		return b
+	}
 	const icmp6 = 58
 	for _, test := range []struct {
 		name  string
@@ -381,6 +387,12 @@ func TestGuard(t *testing.T) {
 		{"own advertisement", frame(2, 1, header.IPv6ProtocolNumber, v6("fd00::1", icmp6, advert("fd00::1")...)), true},
 		{"other's advertisement", frame(2, 1, header.IPv6ProtocolNumber, v6("fd00::1", icmp6, advert("fd00::2")...)), false},
 		{"router advertisement", frame(2, 1, header.IPv6ProtocolNumber, v6("fe80::1", icmp6, 134, 0, 0, 0, 0, 0, 0, 0)), false},
+		{"other's advertisement behind options", frame(2, 1, header.IPv6ProtocolNumber, v6("fd00::1", 0, append(options(icmp6, 8), advert("fd00::2")...)...)), false},
+		{"router advertisement behind more than is looked at of others",
+			frame(2, 1, header.IPv6ProtocolNumber, v6("fe80::1", 60, append(options(60, 2048), append(options(icmp6, 2048), 134, 0, 0, 0, 0, 0, 0, 0)...)...)), false},
+		{"own advertisement behind options", frame(2, 1, header.IPv6ProtocolNumber, v6("fd00::1", 60, append(options(icmp6, 512), advert("fd00::1")...)...)), true},
+		{"group report behind options", frame(2, 1, header.IPv6ProtocolNumber, v6("fe80::1", 0, append(options(icmp6, 8), 143, 0, 0, 0, 0, 0, 0, 0)...)), true},
+		{"cut options", frame(2, 1, header.IPv6ProtocolNumber, v6("fd00::1", 0, options(icmp6, 512)[:9]...)), true},
 		{"VLAN", frame(2, 1, 0x8100, make([]byte, 40)), false},
 		{"cut IPv4", frame(2, 1, header.IPv4ProtocolNumber, []byte{0x45}), false},
 		{"cut ARP", frame(2, 1, header.ARPProtocolNumber, []byte{0}), false},
