@@ -108,6 +108,33 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// TestUnread: what a stream takes back is looked at and received first, and the flags of the result are not those asked for.
+func TestUnread(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Socket{fd: fds[0], typ: unix.SOCK_STREAM}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	s.Unread([]byte("back"))
+	look := func(flags int32, want string) {
+		t.Helper()
+		b := make([]byte, 9)
+		m := socket.Message{Flags: flags}
+		if n, err := s.Recv(b, &m); err != nil || string(b[:n]) != want || m.Flags != 0 {
+			t.Errorf("%q, %v, flags %#x; want %q", b[:n], err, m.Flags, want)
+		}
+	}
+	look(unix.MSG_PEEK, "back")
+	if _, err := unix.Write(fds[1], []byte("more")); err != nil {
+		t.Fatal(err)
+	}
+	look(unix.MSG_PEEK, "backmore")
+	look(0, "back")
+	look(0, "more")
+}
+
 // TestDatagram: a receive tells the whole length and the sender, and control messages
 // that were asked for.
 func TestDatagram(t *testing.T) {

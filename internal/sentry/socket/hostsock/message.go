@@ -89,15 +89,15 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 	}
 	peek := m.Flags&unix.MSG_PEEK != 0
 	n := s.unread.Take(p, peek)
-	switch {
-	case n == 0:
+	if n == 0 {
 		return s.recvHost(p, m)
-	case peek && n < len(p):
-		more, _ := s.recvHost(p[n:], m)
-		n += more
-	default:
-		m.Flags = 0
 	}
+	if peek && n < len(p) {
+		if more, err := s.recvHost(p[n:], m); err == nil {
+			return n + more, nil
+		}
+	}
+	m.Flags = 0
 	return n, nil
 }
 
