@@ -40,9 +40,10 @@ const (
 	// partCrowd is after how many on one processor they go apart first in a crowd.
 	partCrowd = 1 << 8
 	// partFirst is after how many short answers on one processor they go apart
-	// first; each try in vain doubles it, to partMax: so on a busy host no more
+	// first: soon, since a program of a few dozen calls, as most that a shell starts, begins
+	// there. Each try in vain doubles it, to partMax: so on a busy host no more
 	// than one call in partMax waits for a processor.
-	partFirst = 64
+	partFirst = 4
 	partMax   = 1 << 15
 )
 

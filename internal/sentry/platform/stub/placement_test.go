@@ -133,7 +133,7 @@ func TestPart(t *testing.T) {
 	if n := meet(1); n != 1 {
 		t.Errorf("%d tries when it is time", n)
 	}
-	if n := meet(20 * partMax); n < 15 || n > 40 {
+	if n := meet(20 * partMax); n < 18 || n > 44 {
 		t.Errorf("%d tries in a long time", n)
 	}
 	p.apart, p.met = 1<<20, partMax-1
