@@ -58,8 +58,9 @@ func configure(s *stack.Stack, l stack.LinkEndpoint) tcpip.Error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(false)
 	// Between these two nothing is under way for long that could disturb a new connection.
 	timeWait := tcpip.TCPTimeWaitTimeoutOption(time.Second)
+	recovery := tcpip.TCPRecovery(0) // as the sandbox's, and for the same reasons
 	for _, option := range []tcpip.SettableTransportProtocolOption{
-		&sack, &moderate, &timeWait,
+		&sack, &moderate, &timeWait, &recovery,
 		&tcpip.TCPReceiveBufferSizeRangeOption{Min: bufferMin, Default: bufferMax, Max: bufferMax},
 		&tcpip.TCPSendBufferSizeRangeOption{Min: bufferMin, Default: bufferMax, Max: bufferMax},
 	} {

@@ -59,6 +59,10 @@ func newMachine(t testing.TB, last byte, c Config) *machine {
 		TransportProtocols:       []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 		AllowPacketEndpointWrite: true,
 	})}
+	recovery := tcpip.TCPRecovery(0) // as in a sandbox: with RACK one end at times waits for ever to send its last segments
+	if err := m.SetTransportProtocolOption(tcp.ProtocolNumber, &recovery); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.CreateNIC(1, l); err != nil {
 		t.Fatal(err)
 	}
