@@ -10,7 +10,6 @@
 package sysmon
 
 import (
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -28,18 +27,30 @@ func Calm(slack time.Duration) {
 	if own, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err == nil {
 		callers.Store(int64(own))
 	}
-	dir, err := os.Open("/proc/self/task")
+	// By the host's calls alone: package os would begin Go's poller, which ends the process where
+	// the host refuses one, before anybody can say so.
+	dir, err := unix.Open("/proc/self/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer dir.Close()
-	// They come in the order in which they were made, and sysmon is the first that
-	// the runtime makes.
-	threads, err := dir.Readdirnames(-1)
-	if err != nil || len(threads) < 2 {
+	defer unix.Close(dir)
+	var entries [1 << 10]byte
+	n, err := unix.ReadDirent(dir, entries[:])
+	if err != nil {
 		return
 	}
-	_ = os.WriteFile("/proc/"+threads[1]+"/timerslack_ns", strconv.AppendInt(nil, slack.Nanoseconds(), 10), 0)
+	// They come in the order in which they were made, and sysmon is the first that
+	// the runtime makes.
+	_, _, threads := unix.ParseDirent(entries[:n], 2, nil)
+	if len(threads) < 2 {
+		return
+	}
+	file, err := unix.Open("/proc/"+threads[1]+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(file)
+	_, _ = unix.Write(file, strconv.AppendInt(nil, slack.Nanoseconds(), 10))
 }
 
 // Restore gives the calling thread, to which the goroutine is locked, the slack with which
