@@ -39,11 +39,13 @@ const (
 	shortsToPart = 3
 	// partCrowd is after how many on one processor they go apart first in a crowd.
 	partCrowd = 1 << 8
-	// partFirst is after how many short answers on one processor they go apart
-	// first: soon, since a program of a few dozen calls, as most that a shell starts, begins
-	// there. Each try in vain doubles it, to partMax: so on a busy host no more
-	// than one call in partMax waits for a processor.
-	partFirst = 4
+	// partNew is after how many short answers on one processor they go apart for the first time:
+	// soon, since a program of a few dozen calls, as most that a shell starts, begins there.
+	partNew = 4
+	// partFirst is after how many they do it from then on. Each try in vain
+	// doubles it, to partMax: so on a busy host no more than one call in partMax
+	// waits for a processor.
+	partFirst = 64
 	partMax   = 1 << 15
 )
 
@@ -156,8 +158,10 @@ func (t *Thread) partAfter() uint32 {
 		return partCrowd
 	case p.pinned:
 		return shortsToPart
+	case p.part == 0:
+		return partNew
 	}
-	return max(p.part, partFirst)
+	return p.part
 }
 
 // part takes the thread to another processor than the stub's.

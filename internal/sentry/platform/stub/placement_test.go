@@ -127,13 +127,13 @@ func TestPart(t *testing.T) {
 		}
 		return parted
 	}
-	if n := meet(partFirst - 1); n != 0 {
+	if n := meet(partNew - 1); n != 0 {
 		t.Errorf("%d tries at once", n)
 	}
 	if n := meet(1); n != 1 {
 		t.Errorf("%d tries when it is time", n)
 	}
-	if n := meet(20 * partMax); n < 18 || n > 44 {
+	if n := meet(20 * partMax); n < 15 || n > 40 {
 		t.Errorf("%d tries in a long time", n)
 	}
 	p.apart, p.met = 1<<20, partMax-1
