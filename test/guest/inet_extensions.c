@@ -216,15 +216,20 @@ TEST(of_one_datagram) {
 	FAILS(send_with(s, r, IPV6_DSTOPTS, small, 8), EPERM);
 }
 
-/* They are part of what has to fit into a packet, and those for the way are in each fragment. */
-TEST(take_room) {
-	int s = sender(), r, p;
+/* sender_that_fragments is a sender in a network of its own, whose loopback takes no more than an Ethernet. */
+static int sender_that_fragments(void) {
+	close(sender());
 	own_network();
 	struct ifreq q = { .ifr_name = "lo", .ifr_mtu = 1500 };
-	close(s);
-	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
 	OK(ioctl(s, SIOCSIFMTU, &q));
 	set_lo(1);
+	return s;
+}
+
+/* They are part of what has to fit into a packet, and those for the way are in each fragment. */
+TEST(take_room) {
+	int s = sender_that_fragments(), r, p;
 	r = bound(AF_INET6, SOCK_DGRAM);
 	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
 	want_all(r);
@@ -284,13 +289,7 @@ TEST(routes_leave) {
 
 /* A routing header of which nothing is left is one more header: options that are for the end come after fragments' then. */
 TEST(with_a_route_that_is_over) {
-	int s = sender(), r, p;
-	own_network();
-	struct ifreq q = { .ifr_name = "lo", .ifr_mtu = 1500 };
-	close(s);
-	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
-	OK(ioctl(s, SIOCSIFMTU, &q));
-	set_lo(1);
+	int s = sender_that_fragments(), r, p;
 	r = bound(AF_INET6, SOCK_DGRAM);
 	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
 	u8 h[40];
