@@ -246,22 +246,28 @@ func (s *Socket) takeCalled(l *Socket, peer tcpip.FullAddress) {
 		s.own(e) // the endpoint's packets would say that they are the listener's
 	}
 	local, err := e.GetLocalAddress()
-	l.calledMu.Lock()
-	defer l.calledMu.Unlock()
-	if err != nil || len(l.calls) == 0 {
+	if err != nil {
 		return
 	}
-	id := stack.TransportEndpointID{
+	options := l.dropCall(stack.TransportEndpointID{
 		LocalAddress: unmappedAddress(local.Addr), LocalPort: local.Port, RemoteAddress: unmappedAddress(peer.Addr), RemotePort: peer.Port,
-	}
-	options, ok := l.calls[id]
-	if delete(l.calls, id); !ok {
+	})
+	if len(options) == 0 {
 		return
 	}
 	if o, err := parseHeaderOptions(options, true, s.hasAddress); err == nil {
 		s.always.Store(o)
 		s.own(e)
 	}
+}
+
+// dropCall returns the options that are kept of a connection, which they are no longer.
+func (c *calledWith) dropCall(id stack.TransportEndpointID) []byte {
+	c.calledMu.Lock()
+	defer c.calledMu.Unlock()
+	options := c.calls[id]
+	delete(c.calls, id)
+	return options
 }
 
 // unmappedAddress is an address of IPv4 as its packets have it.

@@ -1,6 +1,8 @@
 package inet
 
 import (
+	"io"
+	"sync"
 	"testing"
 
 	"coffer/internal/sentry/socket"
@@ -61,4 +63,27 @@ func TestKeptOfOneEndpoint(t *testing.T) {
 	set(1)
 	s.Release()
 	want(0)
+}
+
+// TestOptionsOfWhatAcknowledges has a stream's header get options while the stack sends segments by itself.
+func TestOptionsOfWhatAcknowledges(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	for range 20 {
+		a, b := n.pair(t, false)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			stream{a}.Write(make([]byte, 1<<20))
+			a.Shutdown(unix.SHUT_WR)
+		})
+		wg.Go(func() { io.Copy(io.Discard, stream{b}) })
+		for _, s := range []*Socket{a, b} {
+			if err := s.SetOption(root, unix.IPPROTO_IP, unix.IP_OPTIONS, []byte{optionNop, optionNop, optionNop, optionNop}); err != nil {
+				t.Error(err)
+			}
+		}
+		wg.Wait()
+		a.Release()
+		b.Release()
+	}
 }

@@ -61,7 +61,17 @@ func (s *Socket) hasAddress(ip [4]byte) bool {
 }
 
 // own has an endpoint's packets say whose they are, so that they get options.
-func (s *Socket) own(e tcpip.Endpoint) { e.SetOwner(s) }
+func (s *Socket) own(e tcpip.Endpoint) {
+	if of, ok := e.(*endpoint); ok {
+		e = of.Endpoint
+	}
+	if t, ok := e.(*tcp.Endpoint); ok {
+		// It sends segments by itself meanwhile, and looks with this lock held whose they are.
+		t.LockUser()
+		defer t.UnlockUser()
+	}
+	e.SetOwner(s)
+}
 
 // HeaderOptions implements network.Optioned.
 func (s *Socket) HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpip.Address, strict bool) {
