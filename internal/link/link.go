@@ -41,6 +41,7 @@ type Link struct {
 	reading    bool
 	closed     bool
 	onClose    func()
+	wanted     func() // see Expect
 
 	closing chan struct{} // closed by Close
 	ended   chan struct{} // closed when the reader has ended
@@ -58,7 +59,7 @@ type counters struct {
 	damagedIP, damagedTCP, damagedUDP              atomic.Uint64
 }
 
-// New returns a link. Frames are read once it is attached to a stack. If it fails,
+// New returns a link. Frames are read once it is attached to a stack (or see Expect). If it fails,
 // the descriptors are closed.
 func New(c Config) (*Link, error) {
 	// Go's poller leaves files alone that may block. Calls say that they must not.
@@ -134,7 +135,23 @@ func (l *Link) Attach(d stack.NetworkDispatcher) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dispatcher = d
-	if d != nil && !l.reading && !l.closed {
+	if d != nil {
+		l.startReading()
+	}
+}
+
+// Expect has a link wait for frames before it is attached to a stack: at the first one wanted is
+// called, which attaches it. It takes ppoll(2), as Look does.
+func (l *Link) Expect(wanted func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wanted = wanted
+	l.startReading()
+}
+
+// startReading starts the reader, once. l.mu is held.
+func (l *Link) startReading() {
+	if !l.reading && !l.closed {
 		l.reading = true
 		go l.receive()
 	}

@@ -97,6 +97,14 @@ func (r *ready) wait(f func() bool) error {
 	}
 }
 
+// first waits for an event, and leaves it there.
+func (r *ready) first() error {
+	return r.wait(func() (is bool) {
+		r.raw.Control(func(epoll uintptr) { is = isReady(epoll) })
+		return is
+	})
+}
+
 // past ends a wait at once.
 var past = time.Unix(1, 0)
 
@@ -113,10 +121,12 @@ func (r *ready) look() bool {
 }
 
 // poll asks the host whether there is something.
-func (r *ready) poll(epoll uintptr) {
+func (r *ready) poll(epoll uintptr) { r.found = isReady(epoll) }
+
+func isReady(epoll uintptr) bool {
 	p := [1]unix.PollFd{{Fd: int32(epoll), Events: unix.POLLIN}}
 	n, _ := unix.Poll(p[:], 0)
-	r.found = n > 0
+	return n > 0
 }
 
 func (r *ready) close() {

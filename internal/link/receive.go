@@ -90,6 +90,9 @@ type receiver struct {
 // receive reads frames until the link is closed, or nothing can come any more.
 func (l *Link) receive() {
 	defer close(l.ended)
+	if !l.expected() {
+		return
+	}
 	r := &receiver{link: l, batch: batchMin}
 	r.toTake = r.take
 	defer func() {
@@ -106,6 +109,24 @@ func (l *Link) receive() {
 			return
 		}
 	}
+}
+
+// expected waits for the first frame, if the link waits for it (Expect), before there is what frames
+// are read to: many links never see one. It is false if the link is closed.
+func (l *Link) expected() bool {
+	l.mu.Lock()
+	wanted := l.wanted
+	l.mu.Unlock()
+	if wanted == nil {
+		return true
+	}
+	if l.frames.first() != nil {
+		return false
+	}
+	if !l.IsAttached() {
+		wanted()
+	}
+	return true
 }
 
 // Look has the reader read frames that were there at the last look already, and reports whether

@@ -63,11 +63,11 @@ func (n *Namespace) configure() error {
 func (n *Namespace) addGivenNeighbours(list []Neighbour) error {
 	var all []error
 	for _, k := range list {
-		info := NeighbourInfo{Link: n.indexOf(k.Interface), Address: k.Address}
+		info := NeighbourInfo{Address: k.Address}
 		address, err := k.HardwareAddr.Parse()
 		if err == nil {
 			copy(info.HardwareAddr[:], address)
-			err = n.AddNeighbour(info)
+			err = n.giveNeighbour(k.Interface, info)
 		}
 		if err != nil {
 			all = append(all, fmt.Errorf("the neighbour %s: %w", k.Address, err))
@@ -161,8 +161,7 @@ func (n *Namespace) attach(i *Interface) error {
 	}
 	o.unlook = waiter.LookAfter(o.Link)
 	if i.Link == LinkPacket {
-		// Neighbours ask for addresses before anything listens. A gateway has no
-		// reason to: there the stack waits for the first socket.
+		// Neighbours ask for addresses before anything listens.
 		n.Stack()
 	}
 	rtnl.Lock()
@@ -181,6 +180,12 @@ func (n *Namespace) attach(i *Interface) error {
 			return fmt.Errorf("network interface %s: the address %s: %w", i.Name, p, err)
 		}
 	}
+	// From a gateway only published ports bring a frame before there is a socket.
+	o.Expect(func() {
+		if home, _ := o.base().place(); home != nil {
+			home.Stack()
+		}
+	})
 	return nil
 }
 

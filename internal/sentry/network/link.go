@@ -89,6 +89,8 @@ type link struct {
 	damaged   damage
 	addresses []*AddressInfo
 	groups    map[netip.Addr]int // that sockets joined, and how often
+	// neighbours are those that the configuration gave it, until there is a stack to have them.
+	neighbours []NeighbourInfo
 	linkSettings
 }
 

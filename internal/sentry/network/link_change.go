@@ -67,6 +67,7 @@ func (n *Namespace) setUp(l *link, up bool) {
 				n.deleteAddress(l, a)
 			}
 		}
+		l.neighbours = nil
 		if n.stack != nil {
 			n.stack.RemoveRoutes(func(r tcpip.Route) bool { return r.NIC == l.nic() })
 			n.stack.DisableNIC(l.nic())

@@ -36,10 +36,11 @@ func (n *Namespace) Neighbours() []NeighbourInfo {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []NeighbourInfo
-	if n.stack == nil {
-		return nil
-	}
 	for _, l := range n.sorted() {
+		if n.stack == nil {
+			out = append(out, l.neighbours...)
+			continue
+		}
 		if l.device == nil {
 			continue
 		}
@@ -65,18 +66,35 @@ func neighbourInfo(index int32, e stack.NeighborEntry) NeighbourInfo {
 // AddNeighbour enters a neighbour for good. ENODEV without the interface, EINVAL if
 // that has no neighbours.
 func (n *Namespace) AddNeighbour(i NeighbourInfo) error {
+	n.Stack()
+	return n.changeNeighbour(i.Link, func(l *link) error { return n.addNeighbour(l, i) })
+}
+
+// giveNeighbour enters one of the configuration's, which waits for the stack if there is none yet.
+func (n *Namespace) giveNeighbour(name string, i NeighbourInfo) error {
+	i.Link = n.indexOf(name)
 	return n.changeNeighbour(i.Link, func(l *link) error {
-		if n.stack.AddStaticNeighbor(l.nic(), protocolOf(i.Address), toStack(i.Address), tcpip.LinkAddress(i.HardwareAddr[:])) != nil {
-			return unix.EINVAL
+		if n.stack != nil {
+			return n.addNeighbour(l, i)
 		}
 		i.State = unix.NUD_PERMANENT
-		n.tell(Event{Neighbour: &i})
+		l.neighbours = append(l.neighbours, i)
 		return nil
 	})
 }
 
+func (n *Namespace) addNeighbour(l *link, i NeighbourInfo) error {
+	if n.mirrorNeighbour(l, i) != nil {
+		return unix.EINVAL
+	}
+	i.State = unix.NUD_PERMANENT
+	n.tell(Event{Neighbour: &i})
+	return nil
+}
+
 // DeleteNeighbour forgets a neighbour. ENOENT if it is not known.
 func (n *Namespace) DeleteNeighbour(index int32, a netip.Addr) error {
+	n.Stack()
 	return n.changeNeighbour(index, func(l *link) error {
 		if n.stack.RemoveNeighbor(l.nic(), protocolOf(a), toStack(a)) != nil {
 			return unix.ENOENT
@@ -87,7 +105,6 @@ func (n *Namespace) DeleteNeighbour(index int32, a netip.Addr) error {
 }
 
 func (n *Namespace) changeNeighbour(index int32, change func(*link) error) error {
-	n.Stack()
 	rtnl.Lock()
 	defer rtnl.Unlock()
 	n.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -253,5 +254,36 @@ func TestNamespaceEndsAfterUse(t *testing.T) {
 		}
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestStackWaits has no stack behind a gateway until a frame comes, and shows neighbours before.
+func TestStackWaits(t *testing.T) {
+	i, other := givenWith(t, "eth0", "10.1.0.2/24")
+	i.Link = LinkGateway
+	neighbours := []Neighbour{{Address: netip.MustParseAddr("10.1.0.1"), HardwareAddr: "02:00:00:00:00:09", Interface: "eth0"}}
+	n, err := New(Config{LoopbackUp: true, Interfaces: []Interface{i}, Neighbours: neighbours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close(0) })
+	before := n.Neighbours()
+	if len(before) != 1 || before[0].State != unix.NUD_PERMANENT || before[0].Address != neighbours[0].Address {
+		t.Errorf("the neighbours are %+v", before)
+	}
+	if n.Started() {
+		t.Error("there is a stack, which nobody asked for")
+	}
+	frame := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0}, make([]byte, 46)...)
+	if _, err := other.Write(frame); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(10 * time.Second); !n.Started(); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("a frame came, and there is no stack")
+		}
+	}
+	if after := n.Neighbours(); !slices.Equal(after, before) {
+		t.Errorf("the stack has the neighbours %+v", after)
 	}
 }

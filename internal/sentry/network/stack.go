@@ -34,7 +34,7 @@ func (n *Namespace) mirror() {
 	n.mirrorRoutes()
 }
 
-// mirrorLink makes the stack's interface for a link, with its addresses.
+// mirrorLink makes the stack's interface for a link, with its addresses and given neighbours.
 func (n *Namespace) mirrorLink(l *link) {
 	var ep stack.LinkEndpoint = l.device
 	if l.device == nil {
@@ -48,11 +48,19 @@ func (n *Namespace) mirrorLink(l *link) {
 			n.mirrorAddress(l, a)
 		}
 	}
+	for _, k := range l.neighbours {
+		must(n.mirrorNeighbour(l, k))
+	}
+	l.neighbours = nil
 }
 
 func (n *Namespace) mirrorAddress(l *link, a *AddressInfo) {
 	n.changes.Add(1)
 	must(n.stack.AddProtocolAddress(l.nic(), ProtocolAddress(a.Prefix), stack.AddressProperties{}))
+}
+
+func (n *Namespace) mirrorNeighbour(l *link, i NeighbourInfo) tcpip.Error {
+	return n.stack.AddStaticNeighbor(l.nic(), protocolOf(i.Address), toStack(i.Address), tcpip.LinkAddress(i.HardwareAddr[:]))
 }
 
 // mirrorRoutes gives the stack the whole table, which it searches in order: the longest
