@@ -62,7 +62,6 @@ type ipv6Link interface {
 type ipv6Endpoint struct {
 	ipv6Link
 	stack *stack.Stack
-	nic   stack.NetworkInterface
 }
 
 func newIPv6(s *stack.Stack) stack.NetworkProtocol {
@@ -71,7 +70,7 @@ func newIPv6(s *stack.Stack) stack.NetworkProtocol {
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic}
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
@@ -106,7 +105,7 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	if int64(len(way))+content.Size() > math.MaxUint16 {
 		return &tcpip.ErrMessageTooLong{}
 	}
-	mtu := int(e.nic.MTU())
+	mtu := int(r.MTU()) + header.IPv6MinimumSize
 	if header.IPv6MinimumSize+len(way)+int(content.Size()) <= mtu {
 		return writeExtended(r, params, pkt.Mark, first, way, content.Flatten())
 	}
