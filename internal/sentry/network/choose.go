@@ -41,6 +41,21 @@ var keep atomic.Pointer[keeper]
 // SetKeeper has f given such packets of all namespaces, from now on.
 func SetKeeper(f keeper) { keep.Store(&f) }
 
+// examiner is handed segments of TCP, and gives them to hand in the stack's place, or loses them. It is called as
+// choosers are.
+type examiner func(s *stack.Stack, to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler)
+
+var examine atomic.Pointer[examiner]
+
+// SetExaminer has f given the segments of all namespaces, from now on, or nobody if that is nil.
+func SetExaminer(f examiner) {
+	if f == nil {
+		examine.Store(nil)
+		return
+	}
+	examine.Store(&f)
+}
+
 // handOver gives a packet to hand.
 func handOver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler) {
 	plain := header.IPv4MinimumSize
@@ -58,7 +73,10 @@ func handOver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *sta
 type (
 	ping        struct{ stack.TransportProtocol }
 	choosingUDP struct{ stack.TransportProtocol }
-	choosingTCP struct{ tcpProtocol }
+	choosingTCP struct {
+		tcpProtocol
+		stack *stack.Stack
+	}
 )
 
 // tcpProtocol is what the stack's TCP implements.
@@ -71,7 +89,7 @@ type tcpProtocol interface {
 func newUDP(s *stack.Stack) stack.TransportProtocol { return choosingUDP{udp.NewProtocol(s)} }
 
 func newTCP(s *stack.Stack) stack.TransportProtocol {
-	return choosingTCP{tcp.NewProtocol(s).(tcpProtocol)}
+	return choosingTCP{tcp.NewProtocol(s).(tcpProtocol), s}
 }
 
 // QueuePacket has a packet handled at once, as the stack does for protocols without it.
@@ -89,5 +107,14 @@ func (ping) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID
 }
 
 func (p choosingTCP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	handOver(Chosen(to, id, pkt), id, pkt, p.tcpProtocol.QueuePacket)
+	to = Chosen(to, id, pkt)
+	if f := examine.Load(); f != nil {
+		(*f)(p.stack, to, id, pkt, p.hand)
+		return
+	}
+	p.hand(to, id, pkt)
+}
+
+func (p choosingTCP) hand(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	handOver(to, id, pkt, p.tcpProtocol.QueuePacket)
 }

@@ -20,6 +20,12 @@ type Filter struct {
 // FilterProgram returns it, or nil.
 func (f *Filter) FilterProgram() *bpf.SocketFilter { return f.program.Load() }
 
+// InheritFilter has the socket have a program, locked as another one's is.
+func (f *Filter) InheritFilter(program *bpf.SocketFilter, from *Filter) {
+	f.program.Store(program)
+	f.locked.Store(from.locked.Load())
+}
+
 // FilterLocked is SO_LOCK_FILTER: the program stays.
 func (f *Filter) FilterLocked() bool { return f.locked.Load() }
 

@@ -10,7 +10,7 @@ import (
 
 func socketOptionRows() []Row {
 	return []Row{
-		partial(54, "setsockopt", sysSetsockopt, "options without an effect inside are only remembered; TCP_MD5SIG, TCP_REPAIR and filters for TCP are refused",
+		partial(54, "setsockopt", sysSetsockopt, "options without an effect inside are only remembered; TCP_MD5SIG and TCP_REPAIR are refused",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName).value(), P("optval", Option), P("optlen", Dec)),
 		partial(55, "getsockopt", sysGetsockopt, "SO_PEERSEC is refused; of TCP_INFO what the stack knows",
 			P("sockfd", FD), PF("level", Enum, socketLevels), PD("optname", optionName).value(), P("optval", OutOption), P("optlen", InOutInt)),

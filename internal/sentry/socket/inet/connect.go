@@ -206,7 +206,7 @@ func (s *Socket) Accept() (socket.Socket, error) {
 	a.adopt(ep, q)
 	a.joined = true
 	a.inherit(s, ep)
-	a.takeCalled(s, peer)
+	a.takeCall(s, peer)
 	a.answer(ep, peer)
 	if e := a.ep.Load(); a.end.Load() == nil && e.Readiness(stackwaiter.ReadableEvents)&stackwaiter.EventIn != 0 {
 		a.chargeRecv(e)

@@ -25,6 +25,8 @@ type endpoint struct {
 	// accept(2) then: it tells of each when it comes.
 	listens atomic.Bool
 	waiting atomic.Int32
+	// examined says that segments for the endpoint are looked at.
+	examined atomic.Bool
 	// half is the endpoint's side of a connection past the stack, or nil.
 	half atomic.Pointer[half]
 }

@@ -11,16 +11,15 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// setFilter sets an option of filters; false if it is none. Those of streams are refused: the stack has no
-// place for them.
+// setFilter sets an option of filters; false if it is none.
 func (s *Socket) setFilter(c vfs.Caller, name int32, value []byte) (bool, error) {
-	if name != unix.SO_ATTACH_FILTER || !s.stream() {
-		return s.SetFilterOption(c, name, value)
+	ok, err := s.SetFilterOption(c, name, value)
+	if ok && err == nil && s.stream() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.examineSegments(s.ep.Load())
 	}
-	if _, err := s.CopyInFilter(c, value); err != nil {
-		return true, err
-	}
-	return true, unix.EOPNOTSUPP
+	return ok, err
 }
 
 // sifts reports whether the socket does not want all datagrams that come.

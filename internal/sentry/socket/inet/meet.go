@@ -72,6 +72,7 @@ func (l *Socket) turnAway(e *endpoint) {
 	listeners.Lock()
 	delete(listeners.m, e.Endpoint.(*tcp.Endpoint))
 	listeners.Unlock()
+	l.forgetCalls()
 	for _, a := range list {
 		a.depart(a.ep.Load(), true)
 		a.Release()

@@ -48,6 +48,7 @@ type flow struct {
 	// taken is how many bytes have been read, urgentAt which of them is urgent.
 	taken, urgentAt int64
 	urgency         urgency
+	withheld
 }
 
 // end is a socket's part in a near connection.
@@ -127,7 +128,7 @@ var callers struct {
 
 // call makes a connecting socket known to whoever accepts it. s.mu is held.
 func (s *Socket) call(e *endpoint, to tcpip.FullAddress) {
-	if s.net.Observed() {
+	if s.net.Observed() || s.FilterProgram() != nil {
 		return
 	}
 	from, err := e.GetLocalAddress()
@@ -194,6 +195,9 @@ func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
 	}
 	c.called = route{}
 	c.calling.Store(false)
+	if s.FilterProgram() != nil || c.FilterProgram() != nil {
+		return
+	}
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	n := new(near)
@@ -251,6 +255,7 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 		if urgent {
 			out.mark()
 		}
+		n.pass(done)
 	}
 	n.mu.Unlock()
 	if done > 0 {
@@ -276,8 +281,8 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	n.mu.Lock()
 	in := n.in()
 	done := in.take(p, peek, s.oobInline.Load())
-	there := done > 0 || len(p) == 0 && in.data.Len() > 0
-	over, wake := in.over, false
+	there := done > 0 || len(p) == 0 && in.shown() > 0
+	over, wake := in.ended(), false
 	if done > 0 && !peek && in.starved && roomy(in, capacity(n.peer, s)) {
 		in.starved, wake = false, true
 	}
@@ -316,12 +321,12 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	shut := s.shut.Load()
 	n.mu.Lock()
 	in, out := n.in(), n.out()
-	there, pri := in.data.Len(), in.urgency == urgentThere
-	if in.atMark() && !s.oobInline.Load() {
+	there, pri := in.shown(), in.urgency == urgentThere && in.urgentAt-in.taken < int64(in.shown())
+	if there > 0 && in.atMark() && !s.oobInline.Load() {
 		there--
 	}
 	there += s.unread.Len()
-	if in.over {
+	if in.ended() {
 		shut |= recvShut
 	}
 	limit := capacity(s, n.peer)
@@ -372,6 +377,7 @@ func (n *end) finish() {
 func (n *end) stop() {
 	if out := n.out(); !out.over {
 		out.over = true
+		n.passEnd()
 		if n.pair != nil {
 			n.half().finish()
 		}
@@ -395,6 +401,7 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	told := in.over && n.out().over && !reset
 	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
+	in.forget()
 	err := unix.ECONNRESET
 	if reset && n.pair != nil {
 		err = n.half().reset()

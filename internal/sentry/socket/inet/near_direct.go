@@ -91,6 +91,7 @@ func (n *end) add(count int) bool {
 		return false
 	}
 	out.data.Add(count)
+	n.pass(count)
 	return true
 }
 
@@ -142,7 +143,7 @@ func (n *end) held(size int) (p []byte, urgent, over bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := n.in()
-	return in.data.Held(size), in.urgency != notUrgent, in.over
+	return in.data.Held(min(size, in.shown())), in.urgency != notUrgent, in.ended()
 }
 
 // drop takes count bytes off that have been received. It reports whether the other end can

@@ -34,7 +34,7 @@ type Socket struct {
 	arrivals
 	keptHeaders
 	sentOptions
-	calledWith
+	calls
 	kind
 	// family is AF_INET or AF_INET6, the latter until IPV6_ADDRFORM changes it.
 	family   atomic.Int32
@@ -231,6 +231,8 @@ func (s *Socket) renew() error {
 	}
 	s.droppedBefore.Store(s.drops(old))
 	s.adopt(ep, q)
+	stopExamining(old)
+	s.examineSegments(s.ep.Load())
 	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
 	s.nonlocal.Store(false)
 	if s.stream() { // datagrams stay shut down, whoever they go to
@@ -432,6 +434,7 @@ func (s *Socket) Release() {
 	s.mu.Unlock()
 	s.leavePort()
 	e := s.ep.Load()
+	stopExamining(e)
 	s.turnAway(e)
 	if s.stream() {
 		l := e.SocketOptions().GetLinger()

@@ -42,12 +42,14 @@ func (f *flow) atMark() bool { return f.urgency != notUrgent && f.urgentAt == f.
 // what comes after it. near.mu is held.
 func (f *flow) take(p []byte, peek, inline bool) int {
 	skip := 0
+	p = p[:min(len(p), f.shown())]
 	switch {
 	case f.urgency == notUrgent:
 	case !f.atMark():
 		p = p[:min(int64(len(p)), f.urgentAt-f.taken)]
 	case !inline && len(p) > 0:
-		skip = min(1, f.data.Len())
+		skip = 1
+		p = p[:min(len(p), f.shown()-skip)]
 	}
 	n := f.data.Peek(p, skip)
 	if !peek {
@@ -59,6 +61,7 @@ func (f *flow) take(p []byte, peek, inline bool) int {
 // discard takes bytes off the front. near.mu is held.
 func (f *flow) discard(n int) {
 	f.data.Discard(n)
+	f.hidden = min(f.hidden, f.data.Len())
 	if f.taken += int64(n); f.taken > f.urgentAt {
 		f.urgency = notUrgent
 	}
@@ -67,9 +70,9 @@ func (f *flow) discard(n int) {
 // readable is how many bytes can be read at once, as FIONREAD tells. near.mu is held.
 func (f *flow) readable(inline bool) int {
 	if f.urgency == notUrgent || inline {
-		return f.data.Len()
+		return f.shown()
 	}
-	return int(f.urgentAt - f.taken)
+	return min(int(f.urgentAt-f.taken), f.shown())
 }
 
 // recvUrgent takes the urgent byte: MSG_OOB. EINVAL if there is none, or it comes inline.
@@ -81,7 +84,7 @@ func (s *Socket) recvUrgent(p []byte, peek bool) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := n.in()
-	if in.urgency != urgentThere {
+	if in.urgency != urgentThere || in.urgentAt-in.taken >= int64(in.shown()) {
 		return 0, unix.EINVAL
 	}
 	done := in.data.Peek(p[:min(len(p), 1)], int(in.urgentAt-in.taken))

@@ -1,0 +1,99 @@
+package inet
+
+import (
+	"sync"
+
+	"coffer/internal/bpf"
+	"coffer/internal/sentry/network"
+
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// Segments for some sockets are looked at before the stack has them: for those with a filter.
+
+// examined are the streams whose segments are looked at, by their endpoints, and those that listen by the connections
+// that have begun with a filter. The lock is a leaf.
+var examined struct {
+	sync.RWMutex
+	of    map[stack.TransportEndpoint]*Socket
+	begun map[beginning]*Socket
+}
+
+// beginning is a connection that nobody has accepted.
+type beginning struct {
+	stack *stack.Stack
+	id    stack.TransportEndpointID
+}
+
+// examineSegments has segments for an endpoint of the socket's be looked at from now on, or no longer, as it has to be.
+func (s *Socket) examineSegments(e *endpoint) {
+	if !s.stream() {
+		return
+	}
+	if s.FilterProgram() == nil {
+		stopExamining(e)
+		return
+	}
+	examined.Lock()
+	defer examined.Unlock()
+	if examined.of == nil {
+		examined.of, examined.begun = map[stack.TransportEndpoint]*Socket{}, map[beginning]*Socket{}
+	}
+	examined.of[e.Endpoint.(*tcp.Endpoint)] = s
+	e.examined.Store(true)
+	settleExaminer()
+}
+
+// settleExaminer has segments be looked at as long as somebody wants it. The lock is held.
+func settleExaminer() {
+	if len(examined.of)+len(examined.begun) > 0 {
+		network.SetExaminer(examineSegment)
+	} else {
+		network.SetExaminer(nil)
+	}
+}
+
+// stopExamining has segments for an endpoint not be looked at any more.
+func stopExamining(e *endpoint) {
+	if !e.examined.Swap(false) {
+		return
+	}
+	examined.Lock()
+	defer examined.Unlock()
+	delete(examined.of, e.Endpoint.(*tcp.Endpoint))
+	settleExaminer()
+}
+
+// examineSegment hands a segment to an endpoint, if it may have it.
+func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand network.Handler) {
+	examined.RLock()
+	s, began := examined.of[to], beginning{st, id}
+	l := examined.begun[began]
+	examined.RUnlock()
+	var filter *bpf.SocketFilter
+	state := to.(*tcp.Endpoint).EndpointState()
+	switch {
+	case s != nil && state != tcp.StateTimeWait: // on Linux the socket is no part of the connection any more
+		filter = s.FilterProgram()
+	case l != nil:
+		l.callMu.Lock()
+		filter = l.begun[id].filter
+		l.callMu.Unlock()
+	}
+	if filter != nil {
+		if pkt = filtered(filter, pkt); pkt == nil {
+			return
+		}
+		defer pkt.DecRef()
+	}
+	if filter != nil && state == tcp.StateListen && begins(pkt) {
+		s.keepCall(id, func(c *call) {
+			c.filter = filter
+			examined.Lock()
+			defer examined.Unlock()
+			examined.begun[began] = s
+		})
+	}
+	hand(to, id, pkt)
+}

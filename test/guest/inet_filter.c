@@ -1,0 +1,301 @@
+/* Filters of TCP sockets: SO_ATTACH_FILTER in socket(7). They see each segment from its TCP header on, and what
+ * they drop comes again. */
+#include "inet.h"
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#include <sys/time.h>
+
+#define PROGRAM(name, ...) static struct sock_filter name[] = { __VA_ARGS__ }
+#define ATTACH(fd, code) attach(fd, code, sizeof code / sizeof *code)
+
+PROGRAM(pass, BPF_STMT(BPF_RET | BPF_K, -1));
+PROGRAM(drop, BPF_STMT(BPF_RET | BPF_K, 0));
+/* To load where the data begins, from the header's length. */
+#define HEADER_LENGTH \
+	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 12), BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xf0), BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 2)
+/* Segments with data are dropped. */
+PROGRAM(no_data, HEADER_LENGTH, BPF_STMT(BPF_MISC | BPF_TAX, 0), BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_X, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, -1), BPF_STMT(BPF_RET | BPF_K, 0));
+/* So are those whose data begins with x; a load from beyond the end drops, too, those without data. */
+PROGRAM(no_x, HEADER_LENGTH, BPF_STMT(BPF_MISC | BPF_TAX, 0), BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_X, 0, 2, 0), BPF_STMT(BPF_LD | BPF_B | BPF_IND, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 'x', 1, 0), BPF_STMT(BPF_RET | BPF_K, -1), BPF_STMT(BPF_RET | BPF_K, 0));
+/* Three bytes of each segment are left. */
+PROGRAM(three, HEADER_LENGTH, BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, 3), BPF_STMT(BPF_RET | BPF_A, 0));
+/* No segment comes with FIN. */
+PROGRAM(no_fin, BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 1, 0),
+	BPF_STMT(BPF_RET | BPF_K, -1), BPF_STMT(BPF_RET | BPF_K, 0));
+
+static int attach_code(int fd, struct sock_filter *code, int n) {
+	struct sock_fprog p = { n, code };
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p);
+}
+
+static void attach(int fd, struct sock_filter *code, int n) { OK(attach_code(fd, code, n)); }
+static void detach(int fd) { OK(set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0)); }
+
+/* length is how many instructions a socket's filter has. */
+static int length(int fd) {
+	socklen_t n = 0;
+	OK(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n));
+	return n;
+}
+
+/* silent checks that nothing has come, though there was time. */
+static void silent(int fd) {
+	struct pollfd p = { fd, POLLIN | POLLRDHUP, 0 };
+	EQUAL(poll(&p, 1, 100), 0);
+}
+
+static void receives(int fd, const char *want) {
+	char got[64];
+	int n = strlen(want), done = 0;
+	while (done < n) {
+		int r = OK(recv(fd, got + done, n - done, 0));
+		CHECK(r > 0);
+		done += r;
+	}
+	CHECK(!memcmp(got, want, n));
+}
+
+/* A connection may have its filter from its beginning, or later: each test of one has both. */
+#define EACH_PAIR(s, f, early) EACH_FAMILY(f) for (int early = 0, s[2]; early < 2 && (pair(f, early, s), 1); early++)
+
+static void pair(int family, int early, int s[2]) {
+	need_family(family);
+	int l = listener(family);
+	if (early)
+		ATTACH(l, pass);
+	s[0] = OK(socket(family, SOCK_STREAM, 0));
+	connect_to(s[0], l);
+	s[1] = OK(accept(l, NULL, NULL));
+	close(l);
+}
+
+TEST(a_listener_drops_connections) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int l = listener(f), c = OK(socket(f, SOCK_STREAM | SOCK_NONBLOCK, 0));
+		union addr a;
+		socklen_t n = sizeof a;
+		ATTACH(l, drop);
+		OK(getsockname(l, &a.sa, &n));
+		FAILS(connect(c, &a.sa, n), EINPROGRESS);
+		struct pollfd p = { c, POLLOUT, 0 };
+		EQUAL(poll(&p, 1, 100), 0);
+		silent(l);
+		detach(l);
+		ready(c, POLLOUT);
+		EQUAL(option(c, SOL_SOCKET, SO_ERROR), 0);
+		close(OK(accept(l, NULL, NULL)));
+	}
+}
+
+TEST(a_filter_is_inherited) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int l = listener(f), c = OK(socket(f, SOCK_STREAM, 0));
+		ATTACH(l, no_x);
+		OK(set(l, SOL_SOCKET, SO_LOCK_FILTER, 1));
+		connect_to(c, l);
+		int s = OK(accept(l, NULL, NULL));
+		EQUAL(length(s), sizeof no_x / sizeof *no_x);
+		EQUAL(option(s, SOL_SOCKET, SO_LOCK_FILTER), 1);
+		FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), EPERM);
+		EQUAL(send(c, "yes", 3, 0), 3);
+		receives(s, "yes");
+		EQUAL(send(c, "xes", 3, 0), 3);
+		silent(s);
+		EQUAL(send(s, "xes", 3, 0), 3);
+		receives(c, "xes");
+	}
+}
+
+TEST(a_connection_before_has_none) {
+	int l = listener(AF_INET), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	connect_to(c, l);
+	ATTACH(l, drop);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(length(s), 0);
+	EQUAL(send(c, "yes", 3, 0), 3);
+	receives(s, "yes");
+}
+
+TEST(who_connects_may_have_one) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int l = listener(f), c = OK(socket(f, SOCK_STREAM, 0));
+		ATTACH(c, no_x);
+		connect_to(c, l);
+		int s = OK(accept(l, NULL, NULL));
+		EQUAL(length(s), 0);
+		EQUAL(send(s, "yes", 3, 0), 3);
+		receives(c, "yes");
+		EQUAL(send(s, "xes", 3, 0), 3);
+		silent(c);
+		detach(c);
+		receives(c, "xes");
+	}
+}
+
+TEST(an_answer_that_is_dropped_comes_again) {
+	int l = listener(AF_INET), c = OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	union addr a;
+	socklen_t n = sizeof a;
+	ATTACH(c, drop);
+	OK(getsockname(l, &a.sa, &n));
+	FAILS(connect(c, &a.sa, n), EINPROGRESS);
+	struct pollfd p = { c, POLLOUT, 0 };
+	EQUAL(poll(&p, 1, 100), 0);
+	detach(c);
+	ready(c, POLLOUT);
+	EQUAL(option(c, SOL_SOCKET, SO_ERROR), 0);
+	close(OK(accept(l, NULL, NULL)));
+}
+
+TEST(data_that_is_dropped_comes_again) {
+	EACH_PAIR(s, f, early) {
+		int n = -1;
+		EQUAL(send(s[0], "first", 5, 0), 5);
+		receives(s[1], "first");
+		ATTACH(s[1], no_data);
+		EQUAL(send(s[0], "second", 6, 0), 6);
+		silent(s[1]);
+		FAILS(recv(s[1], &n, 1, MSG_DONTWAIT), EAGAIN);
+		OK(ioctl(s[1], FIONREAD, &n));
+		EQUAL(n, 0);
+		EQUAL(send(s[1], "back", 4, 0), 4);
+		receives(s[0], "back");
+		detach(s[1]);
+		receives(s[1], "second");
+		EQUAL(send(s[0], "third", 5, 0), 5);
+		receives(s[1], "third");
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+TEST(what_follows_waits) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_x);
+		EQUAL(send(s[0], "x1", 2, 0), 2);
+		EQUAL(send(s[0], "y2", 2, 0), 2);
+		silent(s[1]);
+		OK(shutdown(s[0], SHUT_WR));
+		silent(s[1]);
+		detach(s[1]);
+		receives(s[1], "x1y2");
+		EQUAL(recv(s[1], s, 1, 0), 0);
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+TEST(much_that_is_dropped_comes_again) {
+	EACH_PAIR(s, f, early) {
+		static char out[300000], in[sizeof out];
+		ATTACH(s[1], no_data);
+		for (int i = 0; i < sizeof out; i++)
+			out[i] = i * 7 >> 3;
+		int sent = 0;
+		while (sent < sizeof out) {
+			int n = send(s[0], out + sent, sizeof out - sent, MSG_DONTWAIT);
+			if (n < 0)
+				break;
+			sent += n;
+		}
+		CHECK(sent > 0);
+		silent(s[1]);
+		detach(s[1]);
+		for (int done = 0; done < sent;) {
+			int n = OK(recv(s[1], in + done, sizeof in - done, 0));
+			CHECK(n > 0);
+			done += n;
+		}
+		CHECK(!memcmp(in, out, sent));
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+TEST(segments_are_cut) {
+	EACH_PAIR(s, f, early) {
+		char got[16];
+		ATTACH(s[1], three);
+		EQUAL(send(s[0], "abcdef", 6, 0), 6);
+		EQUAL(recv(s[1], got, 16, 0), 3);
+		EQUAL(recv(s[1], got + 3, 13, 0), 3);
+		CHECK(!memcmp(got, "abcdef", 6));
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+TEST(an_end_that_is_dropped_comes_again) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_fin);
+		EQUAL(send(s[0], "last", 4, 0), 4);
+		receives(s[1], "last");
+		if (early)
+			OK(shutdown(s[0], SHUT_WR));
+		else
+			close(s[0]);
+		silent(s[1]);
+		detach(s[1]);
+		EQUAL(recv(s[1], s, 1, 0), 0);
+		close(s[1]);
+	}
+}
+
+TEST(the_header_before_is_there) {
+	EACH_PAIR(s, f, early) {
+		struct sock_filter version[] = {
+			BPF_STMT(BPF_LD | BPF_B | BPF_ABS, SKF_NET_OFF), BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, f == AF_INET ? 4 : 6, 0, 8),
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_PROTOCOL),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, f == AF_INET ? 0x800 : 0x86dd, 0, 6),
+			BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port_of(s[0]), 0, 4),
+			BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port_of(s[1]), 0, 2),
+			BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x10, 1, 0),
+			BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, -1),
+		};
+		ATTACH(s[1], version);
+		EQUAL(send(s[0], "it is", 5, 0), 5);
+		receives(s[1], "it is");
+		version[2].k = 5;
+		ATTACH(s[1], version);
+		EQUAL(send(s[0], "it is", 5, 0), 5);
+		silent(s[1]);
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
+TEST(a_filter_is_kept_for_the_next_connection) {
+	int l = listener(AF_INET), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	union addr none = { .sa = { AF_UNSPEC } };
+	ATTACH(c, no_x);
+	connect_to(c, l);
+	close(OK(accept(l, NULL, NULL)));
+	OK(connect(c, &none.sa, sizeof none.sa));
+	EQUAL(length(c), sizeof no_x / sizeof *no_x);
+	connect_to(c, l);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(send(s, "yes", 3, 0), 3);
+	receives(c, "yes");
+	EQUAL(send(s, "xes", 3, 0), 3);
+	silent(c);
+}
+
+TEST(a_filter_is_locked_and_taken_away) {
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0));
+	FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), ENOENT);
+	ATTACH(s, pass);
+	EQUAL(length(s), 1);
+	detach(s);
+	EQUAL(length(s), 0);
+	ATTACH(s, pass);
+	OK(set(s, SOL_SOCKET, SO_LOCK_FILTER, 1));
+	FAILS(attach_code(s, drop, 1), EPERM);
+	FAILS(set(s, SOL_SOCKET, SO_DETACH_FILTER, 0), EPERM);
+}
