@@ -66,7 +66,7 @@ func TestDo(t *testing.T) {
 		{name: "no command", args: nil, code: 125, stderr: "no command is given"},
 		{name: "unknown flag", args: []string{"--colour", "--", "true"}, code: 125, stderr: "--help"},
 		{name: "bad platform", args: []string{"--intercept", "magic", "--", "true"}, code: 125, stderr: "trap, ptrace"},
-		{name: "missing bind", args: []string{"--bind", "/no/such", "--", "true"}, code: 125, stderr: "/no/such"},
+		{name: "missing bind", args: []string{"--bind", "/no/such", "--", "true"}, code: 125, stderr: "it must exist on the host"},
 		{name: "bad memory", args: []string{"--memory", "lots", "--", "true"}, code: 125, stderr: "512M"},
 		{name: "bad user", args: []string{"--user", "nemo", "--", "true"}, code: 125, stderr: "no user \"nemo\""},
 		{name: "bad rootfs", args: []string{"--rootfs", "/etc/passwd", "--", "true"}, code: 125, stderr: "not a directory"},

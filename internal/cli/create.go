@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -102,7 +104,9 @@ func bundleDirectory(path string) (string, error) {
 	if err == nil {
 		abs, err = filepath.EvalSymlinks(abs)
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("the bundle: %w: name its directory with --bundle", err)
+	} else if err != nil {
 		return "", fmt.Errorf("the bundle: %w", err)
 	}
 	if st, err := os.Stat(abs); err == nil && !st.IsDir() {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +61,9 @@ func openMount(host, guest string, write bool) (m boot.Mount, f *os.File, err er
 		guest = abs
 	}
 	real, err := filepath.EvalSymlinks(abs)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil, fmt.Errorf("%w (it must exist on the host: make it, or correct the path)", err)
+	} else if err != nil {
 		return m, nil, err
 	}
 	m = boot.Mount{Path: guest, Write: write}

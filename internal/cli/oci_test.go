@@ -123,7 +123,7 @@ func TestVerbErrors(t *testing.T) {
 		{[]string{"--root", store, "list", "--format", "xml"}, 1, "invalid format option"},
 		{[]string{"--root", store, "events", "--interval", "0s", "c1"}, 1, "duration interval must be greater than 0"},
 		{[]string{"--root", store, "start", "--bogus", "c1"}, 1, "unknown flag: --bogus"},
-		{[]string{"--root", store, "create", "--bundle", "/no/such", "c1"}, 1, "no such file or directory"},
+		{[]string{"--root", store, "create", "--bundle", "/no/such", "c1"}, 1, "no such file or directory: name its directory with --bundle"},
 		{[]string{"--root", store, "create", "--bundle", file, "c1"}, 1, "is not a directory"},
 		{[]string{"--root", store, "create", "--bundle", t.TempDir(), "c1"}, 1, "JSON specification file config.json not found"},
 		{[]string{"--rootless", "perhaps", "list"}, 1, `--rootless "perhaps" is not known`},
