@@ -130,6 +130,9 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if f, ok := s.(interface{ FilterCode() []byte }); ok && level == unix.SOL_SOCKET && name == unix.SO_GET_FILTER {
 		return 0, getFilter(t, f.FilterCode(), a[3], a[4], room)
 	}
+	if k, ok := s.(synKeeper); ok && k.Stream() && level == unix.IPPROTO_TCP && name == unix.TCP_SAVED_SYN {
+		return 0, getSavedSYN(t, k, a[3], a[4], int(room))
+	}
 	var value []byte
 	if asker, ok := s.(socket.Asker); ok && asker.Asks(level, name) {
 		question := make([]byte, min(int32(room), longestValue(level, name)))
@@ -166,6 +169,30 @@ func sysGetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		uninstall(t, int32(le.Uint32(value))) // of which the caller has not been told
 	}
 	return 0, err
+}
+
+// synKeeper is implemented by sockets that keep how their connection began.
+type synKeeper interface {
+	Stream() bool
+	SavedSYN() []byte
+	ForgetSYN()
+}
+
+// getSavedSYN is TCP_SAVED_SYN, which can be read once. It is not cut: where there is too little room, it tells how much
+// there has to be.
+func getSavedSYN(t *kernel.Task, s synKeeper, addr, lenAddr uint64, room int) error {
+	syn := s.SavedSYN()
+	if err := t.CopyOutUint32(lenAddr, uint32(len(syn))); err != nil {
+		return err
+	}
+	if room < len(syn) {
+		return unix.EINVAL
+	}
+	if _, err := t.CopyOut(addr, syn); err != nil {
+		return err
+	}
+	s.ForgetSYN()
+	return nil
 }
 
 // getFilter is SO_GET_FILTER, whose lengths count instructions. Without room it tells how many there are.

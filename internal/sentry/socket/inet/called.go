@@ -25,6 +25,8 @@ type call struct {
 	// options are those of the first segment's header, as an answer has them: they are the connection's own from
 	// then on.
 	options []byte
+	// syn is that segment, as far as the listener wants it (TCP_SAVE_SYN).
+	syn []byte
 	// filter is the connection's own filter.
 	filter *bpf.SocketFilter
 }
@@ -118,6 +120,9 @@ func (s *Socket) takeCall(l *Socket, peer tcpip.FullAddress) {
 			s.always.Store(o)
 			s.own(e)
 		}
+	}
+	if c.syn != nil {
+		s.syn.Store(&c.syn)
 	}
 	if c.filter != nil {
 		s.InheritFilter(c.filter, &l.Filter)

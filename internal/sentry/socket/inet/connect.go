@@ -174,6 +174,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 		return errno(err)
 	}
 	s.listening = true
+	s.examineSegments(e)
 	s.welcome(e, int(limit)+1)
 	s.joinPort()
 	return nil

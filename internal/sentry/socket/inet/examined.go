@@ -10,7 +10,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// Segments for some sockets are looked at before the stack has them: for those with a filter.
+// Segments for some sockets are looked at before the stack has them: for those with a filter, and for those that
+// listen and keep how connections begin.
 
 // examined are the streams whose segments are looked at, by their endpoints, and those that listen by the connections
 // that have begun with a filter. The lock is a leaf.
@@ -27,11 +28,12 @@ type beginning struct {
 }
 
 // examineSegments has segments for an endpoint of the socket's be looked at from now on, or no longer, as it has to be.
+// s.mu is held, or nobody else knows s.
 func (s *Socket) examineSegments(e *endpoint) {
 	if !s.stream() {
 		return
 	}
-	if s.FilterProgram() == nil {
+	if s.FilterProgram() == nil && !(s.listening && s.saveSYN.Load() != 0) {
 		stopExamining(e)
 		return
 	}
@@ -87,8 +89,14 @@ func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.Transp
 		}
 		defer pkt.DecRef()
 	}
-	if filter != nil && state == tcp.StateListen && begins(pkt) {
+	if s != nil && state == tcp.StateListen && begins(pkt) {
 		s.keepCall(id, func(c *call) {
+			if want := s.saveSYN.Load(); want != 0 {
+				c.syn = headersOf(pkt, want)
+			}
+			if filter == nil {
+				return
+			}
 			c.filter = filter
 			examined.Lock()
 			defer examined.Unlock()

@@ -18,7 +18,8 @@ import (
 // A connection between two addresses of a namespace is made by connect(2) at once, without
 // the segments of a handshake: the stack tells which way they would go and which endpoint
 // listens there, and keeps the ports. What is not ordinary is left to it: that nobody
-// listens or that there is no room, interfaces, filters, programs that choose who listens, TCP_DEFER_ACCEPT.
+// listens or that there is no room, interfaces, filters, programs that choose who listens,
+// TCP_DEFER_ACCEPT and TCP_SAVE_SYN.
 //
 // Who captures packets is to see them, and has them made.
 
@@ -278,7 +279,7 @@ func (s *Socket) join(e *endpoint, p *pair, protocol []tcpip.NetworkProtocolNumb
 	listeners.RLock()
 	l := listeners.m[t]
 	listeners.RUnlock()
-	if l == nil || !l.ordinary() || l.programChooses() || l.value(deferred) != 0 || chargeNew() != nil {
+	if l == nil || !l.ordinary() || l.programChooses() || l.value(deferred) != 0 || l.saveSYN.Load() != 0 || chargeNew() != nil {
 		return false
 	}
 	a, q := newSocket(l.net, l.registry, l.family.Load(), l.kind), new(stackwaiter.Queue)

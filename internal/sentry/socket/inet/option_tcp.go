@@ -63,7 +63,7 @@ var tcpOptions = []option{
 	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_CONNECT, of: ofTCP, check: checkFastOpenConnect},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN_NO_COOKIE, of: ofTCP, check: checkNoCookie},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_NOTSENT_LOWAT, of: ofTCP, check: anything},
-	{level: unix.IPPROTO_TCP, name: unix.TCP_SAVE_SYN, of: ofTCP, check: between(0, 2)},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_SAVE_SYN, of: ofTCP, check: between(0, saveFromLink), apply: applySaveSYN},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_INQ, of: ofTCP, check: strict, apply: reports(reportInq)},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_TIMESTAMP, of: ofTCP, check: unrepaired, shown: shownClock},
 	{level: unix.IPPROTO_TCP, name: unix.TCP_REPAIR, of: ofTCP, check: unrepaired},
@@ -280,7 +280,7 @@ func (s *Socket) tcpOption(name int32) ([]byte, error) {
 			return nil, errno(err)
 		}
 		return append([]byte(v), make([]byte, max(congestionName-len(v), 0))...), nil
-	case unix.TCP_ULP, unix.TCP_CC_INFO, unix.TCP_SAVED_SYN:
+	case unix.TCP_ULP, unix.TCP_CC_INFO:
 		return nil, nil
 	case unix.TCP_FASTOPEN_KEY:
 		s.optionMu.Lock()
@@ -300,6 +300,8 @@ func (s *Socket) setTCPOption(c vfs.Caller, name int32, value []byte) (bool, err
 			_, err := checkMaxSeg(s, c, v)
 			return true, err // the segments of a connection stay as they are
 		}
+	case unix.TCP_SAVE_SYN:
+		return true, s.setSaveSYN(c, value)
 	case unix.TCP_CONGESTION:
 		return true, s.setCongestion(value)
 	case unix.TCP_ULP:

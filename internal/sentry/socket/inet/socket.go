@@ -35,6 +35,7 @@ type Socket struct {
 	keptHeaders
 	sentOptions
 	calls
+	savedSYN
 	kind
 	// family is AF_INET or AF_INET6, the latter until IPV6_ADDRFORM changes it.
 	family   atomic.Int32
@@ -231,9 +232,10 @@ func (s *Socket) renew() error {
 	}
 	s.droppedBefore.Store(s.drops(old))
 	s.adopt(ep, q)
+	s.ForgetSYN()
 	stopExamining(old)
-	s.examineSegments(s.ep.Load())
 	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
+	s.examineSegments(s.ep.Load())
 	s.nonlocal.Store(false)
 	if s.stream() { // datagrams stay shut down, whoever they go to
 		s.shut.Store(0)
