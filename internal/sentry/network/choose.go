@@ -29,8 +29,8 @@ func Chosen(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack
 	return to
 }
 
-// keeper is handed packets whose headers have options or extensions, and gives them to hand in the stack's place, or loses them. It
-// is called as choosers are.
+// keeper is handed packets whose headers have options or extensions, and others of IPv6 as long as flows are asked for
+// (AskFlows), and gives them to hand in the stack's place, or loses them. It is called as choosers are.
 type keeper func(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler)
 
 // Handler is given a packet for an endpoint.
@@ -56,11 +56,24 @@ func SetExaminer(f examiner) {
 	examine.Store(&f)
 }
 
+// asksFlows is how many sockets ask for flow labels.
+var asksFlows atomic.Int32
+
+// AskFlows counts those: n is 1 for one more, -1 for one less.
+func AskFlows(n int32) { asksFlows.Add(n) }
+
+// HandDatagram gives a datagram of UDP that has come to an endpoint, or to another one that is chosen.
+func HandDatagram(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	handOver(Chosen(to, id, pkt), id, pkt, stack.TransportEndpoint.HandlePacket)
+}
+
 // handOver gives a packet to hand.
 func handOver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand Handler) {
 	plain := header.IPv4MinimumSize
 	if pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber {
-		plain = header.IPv6MinimumSize
+		if plain = header.IPv6MinimumSize; asksFlows.Load() > 0 {
+			plain = 0
+		}
 	}
 	if f := keep.Load(); f != nil && len(pkt.NetworkHeader().Slice()) > plain {
 		(*f)(to, id, pkt, hand)
@@ -94,7 +107,7 @@ func newTCP(s *stack.Stack) stack.TransportProtocol {
 
 // QueuePacket has a packet handled at once, as the stack does for protocols without it.
 func (choosingUDP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	handOver(Chosen(to, id, pkt), id, pkt, stack.TransportEndpoint.HandlePacket)
+	HandDatagram(to, id, pkt)
 }
 
 func newPing(f stack.TransportProtocolFactory) stack.TransportProtocolFactory {

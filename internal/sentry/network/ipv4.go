@@ -100,11 +100,7 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	switch gso := &pkt.GSOOptions; {
 	case gso.Type == stack.GSONone:
 	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
-		// Only the link that it was made for has that done which is left.
-		if gso.NeedsCsum {
-			t := header.TCP(pkt.TransportHeader().Slice())
-			t.SetChecksum(^checksum.Combine(checksum.Checksum(t, 0), pkt.Data().Checksum()))
-		}
+		completeChecksum(pkt)
 	default:
 		// The link cuts it into packets, whose size is for TCP to say.
 		h := header.IPv4(pkt.NetworkHeader().Push(size))
@@ -122,6 +118,14 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: b, Mark: pkt.Mark})
 	defer out.DecRef()
 	return r.WriteHeaderIncludedPacket(out)
+}
+
+// completeChecksum has a segment of TCP have its checksum: only the link that it was made for would have that done.
+func completeChecksum(pkt *stack.PacketBuffer) {
+	if pkt.GSOOptions.NeedsCsum {
+		t := header.TCP(pkt.TransportHeader().Slice())
+		t.SetChecksum(^checksum.Combine(checksum.Checksum(t, 0), pkt.Data().Checksum()))
+	}
 }
 
 // HandlePacket implements stack.NetworkEndpoint.

@@ -10,13 +10,13 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// The stack sends no extension headers of IPv6 but those of fragments, and makes no fragments of packets that have
-// others. Here those of sockets are added.
+// The stack sends no extension headers of IPv6 but those of fragments, makes no fragments of packets that have
+// others, and knows no flow labels. Here those of sockets are added.
 
-// Extended is the owner of packets of IPv6 with extension headers.
+// Extended is the owner of packets of IPv6 with extension headers or a flow label.
 type Extended interface {
 	tcpip.PacketOwner
-	// ExtensionHeaders are those of a packet to an address; false for none. It is called with locks of the
+	// ExtensionHeaders are those of a packet to an address; false for neither. It is called with locks of the
 	// endpoint held.
 	ExtensionHeaders(to tcpip.Address) (Extensions, bool)
 }
@@ -27,6 +27,8 @@ type Extensions struct {
 	Way, End []Extension
 	// Hop is where the packet goes first, or nothing if that is where it is to go.
 	Hop tcpip.Address
+	// Label is the flow label.
+	Label uint32
 }
 
 // Extension is an extension header: its number, and what it is, of which the first byte, the
@@ -62,6 +64,7 @@ type ipv6Link interface {
 type ipv6Endpoint struct {
 	ipv6Link
 	stack *stack.Stack
+	nic   stack.NetworkInterface
 }
 
 func newIPv6(s *stack.Stack) stack.NetworkProtocol {
@@ -70,7 +73,7 @@ func newIPv6(s *stack.Stack) stack.NetworkProtocol {
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack}
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
@@ -97,6 +100,25 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	}
 	end, next := chain(x.End, uint8(params.Protocol))
 	way, first := chain(x.Way, next)
+	switch gso := &pkt.GSOOptions; {
+	case gso.Type == stack.GSONone:
+	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
+		completeChecksum(pkt)
+	default:
+		// The link cuts it into packets, whose size is for TCP to say.
+		size := header.IPv6MinimumSize + len(way) + len(end)
+		length := size - header.IPv6MinimumSize + pkt.Size()
+		if length > math.MaxUint16 {
+			return &tcpip.ErrMessageTooLong{}
+		}
+		h := pkt.NetworkHeader().Push(size)
+		encodeExtended(h, r, params, x.Label, first, length)
+		copy(h[header.IPv6MinimumSize+copy(h[header.IPv6MinimumSize:], way):], end)
+		pkt.NetworkProtocolNumber = header.IPv6ProtocolNumber
+		gso.L3HdrLen = uint16(size)
+		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
+		return e.nic.WritePacket(r, pkt)
+	}
 	content := pkt.ToBuffer()
 	if len(end) > 0 {
 		content.Prepend(buffer.NewViewWithData(end))
@@ -107,7 +129,7 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	}
 	mtu := int(r.MTU()) + header.IPv6MinimumSize
 	if header.IPv6MinimumSize+len(way)+int(content.Size()) <= mtu {
-		return writeExtended(r, params, pkt.Mark, first, way, content.Flatten())
+		return writeExtended(r, params, pkt.Mark, x.Label, first, way, content.Flatten())
 	}
 	room := (mtu - header.IPv6MinimumSize - len(way) - header.IPv6FragmentHeaderSize) &^ 7
 	if room < len(end)+len(pkt.TransportHeader().Slice()) || room < 8 {
@@ -124,7 +146,7 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		}}
 		b := make([]byte, s.Length(), s.Length()+len(piece))
 		s.Serialize(tcpip.TransportProtocolNumber(next), b)
-		if err := writeExtended(r, params, pkt.Mark, first, way, append(b, piece...)); err != nil {
+		if err := writeExtended(r, params, pkt.Mark, x.Label, first, way, append(b, piece...)); err != nil {
 			return err
 		}
 	}
@@ -145,14 +167,19 @@ func chain(list []Extension, next uint8) (b []byte, first uint8) {
 }
 
 // writeExtended sends a packet with extension headers, the first of which has a number.
-func writeExtended(r *stack.Route, params stack.NetworkHeaderParams, mark uint32, first uint8, extensions, content []byte) tcpip.Error {
+func writeExtended(r *stack.Route, params stack.NetworkHeaderParams, mark, label uint32, first uint8, extensions, content []byte) tcpip.Error {
 	b := make([]byte, header.IPv6MinimumSize, header.IPv6MinimumSize+len(extensions)+len(content))
-	header.IPv6(b).Encode(&header.IPv6Fields{
-		TrafficClass: params.TOS, PayloadLength: uint16(len(extensions) + len(content)), TransportProtocol: tcpip.TransportProtocolNumber(first),
-		HopLimit: params.TTL, SrcAddr: r.LocalAddress(), DstAddr: r.RemoteAddress(),
-	})
+	encodeExtended(b, r, params, label, first, len(extensions)+len(content))
 	b = append(append(b, extensions...), content...)
 	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: buffer.MakeWithData(b), Mark: mark})
 	defer out.DecRef()
 	return r.WriteHeaderIncludedPacket(out)
+}
+
+// encodeExtended makes the header of a packet, after which so many bytes come.
+func encodeExtended(b []byte, r *stack.Route, params stack.NetworkHeaderParams, label uint32, first uint8, length int) {
+	header.IPv6(b).Encode(&header.IPv6Fields{
+		TrafficClass: params.TOS, FlowLabel: label, PayloadLength: uint16(length), TransportProtocol: tcpip.TransportProtocolNumber(first),
+		HopLimit: params.TTL, SrcAddr: r.LocalAddress(), DstAddr: r.RemoteAddress(),
+	})
 }

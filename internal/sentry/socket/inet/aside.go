@@ -33,6 +33,9 @@ type aside struct {
 	options *headerOptions
 	// extensions are those of its packet, if not nil instead of the socket's.
 	extensions *extensions
+	// flow is IPV6_FLOWINFO, if flowed instead of what comes with the address.
+	flowed bool
+	flow   uint32
 }
 
 // apply makes the socket's next datagrams what control messages said; the result undoes it.

@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -305,6 +306,7 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 		return unix.ENETUNREACH
 	}
 	s.err.Store(0)
+	s.connectFlow(addr)
 	met, terr := s.meet(e, full)
 	if met {
 		return unix.EINPROGRESS
@@ -398,6 +400,7 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if terr != nil {
 		return autobindError(terr)
 	}
+	s.connectFlow(addr)
 	s.connectPort()
 	s.redirectCorked(full)
 	if s.isRaw() {
@@ -550,7 +553,11 @@ func (s *Socket) PeerName() ([]byte, error) {
 	if err != nil {
 		return nil, unix.ENOTCONN
 	}
-	return sockaddr(s.family.Load(), full), nil
+	name := sockaddr(s.family.Load(), full)
+	if s.sendsFlow.Load() && len(name) == sizeofSockaddr6 {
+		binary.BigEndian.PutUint32(name[4:], s.ofPeer.Load())
+	}
+	return name, nil
 }
 
 // routed reports whether there is a way to an IPv4 address.

@@ -30,8 +30,9 @@ const (
 	report2292Hops
 	report2292Ends
 	report2292Routes
+	reportFlow
 
-	reportsHeader = reportOptions | reportReturned | reportHops | reportEnds | reportRoutes | report2292Hops | report2292Ends | report2292Routes
+	reportsHeader = reportFlow | reportOptions | reportReturned | reportHops | reportEnds | reportRoutes | report2292Hops | report2292Ends | report2292Routes
 )
 
 // reports makes an option's apply that wants, or no longer wants, a report.
@@ -112,6 +113,9 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, head []byte
 		add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32Bytes(int32(m.TClass)))
 	}
 	if len(head) > 0 && head[0]>>4 == header.IPv6Version {
+		if flow := binary.BigEndian.Uint32(head) & flowMask; flow != 0 && report&reportFlow != 0 {
+			add(unix.IPPROTO_IPV6, ipv6FlowInfo, binary.BigEndian.AppendUint32(nil, flow))
+		}
 		tellExtensions(report, head, add)
 	}
 	if m.HasOriginalDstAddress {
@@ -279,7 +283,7 @@ func sendMappedSource(beside *aside, m socket.ControlMessage) error {
 }
 
 // sendControl6 reads a control message of IPv6: IPV6_HOPLIMIT, IPV6_PKTINFO,
-// IPV6_TCLASS, IPV6_DONTFRAG, extension headers.
+// IPV6_TCLASS, IPV6_DONTFRAG, IPV6_FLOWINFO, extension headers.
 func (s *Socket) sendControl6(c vfs.Caller, o *tcpip.WriteOptions, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
 	case unix.IPV6_HOPLIMIT, unix.IPV6_2292HOPLIMIT:
@@ -307,6 +311,12 @@ func (s *Socket) sendControl6(c vfs.Caller, o *tcpip.WriteOptions, beside *aside
 			}
 			o.ControlMessages.IPv6PacketInfo.Addr = source
 		}
+		return nil
+	case ipv6FlowInfo:
+		if len(m.Data) < 4 {
+			return unix.EINVAL
+		}
+		beside.flowed, beside.flow = true, binary.BigEndian.Uint32(m.Data)&flowMask
 		return nil
 	case unix.IPV6_HOPOPTS, unix.IPV6_DSTOPTS, unix.IPV6_RTHDRDSTOPTS, unix.IPV6_RTHDR, unix.IPV6_2292HOPOPTS, unix.IPV6_2292DSTOPTS, unix.IPV6_2292RTHDR:
 		return s.sentExtension(c, beside, m)

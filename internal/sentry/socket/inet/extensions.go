@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
 // The extension headers of IPv6 that programs choose and see (RFC 3542, 6 to 9): options for each hop and for
@@ -157,9 +158,13 @@ func (s *Socket) extensions() *extensions {
 
 // ExtensionHeaders implements network.Extended.
 func (s *Socket) ExtensionHeaders(to tcpip.Address) (out network.Extensions, ok bool) {
-	x := s.extensions()
-	if x == nil {
+	if s.stream() && s.ep.Load().state() == tcp.StateListen { // those are of connections that begin
 		return out, false
+	}
+	x := s.extensions()
+	out.Label = s.label(0)
+	if x == nil {
+		return out, out.Label != 0
 	}
 	if x.hop != nil {
 		out.Way = append(out.Way, network.Extension{Kind: unix.IPPROTO_HOPOPTS, Data: x.hop})

@@ -33,6 +33,8 @@ type way struct {
 	// most is how many bytes need no fragments, hops what the sender's TTL is if it has not set one.
 	most int
 	hops uint8
+	// label is the flow's, if there is to be one.
+	label uint32
 }
 
 // forgetWay is for a socket whose name or peer has changed.
@@ -66,10 +68,9 @@ func (s *Socket) sendWithin(e *endpoint, p []byte, opts *tcpip.WriteOptions) boo
 	if receiver == nil {
 		return false // the stack tells that nobody listens
 	}
-	pkt := w.packet(e, p)
+	pkt := w.packet(e, p, s.label(w.label))
 	size := pkt.Size()
-	receiver = network.Chosen(receiver, w.id, pkt)
-	receiver.HandlePacket(w.id, pkt)
+	network.HandDatagram(receiver, w.id, pkt)
 	pkt.DecRef()
 	s.net.CountDatagram(w.protocol, size)
 	return true
@@ -106,11 +107,12 @@ func (s *Socket) findWay(e *endpoint, to tcpip.FullAddress) way {
 	w.id = stack.TransportEndpointID{LocalAddress: to.Addr, LocalPort: to.Port, RemoteAddress: r.LocalAddress(), RemotePort: from.Port}
 	w.nic = r.NICID()
 	w.most, w.hops = min(int(r.MTU())-header.UDPMinimumSize, math.MaxUint16-headers), r.DefaultTTL()
+	w.label = labelOf(&w.id)
 	return w
 }
 
 // packet makes a packet of a datagram that has arrived.
-func (w *way) packet(e *endpoint, p []byte) *stack.PacketBuffer {
+func (w *way) packet(e *endpoint, p []byte, label uint32) *stack.PacketBuffer {
 	v6 := w.protocol == header.IPv6ProtocolNumber
 	ip, classOption, hopsOption := header.IPv4MinimumSize, tcpip.IPv4TOSOption, tcpip.IPv4TTLOption
 	if v6 {
@@ -129,7 +131,7 @@ func (w *way) packet(e *endpoint, p []byte) *stack.PacketBuffer {
 	h := pkt.NetworkHeader().Push(ip)
 	if v6 {
 		header.IPv6(h).Encode(&header.IPv6Fields{
-			TrafficClass: uint8(class), PayloadLength: length, TransportProtocol: header.UDPProtocolNumber, HopLimit: uint8(hops),
+			TrafficClass: uint8(class), FlowLabel: label, PayloadLength: length, TransportProtocol: header.UDPProtocolNumber, HopLimit: uint8(hops),
 			SrcAddr: w.id.RemoteAddress, DstAddr: w.id.LocalAddress,
 		})
 	} else {

@@ -195,6 +195,17 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 	if s.stamps = s.TimestampingFlags() & sentStamps; beside.stamped {
 		s.stamps = beside.stamps
 	}
+	flow := beside.flow
+	if !beside.flowed {
+		if flow = s.ofPeer.Load(); opts.To != nil {
+			flow = s.flowOf(m.Addr)
+		}
+	}
+	if flow != 0 {
+		s.ofNext.Store(flow)
+		defer s.ofNext.Store(0)
+		s.own(e)
+	}
 	if len(m.Control) > 0 {
 		undo, err := beside.apply(s, e, &opts)
 		if err != nil {

@@ -36,6 +36,7 @@ type Socket struct {
 	sentOptions
 	calls
 	savedSYN
+	labels
 	kind
 	// family is AF_INET or AF_INET6, the latter until IPV6_ADDRFORM changes it.
 	family   atomic.Int32
@@ -191,7 +192,7 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
 	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
-	if s.always.Load() != nil || s.always6.Load() != nil {
+	if s.always.Load() != nil || s.always6.Load() != nil || s.ofPeer.Load() != 0 {
 		s.own(ep)
 	}
 	e.entry.Init(e, stackwaiter.AllEvents)
@@ -430,6 +431,7 @@ func (s *Socket) Release() {
 	s.leaveAll(false)
 	s.dropAhead()
 	s.forgetHeaders()
+	s.askFlows(false)
 	calling := s.calling.Load()
 	s.mu.Lock()
 	s.hangUp()
