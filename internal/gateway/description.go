@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"strconv"
 
 	"coffer/internal/egress"
+	"coffer/internal/handover"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +52,7 @@ const (
 
 // file returns a file in memory that has the description.
 func (d *description) file() (*os.File, error) {
-	data, err := json.Marshal(d)
+	data, err := handover.Encode(d)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,12 @@ func (d *description) file() (*os.File, error) {
 func readDescription() (*description, error) {
 	f := os.NewFile(fdDescription, "description")
 	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("reading the gateway's description: %w", err)
+	}
 	d := new(description)
-	if err := json.NewDecoder(f).Decode(d); err != nil {
+	if err := handover.Decode(data, d); err != nil {
 		return nil, fmt.Errorf("the gateway's description is not what it should be: %w", err)
 	}
 	return d, nil

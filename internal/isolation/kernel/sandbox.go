@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/handover"
 	"coffer/internal/scm"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/network"
@@ -181,7 +182,7 @@ func donateNetwork(n *network.Config, files []*os.File, donate func(*os.File) in
 // newSandbox prepares the start of a sentry with a description and files, whose
 // places in the list the description's descriptors are, from fdDonated on.
 func newSandbox(desc *boot.Sandbox, files []*os.File, log *os.File) (*Sandbox, error) {
-	payload, err := json.Marshal(desc)
+	payload, err := handover.Encode(desc)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/internal/handover"
 	"coffer/internal/link"
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/platform"
@@ -153,7 +154,7 @@ func readDescription() (*Sandbox, error) {
 		return nil, fmt.Errorf("reading the sandbox's description: %w", err)
 	}
 	box := new(Sandbox)
-	if err := json.Unmarshal(data, box); err != nil {
+	if err := handover.Decode(data, box); err != nil {
 		return nil, fmt.Errorf("the sandbox's description is not what it should be: %w", err)
 	}
 	if err := box.check(); err != nil {

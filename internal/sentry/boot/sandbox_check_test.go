@@ -1,9 +1,13 @@
 package boot
 
 import (
-	"encoding/json"
+	"bytes"
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
+
+	"coffer/internal/handover"
 )
 
 // good is a description without fault.
@@ -62,17 +66,77 @@ func TestCheck(t *testing.T) {
 // error.
 func FuzzDescription(f *testing.F) {
 	b := good()
-	data, err := json.Marshal(b)
+	data, err := handover.Encode(&b)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"Root":1e99}`))
-	f.Add([]byte(`[]`))
+	f.Add(bytes.Repeat([]byte{0xff}, 100))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var b Sandbox
-		if json.Unmarshal(data, &b) == nil && b.check() == nil && (b.Root <= fdControl || b.Args[0] == "") {
+		if handover.Decode(data, &b) == nil && b.check() == nil && (b.Root <= fdControl || b.Args[0] == "") {
 			t.Errorf("%+v passes", b)
 		}
 	})
+}
+
+// TestDescriptionIsHandedOver has all fields of a description arrive, those of lists too.
+func TestDescriptionIsHandedOver(t *testing.T) {
+	var want Sandbox
+	fill(t, reflect.ValueOf(&want).Elem())
+	data, err := handover.Encode(&want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Sandbox
+	if err := handover.Decode(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v became %+v", want, got)
+	}
+}
+
+// fill gives a value and all exported fields below it something that is not zero.
+func fill(t *testing.T, v reflect.Value) {
+	switch v.Interface().(type) {
+	case netip.Addr:
+		v.Set(reflect.ValueOf(netip.MustParseAddr("fe80::1%eth0")))
+		return
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("127.0.0.11:53")))
+		return
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.2/8")))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		v.SetInt(-7)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(7)
+	case reflect.String:
+		v.SetString("seven")
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fallthrough
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(t, v.Field(i))
+			}
+		}
+	case reflect.Interface: // network.Config.Policy, which is no part of a description
+	default:
+		t.Fatalf("a %s is in a description", v.Type())
+	}
 }
