@@ -310,3 +310,89 @@ TEST(with_a_route_that_is_over) {
 		EQUAL(buf[88], IPPROTO_DSTOPTS);
 	}
 }
+
+/* chain_of is which extension headers the next segment of TCP to a port has that carries data: their numbers, the last
+ * one's in the lowest byte. */
+static unsigned chain_of(int capture, int port) {
+	for (;;) {
+		ready(capture, POLLIN);
+		int n = OK(recv(capture, buf, sizeof buf, 0)), at = 40;
+		unsigned chain = 0;
+		u8 next = buf[6];
+		while (next == IPPROTO_HOPOPTS || next == IPPROTO_DSTOPTS || next == IPPROTO_ROUTING) {
+			chain = chain << 8 | (next == IPPROTO_HOPOPTS ? 0xff : next);
+			next = buf[at];
+			at += (buf[at + 1] + 1) * 8;
+		}
+		if (next == IPPROTO_TCP && (buf[at + 2] << 8 | buf[at + 3]) == port && n > at + (buf[at + 12] >> 4) * 4)
+			return chain;
+	}
+}
+
+/* streamed sends and receives much, so that segments are full. */
+static void streamed(int from, int to) {
+	static u8 out[100000], in[sizeof out];
+	for (int i = 0; i < sizeof out; i++)
+		out[i] = i * 5 >> 2;
+	if (!fork()) {
+		for (int done = 0; done < sizeof out;)
+			done += OK(send(from, out + done, sizeof out - done, 0));
+		_exit(0);
+	}
+	for (int done = 0; done < sizeof in;) {
+		int n = OK(recv(to, in + done, sizeof in - done, 0));
+		CHECK(n > 0);
+		done += n;
+	}
+	CHECK(!memcmp(in, out, sizeof in));
+	OK(wait(NULL));
+}
+
+TEST(of_streams) {
+	close(sender_that_fragments());
+	int p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6))), l = listener(AF_INET6), c, s;
+	u8 got[64];
+	OK(set_header(l, IPV6_DSTOPTS, large, 16));
+	c = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(set_header(c, IPV6_HOPOPTS, small, 8));
+	connect_to(c, l);
+	s = OK(accept(l, NULL, NULL));
+	EQUAL(get_header(s, IPV6_DSTOPTS, got, sizeof got), 16); /* those of who listens */
+	EQUAL(get_header(s, IPV6_HOPOPTS, got, sizeof got), 0);
+	EQUAL(send(c, "x", 1, 0), 1);
+	EQUAL(chain_of(p, port_of(l)), 0xff);
+	EQUAL(recv(s, got, 1, 0), 1);
+	EQUAL(send(s, "x", 1, 0), 1);
+	EQUAL(chain_of(p, port_of(c)), IPPROTO_DSTOPTS);
+	EQUAL(recv(c, got, 1, 0), 1);
+	streamed(c, s);
+	streamed(s, c);
+	OK(set_header(c, IPV6_DSTOPTS, large, 16)); /* also later */
+	OK(set_header(s, IPV6_DSTOPTS, NULL, 0));
+	close(p);
+	p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
+	EQUAL(send(c, "x", 1, 0), 1);
+	EQUAL(chain_of(p, port_of(l)), 0xff << 8 | IPPROTO_DSTOPTS);
+	EQUAL(recv(s, got, 1, 0), 1);
+	EQUAL(send(s, "x", 1, 0), 1);
+	EQUAL(chain_of(p, port_of(c)), 0);
+	EQUAL(recv(c, got, 1, 0), 1);
+	streamed(c, s);
+	streamed(s, c);
+}
+
+TEST(of_streams_past_the_stack) {
+	int s = sender(), pair[2];
+	close(s);
+	int l = listener(AF_INET6);
+	OK(set_header(l, IPV6_DSTOPTS, large, 16));
+	pair[0] = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(set_header(pair[0], IPV6_HOPOPTS, small, 8));
+	connect_to(pair[0], l);
+	pair[1] = OK(accept(l, NULL, NULL));
+	EQUAL(get_header(pair[1], IPV6_DSTOPTS, buf, sizeof buf), 16);
+	streamed(pair[0], pair[1]);
+	streamed(pair[1], pair[0]);
+	OK(set_header(pair[0], IPV6_HOPOPTS, NULL, 0));
+	EQUAL(get_header(pair[0], IPV6_HOPOPTS, buf, sizeof buf), 0);
+}

@@ -86,8 +86,7 @@ func checkRoute(h []byte) bool {
 	return true
 }
 
-// setExtension is IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR or IPV6_DSTOPTS. Nothing takes the header away. Streams
-// refuse all others: the stack does not make their segments shorter.
+// setExtension is IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR or IPV6_DSTOPTS. Nothing takes the header away.
 func (s *Socket) setExtension(c vfs.Caller, name int32, value []byte) error {
 	if name != unix.IPV6_RTHDR && !can(c, unix.CAP_NET_RAW) {
 		return unix.EPERM
@@ -103,9 +102,6 @@ func (s *Socket) setExtension(c vfs.Caller, name int32, value []byte) error {
 		}
 		if name == unix.IPV6_RTHDR && !checkRoute(h) {
 			return unix.EINVAL
-		}
-		if s.stream() {
-			return unix.EOPNOTSUPP
 		}
 	}
 	s.sendMu.Lock()

@@ -90,7 +90,7 @@ func (s *Socket) KGID() uint32 { return uint32(s.cred.EGID) }
 
 // fitOptions has a stream's segments leave room for the options of their headers. s.sendMu is held.
 func (s *Socket) fitOptions(e *endpoint) {
-	n := s.headerOptions().length()
+	n := max(s.headerOptions().length(), s.extensions().length())
 	if n <= e.fitted {
 		return
 	}
@@ -100,11 +100,17 @@ func (s *Socket) fitOptions(e *endpoint) {
 		return
 	}
 	peer.Addr = unmappedAddress(peer.Addr)
+	if n = s.headerOptions().length(); peer.Addr.Len() == header.IPv6AddressSize {
+		n = s.extensions().length()
+	}
+	if n <= e.fitted {
+		return
+	}
 	r, err := s.routeTo(e, peer)
 	if err != nil {
 		return
 	}
-	t.HandleError(narrower(int(r.MTU())-n), nil)
+	t.HandleError(narrower(max(int(r.MTU())-n, minMSS)), nil)
 	r.Release()
 	e.fitted = n
 }

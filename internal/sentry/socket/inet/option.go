@@ -154,6 +154,10 @@ func (s *Socket) inherit(from *Socket, ep tcpip.Endpoint) {
 	s.cork.Store(from.cork.Load())
 	s.report.Store(from.report.Load())
 	s.Stamps.CopyFrom(&from.Stamps)
+	if x := from.always6.Load(); x != nil {
+		s.always6.Store(x)
+		s.own(ep)
+	}
 	from.optionMu.Lock()
 	s.linger, s.pacing, s.congestion = from.linger, from.pacing, from.congestion
 	for o, v := range from.values {
