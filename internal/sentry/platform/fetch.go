@@ -11,6 +11,9 @@ type Fetch struct {
 	// which are read. Where they are more than Max, a platform brings them, or the
 	// first of them, if its window has room. Arg is 1 then.
 	Counted bool
+	// Vector says that it is an array of struct iovec, of which the third argument is the number,
+	// and that all its buffers are read. A platform brings the first of them, if its window has room.
+	Vector bool
 }
 
 // FetchMax is the most that comes along with a call, but for buffers.

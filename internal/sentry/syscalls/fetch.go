@@ -55,7 +55,7 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 			}
 			counted := p.Kind == Buf
 			if !counted || i == 1 {
-				fetches[r.Number] = platform.Fetch{Arg: i, Max: size, Counted: counted}
+				fetches[r.Number] = platform.Fetch{Arg: i, Max: size, Counted: counted, Vector: p.Kind == IOVec && i == 1}
 			}
 			break
 		}

@@ -11,7 +11,7 @@ import (
 func TestFetches(t *testing.T) {
 	got := New().Fetches()
 	for nr, f := range got {
-		if f.Max <= 0 || f.Max > platform.FetchMax || f.Arg < 0 || f.Arg > 5 || f.Counted && f.Arg != 1 {
+		if f.Max <= 0 || f.Max > platform.FetchMax || f.Arg < 0 || f.Arg > 5 || (f.Counted || f.Vector) && f.Arg != 1 {
 			t.Errorf("call %d: %+v", nr, f)
 		}
 	}
@@ -23,6 +23,8 @@ func TestFetches(t *testing.T) {
 		{"a path", unix.SYS_OPEN, platform.Fetch{Arg: 0, Max: 128}},
 		{"a path after a descriptor", unix.SYS_OPENAT, platform.Fetch{Arg: 1, Max: 128}},
 		{"bytes with a count", unix.SYS_WRITE, platform.Fetch{Arg: 1, Max: 128, Counted: true}},
+		{"buffers", unix.SYS_WRITEV, platform.Fetch{Arg: 1, Max: 128, Vector: true}},
+		{"buffers that are filled", unix.SYS_READV, platform.Fetch{Arg: 1, Max: 128}},
 		{"a signal set", unix.SYS_RT_SIGPROCMASK, platform.Fetch{Arg: 1, Max: 8}},
 		{"an event", unix.SYS_EPOLL_CTL, platform.Fetch{Arg: 3, Max: 12}},
 		{"an array that is changed", unix.SYS_POLL, platform.Fetch{Arg: 0, Max: 128}},

@@ -283,6 +283,7 @@ TEXT ·stubFetch(SB),NOSPLIT|NOFRAME,$0
 	MOVWLZX	const_fetchOffset(R11)(AX*2), CX
 	TESTL	CX, CX
 	JEQ	post
+	MOVL	CX, R9
 	MOVL	CX, DX
 	ANDL	$const_fetchRegister, DX
 	MOVQ	page_regs(BX)(DX*8), SI
@@ -313,8 +314,43 @@ fixed:
 	MOVSB
 	MOVQ	$0, page_fixup(BX)
 	MOVL	DX, page_fetched(BX)
+	TESTL	$const_fetchVector, R9
+	JNE	vector
 post:
 	GOTO(·stubPost)
+	// The buffers of as many as have come and fit, one behind the other.
+vector:
+	SHRL	$4, DX
+	MOVQ	(page_regs+R_DX)(BX), R8
+	CMPQ	R8, DX
+	CMOVQHI	DX, R8
+	MOVL	page_bringMax(BX), R10
+	MOVQ	page_bringTo(BX), DI
+	LEAQ	page_fetch(BX), R12
+	LEAQ	·stubUnfetched(SB), AX
+	MOVQ	AX, page_fixup(BX)
+buffer:
+	SUBQ	$1, R8
+	JCS	brought
+	MOVQ	(R12), SI
+	MOVQ	8(R12), CX
+	ADDQ	$16, R12
+	TESTQ	CX, CX
+	JEQ	buffer
+	CMPQ	CX, R10
+	JHI	brought
+	CMPQ	SI, $const_minAddr
+	JCS	brought
+	SUBL	CX, R10
+	REP
+	MOVSB
+	JMP	buffer
+brought:
+	MOVQ	$0, page_fixup(BX)
+	SUBQ	page_bringTo(BX), DI
+	MOVL	DI, page_brought(BX)
+	MOVQ	$0, page_broughtAt(BX)
+	JMP	post
 many:
 	MOVL	page_bringMax(BX), CX
 	CMPQ	DX, CX

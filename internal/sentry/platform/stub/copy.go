@@ -99,7 +99,7 @@ func (t *Thread) CopyIn(addr uint64, dst []byte) (int, error) {
 		return len(dst), nil
 	}
 	done := 0
-	if len(dst) > platform.FetchMax {
+	if len(dst) > platform.FetchMax || t.bringing.n > 0 {
 		if done = t.copyBrought(addr, dst); done > 0 {
 			t.proc.read(addr, dst[:done])
 		}

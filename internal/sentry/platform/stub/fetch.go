@@ -1,19 +1,24 @@
 package stub
 
-import "coffer/internal/sentry/platform"
+import (
+	"encoding/binary"
+
+	"coffer/internal/sentry/platform"
+)
 
 // A hand-off that only asks for a few bytes of guest memory costs as much as the
 // call itself, and on a busy host much more. So the stub brings along what most
-// calls read first: a path, a signal set, a time-out, what is to be written.
+// calls read first: a path, a signal set, a time-out, what is to be written, be it in several buffers.
 
 // fetchCalls is how many numbers of system calls the table has.
 const fetchCalls = 512
 
-// A table entry as the stub reads it: a register's index in abi.Regs, a bit,
+// A table entry as the stub reads it: a register's index in abi.Regs, two bits,
 // and the number of bytes.
 const (
 	fetchRegister = 0x3f
 	fetchCounted  = 0x40
+	fetchVector   = 0x80
 	fetchShift    = 8
 	// fetchOffset is where in the code's page the table is.
 	fetchOffset = textSize - 2*fetchCalls
@@ -30,6 +35,9 @@ func encodeFetch(f platform.Fetch) uint16 {
 	e := fetchRegisters[f.Arg] | uint16(f.Max)<<fetchShift
 	if f.Counted {
 		e |= fetchCounted
+	}
+	if f.Vector {
+		e |= fetchVector
 	}
 	return e
 }
@@ -52,15 +60,28 @@ type fetched struct {
 	batch uint32
 }
 
-// bringing decides whether larger buffers are brought along, into the window. That is in
-// vain for a call that does not read its buffer, be it that a socket is full or that a
-// file takes all: threads that make many such calls stop it, until others are made.
+// bringing decides whether larger buffers, and those of an array of struct iovec, are brought
+// along, into the window. That is in vain for a call that does not read its buffer, be it that a
+// socket is full or that a file takes all: threads that make many such calls stop it, until others
+// are made.
 type bringing struct {
-	fetched
-	// vain counts buffers that came and were not read, those not counted that were
+	// pieces are the first n of the array: the buffers that came.
+	pieces [platform.FetchMax / sizeIovec]piece
+	n      int
+	// batch is as fetched's.
+	batch uint32
+	// vain counts calls whose buffers came and were not read, those not counted that were
 	// read and had not come.
 	vain uint8
 }
+
+// piece is what came of a buffer, as far as it has not been used.
+type piece struct {
+	fetched
+	at uint32 // the first byte's place in the window
+}
+
+const sizeIovec = 16
 
 // vainMax is how many of them end it.
 const vainMax = 4
@@ -85,7 +106,13 @@ func (t *Thread) takeFetched() {
 	if n := t.page.brought; n != 0 && int(n) <= len(t.win.bytes) {
 		t.bulk.moved += int(n)
 		b := &t.bringing
-		b.fetched = fetched{t.page.broughtAt, 0, n, t.arrived}
+		b.batch = t.arrived
+		if t.page.broughtAt != 0 {
+			b.pieces[0] = piece{fetched: fetched{base: t.page.broughtAt, to: n}}
+			b.n = 1
+		} else {
+			b.take(t.page.fetch[:t.fetched.to], n)
+		}
 		if b.vain++; b.vain == vainMax {
 			t.bringInto()
 		}
@@ -93,11 +120,25 @@ func (t *Thread) takeFetched() {
 	t.leave()
 }
 
+// take notes that the first n bytes of the buffers of an array of struct iovec came, one behind the other.
+func (b *bringing) take(array []byte, n uint32) {
+	b.n = 0
+	for at := uint32(0); at < n && len(array) >= sizeIovec; array = array[sizeIovec:] {
+		length := uint32(min(binary.LittleEndian.Uint64(array[8:]), uint64(n-at)))
+		if length == 0 {
+			continue
+		}
+		b.pieces[b.n] = piece{fetched{base: binary.LittleEndian.Uint64(array), to: length}, at}
+		b.n++
+		at += length
+	}
+}
+
 // Forget implements platform.Context.
 func (t *Thread) Forget() { t.forgetFetched() }
 
 // forgetFetched is for when guest memory may no longer be as the stub saw it.
-func (t *Thread) forgetFetched() { t.fetched, t.bringing.fetched = fetched{}, fetched{} }
+func (t *Thread) forgetFetched() { t.fetched, t.bringing.n = fetched{}, 0 }
 
 // copyFetched copies guest memory from what the stub brought. That is as good
 // as reading it now until the thread has had something done or has waited, and
@@ -119,17 +160,31 @@ func (t *Thread) copyBrought(addr uint64, dst []byte) int {
 	b := &t.bringing
 	t.claim()
 	defer t.leave()
-	from := addr - b.base
-	if from >= uint64(b.to) || from < uint64(b.from) || b.batch != t.batch.Load() || !t.inLimits(addr, len(dst)) {
-		if b.vain >= vainMax {
+	p := b.find(addr)
+	if p == nil || b.batch != t.batch.Load() || !t.inLimits(addr, len(dst)) {
+		if b.vain >= vainMax && len(dst) > platform.FetchMax {
 			b.vain--
 			t.bringInto()
 		}
 		return 0
 	}
-	n := copy(dst, t.win.bytes[from:b.to])
-	b.from = uint32(from) + uint32(n)
-	b.vain = 0
+	from := uint32(addr - p.base)
+	n := copy(dst, t.win.bytes[p.at+from:p.at+p.to])
+	p.from = from + uint32(n)
+	stopped := b.vain >= vainMax
+	if b.vain = 0; stopped {
+		t.bringInto() // the last one before the end was not in vain
+	}
 	t.win.used = true
 	return n
+}
+
+// find returns the piece that has the byte at addr, if that has not been used, or nil.
+func (b *bringing) find(addr uint64) *piece {
+	for i := range b.pieces[:b.n] {
+		if p := &b.pieces[i]; addr-p.base < uint64(p.to) && addr-p.base >= uint64(p.from) {
+			return p
+		}
+	}
+	return nil
 }

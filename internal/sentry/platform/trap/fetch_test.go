@@ -1,6 +1,8 @@
 package trap
 
 import (
+	"encoding/binary"
+	"strings"
 	"testing"
 
 	"coffer/internal/sentry/platform"
@@ -13,10 +15,11 @@ import (
 // TestFetch has a guest make calls whose first bytes come along. That they did
 // shows in that a change of the memory meanwhile is not seen, once.
 func TestFetch(t *testing.T) {
-	const counted, path, other = 1, 2, 3
+	const counted, path, other, vector = 1, 2, 3, 4
 	p, err := New(stub.WithFetches(map[uint64]platform.Fetch{
 		counted: {Arg: 1, Max: 100, Counted: true},
 		path:    {Arg: 0, Max: platform.FetchMax},
+		vector:  {Arg: 1, Max: platform.FetchMax, Vector: true},
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +69,7 @@ func TestFetch(t *testing.T) {
 		{name: "a part", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr + 1, n: 3, comes: true},
 		{name: "more than came", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 6},
 		{name: "before it", nr: counted, arg1: DataAddr + 8, arg2: 5, addr: DataAddr + 7, n: 2},
-		{name: "more than the call allows", nr: counted, arg1: DataAddr, arg2: 101, addr: DataAddr, n: 5},
+		{name: "the first of more than the call allows", nr: counted, arg1: DataAddr, arg2: 101, addr: DataAddr, n: 5, comes: true},
 		{name: "into the window", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, comes: true},
 		{name: "a part of that", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr + 1000, n: 1500, comes: true},
 		{name: "the window, after a wait", nr: counted, arg1: DataAddr, arg2: 3000, addr: DataAddr, n: 3000, comes: true, before: c.Rest},
@@ -106,6 +109,55 @@ func TestFetch(t *testing.T) {
 	next(counted, 0, end-3000, 3001)
 	if n, err := c.CopyIn(end-3000, make([]byte, 3001)); n != 3000 || err != unix.EFAULT {
 		t.Errorf("to the end of memory and beyond: %d, %v", n, err)
+	}
+	const array, low = DataAddr + 2048, 0x10
+	type buffer struct {
+		addr, length uint64
+		comes        bool
+	}
+	few := make([]buffer, 9)
+	for i := range few {
+		few[i] = buffer{DataAddr + uint64(i)*8, 3, i < 8}
+	}
+	for _, tt := range []struct {
+		name    string
+		buffers []buffer
+	}{
+		{"one", []buffer{{DataAddr, 5, true}}},
+		{"several", []buffer{{DataAddr, 5, true}, {}, {DataAddr + 512, 300, true}, {DataAddr + 64, 128, true}}},
+		{"one in another", []buffer{{DataAddr + 8, 100, true}, {DataAddr, 8, true}}},
+		{"more than come", few},
+		{"one that does not fit", []buffer{{DataAddr, 5, true}, {DataAddr, 1 << 62, false}, {DataAddr + 64, 5, false}}},
+		{"one of a negative length", []buffer{{DataAddr, 5, true}, {DataAddr, 1 << 63, false}}},
+		{"one where nothing can be", []buffer{{DataAddr, 5, true}, {low, 5, false}, {DataAddr + 64, 5, false}}},
+		{"one that is not there", []buffer{{DataAddr, 5, false}, {end, 5, false}}},
+	} {
+		t.Run("buffers: "+tt.name, func(t *testing.T) {
+			var b []byte
+			for _, v := range tt.buffers {
+				b = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, v.addr), v.length)
+			}
+			write(array, string(b))
+			here := func(f func(v *buffer, was string)) {
+				for i, v := range tt.buffers {
+					if v.length < 1<<10 && v.addr >= DataAddr && v.addr < end {
+						f(&tt.buffers[i], strings.Repeat(string(rune('a'+i)), int(v.length)))
+					}
+				}
+			}
+			here(func(v *buffer, was string) { write(v.addr, was) })
+			next(vector, 0, array, uint64(len(tt.buffers)))
+			here(func(v *buffer, was string) { write(v.addr, strings.ToUpper(was)) })
+			here(func(v *buffer, was string) {
+				if !v.comes {
+					was = strings.ToUpper(was)
+				}
+				half := len(was) / 2
+				read(v.addr, half, was[:half])
+				read(v.addr+uint64(half), len(was)-half, was[half:])
+			})
+			here(func(v *buffer, was string) { read(v.addr, len(was), strings.ToUpper(was)) })
+		})
 	}
 	next(counted, 0, DataAddr, 5)
 	if c.Trapped() {
