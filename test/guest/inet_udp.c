@@ -120,6 +120,16 @@ TEST(shut_down) {
 	FAILS(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
 	OK(shutdown(s, SHUT_RD));
 	EQUAL(recv(s, buf, 1, 0), 0);
+	EQUAL(read(s, buf, 1), 0);
+	FAILS(recv(s, buf, 1, MSG_DONTWAIT), EAGAIN); /* who would not wait is not told of the end */
+	FAILS(recv(s, buf, 1, MSG_DONTWAIT | MSG_PEEK), EAGAIN);
+	OK(fcntl(s, F_SETFL, O_NONBLOCK));
+	FAILS(recv(s, buf, 1, 0), EAGAIN);
+	FAILS(read(s, buf, 1), EAGAIN);
+	OK(fcntl(s, F_SETFL, 0));
+	OK(set(s, SOL_SOCKET, SO_PEEK_OFF, 0));
+	EQUAL(recv(s, buf, 1, MSG_PEEK), 0);
+	FAILS(recv(s, buf, 1, MSG_PEEK | MSG_DONTWAIT), EAGAIN);
 	await(s, POLLIN | POLLOUT | POLLRDHUP, POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
 }
 

@@ -575,7 +575,7 @@ func sysRecvmmsg(t *kernel.Task, a kernel.Args) (uintptr, error) {
 		}
 		got++
 		if a.Int(3)&unix.MSG_WAITFORONE != 0 {
-			x.nonblock = true
+			x.nonblock, x.flags = true, x.flags|unix.MSG_DONTWAIT
 		}
 		if a[4] != 0 && !deadline.IsZero() && left(deadline) == 0 {
 			break

@@ -63,33 +63,33 @@ func (s *Socket) dropAhead() {
 	}
 }
 
-// fetch takes a datagram off the stack's queue. over says that none will come. EAGAIN if there is none,
-// or no room for it. s.recvMu is held.
-func (s *Socket) fetch(a *ahead, e *endpoint) (over bool, err error) {
+// fetch takes a datagram off the stack's queue. errOver if none will come, EAGAIN if there is none, or no room for
+// it. s.recvMu is held.
+func (s *Socket) fetch(a *ahead, e *endpoint) error {
 	if a.held >= e.SocketOptions().GetReceiveBufferSize() {
-		return false, unix.EAGAIN
+		return unix.EAGAIN
 	}
-	room, over, err := s.roomOfNext(e)
-	if over || err != nil {
-		return over, err
+	room, err := s.roomOfNext(e)
+	if err != nil {
+		return err
 	}
 	d := datagram{data: make([]byte, min(s.queuedInStack(e), room))}
 	if !shmem.Buffers.Charge(d.charge()) {
-		return false, unix.ENOBUFS
+		return unix.ENOBUFS
 	}
 	s.sink = d.data
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{NeedRemoteAddr: true})
 	s.sink = nil
-	if over, err = s.readError(e, terr); over || err != nil {
+	if err := s.readError(e, terr); err != nil {
 		shmem.Buffers.Uncharge(d.charge())
-		return over, err
+		return err
 	}
 	d.from = res
 	if a.list = append(a.list, d); len(a.list) == 1 {
 		a.first.Store(int64(len(d.data)) + 1)
 	}
 	a.held += d.charge()
-	return false, nil
+	return nil
 }
 
 // keepReceived takes all off the queue of an endpoint that is to be replaced.
@@ -98,7 +98,7 @@ func (s *Socket) keepReceived(e *endpoint) {
 	defer s.recvMu.Unlock()
 	a := s.aheadOf()
 	for {
-		if over, err := s.fetch(a, e); over || err != nil {
+		if s.fetch(a, e) != nil {
 			return
 		}
 	}
@@ -127,7 +127,7 @@ func (s *Socket) recvAhead(e *endpoint, p []byte, flags int32, m *socket.Message
 	var d *datagram
 	for i := 0; ; i++ {
 		if i == len(a.list) {
-			if over, err := s.fetch(a, e); over || err != nil {
+			if err := s.fetch(a, e); err != nil {
 				return 0, err
 			}
 		}

@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"errors"
 	"math"
 
 	"coffer/internal/sentry/socket"
@@ -30,7 +31,23 @@ func (s *Socket) Recv(p []byte, m *socket.Message) (int, error) {
 		}
 		return n, err
 	}
-	return s.recvDatagram(p, flags, m)
+	n, err := s.recvDatagram(p, flags, m)
+	return n, s.untoldEnd(err, flags&unix.MSG_DONTWAIT != 0)
+}
+
+// errOver says that no datagram will come, since the socket was shut down.
+var errOver = errors.New("shut down")
+
+// untoldEnd makes of errOver what the program is told: the end if it would wait, and otherwise that there is nothing,
+// as on Linux.
+func (s *Socket) untoldEnd(err error, nonblock bool) error {
+	if err != errOver {
+		return err
+	}
+	if d := s.desc.Load(); nonblock || d != nil && d.Nonblocking() {
+		return unix.EAGAIN
+	}
+	return nil
 }
 
 // Read implements vfs.File.
@@ -39,7 +56,7 @@ func (s *Socket) Read(_ vfs.Caller, p []byte, _ int64) (int, error) {
 		return s.recvStream(p, 0)
 	}
 	n, err := s.recvDatagram(p, 0, nil)
-	return min(n, len(p)), err
+	return min(n, len(p)), s.untoldEnd(err, false)
 }
 
 // recvStream takes bytes off the stream, or looks at them from SO_PEEK_OFF on; 0 is its end.
@@ -133,7 +150,7 @@ func (s *Socket) takeArrived(p []byte, flags int32) (int, error) {
 	return 0, errno(terr)
 }
 
-// recvDatagram takes the oldest datagram. m is nil for read(2), which learns nothing
+// recvDatagram takes the oldest datagram, errOver if none will come. m is nil for read(2), which learns nothing
 // of it but its bytes. The result is the length of the datagram.
 func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, error) {
 	if flags&unix.MSG_OOB != 0 {
@@ -149,15 +166,15 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	if s.ahead.Load().waits() || peek && s.peekOff.Get() >= 0 {
 		return s.recvAhead(e, p, flags, m)
 	}
-	room, over, err := s.roomOfNext(e)
-	if over || err != nil {
+	room, err := s.roomOfNext(e)
+	if err != nil {
 		return 0, err
 	}
 	s.sink = p[:min(len(p), room)]
 	res, terr := e.Read(&s.sink, tcpip.ReadOptions{Peek: peek, NeedRemoteAddr: m != nil})
 	res.Total = min(res.Total, room)
 	s.sink = nil
-	if over, err := s.readError(e, terr); over || err != nil {
+	if err := s.readError(e, terr); err != nil {
 		return 0, err
 	}
 	s.tell(m, &res, p[:min(len(p), res.Total)], res.Total > len(p), peek)
@@ -167,39 +184,38 @@ func (s *Socket) recvDatagram(p []byte, flags int32, m *socket.Message) (int, er
 	return res.Total, nil
 }
 
-// roomOfNext is how many bytes of the next datagram the socket wants at most. over says that none will
-// come. s.recvMu is held.
-func (s *Socket) roomOfNext(e *endpoint) (room int, over bool, err error) {
+// roomOfNext is how many bytes of the next datagram the socket wants at most. errOver if none will come. s.recvMu is held.
+func (s *Socket) roomOfNext(e *endpoint) (room int, err error) {
 	if !s.sifts() {
-		return math.MaxInt, false, nil
+		return math.MaxInt, nil
 	}
 	room, err = s.sift(e)
 	if err != nil && s.shut.Load()&recvShut != 0 {
-		return 0, true, nil
+		return 0, errOver
 	}
-	return room, false, err
+	return room, err
 }
 
-// readError is what the stack's answer to who reads a datagram means. over says that none will come.
-func (s *Socket) readError(e *endpoint, terr tcpip.Error) (over bool, err error) {
+// readError is what the stack's answer to who reads a datagram means. errOver if none will come.
+func (s *Socket) readError(e *endpoint, terr tcpip.Error) error {
 	switch terr.(type) {
 	case nil:
 	case *tcpip.ErrBadBuffer:
 		// There is no room at all for what the datagram has.
 	case *tcpip.ErrClosedForReceive:
-		return true, nil
+		return errOver
 	case *tcpip.ErrWouldBlock:
 		if s.counted() {
 			s.unchargeRecv(e)
 		}
 		if s.shut.Load()&recvShut != 0 {
-			return true, nil
+			return errOver
 		}
-		return false, unix.EAGAIN
+		return unix.EAGAIN
 	default:
-		return false, errno(terr)
+		return errno(terr)
 	}
-	return false, nil
+	return nil
 }
 
 // tell notes what is known of a datagram, that begins with data, beside its bytes, for m unless that is nil.
