@@ -15,8 +15,9 @@ import (
 // A channel joins init and whoever tells it what to do: the coffer that makes
 // the container or execs in it, and later the one that starts it. It is a
 // socket that keeps the borders of messages (SOCK_SEQPACKET); a message is
-// JSON, and may bring open files along. One too large for the socket lies in a
-// file in memory, which is sent in its stead.
+// JSON, since another version may start the container, but for the instructions;
+// and it may bring open files along. One too large for the socket lies in a file
+// in memory, which is sent in its stead.
 //
 // What init sends is not trusted by its parent: a container that it joins may
 // have got hold of it. So both sides bound what they take.
@@ -66,6 +67,11 @@ func (c channel) send(m any, files ...*os.File) error {
 	if err != nil {
 		return err
 	}
+	return c.sendBytes(b, files...)
+}
+
+// sendBytes is send for what has its form already.
+func (c channel) sendBytes(b []byte, files ...*os.File) error {
 	fds := make([]int, 0, len(files)+1)
 	data := append([]byte{travelsInline}, b...)
 	if len(b) > inlineMax {
@@ -104,7 +110,21 @@ func (c channel) receiveInline(m any) ([]*os.File, error) {
 	return c.receiveUpTo(0, m)
 }
 
-func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error) {
+func (c channel) receiveUpTo(fileMax int64, m any) ([]*os.File, error) {
+	text, files, err := c.receiveBytes(fileMax)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, m); err != nil {
+		closeAll(files)
+		return nil, fmt.Errorf("a message is not in the form that it should have: %w", err)
+	}
+	return files, nil
+}
+
+// receiveBytes is receive without the form. What is larger than inlineMax lies in a file, of
+// fileMax bytes at most.
+func (c channel) receiveBytes(fileMax int64) (text []byte, files []*os.File, err error) {
 	data := make([]byte, 1+inlineMax)
 	rights := make([]byte, scm.Space(filesMax))
 	var n, rn, flags int
@@ -116,7 +136,7 @@ func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error)
 		if errors.Is(err, unix.ECONNRESET) { // it was closed with a message unread
 			err = io.EOF
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	fds, err := scm.Descriptors(rights[:rn])
 	for _, fd := range fds {
@@ -129,32 +149,29 @@ func (c channel) receiveUpTo(fileMax int64, m any) (files []*os.File, err error)
 		}
 	}()
 	if err != nil {
-		return files, err
+		return nil, files, err
 	}
 	if n == 0 {
-		return files, io.EOF
+		return nil, files, io.EOF
 	}
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		return files, errors.New("a message was cut off: it is too large, or the limit on open files was reached")
+		return nil, files, errors.New("a message was cut off: it is too large, or the limit on open files was reached")
 	}
-	text := data[1:n]
+	text = data[1:n]
 	if data[0] == travelsInFile {
 		if len(files) == 0 || fileMax == 0 {
-			return files, errors.New("a message is in a file where none is expected")
+			return nil, files, errors.New("a message is in a file where none is expected")
 		}
 		text, err = io.ReadAll(io.NewSectionReader(files[0], 0, fileMax))
 		files[0].Close()
 		files = files[1:]
 		if err != nil {
-			return files, err
+			return nil, files, err
 		}
 	} else if data[0] != travelsInline {
-		return files, fmt.Errorf("a message begins with %#x, which means nothing", data[0])
+		return nil, files, fmt.Errorf("a message begins with %#x, which means nothing", data[0])
 	}
-	if err := json.Unmarshal(text, m); err != nil {
-		return files, fmt.Errorf("a message is not in the form that it should have: %w", err)
-	}
-	return files, nil
+	return text, files, nil
 }
 
 func closeAll(files []*os.File) {

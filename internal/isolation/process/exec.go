@@ -32,7 +32,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 	}
 	defer closeAll([]*os.File{target, root})
 	l := launch{
-		todo:      instructions{Exec: true, ID: c.ID, Spec: newSentSpec(spec), Filter: newFilter(program), Rootless: oneGroup(container)},
+		todo:      instructions{Exec: true, ID: c.ID, Spec: sent(spec), Filter: newFilter(program), Rootless: oneGroup(container)},
 		streams:   &e.Streams,
 		terminal:  e.Process.Terminal,
 		cgroup:    c.Cgroup,

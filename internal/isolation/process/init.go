@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"coffer/internal/handover"
 	"coffer/internal/isolation/process/identity"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -128,11 +129,14 @@ func (p *initProcess) run() (code int, err error) {
 	if err := p.protect(); err != nil {
 		return 0, err
 	}
-	files, err := p.channel.receive(&p.todo)
+	todo, files, err := p.channel.receiveBytes(payloadMax)
+	if err == nil {
+		err = handover.Decode(todo, &p.todo)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("receiving instructions: %w", orphaned(err))
 	}
-	p.spec = p.todo.Spec.received()
+	p.spec = p.todo.Spec
 	spec := p.spec
 	if spec == nil || spec.Process == nil || spec.Linux == nil {
 		return 0, errors.New("the instructions lack a process: this is a bug in Coffer, please report it")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"coffer/internal/handover"
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
 
@@ -41,8 +42,12 @@ func (l *launch) start() (*conversation, error) {
 	l.todo.Terminal, l.todo.Extra = l.terminal, len(l.streams.Extra)
 	l.extra = l.streams.Extra
 	pid := 0
-	// The instructions wait in the channel when init begins to read.
-	if err = ours.send(&l.todo, l.files...); err == nil {
+	todo, err := handover.Encode(&l.todo)
+	if err == nil {
+		// The instructions wait in the channel when init begins to read.
+		err = ours.sendBytes(todo, l.files...)
+	}
+	if err == nil {
 		pid, err = l.launch()
 	}
 	if err != nil {

@@ -9,74 +9,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// instructions are the first message to init: all that it needs to know. Open
+// instructions are the first message to init: all that it needs to know, in the form of
+// package handover, since init is of the same executable. Open
 // files come along: for a container the socket on which it waits for Start, and
 // what hostMounts holds if it is to be in the host's mount namespace.
 type instructions struct {
 	// Exec has it run another program in a container that exists.
-	Exec bool `json:"exec,omitempty"`
+	Exec bool
 	ID   string
 	// Bundle and Spec are those of the container that is made. For an Exec, Spec
 	// has no more than Process and the fields of Linux that say how each process is
 	// to be.
-	Bundle       string   `json:"bundle,omitempty"`
-	Spec         sentSpec `json:"spec"`
-	Filter       *filter  `json:"filter,omitempty"`
-	NoPivot      bool     `json:"noPivot,omitempty"`
-	NoNewKeyring bool     `json:"noNewKeyring,omitempty"`
-	Rootless     bool     `json:"rootless,omitempty"`
+	Bundle       string
+	Spec         *specs.Spec
+	Filter       *filter
+	NoPivot      bool
+	NoNewKeyring bool
+	Rootless     bool
 	// Extra is how many descriptors from 3 on the program inherits.
-	Extra int `json:"extra,omitempty"`
+	Extra int
 	// Reap has it stay process 1 and run the program as a child.
-	Reap bool `json:"reap,omitempty"`
+	Reap bool
 	// Terminal has it open a terminal and report its master.
-	Terminal bool `json:"terminal,omitempty"`
+	Terminal bool
 }
 
-// sentSpec is a Spec on its way to init, without what init has no use for: the
-// seccomp profile, for instance, is in Filter. What takes encoding/json long is not
-// values but types, those of fields that are missing included. A field that is
-// declared here hides that of the embedded structure, and its type.
-type sentSpec struct {
-	*specs.Spec
-	Linux       *sentLinux `json:"linux,omitempty"`
-	Annotations *unsent    `json:"annotations,omitempty"`
-	Solaris     *unsent    `json:"solaris,omitempty"`
-	Windows     *unsent    `json:"windows,omitempty"`
-	VM          *unsent    `json:"vm,omitempty"`
-	ZOS         *unsent    `json:"zos,omitempty"`
-	FreeBSD     *unsent    `json:"freebsd,omitempty"`
-}
-
-// sentLinux is its part for Linux.
-type sentLinux struct {
-	*specs.Linux
-	Resources *unsent `json:"resources,omitempty"`
-	Seccomp   *unsent `json:"seccomp,omitempty"`
-	IntelRdt  *unsent `json:"intelRdt,omitempty"`
-}
-
-// unsent is what is never there.
-type unsent struct{}
-
-func newSentSpec(s *specs.Spec) sentSpec {
-	sent := sentSpec{Spec: s}
+// sent is a Spec without what init has no use for: the seccomp profile, for instance, is in
+// Filter.
+func sent(s *specs.Spec) *specs.Spec {
+	out := *s
+	out.Annotations, out.Solaris, out.Windows, out.VM, out.ZOS, out.FreeBSD = nil, nil, nil, nil, nil, nil
 	if s.Linux != nil {
-		sent.Linux = &sentLinux{Linux: s.Linux}
+		linux := *s.Linux
+		linux.Resources, linux.Seccomp, linux.IntelRdt = nil, nil, nil
+		out.Linux = &linux
 	}
-	return sent
-}
-
-// received returns the Spec; nil if none has come.
-func (s sentSpec) received() *specs.Spec {
-	if s.Spec == nil || s.Linux == nil {
-		return s.Spec
-	}
-	if s.Linux.Linux == nil { // it has none of the fields
-		s.Linux.Linux = new(specs.Linux)
-	}
-	s.Spec.Linux = s.Linux.Linux
-	return s.Spec
+	return &out
 }
 
 // The words of the conversation. Init says what it has reached, and waits for

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 
+	"coffer/internal/handover"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -20,12 +22,12 @@ func TestSentSpec(t *testing.T) {
 }
 
 func send(t *testing.T, spec *specs.Spec) {
-	data, err := json.Marshal(instructions{Spec: newSentSpec(spec)})
+	data, err := handover.Encode(&instructions{Spec: sent(spec)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got instructions
-	if err := json.Unmarshal(data, &got); err != nil {
+	if err := handover.Decode(data, &got); err != nil {
 		t.Fatal(err)
 	}
 	want := *spec
@@ -36,8 +38,8 @@ func send(t *testing.T, spec *specs.Spec) {
 		linux.Resources, linux.Seccomp, linux.IntelRdt = nil, nil, nil
 		want.Linux = &linux
 	}
-	if received := got.Spec.received(); !reflect.DeepEqual(received, &want) {
-		a, _ := json.Marshal(received)
+	if !reflect.DeepEqual(got.Spec, &want) {
+		a, _ := json.Marshal(got.Spec)
 		b, _ := json.Marshal(&want)
 		t.Errorf("init gets\n%s, want\n%s", a, b)
 	}
