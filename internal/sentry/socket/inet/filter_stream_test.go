@@ -1,0 +1,90 @@
+package inet
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"coffer/internal/bpf"
+	"coffer/internal/sentry/socket"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestFilterComesAndGoes has filters come and go while bytes are sent, which drop segments or cut them: all arrives.
+func TestFilterComesAndGoes(t *testing.T) {
+	nothingHeld(t)
+	var filters []*bpf.SocketFilter
+	for _, most := range []uint32{0, 0, 33, 1000, 40000} {
+		f, err := bpf.NewSocketFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: most}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		filters = append(filters, f)
+	}
+	for _, nearby := range []bool{true, false} {
+		x, y := newNet().pair(t, nearby)
+		sent := make([]byte, 1<<20)
+		for i := range sent {
+			sent[i] = byte(i * 7 >> 4)
+		}
+		set := func(f *bpf.SocketFilter) {
+			y.InheritFilter(f, &socket.Filter{})
+			y.mu.Lock()
+			defer y.mu.Unlock()
+			y.examineSegments(y.ep.Load())
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for at := 0; at < len(sent); {
+				n := min(1+rand.IntN(50000), len(sent)-at)
+				if _, err := (stream{x}).Write(sent[at : at+n]); err != nil {
+					t.Error(err)
+				}
+				at += n
+			}
+			x.Shutdown(unix.SHUT_WR)
+		})
+		wg.Go(func() {
+			for range 100 {
+				set(filters[rand.IntN(len(filters))])
+				time.Sleep(time.Millisecond)
+				set(nil)
+				time.Sleep(time.Millisecond)
+			}
+		})
+		got, err := io.ReadAll(stream{y})
+		if wg.Wait(); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("%d bytes of %d, %v", len(got), len(sent), err)
+		}
+		x.Release()
+		y.Release()
+	}
+}
+
+// TestFilteredSenderGone has who sends go while a filter keeps bytes back, and then who receives.
+func TestFilteredSenderGone(t *testing.T) {
+	nothingHeld(t)
+	drop, _ := bpf.NewSocketFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}})
+	for _, comes := range []bool{true, false} {
+		x, y := newNet().pair(t, true)
+		y.InheritFilter(drop, &socket.Filter{})
+		if _, err := (stream{x}).Write([]byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		x.Release()
+		if _, err := y.Recv(make([]byte, 4), &socket.Message{}); err != unix.EAGAIN {
+			t.Errorf("%v, want EAGAIN", err)
+		}
+		if comes {
+			y.InheritFilter(nil, &socket.Filter{})
+			if got, err := io.ReadAll(stream{y}); err != nil || string(got) != "late" {
+				t.Errorf("%q, %v", got, err)
+			}
+		}
+		y.Release()
+	}
+}
