@@ -133,6 +133,28 @@ TEST(shut_down) {
 	await(s, POLLIN | POLLOUT | POLLRDHUP, POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
 }
 
+TEST(shut_down_for_reading) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int s = bound(f, SOCK_DGRAM), r = bound(f, SOCK_DGRAM);
+		connect_to(r, s);
+		connect_to(s, r);
+		EQUAL(send(s, "before", 6, 0), 6);
+		OK(shutdown(r, SHUT_RD));
+		EQUAL(send(s, "after", 5, 0), 5);
+		EQUAL(recv(r, buf, 9, 0), 6);
+		EQUAL(recv(r, buf, 9, MSG_DONTWAIT), 5);
+		EQUAL(recv(r, buf, 9, 0), 0);
+		OK(shutdown(r, SHUT_RDWR));
+		EQUAL(send(s, "more", 4, 0), 4);
+		EQUAL(recv(r, buf, 9, 0), 4);
+		connect_to(r, s);
+		EQUAL(send(s, "again", 5, 0), 5);
+		EQUAL(recv(r, buf, 9, 0), 5);
+		FAILS(recv(r, buf, 9, MSG_DONTWAIT), EAGAIN);
+	}
+}
+
 TEST(largest) {
 	union addr a;
 	int r = bound(AF_INET, SOCK_DGRAM), s = OK(socket(AF_INET, SOCK_DGRAM, 0));

@@ -504,7 +504,7 @@ func (s *Socket) Shutdown(how int32) error {
 	}
 	s.shut.Store(s.shut.Load() | dirs)
 	var flags tcpip.ShutdownFlags
-	if dirs&recvShut != 0 {
+	if dirs&recvShut != 0 && s.stream() { // datagrams come nevertheless
 		flags |= tcpip.ShutdownRead
 	}
 	if dirs&sendShut != 0 {
