@@ -111,8 +111,10 @@ func (s *Socket) setExtension(c vfs.Caller, name int32, value []byte) error {
 		x = *old
 	}
 	*x.at(name) = h
+	e := s.ep.Load()
+	s.fitOptions(e, nil, &x) // for what waits to be sent already
 	s.always6.Store(&x)
-	s.own(s.ep.Load())
+	s.own(e)
 	return nil
 }
 

@@ -48,7 +48,7 @@ func (s *Socket) sendFar(from socket.Memory, size int, flags int32) (done int, o
 	if size < farFrom || flags&unix.MSG_MORE != 0 || s.moreStream.Load() || s.calling.Load() || !s.chargeSend(e) {
 		return 0, false, nil
 	}
-	s.fitOptions(e)
+	s.fitOptions(e, s.headerOptions(), s.extensions())
 	for done < size {
 		// The endpoint's lock is given back while it is copied: the guest can take its time.
 		g := guestSource{from: from, left: min(size-done, farPiece)}

@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"testing"
@@ -69,7 +70,7 @@ func TestKeptOfOneEndpoint(t *testing.T) {
 func TestOptionsOfWhatAcknowledges(t *testing.T) {
 	nothingHeld(t)
 	n := newNet()
-	for range 20 {
+	for range 5 {
 		a, b := n.pair(t, false)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -85,5 +86,41 @@ func TestOptionsOfWhatAcknowledges(t *testing.T) {
 		wg.Wait()
 		a.Release()
 		b.Release()
+	}
+}
+
+// TestOptionsOfWhatWaits: what a stream has taken already leaves room for options as well, once there are any.
+func TestOptionsOfWhatWaits(t *testing.T) {
+	nothingHeld(t)
+	n := newNet()
+	a, b := n.pair(t, false)
+	defer a.Release()
+	defer b.Release()
+	// More than there is room for at the other end, so that some wait.
+	b.ep.Load().SocketOptions().SetReceiveBufferSize(farFrom, true)
+	data := patterned(1 << 20)
+	done := make(chan error)
+	go func() {
+		_, err := stream{a}.Write(data)
+		a.Shutdown(unix.SHUT_WR)
+		done <- err
+	}()
+	got := make([]byte, len(data)/4)
+	if _, err := io.ReadFull(stream{b}, got); err != nil {
+		t.Fatal(err)
+	}
+	options := bytes.Repeat([]byte{optionNop}, maxIPOptions)
+	if err := a.SetOption(root, unix.IPPROTO_IP, unix.IP_OPTIONS, options); err != nil {
+		t.Fatal(err)
+	}
+	if e := a.ep.Load(); e.fitted != len(options) {
+		t.Errorf("segments leave room for %d bytes", e.fitted)
+	}
+	rest, err := io.ReadAll(stream{b})
+	if err != nil || !bytes.Equal(append(got, rest...), data) {
+		t.Errorf("%d bytes came, %v; want the %d that were sent", len(got)+len(rest), err, len(data))
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

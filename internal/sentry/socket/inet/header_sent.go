@@ -44,9 +44,10 @@ func (s *Socket) setHeaderOptions(c vfs.Caller, value []byte) error {
 	}
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
-	s.always.Store(o)
-	if o != nil {
-		s.own(s.ep.Load())
+	e := s.ep.Load()
+	s.fitOptions(e, o, nil) // for what waits to be sent already
+	if s.always.Store(o); o != nil {
+		s.own(e)
 	}
 	return nil
 }
@@ -88,20 +89,20 @@ func (s *Socket) KUID() uint32 { return uint32(s.cred.EUID) }
 // KGID implements tcpip.PacketOwner.
 func (s *Socket) KGID() uint32 { return uint32(s.cred.EGID) }
 
-// fitOptions has a stream's segments leave room for the options of their headers. s.sendMu is held.
-func (s *Socket) fitOptions(e *endpoint) {
-	n := max(s.headerOptions().length(), s.extensions().length())
-	if n <= e.fitted {
+// fitOptions has a stream's segments leave room for options of their headers, or extension headers. s.sendMu is held.
+func (s *Socket) fitOptions(e *endpoint, o *headerOptions, x *extensions) {
+	n := max(o.length(), x.length())
+	if n <= e.fitted || s.end.Load() != nil {
 		return
 	}
 	t, ok := e.Endpoint.(*tcp.Endpoint)
 	peer, err := e.GetRemoteAddress()
-	if !ok || err != nil || e.state() != tcp.StateEstablished && e.state() != tcp.StateCloseWait {
+	if !ok || err != nil || !mayWait(e.state()) {
 		return
 	}
 	peer.Addr = unmappedAddress(peer.Addr)
-	if n = s.headerOptions().length(); peer.Addr.Len() == header.IPv6AddressSize {
-		n = s.extensions().length()
+	if n = o.length(); peer.Addr.Len() == header.IPv6AddressSize {
+		n = x.length()
 	}
 	if n <= e.fitted {
 		return
@@ -113,6 +114,15 @@ func (s *Socket) fitOptions(e *endpoint) {
 	t.HandleError(narrower(max(int(r.MTU())-n, minMSS)), nil)
 	r.Release()
 	e.fitted = n
+}
+
+// mayWait reports whether a connection in a state may have bytes to send.
+func mayWait(state tcp.EndpointState) bool {
+	switch state {
+	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
+		return true
+	}
+	return false
 }
 
 // narrower tells an endpoint how long its packets are at most, without their headers.

@@ -63,7 +63,7 @@ func (s *Socket) sendStream(c vfs.Caller, p []byte, flags int32) (int, error) {
 		s.sendMu.Unlock()
 		return 0, unix.ENOBUFS
 	}
-	s.fitOptions(e)
+	s.fitOptions(e, s.headerOptions(), s.extensions())
 	more := flags&unix.MSG_MORE != 0
 	if more {
 		e.SocketOptions().SetCorkOption(true)
