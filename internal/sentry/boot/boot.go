@@ -110,6 +110,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 		Hostname: box.Hostname, Domainname: cmp.Or(box.Domainname, "(none)"),
 		// A program behind a wall that others use must not notice which one.
 		ProtectInit: box.Server != nil,
+		CallsTraced: box.Trace != nil,
 	})
 	s.limit = box.Memory
 	s.kernel.SetMemoryLimit(uint64(box.Memory))

@@ -73,6 +73,7 @@ func (f *FSContext) Chdir(p vfs.Path) {
 	old := f.cwd
 	f.cwd = p
 	f.mu.Unlock()
+	vfs.Changed()
 	old.DecRef()
 }
 
@@ -82,6 +83,7 @@ func (f *FSContext) Chroot(p vfs.Path) {
 	old := f.root
 	f.root = p
 	f.mu.Unlock()
+	vfs.Changed()
 	old.DecRef()
 }
 
@@ -92,6 +94,7 @@ func (f *FSContext) EnterMounts(ns *vfs.MountNamespace, root, cwd vfs.Path) {
 	old, oldRoot, oldCwd := f.mounts, f.root, f.cwd
 	f.mounts, f.root, f.cwd = ns, root, cwd
 	f.mu.Unlock()
+	vfs.Changed()
 	oldRoot.DecRef()
 	oldCwd.DecRef()
 	old.DecRef()
@@ -108,6 +111,7 @@ func (f *FSContext) CopyMounts(id uint64, owner *auth.UserNamespace) error {
 	}
 	f.mounts.DecRef()
 	f.mounts = ns
+	vfs.Changed()
 	return nil
 }
 
@@ -123,6 +127,7 @@ func (f *FSContext) ReplaceRoot(from, to vfs.Path) {
 			*p = to
 		}
 	}
+	vfs.Changed()
 }
 
 // Umask returns the file mode creation mask.

@@ -58,6 +58,8 @@ type Config struct {
 	// signals from inside for which it has no handler, SIGKILL among them,
 	// do nothing.
 	ProtectInit bool
+	// CallsTraced says that Syscalls is to see all calls of guests.
+	CallsTraced bool
 }
 
 // DefaultMaxTasks is the limit on threads when Config names none.

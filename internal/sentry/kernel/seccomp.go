@@ -8,6 +8,7 @@ import (
 	"coffer/internal/bpf"
 	"coffer/internal/sentry/abi"
 	"coffer/internal/sentry/shmem"
+	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,6 +132,7 @@ func (t *Task) SetSeccompStrict() error {
 		return unix.EINVAL
 	}
 	t.seccomp.Store(&seccompState{mode: unix.SECCOMP_MODE_STRICT})
+	vfs.Changed()
 	return nil
 }
 
@@ -203,6 +205,7 @@ func (t *Task) attachSeccomp(f *seccompFilter, sync bool) (failed int32, err err
 			}
 		}
 	}
+	vfs.Changed() // see KeepNoLink
 	return 0, nil
 }
 

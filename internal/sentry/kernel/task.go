@@ -199,6 +199,7 @@ func (t *Task) SetCredentials(c *auth.Credentials) {
 		c.NoNewPrivs = true
 	}
 	t.creds.Store(c)
+	vfs.Changed()
 }
 
 // Comm is the thread's name, at most 15 bytes (PR_GET_NAME).

@@ -165,43 +165,54 @@ func renameAt(t *kernel.Task, olddirfd int32, oldAddr uint64, dirfd int32, addr 
 }
 
 func sysReadlink(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return readlinkAt(t, unix.AT_FDCWD, a[0], a[1], a.Int(2))
+	epoch := vfs.CurrentEpoch()
+	n, path, lasting, err := readlinkAt(t, unix.AT_FDCWD, a[0], a[1], a.Int(2))
+	if lasting && (err == unix.EINVAL || err == unix.ENOENT) {
+		t.KeepNoLink(path, err.(unix.Errno), epoch)
+	}
+	return n, err
 }
 
 func sysReadlinkat(t *kernel.Task, a kernel.Args) (uintptr, error) {
-	return readlinkAt(t, a.Int(0), a[1], a[2], a.Int(3))
+	n, _, _, err := readlinkAt(t, a.Int(0), a[1], a[2], a.Int(3))
+	return n, err
 }
 
-func readlinkAt(t *kernel.Task, dirfd int32, addr, buf uint64, size int32) (uintptr, error) {
+// readlinkAt returns the path too, and, if it fails, whether it does so until the epoch changes.
+func readlinkAt(t *kernel.Task, dirfd int32, addr, buf uint64, size int32) (n uintptr, path string, lasting bool, err error) {
 	if size <= 0 {
-		return 0, unix.EINVAL
+		return 0, "", false, unix.EINVAL
 	}
-	path, err := t.CopyInPath(addr)
-	if err != nil {
-		return 0, err
+	if path, err = t.CopyInPath(addr); err != nil {
+		return 0, "", false, err
 	}
-	p, err := resolve(t, dirfd, path, vfs.NoFollowLast|vfs.EmptyPath)
+	o, err := originOf(t, dirfd, path)
 	if err != nil {
-		return 0, err
+		return 0, path, false, err
+	}
+	defer o.release()
+	p, lasting, err := o.ns.ResolveLink(t, o.Origin, path)
+	if err != nil {
+		return 0, path, lasting, err
 	}
 	defer p.DecRef()
 	if path == "" && (dirfd == unix.AT_FDCWD || p.Kind() != unix.S_IFLNK) {
-		return 0, unix.ENOENT
+		return 0, path, false, unix.ENOENT
 	}
 	if p.Kind() != unix.S_IFLNK {
-		return 0, unix.EINVAL
+		return 0, path, lasting, unix.EINVAL
 	}
 	target, err := p.Inode().Readlink(t)
 	if err != nil {
-		return 0, err
+		return 0, path, false, err
 	}
 	b := getBuffer(min(uint64(size), uint64(len(target))))
 	defer b.put()
-	n := copy(b.b, target)
+	n = uintptr(copy(b.b, target))
 	if _, err := t.CopyOut(buf, b.b[:n]); err != nil {
-		return 0, err
+		return 0, path, false, err
 	}
-	return uintptr(n), nil
+	return n, path, false, nil
 }
 
 func sysGetcwd(t *kernel.Task, a kernel.Args) (uintptr, error) {

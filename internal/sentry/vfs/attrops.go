@@ -22,6 +22,11 @@ func (p Path) change(mask uint32, f func() error) error {
 	if err := p.Mount.startWrite(); err != nil {
 		return err
 	}
+	// Whether a directory may be searched, or a link be followed, may depend on it.
+	if mask == unix.IN_ATTRIB && p.Dentry.kind != unix.S_IFREG {
+		beginChange()
+		defer endChange()
+	}
 	err := f()
 	p.Mount.endWrite()
 	if err == nil && watched() {

@@ -43,6 +43,7 @@ func (l *Layer) FileSystem() FileSystem { return l.super.fs }
 // Changed says that what a name in a directory leads to has changed.
 func (l *Layer) Changed(dir Inode, name string) {
 	s := l.super
+	Changed()
 	s.mu.RLock()
 	d := s.dirs[dir]
 	if d != nil {

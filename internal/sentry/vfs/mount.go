@@ -50,7 +50,22 @@ type Mount struct {
 // mountMu guards the shape of all mount trees. There is one for all
 // namespaces because a mount's place is looked at without knowing whose it is,
 // and because mounts propagate from one to another.
-var mountMu sync.RWMutex
+var mountMu mountLock
+
+// mountLock is a lock under which, while it is held for writing, mounts change.
+type mountLock struct{ sync.RWMutex }
+
+// Lock locks for writing.
+func (l *mountLock) Lock() {
+	l.RWMutex.Lock()
+	beginChange()
+}
+
+// Unlock undoes Lock.
+func (l *mountLock) Unlock() {
+	endChange()
+	l.RWMutex.Unlock()
+}
 
 // allMounts counts the mounts of all namespaces, to bound them: a tree that is
 // shared with itself doubles with each change.

@@ -83,6 +83,8 @@ func (at place) create(c Caller, create func(at place) (Inode, error)) (*Dentry,
 	if err := mayCreate(c, at.dir); err != nil {
 		return nil, err
 	}
+	at.dir.Dentry.super.beginChange()
+	defer at.dir.Dentry.super.endChange()
 	ino, err := create(at)
 	if err != nil {
 		return nil, err
@@ -268,6 +270,8 @@ func (ns *MountNamespace) removeChild(c Caller, d *Dentry, name string, victim *
 	if err := ns.mayDelete(c, d, victim, wantDir); err != nil {
 		return err
 	}
+	d.super.beginChange()
+	defer d.super.endChange()
 	if !wantDir {
 		if err := InodeFor(c, d.inode).Unlink(name, victim.inode); err != nil {
 			return err

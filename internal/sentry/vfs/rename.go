@@ -131,6 +131,8 @@ func (ns *MountNamespace) rename(c Caller, from, to place, flags uint32) (r rena
 		lock(c, &r.target.ops)
 		defer r.target.ops.Unlock()
 	}
+	fd.super.beginChange()
+	defer fd.super.endChange()
 	if err := InodeFor(c, fd.inode).Rename(from.name, td.inode, to.name, flags); err != nil {
 		return r, err
 	}

@@ -42,6 +42,20 @@ func (ns *MountNamespace) Resolve(c Caller, o Origin, path string, flags Resolve
 	return w.take(), nil
 }
 
+// ResolveLink is Resolve for readlink(2). lasting says that, until the epoch changes, the
+// path leads to the same.
+func (ns *MountNamespace) ResolveLink(c Caller, o Origin, path string) (p Path, lasting bool, err error) {
+	var w walk
+	if err := w.begin(c, o, path, NoFollowLast|EmptyPath); err != nil {
+		return Path{}, false, err
+	}
+	defer w.end()
+	if err := w.finish(); err != nil {
+		return Path{}, !w.volatile, err
+	}
+	return w.take(), !w.volatile, nil
+}
+
 // Stat is what stat(2) and statx(2) tell of what a path leads to.
 type Stat struct {
 	Attr

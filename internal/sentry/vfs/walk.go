@@ -46,6 +46,9 @@ type walk struct {
 	// wanted; told that attr holds them, see glance.
 	wantAttr, told bool
 	attr           Attr
+	// volatile says that a directory on the way is of a file system whose names change by
+	// themselves.
+	volatile bool
 
 	mnt    *Mount
 	d      *Dentry
@@ -147,6 +150,9 @@ func (w *walk) take() Path {
 
 // search checks that the position is a directory that may be searched.
 func (w *walk) search() error {
+	if w.d.super.revalidates != nil {
+		w.volatile = true
+	}
 	if w.presumed() && !w.d.super.confirms.Passable(w.d.inode) {
 		if err := w.confirm(); err != nil {
 			return err

@@ -17,6 +17,7 @@ func stubHandler()
 func stubEntry()
 func stubFetch()
 func stubUnfetched()
+func stubNoLink()
 func stubPost()
 func stubWait()
 func stubGo()
@@ -53,7 +54,7 @@ func findCode() (code, error) {
 		}
 	}
 	if end-text > fetchOffset {
-		return code{}, fmt.Errorf("the stub's code takes %d bytes, more than the %d of its page that it may", end-text, fetchOffset)
+		return code{}, fmt.Errorf("the stub's code takes %d bytes, more than the %d of its pages that it may", end-text, fetchOffset)
 	}
 	return code{
 		text: text, size: end - text,

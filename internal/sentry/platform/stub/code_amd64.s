@@ -75,6 +75,7 @@
 #define SYS_dup2 33
 #define SYS_recvmsg 47
 #define SYS_clone 56
+#define SYS_readlink 89
 #define SYS_getppid 110
 #define SYS_sigaltstack 131
 #define SYS_prctl 157
@@ -316,6 +317,11 @@ fixed:
 	MOVL	DX, page_fetched(BX)
 	TESTL	$const_fetchVector, R9
 	JNE	vector
+	CMPQ	(page_regs+R_AX)(BX), $SYS_readlink
+	JNE	post
+	CMPQ	page_noLinks(BX), $0
+	JEQ	post
+	GOTO(·stubNoLink)
 post:
 	GOTO(·stubPost)
 	// The buffers of as many as have come and fit, one behind the other.
@@ -369,6 +375,55 @@ many:
 
 // stubUnfetched is where stubFetch goes on if that memory is not there.
 TEXT ·stubUnfetched(SB),NOSPLIT|NOFRAME,$0
+	GOTO(·stubPost)
+
+// stubNoLink answers readlink(2) of the path at page.fetch, of whose bytes there are DX, if
+// the thread's table says how: see nolinks.go. An interrupt in it waits for stubExit.
+TEXT ·stubNoLink(SB),NOSPLIT|NOFRAME,$0
+	TESTL	$const_flagsSlow, (page_regs+R_FLAGS)(BX)
+	JNE	post
+	CMPL	(page_regs+R_DX)(BX), $0	// the size is an int
+	JLE	post
+	LEAQ	page_fetch(BX), SI
+	LEAQ	(SI)(DX*1), R8
+	MOVQ	SI, DI
+	MOVL	$const_hashBasis, AX
+hash:
+	CMPQ	DI, R8
+	JCC	post
+	MOVBLZX	(DI), CX
+	INCQ	DI
+	TESTL	CX, CX
+	JEQ	ended
+	XORL	CX, AX
+	IMULL	$const_hashPrime, AX
+	JMP	hash
+ended:
+	MOVQ	DI, CX
+	SUBQ	SI, CX
+	CMPQ	CX, $const_noLinkPath
+	JHI	post
+	MOVL	AX, R9
+	SHRL	$15, R9
+	XORL	R9, AX
+	IMULL	$const_hashMix, AX
+	SHRL	$24, AX
+	SHLL	$const_noLinkShift, AX
+	ADDQ	page_noLinks(BX), AX
+	LEAQ	·stubText(SB), R11
+	MOVQ	const_epochOffset(R11), R9
+	CMPQ	R9, noLink_epoch(AX)
+	JNE	post
+	LEAQ	noLink_path(AX), DI
+	REP
+	CMPSB
+	JNE	post
+	MOVQ	noLink_result(AX), AX
+	MOVQ	AX, (page_regs+R_AX)(BX)
+	INCL	page_kept(BX)
+	MOVL	$1, page_fast(BX)
+	GOTO(·stubExit)
+post:
 	GOTO(·stubPost)
 
 // stubPost gives the turn to the sentry, or to the tracer, and waits for its own.

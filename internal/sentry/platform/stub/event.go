@@ -43,9 +43,12 @@ func (t *Thread) Event() platform.Event {
 	*regs = t.page.regs
 	if kind == eventCall {
 		regs.Gs_base = gs
-	} else if !t.proc.stubs.fsgsbase || kind == eventInterrupt {
+	} else if !t.proc.stubs.fsgsbase {
 		// The registers are still what we gave.
 		regs.Fs_base, regs.Gs_base = fs, gs
+	} else if kind == eventInterrupt {
+		// Likewise, or as the guest came by stubEntry.
+		regs.Gs_base = gs
 	} else if regs.Gs_base == t.slotAddr() {
 		// The guest did not set it.
 		regs.Gs_base = gs

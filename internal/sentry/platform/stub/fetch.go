@@ -20,7 +20,7 @@ const (
 	fetchCounted  = 0x40
 	fetchVector   = 0x80
 	fetchShift    = 8
-	// fetchOffset is where in the code's page the table is.
+	// fetchOffset is where in the code's pages the table is.
 	fetchOffset = textSize - 2*fetchCalls
 )
 

@@ -15,8 +15,8 @@ import (
 // has the turn, and sleeps on. Likewise threads may share a gate, if there are many.
 
 const (
-	gatesMax  = 1 << 14
-	gatesSize = 4 * gatesMax
+	gatesSize = 64 << 10
+	gatesMax  = gatesSize/4 - 16 // the epoch has a cache line of its own
 )
 
 type gates struct {
@@ -47,7 +47,14 @@ func newGates() (*gates, int, error) {
 		syscall.Syscall(syscall.SYS_MUNMAP, mem, gatesSize, 0)
 		return fail(err)
 	}
-	return &gates{words: (*[gatesMax]uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&mem)))}, fd, nil
+	g := &gates{words: (*[gatesMax]uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&mem)))}
+	g.epoch().Store(1)
+	return g, fd, nil
+}
+
+// epoch is the word behind the gates: see nolinks.go.
+func (g *gates) epoch() *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Add(unsafe.Pointer(g.words), 4*gatesMax))
 }
 
 // take returns the number of a gate for a new thread.

@@ -19,10 +19,10 @@ const (
 	// slotsSize is the size of the shared memory file and of its mapping.
 	slotsSize = 512 << 20
 	// MaxThreads is how many threads a process can have. Behind their slots come
-	// the staging windows.
-	MaxThreads = stagingOffset / SlotSize
+	// the tables of nolinks.go and the staging windows.
+	MaxThreads = noLinksOffset / SlotSize
 	// textSize is the size of the code's mapping.
-	textSize = PageSize
+	textSize = 2 * PageSize
 	// taskSize is the end of user space with four-level page tables.
 	taskSize = 0x7fff_ffff_f000
 	// minAddr is the lowest address that the guest may map.
@@ -166,6 +166,12 @@ type page struct {
 	brought   uint32
 	_         uint32
 	broughtAt uint64
+
+	// noLinks is where the thread's table of such is, or 0; the sentry writes it. kept counts
+	// what the stub has answered by it.
+	noLinks uint64
+	kept    uint32
+	_       uint32
 
 	// The guest's registers, either way.
 	regs abi.Regs

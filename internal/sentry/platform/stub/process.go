@@ -52,7 +52,11 @@ type Process struct {
 	// spares are threads without a guest.
 	spares []*Thread
 	// staged says which staging windows have an owner.
-	staged  [stagingCount]bool
+	staged [stagingCount]bool
+	// noLinked is the same for the tables of nolinks.go; noLinks says that one has been used.
+	noLinked [noLinkTables]bool
+	noLinks  bool
+
 	queue   []queuedOp
 	mapping func(addr uint64) (platform.Mapping, bool)
 	reserve func(near, size uint64) (addr uint64, ok bool)
@@ -182,6 +186,7 @@ func (p *Process) dropThread(t *Thread, reuse bool) {
 // idle has the thread, which runs no guest code any more, take nothing from others.
 func (t *Thread) idle() {
 	t.giveStaging()
+	t.giveNoLinks()
 	t.leaveFloor()
 	if t.working {
 		t.working = false

@@ -17,6 +17,7 @@ func (p *Process) Reset() bool {
 	}
 	t.enter()
 	t.giveStaging()
+	t.giveNoLinks()
 	// It clears its own stack by itself, so that no signal is on it meanwhile.
 	_, err := t.call(unix.SYS_MADVISE, t.slotAddr()+stackOffset, SlotSize-stackOffset, unix.MADV_REMOVE)
 	p.scrub()
@@ -65,6 +66,7 @@ func (p *Process) scrub() {
 	if p.mem == 0 {
 		return
 	}
+	p.scrubNoLinks()
 	for slot := range p.nextSlot {
 		pg := p.pageOf(slot)
 		clear(pg.fetch[:])

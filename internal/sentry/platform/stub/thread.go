@@ -86,6 +86,7 @@ type Thread struct {
 	working bool
 	errands errands
 	later   later
+	noLinks noLinks
 	// turns counts those of the guest.
 	turns uint8
 }

@@ -19,7 +19,7 @@ func (p *trap) Counts() platform.Counts {
 
 // Release implements platform.Context.
 func (c *context) Release() {
-	c.space.sums.calls.Add(c.counts.Calls)
+	c.space.sums.calls.Add(c.counts.Calls + c.Kept())
 	c.space.sums.trapped.Add(c.counts.Trapped)
 	c.counts = platform.Counts{}
 	c.Thread.Release()
