@@ -22,6 +22,9 @@ const (
 	choresMax = 2
 	// choresLatest is how long one is left at most.
 	choresLatest = 10 * time.Millisecond
+	// vesselsReady is how many are made beforehand: a parent that waits for its child forks
+	// again while the reaper still takes apart what that has left, or makes one.
+	vesselsReady = 2
 )
 
 // chores are those that are left. The lock is a leaf.
@@ -31,8 +34,8 @@ type chores struct {
 	mu    sync.Mutex
 	ended []*Process
 	timed bool // the timer runs
-	// ready is for the next process, which is to be made beforehand if wanted.
-	ready  *vessel
+	// ready are for the next processes. They are made beforehand if wanted.
+	ready  []*vessel
 	wanted bool
 	closed bool
 }
@@ -79,25 +82,30 @@ func (v *vessel) touch() {
 }
 
 func (v *vessel) discard() {
-	if v != nil {
-		syscall.Syscall(syscall.SYS_MUNMAP, v.mem, slotsSize, 0)
-		for _, fd := range []int{v.memfd, v.sock, v.theirs} {
-			unix.Close(fd)
-		}
+	syscall.Syscall(syscall.SYS_MUNMAP, v.mem, slotsSize, 0)
+	for _, fd := range []int{v.memfd, v.sock, v.theirs} {
+		unix.Close(fd)
 	}
 }
 
-// takeVessel returns the one that is ready, or makes one.
+// takeVessel returns one that is ready, or makes one.
 func (c *chores) takeVessel() (*vessel, error) {
 	c.mu.Lock()
-	v := c.ready
-	c.ready, c.wanted = nil, true
+	c.wanted = true
 	c.due.Store(true)
-	c.mu.Unlock()
-	if v == nil {
-		return newVessel()
+	if n := len(c.ready); n > 0 {
+		v := c.ready[n-1]
+		c.ready = c.ready[:n-1]
+		c.mu.Unlock()
+		return v, nil
 	}
-	return v, nil
+	c.mu.Unlock()
+	return newVessel()
+}
+
+// wantsVessel reports whether one is to be made. mu is held.
+func (c *chores) wantsVessel() bool {
+	return c.wanted && !c.closed && len(c.ready) < vesselsReady
 }
 
 // leave leaves the rest of a process that nobody uses any more. It has been told to end; that
@@ -127,36 +135,43 @@ func (s *Stubs) leave(p *Process) {
 func (s *Stubs) doChores() {
 	c := &s.chores
 	c.mu.Lock()
-	ended, want := c.ended, c.wanted && !c.closed
-	c.ended, c.wanted = nil, false
+	ended := c.ended
+	c.ended = nil
 	c.due.Store(false)
 	c.mu.Unlock()
 	for _, p := range ended {
 		p.Kill()
 		p.discard()
 	}
-	if !want {
-		return
-	}
-	v, err := newVessel()
-	if err != nil {
-		return // whoever needs one hears of it
-	}
-	v.touch()
 	c.mu.Lock()
-	if c.ready == nil && !c.closed {
-		c.ready, v = v, nil
+	defer c.mu.Unlock()
+	for c.wantsVessel() {
+		c.mu.Unlock()
+		v, err := newVessel()
+		if err == nil {
+			v.touch()
+		}
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			return // whoever needs one hears of it
+		case c.wantsVessel():
+			c.ready = append(c.ready, v)
+		default: // others do chores as well, or it is over
+			v.discard()
+		}
 	}
-	c.mu.Unlock()
-	v.discard()
+	c.wanted = false
 }
 
 // close does the last of them.
 func (c *chores) close() {
 	c.mu.Lock()
 	c.closed = true
-	v := c.ready
+	ready := c.ready
 	c.ready = nil
 	c.mu.Unlock()
-	v.discard()
+	for _, v := range ready {
+		v.discard()
+	}
 }

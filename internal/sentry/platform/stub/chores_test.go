@@ -87,8 +87,9 @@ func TestEndsLeaveNothing(t *testing.T) {
 	th := newGuest(t, s, nil)
 	defer th.Release()
 	eventually(t, "the pool is filled", func() bool { return len(s.pool.ready) == poolSize })
-	// Beside the next process's.
-	want := descriptors() + 3
+	// Beside the next processes'.
+	const next = 3 * vesselsReady
+	want := descriptors() + next
 	for range 100 {
 		child, err := th.Fork()
 		if err != nil {
@@ -99,14 +100,14 @@ func TestEndsLeaveNothing(t *testing.T) {
 	eventually(t, "all is given back", func() bool {
 		s.chores.mu.Lock()
 		defer s.chores.mu.Unlock()
-		return len(s.chores.ended) == 0 && s.chores.ready != nil
+		return len(s.chores.ended) == 0 && len(s.chores.ready) == vesselsReady
 	})
 	if got := descriptors(); got > want {
 		t.Errorf("%d descriptors are open, not %d", got, want)
 	}
 	s.chores.close()
-	if got := descriptors(); got > want-3 {
-		t.Errorf("%d descriptors are open at the end, not %d", got, want-3)
+	if got := descriptors(); got > want-next {
+		t.Errorf("%d descriptors are open at the end, not %d", got, want-next)
 	}
 	if v, err := s.chores.takeVessel(); err != nil {
 		t.Error(err)
@@ -114,7 +115,7 @@ func TestEndsLeaveNothing(t *testing.T) {
 		v.discard()
 	}
 	s.doChores()
-	if s.chores.ready != nil {
+	if len(s.chores.ready) != 0 {
 		t.Error("there is one ready after the end")
 	}
 }

@@ -12,7 +12,8 @@ import (
 // thread did it, which spins on a processor of its own? On an idle processor, in 25 us,
 // or on the sentry's. The first stub's processor, which that gives up, is the best: so
 // the first stub wakes the other one, and sleeps; the host switches in 4 us. It
-// lingers for that: it spins on for a moment after its task has gone to sleep.
+// lingers for that: it spins on for a moment after its task has gone to sleep. On the
+// processor that the sentry's thread is on it could not go, while that spins.
 //
 // The host may switch already when the first stub wakes the other one, which then takes
 // the processor before the first has gone to sleep. When the first has its turn again it
@@ -91,7 +92,7 @@ func (l *lingerer) send(t *Thread) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	by := l.t.Swap(nil)
-	if by == nil {
+	if by == nil || by.page.stubCPU == t.page.sentryCPU {
 		return false
 	}
 	by.errands.gate.Store(t.gate)

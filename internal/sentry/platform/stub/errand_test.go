@@ -42,7 +42,7 @@ func TestErrandUndone(t *testing.T) {
 	s := quietStubs(t)
 	th := newGuest(t, s, nil)
 	idle := &Thread{proc: &Process{stubs: s}, page: new(page)}
-	idle.page.turn = turnSentry
+	idle.page.turn, idle.page.stubCPU = turnSentry, stubAnywhere
 	idle.linger(true)
 	asleep(th)
 	answers(t, th)
@@ -57,6 +57,27 @@ func TestErrandUndone(t *testing.T) {
 	idle.handOver(true)
 	if idle.page.turn != turnStub || idle.errands.told || !idle.errands.patience.full() {
 		t.Errorf("turn %#x, told %v, patience %+v", idle.page.turn, idle.errands.told, idle.errands.patience)
+	}
+}
+
+// TestErrandImpossible sends no stub that has no processor to go.
+func TestErrandImpossible(t *testing.T) {
+	s := quietStubs(t)
+	th := newGuest(t, s, nil)
+	idle := &Thread{proc: &Process{stubs: s}, page: new(page)}
+	for _, c := range []struct {
+		cpu  uint32 // the sentry's
+		sent bool
+	}{{0, false}, {1, true}} {
+		idle.page.turn = turnSentry
+		s.lingerer.t.Store(idle)
+		th.page.sentryCPU = c.cpu
+		if sent := s.lingerer.send(th); sent != c.sent || (idle.page.turn == turnSentry) == sent {
+			t.Errorf("processors %d and %d: sent: %v, turn %#x", idle.page.stubCPU, c.cpu, sent, idle.page.turn)
+		}
+		if s.lingerer.t.Load() != nil {
+			t.Errorf("processors %d and %d: it is asked again", idle.page.stubCPU, c.cpu)
+		}
 	}
 }
 
