@@ -14,7 +14,8 @@ import (
 // One waits for no more than a full segment, and never where a sender's window or its
 // recovery depends on it, nor where a connection begins.
 const (
-	// ackDelay is less than what anybody waits before sending again.
+	// ackDelay is less than what anybody waits before sending again. One for a single segment waits
+	// twice as long: who has sent no other allows for 200 ms (RFC 8985, 7.2).
 	ackDelay = 2 * time.Millisecond
 	// ackFlows is how many connections are known, acksMax how long the line can be.
 	ackFlows = 1024
@@ -43,6 +44,8 @@ type ackState struct {
 	waiting *stack.PacketBuffer
 	number  uint32
 	due     time.Time
+	// single says that none has been replaced by it, and that it has not been due.
+	single bool
 }
 
 // ackWait is a place in the line. The state has another due if that wait is over already.
@@ -148,6 +151,7 @@ func (a *acks) wait(s *ackState, pkt *stack.PacketBuffer, number uint32) {
 		s.due = time.Now().Add(ackDelay)
 		a.line = append(a.line, ackWait{s, s.due})
 	}
+	s.single = s.waiting == nil
 	s.drop()
 	s.waiting, s.number = pkt.IncRef(), number
 }
@@ -178,6 +182,11 @@ func (a *acks) expire(now time.Time) []*stack.PacketBuffer {
 		}
 		if w.due.After(now) {
 			break
+		}
+		if w.of.single {
+			w.of.single, w.of.due = false, now.Add(ackDelay)
+			a.line = append(a.line, ackWait{w.of, w.of.due})
+			continue
 		}
 		w.of.late = true
 		a.release(w.of)

@@ -88,17 +88,23 @@ func TestAcks(t *testing.T) {
 	a.expect(t, "another connection's data", one(other), other)
 
 	a.compare(t, "before it is due", a.expire(time.Now().Add(-time.Hour)), nil)
-	a.compare(t, "when it is due", a.expire(time.Now().Add(time.Hour)), one(held))
+	due := time.Now().Add(time.Hour)
+	a.compare(t, "when it is due", a.expire(due), nil)
+	a.compare(t, "before it is due again", a.expire(due.Add(ackDelay/2)), nil)
+	a.compare(t, "when it is due again", a.expire(due.Add(ackDelay)), one(held))
 	for i := range ackQuick {
 		sent("one after one that the other end has waited for", s(ack, base+52+uint32(i), 0))
 	}
 	base += 52 + ackQuick
 	waits("one after those", s(ack, base, 0))
-	a.expire(time.Now().Add(time.Hour))
-	a.done()
+	base++
+	held = s(ack, base, 0)
+	waits("one in its place", held)
+	a.compare(t, "when they are due", a.expire(due), one(held))
 	sent("an answer that was slow", s(ack|header.TCPFlagPsh, base, 100))
 	waits("the next one", s(ack, base+10, 0))
-	a.expire(time.Now().Add(time.Hour))
+	a.expire(due)
+	a.expire(due.Add(ackDelay))
 	a.done()
 	if len(a.line) != 0 {
 		t.Errorf("%d still wait", len(a.line))
@@ -115,7 +121,9 @@ func TestAcksBounded(t *testing.T) {
 			a.done()
 		}
 	}
-	out += len(a.expire(time.Now().Add(time.Hour)))
+	due := time.Now().Add(time.Hour)
+	a.expire(due)
+	out += len(a.expire(due.Add(ackDelay)))
 	a.done()
 	if len(a.flows) != ackFlows || out != 4*ackFlows {
 		t.Errorf("%d connections are known, and %d acknowledgements were sent; want %d and %d", len(a.flows), out, ackFlows, 4*ackFlows)
