@@ -21,6 +21,8 @@ type context struct {
 		rewritten bool
 		site      place
 	}
+	// forked says that the context forked since its last event.
+	forked bool
 }
 
 var _ platform.Context = (*context)(nil)
@@ -74,6 +76,11 @@ func (c *context) Switch() platform.Event {
 		c.counts.Trapped++
 		c.space.trapped(c.Thread, r.Rip-2, r.Orig_rax)
 	}
+	if c.forked {
+		// Not in Fork: the owner of the address space holds its locks there.
+		c.forked = false
+		c.space.learn(c.Thread)
+	}
 	c.call.rip, c.call.flags = r.Rip, r.Eflags
 	return ev
 }
@@ -115,6 +122,7 @@ func (c *context) Fork() (platform.AddressSpace, platform.Context, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c.forked = true
 	return t.AddressSpace(), newContext(t, c.space.fork(t.Process()), c.texts), nil
 }
 

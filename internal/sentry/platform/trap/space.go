@@ -31,7 +31,7 @@ const (
 
 // space is the rewritten code of one address space.
 //
-// Lock order: space.mu comes before stub's locks. The owner of the address
+// Lock order: space.mu comes before family.mu and stub's locks. The owner of the address
 // space calls Unpatch with its own locks held, so it is not called (Mapping,
 // Reserve) with mu held; generation tells whether it has changed something
 // meanwhile.
@@ -45,8 +45,12 @@ type space struct {
 	generation uint64
 	// off says that nothing is to be rewritten: the guest uses the GS base or
 	// single-steps.
-	off    bool
-	counts map[uint64]int
+	off bool
+	// counts are how often sites trapped here, family how often they did in all that
+	// forked from each other, and learned how many of the family's hot calls were seen to.
+	counts  map[uint64]int
+	family  *family
+	learned int
 	// texts are the mappings of code whose files may have images.
 	texts []mappedText
 }
@@ -135,8 +139,8 @@ func (s *space) original(addr uint64, b []byte) {
 	}
 }
 
-func newSpace(p *stub.Process, sums *counts) *space {
-	s := &space{proc: p, sums: sums, counts: make(map[uint64]int)}
+func newSpace(p *stub.Process, sums *counts, f *family) *space {
+	s := &space{proc: p, sums: sums, counts: make(map[uint64]int), family: f}
 	p.OnReset, p.OnRead = s.reset, s.original
 	return s
 }
@@ -149,14 +153,14 @@ func (s *space) reset() {
 	s.off = false
 	s.table.Store(nil)
 	clear(s.counts)
+	s.family, s.learned = newFamily(), 0
 	s.texts = nil
 }
 
 // fork copies s for a forked process. The caller holds mu.
 func (s *space) fork(p *stub.Process) *space {
-	n := newSpace(p, s.sums)
-	n.off = s.off
-	n.counts = maps.Clone(s.counts)
+	n := newSpace(p, s.sums, s.family)
+	n.off, n.learned = s.off, s.learned
 	n.texts = slices.Clone(s.texts)
 	n.table.Store(s.table.Load())
 	return n
@@ -216,6 +220,7 @@ func (s *space) trapped(t *stub.Thread, addr, rax uint64) {
 	if n <= attemptsMax && (n > 1 || len(s.counts) < countMax) {
 		s.counts[addr] = n
 	}
+	s.family.trapped(addr, rax)
 	generation, off := s.generation, s.off
 	var in mappedText
 	for _, t := range s.texts {
@@ -232,13 +237,14 @@ func (s *space) trapped(t *stub.Thread, addr, rax uint64) {
 	if tries := n / rewriteAfter; off || n > attemptsMax || n%rewriteAfter != 0 || tries&(tries-1) != 0 {
 		return
 	} else {
-		s.rewrite(t, addr, rax, generation, tries >= insistAfter)
+		s.rewrite(t, hotCall{addr, rax}, generation, false, tries >= insistAfter)
 	}
 }
 
-// rewrite rewrites a site if that is possible. With insist other threads are
-// made to leave guest code for it.
-func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist bool) {
+// rewrite rewrites a site if that is possible. With hearsay it was not seen to trap
+// here; with insist other threads are made to leave guest code for it.
+func (s *space) rewrite(t *stub.Thread, c hotCall, generation uint64, hearsay, insist bool) {
+	addr := c.addr
 	entry := s.proc.Stubs().Entry()
 	if entry == 0 {
 		return
@@ -257,9 +263,12 @@ func (s *space) rewrite(t *stub.Thread, addr, rax, generation uint64, insist boo
 		return
 	}
 	p, ok := rewrite.Plan(rewrite.Site{
-		Code: code, Base: start, Addr: addr, RAX: rax, Trampoline: at, Entry: entry,
+		Code: code, Base: start, Addr: addr, RAX: c.rax, Trampoline: at, Entry: entry, Hearsay: hearsay,
 	})
 	if !ok || !onePage(p) {
+		if hearsay {
+			return
+		}
 		s.mu.Lock()
 		s.counts[addr] = attemptsMax + 1
 		s.mu.Unlock()
@@ -370,6 +379,7 @@ func (s *space) unpatch(t *stub.Thread, addr, length uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
+	s.learned += len(s.family.since(s.learned)) // of what was here until now
 	for a := range s.counts {
 		if a-addr < length {
 			delete(s.counts, a)

@@ -39,5 +39,5 @@ func (p *trap) NewAddressSpace() (platform.AddressSpace, platform.Context, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.AddressSpace(), newContext(t, newSpace(t.Process(), &p.counts), p.texts), nil
+	return t.AddressSpace(), newContext(t, newSpace(t.Process(), &p.counts, newFamily()), p.texts), nil
 }
