@@ -247,6 +247,26 @@ TEST(an_end_that_is_dropped_comes_again) {
 	}
 }
 
+TEST(both_have_ended_and_some_was_dropped) {
+	EACH_PAIR(s, f, early) {
+		char c;
+		ATTACH(s[1], no_data);
+		for (int i = 0; i < 20; i++)
+			EQUAL(send(s[0], "x", 1, 0), 1);
+		OK(shutdown(s[0], SHUT_WR));
+		silent(s[1]);
+		OK(shutdown(s[1], SHUT_WR));
+		silent(s[1]);
+		FAILS(recv(s[1], &c, 1, MSG_DONTWAIT), EAGAIN);
+		detach(s[1]);
+		receives(s[1], "xxxxxxxxxxxxxxxxxxxx");
+		EQUAL(recv(s[1], &c, 1, 0), 0);
+		EQUAL(recv(s[0], &c, 1, 0), 0);
+		close(s[0]);
+		close(s[1]);
+	}
+}
+
 TEST(the_header_before_is_there) {
 	EACH_PAIR(s, f, early) {
 		struct sock_filter version[] = {

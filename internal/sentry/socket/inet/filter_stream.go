@@ -8,6 +8,7 @@ import (
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -63,6 +64,9 @@ func (f *flow) shown() int { return f.data.Len() - f.hidden }
 // ended reports whether no more can be received than is shown. near.mu is held.
 func (f *flow) ended() bool { return f.over && f.hidden == 0 && !f.hidesEnd }
 
+// keeps reports whether there is anything that a filter has not let through. near.mu is held.
+func (w *withheld) keeps() bool { return w.hidden > 0 || w.hidesEnd }
+
 // forget is for a flow that nobody receives. near.mu is held.
 func (w *withheld) forget() {
 	if w.again != nil {
@@ -78,7 +82,7 @@ func (n *end) pass(count int) {
 		return
 	}
 	out.hidden += count
-	n.show()
+	n.show(false)
 }
 
 // passEnd is the same of the end. near.mu is held.
@@ -88,14 +92,18 @@ func (n *end) passEnd() {
 		return
 	}
 	out.hidesEnd = true
-	n.show()
+	n.show(false)
 }
 
-// show shows the filter of who receives what it has not let through. near.mu is held.
-func (n *end) show() {
+// show shows the filter of who receives what it has not let through. Only what is shown because its time has come, as
+// again says, waits twice as long for the next. near.mu is held.
+func (n *end) show(again bool) {
+	if n.reset {
+		return // nobody sends it again
+	}
 	const largest = 1<<16 - header.IPv6MinimumSize - header.TCPMinimumSize - timestampSize - 1
 	out := n.out()
-	for dropped := false; out.hidden > 0 || out.hidesEnd; {
+	for dropped := false; out.keeps(); {
 		size := min(out.hidden, largest)
 		passed, ends := size, out.hidesEnd && size == out.hidden
 		if f := n.peer.FilterProgram(); f != nil {
@@ -111,6 +119,9 @@ func (n *end) show() {
 		}
 		if ends {
 			out.hidesEnd = false
+		}
+		if dropped && out.after > 0 && !again {
+			return
 		}
 		if dropped {
 			out.after = min(max(2*out.after, firstAgain), lastAgain)
@@ -128,7 +139,7 @@ func (n *end) show() {
 // showAgain shows it again.
 func (n *end) showAgain() {
 	n.mu.Lock()
-	n.show()
+	n.show(true)
 	n.mu.Unlock()
 	n.peer.wait.Notify(waiter.Readable | waiter.RdHup | waiter.Hup)
 }
@@ -136,9 +147,14 @@ func (n *end) showAgain() {
 // segment is the one in which so many of the bytes that are withheld would come, and how long its TCP header is. near.mu is held.
 func (n *end) segment(size int, ends bool) (p bpf.Packet, headers int) {
 	out := n.out()
-	peer := n.peer.ep.Load()
-	to, _ := peer.GetLocalAddress()
-	from, _ := peer.GetRemoteAddress()
+	var from, to tcpip.FullAddress
+	if n.pair != nil { // the endpoint does not know who its peer was, once the connection is over
+		from, to = n.pair.address[n.side], n.pair.address[1-n.side]
+	} else {
+		peer := n.peer.ep.Load()
+		to, _ = peer.GetLocalAddress()
+		from, _ = peer.GetRemoteAddress()
+	}
 	source, destination := unmappedAddress(from.Addr), unmappedAddress(to.Addr)
 	ip := header.IPv6MinimumSize
 	if destination.Len() == header.IPv4AddressSize {

@@ -10,6 +10,7 @@ import (
 
 	"coffer/internal/bpf"
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,6 +85,78 @@ func TestFilteredSenderGone(t *testing.T) {
 			if got, err := io.ReadAll(stream{y}); err != nil || string(got) != "late" {
 				t.Errorf("%q, %v", got, err)
 			}
+		}
+		y.Release()
+	}
+}
+
+// TestFilteredBothEnded: who has shut down a connection as its peer has still waits for what a filter keeps back.
+func TestFilteredBothEnded(t *testing.T) {
+	nothingHeld(t)
+	drop, _ := bpf.NewSocketFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}})
+	for _, handshakes := range []bool{false, true} {
+		n := newNet()
+		n.handshakes = handshakes
+		x, y := n.pair(t, true)
+		y.InheritFilter(drop, &socket.Filter{})
+		for range 20 {
+			if _, err := (stream{x}).Write([]byte("late")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		end := y.end.Load()
+		end.mu.Lock()
+		after := end.in().after
+		end.mu.Unlock()
+		if after > lastAgain/2 {
+			t.Errorf("what is sent after it has it come again only after %v", after)
+		}
+		x.Shutdown(unix.SHUT_WR)
+		y.Shutdown(unix.SHUT_WR)
+		if _, err := y.Recv(make([]byte, 4), &socket.Message{}); err != unix.EAGAIN {
+			t.Errorf("%v, want EAGAIN", err)
+		}
+		if _, _, err := y.RecvTo(&memory{b: make([]byte, 4)}, 4, 0); err != unix.EAGAIN {
+			t.Errorf("%v, want EAGAIN", err)
+		}
+		if m := y.Readiness(waiter.Readable | waiter.RdHup | waiter.Hup); m != 0 {
+			t.Errorf("ready for %v", m)
+		}
+		y.InheritFilter(nil, &socket.Filter{})
+		if got, err := io.ReadAll(stream{y}); err != nil || len(got) != 80 {
+			t.Errorf("%q, %v", got, err)
+		}
+		x.Release()
+		y.Release()
+	}
+}
+
+// TestFilteredReset: nothing that a filter keeps back comes after a reset, which is told at once.
+func TestFilteredReset(t *testing.T) {
+	nothingHeld(t)
+	drop, _ := bpf.NewSocketFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}})
+	for _, handshakes := range []bool{false, true} {
+		n := newNet()
+		n.handshakes = handshakes
+		x, y := n.pair(t, true)
+		y.InheritFilter(drop, &socket.Filter{})
+		y.mu.Lock()
+		y.examineSegments(y.ep.Load())
+		y.mu.Unlock()
+		if _, err := (stream{x}).Write([]byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		applyLinger(x.ep.Load(), [2]int32{1, 0})
+		x.Release()
+		for _, want := range []error{unix.ECONNRESET, nil} {
+			if n, err := y.Recv(make([]byte, 4), &socket.Message{}); n != 0 || err != want {
+				t.Errorf("%d, %v, want %v", n, err, want)
+			}
+		}
+		y.InheritFilter(nil, &socket.Filter{})
+		(&end{near: y.end.Load().near, side: 1, peer: y}).showAgain()
+		if n, err := y.Recv(make([]byte, 4), &socket.Message{}); n != 0 || err != nil {
+			t.Errorf("%d bytes come after the end, %v", n, err)
 		}
 		y.Release()
 	}

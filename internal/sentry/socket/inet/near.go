@@ -282,7 +282,7 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	in := n.in()
 	done := in.take(p, peek, s.oobInline.Load())
 	there := done > 0 || len(p) == 0 && in.shown() > 0
-	over, wake := in.ended(), false
+	over, kept, wake := in.ended() || n.reset, in.keeps(), false
 	if done > 0 && !peek && in.starved && roomy(in, capacity(n.peer, s)) {
 		in.starved, wake = false, true
 	}
@@ -293,12 +293,12 @@ func (s *Socket) recvNear(n *end, p []byte, peek bool) (int, error) {
 	if there {
 		return done, nil
 	}
-	return 0, s.nothing(over)
+	return 0, s.nothing(over, kept)
 }
 
 // nothing says what a receive that finds nothing ends with; nil is the end of what is sent,
-// as over says.
-func (s *Socket) nothing(over bool) error {
+// as over says. kept says that a filter keeps something back, also if the connection has ended.
+func (s *Socket) nothing(over, kept bool) error {
 	e := s.ep.Load()
 	if over && unix.Errno(s.err.Load()) == unix.EPIPE {
 		return nil // the reset came after the end
@@ -306,7 +306,7 @@ func (s *Socket) nothing(over bool) error {
 	if err := s.takeError(e); err != nil {
 		return err
 	}
-	if over || s.shut.Load()&recvShut != 0 || ended(e.state()) {
+	if over || s.shut.Load()&recvShut != 0 || !kept && ended(e.state()) {
 		return nil
 	}
 	return unix.EAGAIN
@@ -330,12 +330,12 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 		shut |= recvShut
 	}
 	limit := capacity(s, n.peer)
-	writable, deaf, reset := roomy(out, limit), n.deaf(), n.reset
+	writable, deaf, over := roomy(out, limit), n.deaf(), n.reset || !in.keeps() && ended(e.state())
 	if !writable {
 		out.starved = true
 	}
 	n.mu.Unlock()
-	if reset || ended(e.state()) {
+	if over {
 		return all
 	}
 	var m waiter.Mask

@@ -116,13 +116,13 @@ func (s *Socket) RecvTo(to socket.Memory, size int, flags int32) (done int, ok b
 		return 0, false, nil
 	}
 	for done < size && err == nil {
-		p, urgent, over := n.held(min(size-done, directPiece))
+		p, urgent, over, kept := n.held(min(size-done, directPiece))
 		if urgent {
 			return done, done > 0, nil
 		}
 		if len(p) == 0 {
 			if done == 0 {
-				err = s.nothing(over)
+				err = s.nothing(over, kept)
 			}
 			break
 		}
@@ -137,13 +137,13 @@ func (s *Socket) RecvTo(to socket.Memory, size int, flags int32) (done int, ok b
 }
 
 // held returns what can be received, size bytes at most, for drop. urgent says that an
-// urgent byte is among it, which is for recvNear, over that no more will be sent.
-// s.recvMu is held.
-func (n *end) held(size int) (p []byte, urgent, over bool) {
+// urgent byte is among it, which is for recvNear, over that no more will be sent, kept that a
+// filter keeps more back. s.recvMu is held.
+func (n *end) held(size int) (p []byte, urgent, over, kept bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := n.in()
-	return in.data.Held(min(size, in.shown())), in.urgency != notUrgent, in.ended()
+	return in.data.Held(min(size, in.shown())), in.urgency != notUrgent, in.ended() || n.reset, in.keeps()
 }
 
 // drop takes count bytes off that have been received. It reports whether the other end can
