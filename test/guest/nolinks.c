@@ -1,10 +1,12 @@
 /* Paths that were no symbolic links, or not there, when readlink(2) was asked
  * many times, as realpath(3) does, and what makes it say something else. */
 #include "guest.h"
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -210,6 +212,178 @@ TEST(permissions) {
 	EXITED_OK(s);
 }
 
+/* Who asks may lose what it had, each thread for itself. */
+static void *ask_as_other(void *unused) {
+	settle("mine/a", EINVAL);
+	OK(syscall(SYS_setfsuid, 1000)); /* the thread's, not the process's */
+	settle("mine/a", EACCES);
+	settle("mine/b", EACCES);
+	return NULL;
+}
+
+TEST(credentials_of_a_thread) {
+	if (geteuid() != 0)
+		SKIP("only root may be somebody else");
+	OK(mkdir("mine", 0700));
+	touch("mine/a");
+	settle("mine/a", EINVAL);
+	pthread_t t;
+	EQUAL(pthread_create(&t, NULL, ask_as_other, NULL), 0);
+	EQUAL(pthread_join(t, NULL), 0);
+	settle("mine/a", EINVAL);
+	settle("mine/b", ENOENT);
+	EXITED_OK(IN_CHILD({
+		OK(setgid(1000));
+		OK(setuid(1000));
+		settle("mine/b", EACCES);
+	}));
+}
+
+TEST(capabilities) {
+	if (geteuid() != 0)
+		SKIP("only root has capabilities");
+	OK(mkdir("theirs", 0700));
+	touch("theirs/a");
+	OK(chown("theirs", 1000, 1000));
+	settle("theirs/a", EINVAL);
+	settle("theirs/b", ENOENT);
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2];
+	OK(syscall(SYS_capget, &h, d));
+	d[0].effective &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH);
+	OK(syscall(SYS_capset, &h, d));
+	settle("theirs/a", EACCES);
+	settle("theirs/b", EACCES);
+}
+
+/* A child has its parent's memory, but goes where it wants to. */
+static char stack[65536] __attribute__((aligned(16)));
+
+static int elsewhere(void *unused) {
+	for (int i = 0; i < 50; i++)
+		if (readlink("a", buf, sizeof buf) != -1 || errno != ENOENT)
+			return 1;
+	if (chdir("d"))
+		return 2;
+	return readlink("a", buf, sizeof buf) != 1;
+}
+
+TEST(memory_of_another_process) {
+	OK(mkdir("d", 0755));
+	OK(symlink("x", "d/a"));
+	for (int i = 0; i < 3; i++) {
+		settle("a", ENOENT);
+		pid_t k = OK(clone(elsewhere, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
+		settle("a", ENOENT);
+		int s;
+		EQUAL(waitpid(k, &s, 0), k);
+		EXITED_OK(s);
+	}
+	pid_t k = OK(clone(elsewhere, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FS | SIGCHLD, NULL));
+	leads_to("a", "x");
+	int s;
+	EQUAL(waitpid(k, &s, 0), k);
+	EXITED_OK(s);
+}
+
+static void *go_alone(void *unused) {
+	settle("a", ENOENT);
+	OK(unshare(CLONE_FS));
+	settle("a", ENOENT);
+	OK(chdir("d"));
+	leads_to("a", "x");
+	return NULL;
+}
+
+TEST(working_directory_of_its_own) {
+	OK(mkdir("d", 0755));
+	OK(symlink("x", "d/a"));
+	settle("a", ENOENT);
+	pthread_t t;
+	EQUAL(pthread_create(&t, NULL, go_alone, NULL), 0);
+	EQUAL(pthread_join(t, NULL), 0);
+	settle("a", ENOENT);
+}
+
+TEST(working_directory_that_is_gone) {
+	OK(mkdir("d", 0755));
+	OK(chdir("d"));
+	settle("a", ENOENT);
+	settle("..", EINVAL);
+	EXITED_OK(IN_CHILD(OK(rmdir("../d"))));
+	settle("a", ENOENT);
+	settle(".", EINVAL);
+}
+
+/* Through descriptors, of files that have names or none. */
+TEST(by_descriptor) {
+	OK(mkdir("d", 0755));
+	OK(symlink("x", "l"));
+	int dir = OK(open("d", O_RDONLY | O_DIRECTORY));
+	settle("d/a", ENOENT);
+	OK(renameat(AT_FDCWD, "l", dir, "a"));
+	leads_to("d/a", "x");
+	OK(unlinkat(dir, "a", 0));
+	settle("d/a", ENOENT);
+	OK(symlinkat("x", dir, "a"));
+	leads_to("d/a", "x");
+	settle("e/a", ENOENT);
+	OK(renameat(AT_FDCWD, "d", AT_FDCWD, "e"));
+	leads_to("e/a", "x");
+	settle("d/a", ENOENT);
+	if (geteuid() != 0)
+		return;
+	settle("e/b", ENOENT);
+	OK(fchmod(dir, 0));
+	EXITED_OK(IN_CHILD({
+		settle("e/b", ENOENT);
+		OK(syscall(SYS_setfsuid, 1000));
+		settle("e/b", EACCES);
+	}));
+}
+
+TEST(stopped_and_killed) {
+	int there[2], s;
+	char c;
+	OK(pipe(there));
+	pid_t k = OK(fork());
+	if (k == 0) {
+		settle("a", ENOENT);
+		EQUAL(write(there[1], "", 1), 1);
+		for (;;)
+			readlink("a", buf, sizeof buf);
+	}
+	EQUAL(read(there[0], &c, 1), 1);
+	for (int i = 0; i < 20; i++) {
+		OK(kill(k, SIGSTOP));
+		EQUAL(waitpid(k, &s, WUNTRACED), k);
+		CHECK(WIFSTOPPED(s));
+		OK(kill(k, SIGCONT));
+		EQUAL(waitpid(k, &s, WCONTINUED), k);
+		CHECK(WIFCONTINUED(s));
+	}
+	OK(kill(k, SIGKILL));
+	EQUAL(waitpid(k, &s, 0), k);
+	CHECK(WIFSIGNALED(s));
+}
+
+TEST(terminals) {
+	char path[64];
+	int m = OK(open("/dev/ptmx", O_RDWR | O_NOCTTY));
+	int n;
+	OK(ioctl(m, TIOCGPTN, &n));
+	snprintf(path, sizeof path, "/dev/pts/%d", n);
+	settle(path, EINVAL);
+	if (over_host()) /* others may be making some */
+		return;
+	close(m);
+	settle(path, ENOENT);
+	m = OK(open("/dev/ptmx", O_RDWR | O_NOCTTY));
+	OK(ioctl(m, TIOCGPTN, &n));
+	snprintf(path, sizeof path, "/dev/pts/%d", n);
+	settle(path, EINVAL);
+}
+
 static void put(const char *path, const char *text, int id) {
 	char line[64];
 	int n = snprintf(line, sizeof line, text, id), fd = OK(open(path, O_WRONLY));
@@ -217,7 +391,8 @@ static void put(const char *path, const char *text, int id) {
 	close(fd);
 }
 
-TEST(mounts) {
+/* own_mounts gives the process mounts of its own, with power over them. */
+static void own_mounts(void) {
 	int uid = geteuid(), gid = getegid();
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
 		SKIP("the host allows no user namespaces");
@@ -226,6 +401,10 @@ TEST(mounts) {
 	put("/proc/self/gid_map", "0 %d 1\n", gid);
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		SKIP("the host allows no mounts in user namespaces");
+}
+
+TEST(mounts) {
+	own_mounts();
 	OK(mkdir("d", 0755));
 	OK(mkdir("e", 0755));
 	touch("d/a");
@@ -244,6 +423,99 @@ TEST(mounts) {
 	leads_to("e/a", "x");
 	OK(umount2("e", MNT_DETACH));
 	settle("e/a", ENOENT);
+}
+
+TEST(mounts_that_follow_others) {
+	own_mounts();
+	OK(mkdir("d", 0755));
+	OK(mkdir("e", 0755));
+	OK(mount("tmpfs", "d", "tmpfs", 0, NULL));
+	OK(mount(NULL, "d", NULL, MS_SHARED, NULL));
+	OK(mkdir("d/in", 0755));
+	OK(mount("d", "e", NULL, MS_BIND, NULL));
+	settle("e/in/a", ENOENT);
+	settle("d/in/a", ENOENT);
+	EXITED_OK(IN_CHILD({
+		OK(unshare(CLONE_NEWNS));
+		settle("e/in/a", ENOENT);
+		OK(mount("tmpfs", "d/in", "tmpfs", 0, NULL));
+		OK(symlink("x", "d/in/a"));
+		leads_to("e/in/a", "x");
+	}));
+	leads_to("e/in/a", "x");
+	leads_to("d/in/a", "x");
+	OK(umount("e/in"));
+	settle("d/in/a", ENOENT);
+	/* Flags, of the same mount. */
+	OK(mkdir("d/sub", 0755));
+	OK(symlink("sub", "d/way"));
+	settle("d/way/a", ENOENT);
+	if (mount(NULL, "d", NULL, MS_REMOUNT | MS_BIND | 256 /* MS_NOSYMFOLLOW */, NULL) == 0)
+		settle("d/way/a", ELOOP);
+}
+
+TEST(mount_namespaces_and_roots) {
+	own_mounts();
+	int before = OK(open("/proc/self/ns/mnt", O_RDONLY));
+	char at[PATH_MAX], path[PATH_MAX + 16];
+	CHECK(getcwd(at, sizeof at));
+	snprintf(path, sizeof path, "%s/d/a", at);
+	OK(mkdir("d", 0755));
+	settle(path, ENOENT);
+	OK(unshare(CLONE_NEWNS));
+	OK(mount("tmpfs", "d", "tmpfs", 0, NULL));
+	OK(symlink("x", "d/a"));
+	leads_to(path, "x");
+	int after = OK(open("/proc/self/ns/mnt", O_RDONLY));
+	OK(setns(before, CLONE_NEWNS));
+	settle(path, ENOENT);
+	OK(setns(after, CLONE_NEWNS));
+	leads_to(path, "x");
+	OK(chdir(at));
+	OK(mkdir("d/old", 0755));
+	settle("/a", ENOENT);
+	OK(syscall(SYS_pivot_root, "d", "d/old"));
+	leads_to("/a", "x");
+	settle(path, ENOENT);
+}
+
+TEST(layers) {
+	own_mounts();
+	OK(mount("tmpfs", ".", "tmpfs", 0, NULL));
+	char at[PATH_MAX];
+	CHECK(getcwd(at, sizeof at));
+	OK(chdir(at)); /* into what is mounted there */
+	OK(mkdir("low", 0755));
+	OK(mkdir("up", 0755));
+	OK(mkdir("work", 0755));
+	OK(mkdir("all", 0755));
+	touch("low/a");
+	touch("low/b");
+	OK(mkdir("low/d", 0755));
+	if (mount("overlay", "all", "overlay", 0, "lowerdir=low,upperdir=up,workdir=work,userxattr"))
+		SKIP("the host allows no overlays in user namespaces");
+	settle("all/a", EINVAL);
+	settle("up/a", ENOENT);
+	OK(chmod("all/a", 0600)); /* copied up */
+	settle("up/a", EINVAL);
+	settle("up/d", ENOENT);
+	settle("all/d/new", ENOENT);
+	settle("up/d/new", ENOENT);
+	OK(symlink("x", "all/d/new"));
+	leads_to("all/d/new", "x");
+	leads_to("up/d/new", "x");
+	settle("up/b", ENOENT);
+	OK(unlink("all/b"));
+	settle("all/b", ENOENT);
+	settle("up/b", EINVAL); /* a whiteout */
+	OK(symlink("x", "all/b"));
+	leads_to("all/b", "x");
+	leads_to("up/b", "x");
+	settle("up/c", ENOENT);
+	OK(rename("all/b", "all/c"));
+	leads_to("all/c", "x");
+	leads_to("up/c", "x");
+	settle("all/b", ENOENT);
 }
 
 /* What appears and goes by itself. */

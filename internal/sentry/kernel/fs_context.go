@@ -67,34 +67,43 @@ func (f *FSContext) Cwd() vfs.Path {
 	return f.cwd
 }
 
+// lockToChange locks for a change of what paths begin at.
+func (f *FSContext) lockToChange() {
+	f.mu.Lock()
+	vfs.BeginChange()
+}
+
+// unlockChanged undoes lockToChange.
+func (f *FSContext) unlockChanged() {
+	vfs.EndChange()
+	f.mu.Unlock()
+}
+
 // Chdir makes p the working directory. It takes over p's reference.
 func (f *FSContext) Chdir(p vfs.Path) {
-	f.mu.Lock()
+	f.lockToChange()
 	old := f.cwd
 	f.cwd = p
-	f.mu.Unlock()
-	vfs.Changed()
+	f.unlockChanged()
 	old.DecRef()
 }
 
 // Chroot makes p the root directory. It takes over p's reference.
 func (f *FSContext) Chroot(p vfs.Path) {
-	f.mu.Lock()
+	f.lockToChange()
 	old := f.root
 	f.root = p
-	f.mu.Unlock()
-	vfs.Changed()
+	f.unlockChanged()
 	old.DecRef()
 }
 
 // EnterMounts makes ns, whose reference it takes over with those of root and
 // cwd, the mount namespace. Nobody else uses the context.
 func (f *FSContext) EnterMounts(ns *vfs.MountNamespace, root, cwd vfs.Path) {
-	f.mu.Lock()
+	f.lockToChange()
 	old, oldRoot, oldCwd := f.mounts, f.root, f.cwd
 	f.mounts, f.root, f.cwd = ns, root, cwd
-	f.mu.Unlock()
-	vfs.Changed()
+	f.unlockChanged()
 	oldRoot.DecRef()
 	oldCwd.DecRef()
 	old.DecRef()
@@ -103,23 +112,22 @@ func (f *FSContext) EnterMounts(ns *vfs.MountNamespace, root, cwd vfs.Path) {
 // CopyMounts gives the context, which nobody else uses, a copy of its mount
 // namespace, numbered id and owner's. ENOSPC if there are too many mounts.
 func (f *FSContext) CopyMounts(id uint64, owner *auth.UserNamespace) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.lockToChange()
+	defer f.unlockChanged()
 	ns, err := f.mounts.Clone(id, owner, &f.root, &f.cwd)
 	if err != nil {
 		return err
 	}
 	f.mounts.DecRef()
 	f.mounts = ns
-	vfs.Changed()
 	return nil
 }
 
 // ReplaceRoot changes root and working directory where they are from, as
 // pivot_root(2) does for every task. The caller keeps its references.
 func (f *FSContext) ReplaceRoot(from, to vfs.Path) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.lockToChange()
+	defer f.unlockChanged()
 	for _, p := range []*vfs.Path{&f.root, &f.cwd} {
 		if *p == from {
 			to.IncRef()
@@ -127,7 +135,6 @@ func (f *FSContext) ReplaceRoot(from, to vfs.Path) {
 			*p = to
 		}
 	}
-	vfs.Changed()
 }
 
 // Umask returns the file mode creation mask.

@@ -131,8 +131,9 @@ func (t *Task) SetSeccompStrict() error {
 	if s := t.seccomp.Load(); s != nil && s.mode != unix.SECCOMP_MODE_STRICT {
 		return unix.EINVAL
 	}
+	vfs.BeginChange() // see KeepNoLink
 	t.seccomp.Store(&seccompState{mode: unix.SECCOMP_MODE_STRICT})
-	vfs.Changed()
+	vfs.EndChange()
 	return nil
 }
 
@@ -196,6 +197,8 @@ func (t *Task) attachSeccomp(f *seccompFilter, sync bool) (failed int32, err err
 	if f.listener != nil {
 		f.listener.filter.Store(f)
 	}
+	vfs.BeginChange() // see KeepNoLink
+	defer vfs.EndChange()
 	state := &seccompState{mode: unix.SECCOMP_MODE_FILTER, filter: f}
 	t.seccomp.Store(state)
 	if sync {
@@ -205,7 +208,6 @@ func (t *Task) attachSeccomp(f *seccompFilter, sync bool) (failed int32, err err
 			}
 		}
 	}
-	vfs.Changed() // see KeepNoLink
 	return 0, nil
 }
 

@@ -198,8 +198,9 @@ func (t *Task) SetCredentials(c *auth.Credentials) {
 		c = c.Clone()
 		c.NoNewPrivs = true
 	}
+	vfs.BeginChange()
 	t.creds.Store(c)
-	vfs.Changed()
+	vfs.EndChange()
 }
 
 // Comm is the thread's name, at most 15 bytes (PR_GET_NAME).

@@ -24,8 +24,8 @@ func (p Path) change(mask uint32, f func() error) error {
 	}
 	// Whether a directory may be searched, or a link be followed, may depend on it.
 	if mask == unix.IN_ATTRIB && p.Dentry.kind != unix.S_IFREG {
-		beginChange()
-		defer endChange()
+		BeginChange()
+		defer EndChange()
 	}
 	err := f()
 	p.Mount.endWrite()

@@ -39,27 +39,25 @@ func CurrentEpoch() Epoch {
 	return e
 }
 
-// beginChange says that something is about to change that others can see at once;
-// endChange, that it has.
-func beginChange() {
+// BeginChange says that something is about to change that others can see at once: the epoch
+// is over before they do. EndChange says that it has, and is as it will be for who looks.
+func BeginChange() {
 	changes.running.Add(1)
-	Changed()
+	changes.word.Load().Add(1)
 }
 
-func endChange() { changes.running.Add(-1) }
-
-// Changed says that something of a task's own has changed.
-func Changed() { changes.word.Load().Add(1) }
+// EndChange ends what BeginChange began.
+func EndChange() { changes.running.Add(-1) }
 
 // beginChange is that of a name in the file system.
 func (s *super) beginChange() {
 	if s.revalidates == nil {
-		beginChange()
+		BeginChange()
 	}
 }
 
 func (s *super) endChange() {
 	if s.revalidates == nil {
-		endChange()
+		EndChange()
 	}
 }

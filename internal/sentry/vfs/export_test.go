@@ -10,6 +10,12 @@ func CachedDentries(fs FileSystem) int {
 	return s.count
 }
 
+// HoldNames keeps names in the directory at p from being changed until release is called.
+func HoldNames(p Path) (release func()) {
+	p.Dentry.ops.RLock()
+	return p.Dentry.ops.RUnlock
+}
+
 // Supers is the set of file systems that are in use.
 func Supers() map[FileSystem]bool {
 	namelessMount() // is always there

@@ -42,8 +42,10 @@ func (l *Layer) FileSystem() FileSystem { return l.super.fs }
 
 // Changed says that what a name in a directory leads to has changed.
 func (l *Layer) Changed(dir Inode, name string) {
+	// The cache may be asked for what it holds until that has left.
+	BeginChange()
+	defer EndChange()
 	s := l.super
-	Changed()
 	s.mu.RLock()
 	d := s.dirs[dir]
 	if d != nil {

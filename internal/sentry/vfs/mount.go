@@ -58,12 +58,12 @@ type mountLock struct{ sync.RWMutex }
 // Lock locks for writing.
 func (l *mountLock) Lock() {
 	l.RWMutex.Lock()
-	beginChange()
+	BeginChange()
 }
 
 // Unlock undoes Lock.
 func (l *mountLock) Unlock() {
-	endChange()
+	EndChange()
 	l.RWMutex.Unlock()
 }
 
