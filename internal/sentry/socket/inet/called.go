@@ -57,7 +57,9 @@ func (l *Socket) keepCall(id stack.TransportEndpointID, keep func(c *call)) {
 func (l *Socket) forgetCall(id stack.TransportEndpointID) {
 	if l.begun[id].filter != nil {
 		examined.Lock()
-		delete(examined.begun, beginning{l.net.Stack(), id})
+		if b := (beginning{l.net.Stack(), id}); examined.begun[b] == l {
+			delete(examined.begun, b)
+		}
 		settleExaminer()
 		examined.Unlock()
 	}

@@ -97,10 +97,12 @@ func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.Transp
 			if filter == nil {
 				return
 			}
-			c.filter = filter
 			examined.Lock()
 			defer examined.Unlock()
-			examined.begun[began] = s
+			if examined.of[to] == s { // otherwise it has been closed, and has forgotten its calls
+				c.filter = filter
+				examined.begun[began] = s
+			}
 		})
 	}
 	hand(to, id, pkt)

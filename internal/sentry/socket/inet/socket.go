@@ -209,6 +209,7 @@ func (s *Socket) renew() error {
 	}
 	s.hangUp()
 	s.leavePort()
+	stopExamining(old)
 	s.turnAway(old)
 	// What a bound port is wanted for again must not wait for it.
 	waits := s.stream() && old.state() == tcp.StateTimeWait && (s.bound == nil || s.bound.Port == 0)
@@ -234,7 +235,6 @@ func (s *Socket) renew() error {
 	s.droppedBefore.Store(s.drops(old))
 	s.adopt(ep, q)
 	s.ForgetSYN()
-	stopExamining(old)
 	s.connecting, s.joined, s.listening, s.sourced, s.converted = false, false, false, false, false
 	s.examineSegments(s.ep.Load())
 	s.nonlocal.Store(false)
