@@ -111,11 +111,15 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		if length > math.MaxUint16 {
 			return &tcpip.ErrMessageTooLong{}
 		}
+		if size > header.IPv6MinimumSize {
+			pkt = withRoom(pkt, int(r.MaxHeaderLength())+size)
+			defer pkt.DecRef()
+		}
+		pkt.GSOOptions.L3HdrLen = uint16(size)
 		h := pkt.NetworkHeader().Push(size)
 		encodeExtended(h, r, params, x.Label, first, length)
 		copy(h[header.IPv6MinimumSize+copy(h[header.IPv6MinimumSize:], way):], end)
 		pkt.NetworkProtocolNumber = header.IPv6ProtocolNumber
-		gso.L3HdrLen = uint16(size)
 		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
 		return e.nic.WritePacket(r, pkt)
 	}
@@ -164,6 +168,15 @@ func chain(list []Extension, next uint8) (b []byte, first uint8) {
 		b[at], first = first, list[i].Kind
 	}
 	return b, first
+}
+
+// withRoom is a segment with room for longer headers than the stack has, which the caller releases.
+func withRoom(pkt *stack.PacketBuffer, headers int) *stack.PacketBuffer {
+	t := pkt.TransportHeader().Slice()
+	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: headers + len(t), Payload: pkt.Data().ToBuffer(), Mark: pkt.Mark})
+	copy(out.TransportHeader().Push(len(t)), t)
+	out.TransportProtocolNumber, out.GSOOptions, out.Hash, out.Owner = pkt.TransportProtocolNumber, pkt.GSOOptions, pkt.Hash, pkt.Owner
+	return out
 }
 
 // writeExtended sends a packet with extension headers, the first of which has a number.

@@ -8,6 +8,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
@@ -77,5 +78,62 @@ func TestRoutedFragments(t *testing.T) {
 			}
 			pkt.DecRef()
 		}
+	}
+}
+
+// heavy has packets carry options for each hop.
+type heavy struct {
+	routed
+	options []byte
+}
+
+func (x heavy) ExtensionHeaders(tcpip.Address) (Extensions, bool) {
+	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_HOPOPTS, Data: x.options}}}, true
+}
+
+// TestExtendedSegments: segments that the link finishes have room for extension headers, however long these are.
+func TestExtendedSegments(t *testing.T) {
+	s := newStack()
+	defer s.Destroy()
+	l := &offloads{dummy: newDummy(1500)}
+	if err := s.CreateNIC(1, l); err != nil {
+		t.Fatal(err)
+	}
+	own, peer := tcpip.AddrFrom16([16]byte{0: 0xfd, 15: 1}), tcpip.AddrFrom16([16]byte{0: 0xfd, 15: 2})
+	with := tcpip.AddressWithPrefix{Address: own, PrefixLen: 64}
+	if err := s.AddProtocolAddress(1, tcpip.ProtocolAddress{Protocol: header.IPv6ProtocolNumber, AddressWithPrefix: with}, stack.AddressProperties{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddStaticNeighbor(1, header.IPv6ProtocolNumber, peer, randomAddress()); err != nil {
+		t.Fatal(err)
+	}
+	s.SetRouteTable([]tcpip.Route{{Destination: with.Subnet(), NIC: 1}})
+	r, err := s.FindRoute(1, own, peer, header.IPv6ProtocolNumber, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	for _, size := range []int{8, 64, 2048} {
+		l.sent = nil
+		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
+			ReserveHeaderBytes: int(r.MaxHeaderLength()) + header.TCPMinimumSize, Payload: buffer.MakeWithData(make([]byte, 5000)),
+		})
+		header.TCP(pkt.TransportHeader().Push(header.TCPMinimumSize)).Encode(&header.TCPFields{SrcPort: 7, DataOffset: header.TCPMinimumSize})
+		pkt.GSOOptions = stack.GSO{Type: stack.GSOTCPv6, NeedsCsum: true, MSS: 1000, MaxSize: 1 << 16, L3HdrLen: header.IPv6MinimumSize}
+		pkt.Owner = heavy{options: append([]byte{0, byte(size/8 - 1)}, make([]byte, size-2)...)}
+		if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: tcp.ProtocolNumber, TTL: 9}, pkt); err != nil {
+			t.Fatal(err)
+		}
+		pkt.DecRef()
+		if len(l.sent) != 1 {
+			t.Fatalf("%d packets, want 1", len(l.sent))
+		}
+		out := l.sent[0]
+		packet := stack.PayloadSince(out.NetworkHeader()).AsSlice()
+		if n := header.IPv6MinimumSize + size; len(packet) != n+header.TCPMinimumSize+5000 || header.TCP(packet[n:]).SourcePort() != 7 ||
+			int(out.GSOOptions.L3HdrLen) != n || out.GSOOptions.MSS != 1000 {
+			t.Errorf("%d bytes, %+v", len(packet), out.GSOOptions)
+		}
+		out.DecRef()
 	}
 }
