@@ -30,6 +30,7 @@ type options struct {
 	format     string
 	json       string
 	svg        string
+	join       string
 	rounds     int
 	within     time.Duration
 	quick      bool
@@ -47,6 +48,7 @@ func parseOptions() options {
 	flag.StringVar(&o.format, "format", "table", "what to print: table or json")
 	flag.StringVar(&o.json, "json", "", "write the results as JSON to this file too")
 	flag.StringVar(&o.svg, "svg", "", "write a plot of the ratios to this file too")
+	flag.StringVar(&o.join, "join", "", "put the rounds of these files together, which --json wrote in runs with the same coffer on this host, comma-separated, and measure nothing")
 	flag.IntVar(&o.rounds, "rounds", 0, "how many rounds (default 3)")
 	flag.DurationVar(&o.within, "within", 0, "begin no round that would not end within this time of the run's start, as in 35m")
 	flag.BoolVar(&o.quick, "quick", false, "the main rows only, with less work")
@@ -79,6 +81,13 @@ func do(o options) error {
 	}
 	if o.updateDocs {
 		return updateDocs(filepath.Join(o.bin, "bench.json"), "docs/performance.md")
+	}
+	if o.join != "" {
+		r, err := joined(strings.Split(o.join, ","))
+		if err != nil {
+			return err
+		}
+		return write(o, r)
 	}
 	var err error
 	if o.bin, err = filepath.Abs(o.bin); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -16,7 +17,9 @@ import (
 // A report is a run's results as JSON has them; the table, the plot and the
 // page in docs are made from it.
 type report struct {
-	Date      time.Time    `json:"date"`
+	Date time.Time `json:"date"`
+	// Coffer is the SHA-256 of the executable.
+	Coffer    string       `json:"coffer,omitempty"`
 	Host      host         `json:"host"`
 	Rounds    int          `json:"rounds"`
 	Quick     bool         `json:"quick,omitempty"`
@@ -67,7 +70,7 @@ type groupGoal struct {
 var groupGoals = map[string]goal{"operations": {Over: "runsc systrap", Max: 0.33}}
 
 func newReport(o options, res *results, walls []*wall) *report {
-	r := &report{Date: time.Now().UTC().Truncate(time.Second), Host: thisHost(), Rounds: res.rounds, Quick: o.quick, Busy: o.busy,
+	r := &report{Date: time.Now().UTC().Truncate(time.Second), Coffer: digest(o.coffer), Host: thisHost(), Rounds: res.rounds, Quick: o.quick, Busy: o.busy,
 		Summaries: res.summaries(), Failures: res.failures}
 	for _, w := range walls {
 		r.Walls = append(r.Walls, wallReport{w.name, w.missing})
@@ -116,6 +119,15 @@ func readReport(path string) (*report, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
+}
+
+// digest is a file's SHA-256, in hexadecimal; nothing if it can't be read.
+func digest(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b))
 }
 
 func thisHost() host {
