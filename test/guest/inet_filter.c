@@ -72,17 +72,22 @@ static void pair(int family, int early, int s[2]) {
 	close(l);
 }
 
+// Begins a connection of which a filter lets nothing come.
+static void connect_in_vain(int c, int l) {
+	union addr a;
+	socklen_t n = sizeof a;
+	OK(getsockname(l, &a.sa, &n));
+	FAILS(connect(c, &a.sa, n), EINPROGRESS);
+	struct pollfd p = { c, POLLOUT, 0 };
+	EQUAL(poll(&p, 1, 100), 0);
+}
+
 TEST(a_listener_drops_connections) {
 	EACH_FAMILY(f) {
 		need_family(f);
 		int l = listener(f), c = OK(socket(f, SOCK_STREAM | SOCK_NONBLOCK, 0));
-		union addr a;
-		socklen_t n = sizeof a;
 		ATTACH(l, drop);
-		OK(getsockname(l, &a.sa, &n));
-		FAILS(connect(c, &a.sa, n), EINPROGRESS);
-		struct pollfd p = { c, POLLOUT, 0 };
-		EQUAL(poll(&p, 1, 100), 0);
+		connect_in_vain(c, l);
 		silent(l);
 		detach(l);
 		ready(c, POLLOUT);
@@ -140,13 +145,8 @@ TEST(who_connects_may_have_one) {
 
 TEST(an_answer_that_is_dropped_comes_again) {
 	int l = listener(AF_INET), c = OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-	union addr a;
-	socklen_t n = sizeof a;
 	ATTACH(c, drop);
-	OK(getsockname(l, &a.sa, &n));
-	FAILS(connect(c, &a.sa, n), EINPROGRESS);
-	struct pollfd p = { c, POLLOUT, 0 };
-	EQUAL(poll(&p, 1, 100), 0);
+	connect_in_vain(c, l);
 	detach(c);
 	ready(c, POLLOUT);
 	EQUAL(option(c, SOL_SOCKET, SO_ERROR), 0);

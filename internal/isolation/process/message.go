@@ -93,9 +93,9 @@ type word struct {
 // filter is a profile.Program on its way to init: compiled by the parent,
 // since that is faster than to send the profile.
 type filter struct {
-	Code   []byte `json:"code"`
-	Flags  uint   `json:"flags,omitempty"`
-	Notify bool   `json:"notify,omitempty"`
+	Code   []byte
+	Flags  uint
+	Notify bool
 }
 
 // instructionSize is the size of struct sock_filter, in bytes.
