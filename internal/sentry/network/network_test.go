@@ -278,7 +278,7 @@ func TestStackWaits(t *testing.T) {
 	if _, err := other.Write(frame); err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(10 * time.Second); !n.Started(); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(2 * time.Minute); !n.Started(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("a frame came, and there is no stack")
 		}

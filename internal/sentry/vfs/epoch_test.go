@@ -29,7 +29,7 @@ func TestEpochOfLayers(t *testing.T) {
 		defer close(done)
 		l.Changed(l.Root(), "a")
 	}()
-	for end := time.Now().Add(10 * time.Second); vfs.CurrentEpoch().Number == before.Number; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); vfs.CurrentEpoch().Number == before.Number; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no new epoch begins")
 		}
