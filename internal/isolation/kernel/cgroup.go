@@ -109,7 +109,14 @@ func KeepCgroup(dir string) error {
 			break
 		}
 	}
-	return removeCgroup(dir)
+	// On a busy host many processes take seconds to end.
+	var err error
+	for range 20 {
+		if err = removeCgroup(dir); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 func removeCgroup(dir string) error {
