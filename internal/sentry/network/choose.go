@@ -89,6 +89,7 @@ type (
 	choosingTCP struct {
 		tcpProtocol
 		stack *stack.Stack
+		sieve *sieve
 	}
 )
 
@@ -102,7 +103,9 @@ type tcpProtocol interface {
 func newUDP(s *stack.Stack) stack.TransportProtocol { return choosingUDP{udp.NewProtocol(s)} }
 
 func newTCP(s *stack.Stack) stack.TransportProtocol {
-	return choosingTCP{tcp.NewProtocol(s).(tcpProtocol), s}
+	p := choosingTCP{tcpProtocol: tcp.NewProtocol(s).(tcpProtocol), stack: s}
+	p.sieve = &sieve{hand: p.hand, toil: sieveToil}
+	return p
 }
 
 // QueuePacket has a packet handled at once, as the stack does for protocols without it.
@@ -122,10 +125,10 @@ func (ping) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID
 func (p choosingTCP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
 	to = Chosen(to, id, pkt)
 	if f := examine.Load(); f != nil {
-		(*f)(p.stack, to, id, pkt, p.hand)
+		(*f)(p.stack, to, id, pkt, p.sieve.take)
 		return
 	}
-	p.hand(to, id, pkt)
+	p.sieve.take(to, id, pkt)
 }
 
 func (p choosingTCP) hand(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
