@@ -264,7 +264,7 @@ TEST(a_running_program_is_not_written) {
 	OK(kill(k, SIGKILL));
 	OK(waitpid(k, NULL, 0));
 	close(f);
-	f = OK(open("other", O_WRONLY));
+	f = open_unexecuted("other");
 	FAILS(execve("./other", none, none), ETXTBSY);
 	close(f);
 }

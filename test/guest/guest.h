@@ -167,6 +167,23 @@ __attribute__((unused)) static pid_t signal_when_asleep(int sig) {
 	_exit(0);
 }
 
+/* open_unexecuted opens a program for writing, of which the last process has ended: who looks at a process,
+ * as ps(1) does, may have its memory, and with it its program, for a moment longer. */
+__attribute__((unused)) static int open_unexecuted(const char *path) {
+	int fd;
+	while ((fd = open(path, O_WRONLY)) == -1 && errno == ETXTBSY)
+		sleep_ms(1);
+	return OK(fd);
+}
+
+/* nobodys_number is the number of a user whom no host has, and no other test at the same time: what users have is
+ * counted for each, and processes of other PID namespaces may have this one's number. */
+__attribute__((unused)) static uid_t nobodys_number(void) {
+	uint32_t r;
+	EQUAL(syscall(SYS_getrandom, &r, sizeof r, 0), sizeof r);
+	return 1000000000 + r % 1000000000;
+}
+
 /* The longest that a test may take, in seconds, on the slowest host. */
 #define GUEST_TIME_LIMIT 120
 

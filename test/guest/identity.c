@@ -417,7 +417,7 @@ TEST(set_user_id_programs) {
 	/* root to another user: its capabilities go */
 	EXITED_OK(IN_CHILD(run_file("./suid", "@uid 0 1009 1009 gid 0 0 0 permitted 99 effective 0 dumpable 0 keepcaps 0 nnp 0 secure 0")));
 	/* writing and chown take the bits away */
-	int f = OK(open("suid", O_WRONLY));
+	int f = open_unexecuted("suid");
 	EXITED_OK(IN_CHILD({
 		OK(setresuid1(1001, 1001, 1001));
 		EQUAL(write(f, "\x7f", 1), 1);

@@ -82,7 +82,7 @@ TEST(bytes_are_counted_to_the_user) {
 	struct rlimit room = { 90000, 90000 }; /* for one queue of the default size */
 	snprintf(name, sizeof name, "/guest.%d", (int)getpid());
 	snprintf(other, sizeof other, "/guest.%d.other", (int)getpid());
-	if (geteuid() != 0 || setresuid(1000000000 + getpid(), -1, -1))
+	if (geteuid() != 0 || setresuid(nobodys_number(), -1, -1))
 		SKIP("needs root, to become a user who has no queues");
 	OK(setrlimit(RLIMIT_MSGQUEUE, &room));
 	mqd_t q = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
