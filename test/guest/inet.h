@@ -77,6 +77,29 @@ __attribute__((unused)) static void tcp_pair(int family, int s[2]) {
 	close(l);
 }
 
+/* bind_by_number gives a socket a port of the loopback address that nobody has, by its number, and returns it. */
+__attribute__((unused)) static int bind_by_number(int fd, int family) {
+	int type;
+	socklen_t n = sizeof type;
+	OK(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n));
+	for (;;) {
+		union addr a;
+		int free = bound(family, type), port = port_of(free);
+		close(free);
+		if (bind(fd, &a.sa, loopback(&a, family, port)) == 0)
+			return port;
+		EQUAL(errno, EADDRINUSE); /* somebody else on this host was faster */
+	}
+}
+
+/* deaf is a socket for datagrams that hears only itself: to others it is as if nobody had its port, which nobody
+ * else gets meanwhile. */
+__attribute__((unused)) static int deaf(int family) {
+	int s = bound(family, SOCK_DGRAM);
+	connect_to(s, s);
+	return s;
+}
+
 /* await waits until poll(2) says exactly that. */
 __attribute__((unused)) static void await(int fd, int asked, int want) {
 	struct pollfd p = { fd, asked, 0 };
@@ -93,6 +116,11 @@ __attribute__((unused)) static void await(int fd, int asked, int want) {
 __attribute__((unused)) static void ready(int fd, int events) {
 	struct pollfd p = { fd, events, 0 };
 	EQUAL(poll(&p, 1, 60000), 1);
+}
+
+__attribute__((unused)) static int writable(int fd) {
+	struct pollfd p = { fd, POLLOUT, 0 };
+	return OK(poll(&p, 1, 0));
 }
 
 __attribute__((unused)) static int option(int fd, int level, int name) {

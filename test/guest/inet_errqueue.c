@@ -47,14 +47,14 @@ static void await_error(int fd) {
 	CHECK(p.revents & POLLERR);
 }
 
-/* nobody is a port that nobody receives at. */
+/* nobody is a port that nobody receives at but a socket that hears only itself, so that nobody else gets it. */
 static struct sockaddr_in nobody(void) {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof a;
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
 	OK(bind(s, (void *)&a, sizeof a));
 	OK(getsockname(s, (void *)&a, &n));
-	close(s);
+	OK(connect(s, (void *)&a, n));
 	return a;
 }
 
