@@ -272,8 +272,10 @@ TEST(closed_windows) {
 	for (int how = 0; how < 3; how++) {
 		int s[2];
 		tcp_pair(AF_INET, s);
-		long long sent = fill(s[0]);
-		await(s[0], POLLOUT, 0);
+		long long sent = 0;
+		do
+			sent += fill(s[0]);
+		while (writable(s[0]));
 		if (how == 0)
 			OK(shutdown(s[0], SHUT_WR)); /* the end waits behind the bytes */
 		else if (how == 1)
@@ -320,7 +322,9 @@ TEST(reset_while_asleep) {
 		_exit(0);
 	}
 	close(s[1]);
-	FAILS(send(s[0], buf, sizeof buf, MSG_NOSIGNAL), ECONNRESET);
+	ssize_t n;
+	while ((n = send(s[0], buf, sizeof buf, MSG_NOSIGNAL)) > 0) {} /* into what room there was after all */
+	CHECK(n == -1 && errno == ECONNRESET);
 	FAILS(send(s[0], buf, 1, MSG_NOSIGNAL), EPIPE);
 	EQUAL(waitpid(k, &st, 0), k);
 }
