@@ -234,7 +234,7 @@ static void fuzz(int root) {
 		}
 		/* it may have blocked all signals and gone to sleep for good */
 		siginfo_t ended = { 0 };
-		for (int ms = 0; ms < LIFETIME_MS && !ended.si_pid; ms += 2) {
+		for (long long end = now_ns() + LIFETIME_MS * 1000000LL; now_ns() < end && !ended.si_pid;) {
 			OK(waitid(P_PID, k, &ended, WEXITED | WNOHANG | WNOWAIT));
 			sleep_ms(2);
 		}

@@ -300,8 +300,10 @@ TEST(pair_of_links) {
 	EQUAL(set_up(s, left, 1), 0);
 	EQUAL(set_up(s, right, 1), 0);
 	i.ifi_index = left;
-	begin(&r, RTM_GETLINK, 0, &i, sizeof i);
-	EQUAL(answer(s, &r, b, sizeof b), 0);
+	do { /* Linux may have a thread of its own notice that both ends are up */
+		begin(&r, RTM_GETLINK, 0, &i, sizeof i);
+		EQUAL(answer(s, &r, b, sizeof b), 0);
+	} while (!(got->ifi_flags & IFF_RUNNING));
 	EQUAL(got->ifi_flags, IFF_BROADCAST | IFF_MULTICAST | IFF_UP | IFF_RUNNING | 0x10000);
 	/* A name, an MTU and an address. */
 	begin(&r, RTM_SETLINK, 0, &i, sizeof i);
@@ -439,11 +441,13 @@ TEST(counters_of_gone_links) {
 	OK(setsockopt(u, SOL_SOCKET, SO_BROADCAST, &on, sizeof on));
 	OK(setsockopt(u, SOL_SOCKET, SO_BINDTODEVICE, "left", 5));
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = INADDR_BROADCAST };
-	for (int i = 0; i < 20; i++) EQUAL(sendto(u, "x", 1, 0, (void *)&to, sizeof to), 1);
+	/* What is sent before a thread of Linux's own has noticed that both ends are up is lost. */
+	for (int i = 0; i < 20 || ip_counter(RECEIVED) < 20; i++) {
+		EQUAL(sendto(u, "x", 1, 0, (void *)&to, sizeof to), 1);
+		usleep(1000);
+	}
 	unsigned long sent = ip_counter(SENT);
 	CHECK(sent >= 20);
-	for (int i = 0; i < 20000 && ip_counter(RECEIVED) < 20; i++) usleep(1000);
-	CHECK(ip_counter(RECEIVED) >= 20);
 	EQUAL(delete_link(s, index), 0);
 	CHECK(ip_counter(SENT) >= sent);
 	CHECK(ip_counter(RECEIVED) >= 20);

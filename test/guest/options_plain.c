@@ -349,7 +349,7 @@ TEST(time_out_of_a_whole_call) {
 TEST(time_out_of_parts) {
 	static char b[400000];
 	struct timeval soon = { 0, 400000 };
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < 2;) {
 		int p[2];
 		OK(socketpair(AF_UNIX, SOCK_STREAM, 0, p));
 		pid_t child = OK(fork());
@@ -360,8 +360,12 @@ TEST(time_out_of_parts) {
 			_exit(0);
 		}
 		OK(setsockopt(p[0], SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon));
-		EQUAL(k ? write(p[0], b, sizeof b) : send(p[0], b, sizeof b, 0), sizeof b);
+		ssize_t n = k ? write(p[0], b, sizeof b) : send(p[0], b, sizeof b, 0);
+		CHECK(n > 0);
+		k += n == sizeof b; /* a busy host may have kept the peer from reading for that long: then again */
 		OK(kill(child, SIGKILL));
 		OK(waitpid(child, NULL, 0));
+		close(p[0]);
+		close(p[1]);
 	}
 }

@@ -133,8 +133,7 @@ TEST(signals_abort) {
 	struct itimerval it = { { 0, 500 }, { 0, 500 } };
 	OK(setitimer(ITIMER_REAL, &it, NULL));
 	long done = 0, aborted = 0;
-	long long end = now_ns() + 20000000000LL;
-	while ((in_handler < 200 || aborted < 20) && now_ns() < end) {
+	while (in_handler < 200 || aborted < 20) {
 		for (int i = 0; i < 100; i++) {
 			if (count(&shared_count, 5000) == 0)
 				done++;
@@ -145,8 +144,6 @@ TEST(signals_abort) {
 	memset(&it, 0, sizeof it);
 	OK(setitimer(ITIMER_REAL, &it, NULL));
 	EQUAL(shared_count, done + in_handler);
-	CHECK(in_handler >= 200);
-	CHECK(aborted >= 20);
 }
 
 /* Threads that share one CPU's counter: no count is lost to preemption. The
@@ -302,8 +299,7 @@ TEST(exec_among_threads) {
 static int status_of_broken(void (*breaks)(void)) {
 	return IN_CHILD({
 		breaks();
-		long long end = now_ns() + 10000000000LL;
-		while (now_ns() < end)
+		for (;;)
 			usleep(1000);
 	});
 }

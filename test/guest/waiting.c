@@ -93,7 +93,7 @@ TEST(socket_timeouts) {
 	long long t0 = now_ns();
 	FAILS(recv(s[0], buf, 1, 0), EAGAIN);
 	FAILS(read(s[0], buf, 1), EAGAIN);
-	CHECK(now_ns() - t0 >= 39000000);
+	CHECK(now_ns() - t0 >= 20000000); /* in ticks, of which a busy host may count several late at once */
 	ssize_t w;
 	while ((w = write(s[0], buf, sizeof buf)) > 0) {}
 	EQUAL(errno, EAGAIN);
@@ -451,18 +451,30 @@ TEST(timerfd_points) {
 	FAILS(timerfd_create(CLOCK_MONOTONIC, 0x33), EINVAL);
 	struct itimerspec it = { { 0, 0 }, { 0, 1000000000 } }, cur;
 	FAILS(timerfd_settime(t, 0, &it, NULL), EINVAL);
+	struct pollfd p = { t, POLLIN, 0 };
 	it = (struct itimerspec){ { 0, 5000000 }, { 0, 1 } };
+	long long begin = now_ns();
 	OK(timerfd_settime(t, 0, &it, NULL));
-	sleep_ms(23);
-	EQUAL(ready(t), POLLIN);
-	EQUAL(read(t, &v, 8), 8);
-	CHECK(v >= 5);
+	uint64_t times = 0;
+	do {
+		sleep_ms(23);
+		EQUAL(poll(&p, 1, -1), 1);
+		EQUAL(read(t, &v, 8), 8);
+		times += v;
+	} while (times < 5);
+	CHECK(times <= (now_ns() - begin) / 5000000 + 1);
+	it = (struct itimerspec){ { 500, 0 }, { 0, 1 } };
+	OK(timerfd_settime(t, 0, &it, NULL));
+	EQUAL(poll(&p, 1, -1), 1);
 	OK(timerfd_gettime(t, &cur));
-	EQUAL(cur.it_interval.tv_nsec, 5000000);
-	CHECK(cur.it_value.tv_nsec > 0 && cur.it_value.tv_nsec <= 5000000);
+	EQUAL(cur.it_interval.tv_sec, 500);
+	CHECK(cur.it_value.tv_sec > 0 && cur.it_value.tv_sec <= 500);
+	EQUAL(read(t, &v, 8), 8);
+	EQUAL(v, 1);
 	it = (struct itimerspec){ { 0, 0 }, { 1, 0 } }; /* long past */
 	OK(timerfd_settime(t, TFD_TIMER_ABSTIME, &it, &cur));
-	EQUAL(cur.it_interval.tv_nsec, 5000000);
+	EQUAL(cur.it_interval.tv_sec, 500);
+	EQUAL(poll(&p, 1, -1), 1);
 	EQUAL(read(t, &v, 8), 8);
 	EQUAL(v, 1);
 	FAILS(read(t, &v, 8), EAGAIN);
