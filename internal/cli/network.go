@@ -40,7 +40,7 @@ func networkVerb(c *cobra.Command, run func(n *hostnet.Networks, args []string) 
 			err = run(config.Network.networks(), args)
 		}
 		if err != nil {
-			return &exitError{exitVerb, err.Error()}
+			return &exitError{exitUsage, err.Error()}
 		}
 		return nil
 	}

@@ -77,7 +77,7 @@ func TestNames(t *testing.T) {
 		if r := do(t, wall, "--network dmz", "lookup", "srv"); !strings.HasPrefix(r.stdout, "no: ") {
 			t.Errorf("a name of another network is %q", r.stdout)
 		}
-		if r := coffer(t, "network", "rm", "lan"); r.code != 1 || !strings.Contains(r.stderr, "in use by the sandbox srv") {
+		if r := coffer(t, "network", "rm", "lan"); r.code != 125 || !strings.Contains(r.stderr, "in use by the sandbox srv") {
 			t.Errorf("rm of a network in use: %d, %s", r.code, r.stderr)
 		}
 		if r := coffer(t, "network", "inspect", "lan"); !strings.Contains(r.stdout, `"name": "srv"`) {
