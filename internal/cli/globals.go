@@ -129,6 +129,16 @@ func (g *globals) setUp() (err error) {
 	default:
 		return fmt.Errorf("--rootless %q is not known: it is true, false or auto", g.rootless)
 	}
+	// Also for a command that makes no container, and so has no use for them: a
+	// mistake in writing is to be told while somebody looks.
+	if g.isolation != "" {
+		if _, err := parseLevel(g.isolation); err != nil {
+			return fmt.Errorf("--isolation: %w", err)
+		}
+	}
+	if err := checkIntercept(g.intercept); err != nil {
+		return fmt.Errorf("--intercept %w", err)
+	}
 	g.config, err = readConfig(configPath)
 	return err
 }

@@ -127,6 +127,8 @@ func TestVerbErrors(t *testing.T) {
 		{[]string{"--root", store, "create", "--bundle", file, "c1"}, 1, "is not a directory"},
 		{[]string{"--root", store, "create", "--bundle", t.TempDir(), "c1"}, 1, "JSON specification file config.json not found"},
 		{[]string{"--rootless", "perhaps", "list"}, 1, `--rootless "perhaps" is not known`},
+		{[]string{"--isolation", "foo", "list"}, 1, `--isolation: isolation "foo" is not known: it is process or kernel`},
+		{[]string{"state", "--intercept", "foo", "c1"}, 1, `--intercept "foo" is not known`},
 		{[]string{"--log-format", "xml", "list"}, 1, `--log-format "xml" is not known`},
 		{[]string{"--log", "/no/such/log", "list"}, 1, "no such file or directory"},
 	} {
