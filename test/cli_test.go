@@ -36,6 +36,9 @@ func TestDo(t *testing.T) {
 	write("junk", 0o755, "\x7fELF and no more")
 	write("script", 0o755, "#!/no/such/interpreter\n")
 	write("itanium", 0o755, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x32\x00\x01\x00\x00\x00"+strings.Repeat("\x00", 100))
+	if err := os.Mkdir(filepath.Join(dir, "closed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	mask := syscall.Umask(0)
 	syscall.Umask(mask)
 	umask := fmt.Sprintf("%04o\n", mask)
@@ -71,6 +74,9 @@ func TestDo(t *testing.T) {
 		{name: "bad user", args: []string{"--user", "nemo", "--", "true"}, code: 125, stderr: "no user \"nemo\""},
 		{name: "bad rootfs", args: []string{"--rootfs", "/etc/passwd", "--", "true"}, code: 125, stderr: "not a directory"},
 		{name: "bad cwd", args: []string{"--cwd", "/no/such", "--", "true"}, code: 125, stderr: "--cwd"},
+		{name: "cwd that the user may not enter", args: []string{bind, "--cwd", "/b/closed", "--user", "1234", "--", "pwd"}, code: 125, stderr: "/b/closed cannot be entered in the sandbox (permission denied)"},
+		{name: "cwd that is a file", args: []string{bind, "--cwd", "/b/plain", "--", "pwd"}, code: 125, stderr: "not a directory"},
+		{name: "empty isolation", args: []string{"--isolation=", "--", "true"}, code: 125, stderr: "--isolation has an empty value"},
 		{name: "bad filter", args: []string{"--trace", "--trace-filter", "opne", "--", "true"}, code: 125, stderr: "open"},
 		{name: "filter without trace", args: []string{"--trace-filter", "open", "--", "true"}, code: 125, stderr: "needs --trace"},
 		{name: "empty memory", args: []string{"--memory", "", "--", "true"}, code: 125, stderr: "--memory has an empty value"},

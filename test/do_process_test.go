@@ -36,7 +36,11 @@ func TestDoProcess(t *testing.T) {
 		}
 	}
 	write("plain", 0o644, "text\n")
+	write("script", 0o755, "#!/no/such/interpreter\n")
 	write("secret", 0o600, "for root\n")
+	if err := os.Mkdir(filepath.Join(dir, "closed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	odd := filepath.Join(dir, "a,b:c")
 	if err := os.Mkdir(odd, 0o755); err != nil {
 		t.Fatal(err)
@@ -56,6 +60,13 @@ func TestDoProcess(t *testing.T) {
 		{name: "streams opened again", args: []string{"--", "sh", "-c", "cat /dev/stdin >/dev/stdout; echo e >/dev/stderr"}, stdin: "x\n", stdout: "x\n", stderr: "e\n"},
 		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "executable file not found in $PATH"},
 		{name: "not executable", args: []string{bind("ro"), "--", "/b/plain"}, code: 126, stderr: "permission denied"},
+		{name: "a directory", args: []string{"--", "/etc"}, code: 126, stderr: "is a directory, and no program"},
+		{name: "missing interpreter", args: []string{bind("ro"), "--", "/b/script"}, code: 127, stderr: "interpreter"},
+		{name: "no user", args: []string{"--user", "nemo", "--", "true"}, code: 125, stderr: "no user \"nemo\""},
+		{name: "missing bind", args: []string{"--bind", "/no/such", "--", "true"}, code: 125, stderr: "it must exist on the host"},
+		{name: "a working directory that the user may not enter", args: []string{bind("ro"), "--cwd", "/b/closed", "--user", "1234", "--", "pwd"}, code: 125, stderr: "name a directory that the program's user may enter"},
+		{name: "a working directory that root may enter", args: []string{bind("ro"), "--cwd", "/b/closed", "--", "pwd"}, stdout: "/b/closed\n"},
+		{name: "a working directory that is a file", args: []string{bind("ro"), "--cwd", "/b/plain", "--", "pwd"}, code: 125, stderr: "not a directory"},
 		{name: "a tree of its own", args: []string{"--", "sh", "-c", "echo $PPID; hostname; set -- /proc/[0-9]*; echo $#"}, stdout: "1\ncoffer\n2\n"},
 		{name: "orphans are reaped", args: []string{"--", "sh", "-c", "(sleep 0.1 &); while set -- /proc/[0-9]*; test $# -gt 2; do :; done; echo done"}, stdout: "done\n"},
 		{name: "only the streams are open", args: []string{"--", "sh", "-c", "ls /proc/self/fd"}, stdout: "0\n1\n2\n3\n"}, // 3 is the directory

@@ -67,7 +67,7 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 		RunE: func(c *cobra.Command, args []string) error {
 			// An empty value is an unset shell variable as a rule. It must not
 			// quietly stand for a weaker default.
-			for _, name := range append([]string{"rootfs", "cwd", "user", "memory", "trace", "trace-filter"}, networkNames...) {
+			for _, name := range append([]string{"isolation", "rootfs", "cwd", "user", "memory", "trace", "trace-filter"}, networkNames...) {
 				if fl := c.Flags().Lookup(name); fl.Changed && fl.Value.String() == "" {
 					return &exitError{exitUsage, fmt.Sprintf("--%s has an empty value: give one, or leave the flag out", name)}
 				}
@@ -327,7 +327,7 @@ func (f doFlags) directory(root string, cfg *kernel.Config) error {
 		if !filepath.IsAbs(f.cwd) {
 			return fmt.Errorf("--cwd %s is not an absolute path: it is a directory in the sandbox", f.cwd)
 		}
-		box.Cwd = filepath.Clean(f.cwd)
+		box.Cwd, box.UserCwd = filepath.Clean(f.cwd), true
 		return nil
 	}
 	if root != "/" {

@@ -350,7 +350,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 	}
 	defer end()
 	return programFailed(runForeground(store, &container.CreateRequest{
-		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess, Reap: true,
+		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess, Reap: true, UserCwd: cfg.Sandbox.UserCwd,
 		Cgroup: hostcgroup.Options{Systemd: g.systemdCgroup},
 		Network: func(init isolation.PID) error {
 			if attached.Furnish != nil {

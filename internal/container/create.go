@@ -33,6 +33,8 @@ type CreateRequest struct {
 	NoNewKeyring bool
 	// Reap is that of isolation.Request.
 	Reap bool
+	// UserCwd is that of isolation.Request.
+	UserCwd bool
 	// PIDFile is where the first process's number is written, if not empty.
 	PIDFile string
 	// Network, if not nil, furnishes the container's network namespace, in which its
@@ -56,7 +58,7 @@ func (s *Store) Create(r *CreateRequest) (isolation.PID, error) {
 	}}
 	request := &isolation.Request{
 		ID: r.ID, Bundle: r.Bundle, Spec: r.Spec, StateDir: dir, Streams: r.Streams,
-		NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, Intercept: r.Intercept, State: c.ociState,
+		NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, UserCwd: r.UserCwd, Intercept: r.Intercept, State: c.ociState,
 	}
 	if err := wall.Check(request); err != nil {
 		return isolation.PID{}, fmt.Errorf("isolation %s: %w", r.Isolation, err)

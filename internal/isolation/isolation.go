@@ -89,6 +89,9 @@ type Request struct {
 	// Reap has process 1 be an init of Coffer's that passes signals on to the program
 	// and reaps what is orphaned. The kernel wall takes no notice of it.
 	Reap bool
+	// UserCwd has the program's user enter the working directory, as chdir(2) does. Else
+	// root may do it in its place. The kernel wall takes no notice of it.
+	UserCwd bool
 	// Intercept is how the kernel wall intercepts system calls; empty for the
 	// default.
 	Intercept string

@@ -57,7 +57,7 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 	l := launch{
 		todo: instructions{
 			ID: r.ID, Bundle: r.Bundle, Spec: sent(r.Spec), Filter: newFilter(program),
-			NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, Rootless: oneGroup(r.Spec),
+			NoPivot: r.NoPivot, NoNewKeyring: r.NoNewKeyring, Reap: r.Reap, UserCwd: r.UserCwd, Rootless: oneGroup(r.Spec),
 		},
 		files:    files,
 		streams:  &r.Streams,

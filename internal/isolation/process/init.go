@@ -248,11 +248,13 @@ func (p *initProcess) become() error {
 	}
 	// As root, since the user may lack the right to search a directory on the
 	// way; and if root lacks it (on a network's file system), as the user.
-	err := p.enterCwd()
-	if err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
-		return err
+	if !p.todo.UserCwd {
+		err := p.enterCwd()
+		if err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
+			return err
+		}
+		p.inCwd = err == nil
 	}
-	p.inCwd = err == nil
 	// What is installed without privileges is installed as late as can be:
 	// the filter need not allow what init does until then.
 	install := p.installFilter
@@ -268,6 +270,7 @@ func (p *initProcess) become() error {
 		}
 	}
 	p.env = environment(process)
+	var err error
 	p.path, err = findProgram(process.Args, p.env)
 	return err
 }

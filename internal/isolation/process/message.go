@@ -30,6 +30,8 @@ type instructions struct {
 	Extra int
 	// Reap has it stay process 1 and run the program as a child.
 	Reap bool
+	// UserCwd is that of isolation.Request.
+	UserCwd bool
 	// Terminal has it open a terminal and report its master.
 	Terminal bool
 }

@@ -48,8 +48,10 @@ func findProgram(args, env []string) (string, error) {
 	}
 	code := notFound
 	switch {
-	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.EISDIR):
-		code, err = notExecutable, fmt.Errorf("%w: it is a directory, or not executable for this user (chmod +x)", err)
+	case errors.Is(err, unix.EISDIR):
+		code, err = notExecutable, fmt.Errorf("%w, and no program", err)
+	case errors.Is(err, os.ErrPermission):
+		code, err = notExecutable, fmt.Errorf("%w: it is not executable for this user (chmod +x)", err)
 	case errors.Is(err, exec.ErrNotFound):
 		err = fmt.Errorf("%w (%s)", err, os.Getenv("PATH"))
 	}
@@ -140,7 +142,11 @@ func changeAction(n unix.Signal, to, was *sigaction) error {
 func (p *initProcess) enterCwd() error {
 	dir := cwd(p.spec.Process)
 	if err := unix.Chdir(dir); err != nil {
-		return fmt.Errorf("process.cwd: chdir to cwd (%q): %w", dir, err)
+		err = fmt.Errorf("process.cwd: chdir to cwd (%q): %w", dir, err)
+		if errors.Is(err, unix.EACCES) {
+			err = fmt.Errorf("%w: name a directory that the program's user may enter", err)
+		}
+		return err
 	}
 	var buf [unix.PathMax]byte
 	n, err := unix.Getcwd(buf[:])

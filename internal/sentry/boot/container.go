@@ -74,10 +74,13 @@ type Process struct {
 	Args []string
 	Env  []string
 	// Cwd is the working directory, in the container.
-	Cwd    string
-	UID    uint32
-	GID    uint32
-	Groups []uint32
+	Cwd string
+	// UserCwd says that the process's user must be able to enter it. Without it a
+	// process has it as one inherits it, which nobody looks at then.
+	UserCwd bool
+	UID     uint32
+	GID     uint32
+	Groups  []uint32
 	// Umask is the file mode creation mask.
 	Umask uint32
 

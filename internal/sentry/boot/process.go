@@ -132,7 +132,13 @@ func (n *process) discard() {
 }
 
 func (s *sandbox) workingDirectory(p *Process, mounts *vfs.MountNamespace, root vfs.Path) (vfs.Path, error) {
-	cwd, err := mounts.Resolve(builder{p.credentials()}, vfs.Origin{Root: root, Start: root}, p.Cwd, vfs.WantDirectory)
+	user := builder{p.credentials()}
+	cwd, err := mounts.Resolve(user, vfs.Origin{Root: root, Start: root}, p.Cwd, vfs.WantDirectory)
+	if err == nil && p.UserCwd {
+		if err = vfs.Access(user, cwd, unix.X_OK); err != nil {
+			cwd.DecRef()
+		}
+	}
 	if err == nil {
 		return cwd, nil
 	}
@@ -140,7 +146,7 @@ func (s *sandbox) workingDirectory(p *Process, mounts *vfs.MountNamespace, root 
 	if s.served() {
 		cure = "change the process's cwd, or let its user enter the directory"
 	}
-	return cwd, &programError{exitFailed, fmt.Sprintf("the working directory %s cannot be entered in the sandbox (%v): %s", p.Cwd, err, cure)}
+	return vfs.Path{}, &programError{exitFailed, fmt.Sprintf("the working directory %s cannot be entered in the sandbox (%v): %s", p.Cwd, err, cure)}
 }
 
 // streams gives a process its first descriptors, and a terminal if it is to
