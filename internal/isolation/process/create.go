@@ -8,10 +8,12 @@ import (
 	"runtime"
 	"strconv"
 
+	"coffer/internal/bpf"
 	"coffer/internal/hostnet/netdev"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/process/rootfs"
 	"coffer/internal/seccomp/profile"
+	"coffer/internal/seccomp/sysno"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -23,7 +25,7 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	program, err := compile(r.Spec)
+	program, err := compile(r.Spec, r.Spec.Process)
 	if err != nil {
 		return pid, err
 	}
@@ -179,11 +181,47 @@ func (t createTalk) provide() error {
 	return t.answer(w, files...)
 }
 
-func compile(spec *specs.Spec) (*profile.Program, error) {
+// compile makes the filter for a process of a container.
+func compile(spec *specs.Spec, process *specs.Process) (*profile.Program, error) {
 	if spec.Linux == nil {
 		return nil, nil
 	}
-	return profile.Compile(spec.Linux.Seccomp)
+	program, err := profile.Compile(spec.Linux.Seccomp)
+	if err == nil && program != nil {
+		err = startable(program, process.NoNewPrivileges)
+	}
+	return program, err
+}
+
+// startable refuses a filter under which init cannot become the program. Such a one would
+// end init before it can say why; or, by SCMP_ACT_KILL, only the thread that makes the call,
+// while the others wait for ever. late says that the filter comes last.
+func startable(program *profile.Program, late bool) error {
+	filter, err := bpf.New(program.Filter)
+	if err != nil {
+		return fmt.Errorf("linux.seccomp: checking the filter: %w", err)
+	}
+	calls := []string{"execve"}
+	if !late {
+		calls = append(calls, "futex", "sendmsg", "recvmsg")
+	}
+	for _, name := range calls {
+		number, _ := sysno.Find(name).Number(sysno.AMD64)
+		result, ok := filter.Constant(int32(number), sysno.AMD64.Audit())
+		if !ok {
+			continue // it depends on arguments
+		}
+		switch result & unix.SECCOMP_RET_ACTION_FULL {
+		case unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_LOG, unix.SECCOMP_RET_USER_NOTIF:
+			continue
+		}
+		cure := fmt.Sprintf("give %s the action %s", name, specs.ActAllow)
+		if name != "execve" {
+			cure += ", or set process.noNewPrivileges, with which the filter comes later"
+		}
+		return fmt.Errorf("linux.seccomp refuses %s(2), which it takes to start the program: %s", name, cure)
+	}
+	return nil
 }
 
 // procPath is the path of a file of a process.

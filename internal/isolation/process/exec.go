@@ -22,7 +22,11 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 		return pid, err
 	}
 	spec := execSpec(container, e.Process)
-	program, err := compile(container)
+	id := settings(c.ID, spec, true)
+	if err := id.Check(); err != nil {
+		return pid, err
+	}
+	program, err := compile(container, e.Process)
 	if err != nil {
 		return pid, err
 	}
@@ -39,7 +43,6 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 		subCgroup: e.Cgroup,
 		spawning:  spawning{target: target, targetFlags: flags, root: root},
 	}
-	id := settings(c.ID, spec, true)
 	if e.Process.ExecCPUAffinity != nil {
 		l.gateFirst = true
 		l.atGate = func(pid int) error { return id.Affinity(pid, false) }

@@ -128,6 +128,28 @@ func receiveListener(t *testing.T, agent int) (state specs.ContainerProcessState
 	return state
 }
 
+// TestSeccompForbidsStart: a filter under which the program cannot be started is refused
+// beforehand. With SCMP_ACT_KILL it would end one thread of init, and who waits for init would
+// wait for ever.
+func TestSeccompForbidsStart(t *testing.T) {
+	for _, action := range []specs.LinuxSeccompAction{specs.ActKill, specs.ActKillProcess, specs.ActErrno, specs.ActTrap, specs.ActTrace} {
+		for _, c := range []struct {
+			call    string
+			private bool
+		}{{"execve", true}, {"execve", false}, {"futex", false}} {
+			spec := shell(bundle(t), "true")
+			spec.Process.NoNewPrivileges = c.private
+			spec.Linux.Seccomp = refuse(action)
+			spec.Linux.Seccomp.Syscalls[0].Names = []string{c.call}
+			mustFail(t, prepare(t, spec).create(), "linux.seccomp refuses "+c.call+"(2)", "SCMP_ACT_ALLOW")
+		}
+	}
+	spec := shell(bundle(t), "true")
+	spec.Process.NoNewPrivileges = true
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActKill}
+	mustFail(t, prepare(t, spec).create(), "linux.seccomp refuses execve(2)")
+}
+
 // TestSeccompDeadlock: an agent can't be asked before it knows that it will be.
 func TestSeccompDeadlock(t *testing.T) {
 	spec := bundle(t)
