@@ -239,6 +239,95 @@ func TestPreservedDescriptors(t *testing.T) {
 	})
 }
 
+// TestExitCodes: a program's own code is passed on, also 125 and the like, and a signal's is
+// 128+n. What could not be started is 1, and 255 of exec, as of runc; nothing is left of it.
+func TestExitCodes(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		there := r.id("there-" + r.isolation)
+		r.must("run", "--detach", "--bundle", r.bundle("there", nil, forever...), there)
+		id := r.id("code-" + r.isolation)
+		const failed = -1
+		for i, c := range []struct {
+			name   string
+			args   []string
+			change func(*specs.Process)
+			code   int
+			says   string
+		}{
+			{name: "0", args: []string{"true"}},
+			{name: "42", args: []string{"sh", "-c", "exit 42"}, code: 42},
+			{name: "125", args: []string{"sh", "-c", "exit 125"}, code: 125},
+			{name: "a signal", args: []string{"sh", "-c", "sh -c 'kill -KILL $$'; exit $?"}, code: 128 + 9},
+			{name: "not found", args: []string{"nothing"}, code: failed, says: `exec: "nothing": executable file not found in $PATH (/bin)`},
+			{name: "not found by path", args: []string{"/no/such"}, code: failed, says: "no such file or directory"},
+			{name: "not executable", args: []string{"/plain"}, code: failed, says: "permission denied"},
+			{name: "a directory", args: []string{"/bin"}, code: failed, says: "directory"},
+			{name: "no interpreter", args: []string{"/script"}, code: failed, says: "interpreter"},
+			{name: "no program", args: []string{"/junk"}, code: failed, says: "it is neither"},
+			{name: "an empty word", args: []string{""}, code: failed, says: "args[0] is an empty word"},
+			{name: "a file as working directory", args: []string{"true"}, change: func(p *specs.Process) { p.Cwd = "/plain" }, code: failed, says: "not a directory"},
+			{name: "a relative working directory", args: []string{"true"}, change: func(p *specs.Process) { p.Cwd = "bin" }, code: failed, says: `cwd "bin" is not an absolute path`},
+			{name: "nobody", args: []string{"true"}, change: func(p *specs.Process) { p.User.UID = ^uint32(0) }, code: failed, says: "4294967295"},
+		} {
+			furnish := func(dir string) {
+				for name, data := range map[string]string{"plain": "text", "script": "#!/no/such/interpreter\n", "junk": "\x7fELF and no more"} {
+					path := filepath.Join(dir, "rootfs", name)
+					if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					if name != "plain" {
+						if err := os.Chmod(path, 0o755); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			process := &specs.Process{Args: c.args, Cwd: "/", Env: []string{"PATH=/bin"}}
+			if c.change != nil {
+				c.change(process)
+			}
+			bundle := r.bundle(fmt.Sprint("b", i), func(s *specs.Spec) { s.Process.Cwd, s.Process.User = process.Cwd, process.User }, c.args...)
+			furnish(bundle)
+			furnish(filepath.Join(r.bundles, "there"))
+			file := filepath.Join(t.TempDir(), "process.json")
+			if data, err := json.Marshal(process); err != nil {
+				t.Fatal(err)
+			} else if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, verb := range []struct {
+				failure int
+				detach  bool
+				words   []string
+			}{
+				{1, false, []string{"run", "--bundle", bundle, id}},
+				{1, true, []string{"run", "--detach", "--bundle", bundle, id}},
+				{255, false, []string{"exec", "--process", file, there}},
+				{255, true, []string{"exec", "--detach", "--process", file, there}},
+			} {
+				want := c.code
+				switch {
+				case want == failed:
+					want = verb.failure
+				case verb.detach: // it tells only that the program runs
+					want = 0
+				}
+				out := r.do(verb.words...)
+				if out.code != want || !strings.Contains(out.stderr, c.says) {
+					t.Errorf("%s: %q: %+v, want %d and %q", c.name, verb.words, out, want, c.says)
+				}
+				if verb.detach && want == 0 && verb.words[0] == "run" {
+					r.must("delete", "--force", id)
+				}
+				if list := r.list(); len(list) != 1 {
+					t.Errorf("%s: %q left %q", c.name, verb.words, list)
+				}
+			}
+		}
+		r.must("delete", "--force", there)
+	})
+}
+
 // TestMistakes makes those that users make, and wants to be told what to do.
 func TestMistakes(t *testing.T) {
 	eachWall(t, func(t *testing.T, r *kernelRuntime) {
@@ -258,7 +347,7 @@ func TestMistakes(t *testing.T) {
 			{1, "coffer has none to join it to", []string{"run", "--bundle", terminal, other}},
 			{1, "name one with --console-socket, or set process.terminal to false", []string{"run", "--detach", "--bundle", terminal, other}},
 			{1, "if coffer will not detach: leave --console-socket out, or add --detach", []string{"run", "--console-socket", "/none", "--bundle", terminal, other}},
-			{1, "--console-socket /none: ", []string{"create", "--console-socket", "/none", "--bundle", terminal, other}},
+			{1, "--console-socket /none: no such file or directory: it must be a unix socket at which somebody listens", []string{"create", "--console-socket", "/none", "--bundle", terminal, other}},
 			{255, "(--tty of exec, process.terminal in config.json)", []string{"exec", "--tty", id, "true"}},
 			{255, "no command is given: coffer exec [flags] ID CMD [ARG...]", []string{"exec", id}},
 			{255, "--cap net_admin is no capability", []string{"exec", "--cap", "net_admin", id, "true"}},

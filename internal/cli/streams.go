@@ -83,6 +83,10 @@ func detachedStreams(s *isolation.Streams, terminal bool, consoleSocket string) 
 // dialConsole connects to the socket that wants a terminal's master.
 func dialConsole(path string) (*os.File, error) {
 	conn, err := net.Dial("unix", path)
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return nil, fmt.Errorf("--console-socket %s: %w: it must be a unix socket at which somebody listens", path, errno)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--console-socket %s: %w", path, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -179,22 +180,27 @@ func DecodeJSON(data []byte, value any, file string) error {
 		if field == "" {
 			field = "the whole"
 		}
-		return fmt.Errorf("%s:%s: %s has a JSON %s where a value of the kind %s belongs", file, place(data, kind.Offset), field, kind.Value, kindName(kind.Type.Kind().String()))
+		return fmt.Errorf("%s:%s: %s has a JSON %s where a value of the kind %s belongs", file, place(data, kind.Offset), field, kind.Value, kindName(kind.Type))
 	}
 	return fmt.Errorf("%s: %w", file, err)
 }
 
-// kindName says in JSON's words what Go calls a kind.
-func kindName(kind string) string {
-	switch kind {
-	case "struct", "map", "ptr", "interface":
+// kindName says in JSON's words what Go calls a type.
+func kindName(t reflect.Type) string {
+	switch kind := t.Kind(); kind {
+	case reflect.Struct, reflect.Map, reflect.Pointer, reflect.Interface:
 		return "object"
-	case "slice", "array":
+	case reflect.Slice, reflect.Array:
 		return "array"
-	case "bool":
+	case reflect.Bool:
 		return "boolean"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return fmt.Sprintf("whole number from %d to %d", -1<<(t.Bits()-1), 1<<(t.Bits()-1)-1)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return fmt.Sprintf("whole number from 0 to %d", ^uint64(0)>>(64-t.Bits()))
+	default:
+		return kind.String()
 	}
-	return kind
 }
 
 // place is the line and column of a byte, both from 1.

@@ -91,6 +91,8 @@ func TestBadConfig(t *testing.T) {
 		{"trailing", small + "}", "is not JSON"},
 		{"list", "[]", "the whole has a JSON array where a value of the kind object belongs"},
 		{"kind", "{\"ociVersion\": \"1.0.0\",\n \"process\": {\"args\": \"sh\"}}", "config.json:2:"},
+		{"below the range", `{"process": {"user": {"uid": -1}}}`, "process.user.uid has a JSON number -1 where a value of the kind whole number from 0 to 4294967295 belongs"},
+		{"above the range", `{"linux": {"resources": {"memory": {"limit": 9223372036854775808}}}}`, "whole number from -9223372036854775808 to 9223372036854775807 belongs"},
 		{"kind's field", `{"process": {"args": "sh"}}`, "process.args has a JSON string where a value of the kind array belongs"},
 		{"number", `{"process": {"user": {"uid": -1}}}`, "process.user.uid has a JSON number -1"},
 		{"no version", `{}`, "ociVersion is missing"},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -127,9 +128,13 @@ func runHook(h *specs.Hook, index int, state *specs.State, stage string) error {
 		return nil
 	}
 	what := fmt.Sprintf("error running %s hook #%d (%s): ", stage, index, h.Path)
-	if ctx.Err() != nil {
+	var unstarted *fs.PathError
+	switch {
+	case ctx.Err() != nil:
 		what += fmt.Sprintf("it did not end within its timeout of %d s, and was killed", *h.Timeout)
-	} else {
+	case errors.As(err, &unstarted):
+		what += fmt.Sprintf("%v: correct the path, or have an executable program there", unstarted.Err)
+	default:
 		what += err.Error()
 	}
 	if text := strings.TrimSpace(output.String()); text != "" {

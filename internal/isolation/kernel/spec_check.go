@@ -64,7 +64,7 @@ func refuse(v reflect.Value, path string) error {
 		case Refused:
 			return fmt.Errorf("%s: %s", path, f.Note)
 		case NoEffect:
-			slog.Warn("the kernel wall has no use for a field of the spec", "field", path, "why", f.Note)
+			slog.Warn(fmt.Sprintf("%s has no effect behind the kernel wall: %s", path, f.Note))
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 
 	"coffer/internal/seccomp/sysno"
 
@@ -59,7 +60,7 @@ func Compile(p *specs.LinuxSeccomp) (*Program, error) {
 			return f.name == name
 		})
 		if j < 0 {
-			return nil, fmt.Errorf("linux.seccomp.flags[%d] is %q, which is no flag; the flags are %q", i, name, flagNames())
+			return nil, fmt.Errorf("linux.seccomp.flags[%d] is %q, which is no flag; the flags are %s", i, name, strings.Join(flagNames(), ", "))
 		}
 		out.Flags |= flags[j].flag
 	}
@@ -96,7 +97,7 @@ func verdict(name specs.LinuxSeccompAction, errnoRet *uint, field, errnoField st
 		}
 		return a.ret | uint32(*errnoRet), nil
 	}
-	return 0, fmt.Errorf("linux.seccomp.%s is %q, which is no action; the actions are %q", field, name, actionNames())
+	return 0, fmt.Errorf("linux.seccomp.%s is %q, which is no action; the actions are %s", field, name, strings.Join(actionNames(), ", "))
 }
 
 // native is the host's own architecture.

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"fmt"
+	"strings"
 
 	"coffer/internal/bpf"
 
@@ -51,7 +52,7 @@ func parseConditions(args []specs.LinuxSeccompArg, rule int) ([]condition, error
 			out = append(out, c)
 		}
 		if !found {
-			return nil, fmt.Errorf("%s.op is %q, which is no operator; the operators are %q", field, a.Op, operatorNames())
+			return nil, fmt.Errorf("%s.op is %q, which is no operator; the operators are %s", field, a.Op, strings.Join(operatorNames(), ", "))
 		}
 	}
 	return out, nil

@@ -164,7 +164,8 @@ func (s *Stubs) doChores() {
 	c.wanted = false
 }
 
-// close does the last of them.
+// close drops what was made for next processes, of which there are none any more. It does
+// no other chores: what ended processes have left goes with the sentry.
 func (c *chores) close() {
 	c.mu.Lock()
 	c.closed = true
