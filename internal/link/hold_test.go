@@ -73,6 +73,12 @@ func TestHold(t *testing.T) {
 	write(queueFrom)
 	waiting("a large one", 0)
 	came("it", 5+holdFrames+2)
+	// It comes before the goroutine that has sent it ends, with which none would wait.
+	await(t, "the end of the sending goroutine", func() bool {
+		l.sender.mu.Lock()
+		defer l.sender.mu.Unlock()
+		return !l.sender.busy
+	})
 
 	write(100)
 	waiting("one", 1)
