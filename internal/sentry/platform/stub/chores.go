@@ -30,6 +30,8 @@ const (
 // chores are those that are left. The lock is a leaf.
 type chores struct {
 	due atomic.Bool
+	// taken is one more than the processor on which who left something last goes on.
+	taken atomic.Uint32
 
 	mu    sync.Mutex
 	ended []*Process
@@ -112,6 +114,7 @@ func (c *chores) wantsVessel() bool {
 // it does is a chore too.
 func (s *Stubs) leave(p *Process) {
 	c := &s.chores
+	c.taken.Store(cpu()&cpuNumber + 1)
 	c.mu.Lock()
 	c.ended = append(c.ended, p)
 	full := len(c.ended) > choresMax
@@ -128,6 +131,15 @@ func (s *Stubs) leave(p *Process) {
 	c.mu.Unlock()
 	if full {
 		s.doChores()
+	}
+}
+
+// makeWay takes the calling thread, the reaper's, off that processor. The host wakes it where it
+// ran last: if that is there, it goes first whenever the task that forks waits for its stub, and
+// the child that was born elsewhere waits as well.
+func (c *chores) makeWay() {
+	if at := c.taken.Load(); at != 0 && cpu()&cpuNumber == at-1 {
+		leave(at - 1)
 	}
 }
 

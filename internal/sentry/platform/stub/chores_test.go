@@ -2,9 +2,12 @@ package stub
 
 import (
 	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // eventually waits for what comes by itself.
@@ -117,5 +120,31 @@ func TestEndsLeaveNothing(t *testing.T) {
 	s.doChores()
 	if len(s.chores.ready) != 0 {
 		t.Error("there is one ready after the end")
+	}
+}
+
+// TestReaperMakesWay has the thread that does the chores leave the processor of who left them.
+func TestReaperMakesWay(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if runtime.NumCPU() < 2 {
+		t.Skip("there is one processor only")
+	}
+	s := &Stubs{}
+	free, bound := everywhere(), unix.CPUSet{}
+	defer unix.SchedSetaffinity(0, &free)
+	here := cpu() & cpuNumber
+	bound.Set(int(here))
+	if err := unix.SchedSetaffinity(0, &bound); err != nil {
+		t.Fatal(err)
+	}
+	s.chores.makeWay()
+	if n, has := processors(t, here); n != 1 || !has {
+		t.Error("it leaves though nobody has left anything")
+	}
+	s.leave(&Process{stubs: s})
+	s.chores.makeWay()
+	if n, _ := processors(t, here); n == 1 {
+		t.Error("it stays with who left it something")
 	}
 }

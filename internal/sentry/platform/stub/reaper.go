@@ -32,6 +32,9 @@ func (s *Stubs) reap() {
 		if e != 0 {
 			return
 		}
+		if s.chores.due.Load() {
+			s.chores.makeWay()
+		}
 		// Under the lock from the reaping to the marking, so that nobody
 		// signals a PID that has come to be another's.
 		pid := int(info.pid)
