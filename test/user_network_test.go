@@ -170,6 +170,29 @@ began=$(date +%s%N); sandbox --net-rate 16M --pcap edge -- python3 client.py dow
 python3 -c 'd = open("data", "rb").read(1000); e = open("edge", "rb").read(); print(e[:4].hex(), e.count(d) >= 2, len(e) > 40000000)'`,
 		"down ok\nup ok\nlimited\n4d3cb2a1 True True\n"},
 
+	// Segments of which the link makes packets, with more extension headers of IPv6 than the stack leaves room for.
+	{"extended", `
+cat >six.py <<X
+import hashlib, socket
+t = socket.create_server(("fd00:53::1", 9001), family=socket.AF_INET6); open("listening", "w").close()
+for i in range(3):
+    c, _ = t.accept(); h = hashlib.sha256()
+    while b := c.recv(1 << 18): h.update(b)
+    c.sendall(h.hexdigest().encode()); c.close()
+X
+cat >up.py <<X
+import hashlib, socket
+data = open("data", "rb").read(4 << 20)
+for n in 64, 256, 1024:
+    s = socket.create_connection(("fd00:53::1", 9001))
+    o = b"".join(bytes([0x1e, min(n - 4 - i, 253)]).ljust(2 + min(n - 4 - i, 253), b"x") for i in range(0, n - 2, 255))
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, bytes([0, n // 8 - 1]) + o)
+    s.sendall(data); s.shutdown(socket.SHUT_WR); print(s.recv(64, socket.MSG_WAITALL).decode() == hashlib.sha256(data).hexdigest())
+X
+ip addr add fd00:53::1/128 dev lo nodad; ip -6 route add default dev lo
+python3 six.py & until [ -e listening ]; do sleep 0.05; done; sandbox -- python3 up.py; wait %2`,
+		"True\nTrue\nTrue\n"},
+
 	{"helper-killed", `
 [ $isolation = kernel ] || export PATIENCE=2
 mkfifo go; sandbox -- python3 client.py wait to:198.51.100.1:9000 <go >said & exec 3>go

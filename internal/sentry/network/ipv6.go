@@ -5,6 +5,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -105,23 +106,22 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
 		completeChecksum(pkt)
 	default:
-		// The link cuts it into packets, whose size is for TCP to say.
-		size := header.IPv6MinimumSize + len(way) + len(end)
-		length := size - header.IPv6MinimumSize + pkt.Size()
-		if length > math.MaxUint16 {
-			return &tcpip.ErrMessageTooLong{}
+		// The link cuts it into packets, whose size is for TCP to say, which knows nothing of the headers here.
+		extra := len(way) + len(end)
+		send := func(pkt *stack.PacketBuffer) tcpip.Error {
+			pkt.GSOOptions.L3HdrLen = uint16(header.IPv6MinimumSize + extra)
+			length := extra + pkt.Size()
+			h := pkt.NetworkHeader().Push(header.IPv6MinimumSize + extra)
+			encodeExtended(h, r, params, x.Label, first, length)
+			copy(h[header.IPv6MinimumSize+copy(h[header.IPv6MinimumSize:], way):], end)
+			pkt.NetworkProtocolNumber = header.IPv6ProtocolNumber
+			e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
+			return e.nic.WritePacket(r, pkt)
 		}
-		if size > header.IPv6MinimumSize {
-			pkt = withRoom(pkt, int(r.MaxHeaderLength())+size)
-			defer pkt.DecRef()
+		if extra == 0 {
+			return send(pkt)
 		}
-		pkt.GSOOptions.L3HdrLen = uint16(size)
-		h := pkt.NetworkHeader().Push(size)
-		encodeExtended(h, r, params, x.Label, first, length)
-		copy(h[header.IPv6MinimumSize+copy(h[header.IPv6MinimumSize:], way):], end)
-		pkt.NetworkProtocolNumber = header.IPv6ProtocolNumber
-		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
-		return e.nic.WritePacket(r, pkt)
+		return segments(pkt, math.MaxUint16-extra, int(r.MaxHeaderLength())+header.IPv6MinimumSize+extra, send)
 	}
 	content := pkt.ToBuffer()
 	if len(end) > 0 {
@@ -170,13 +170,42 @@ func chain(list []Extension, next uint8) (b []byte, first uint8) {
 	return b, first
 }
 
-// withRoom is a segment with room for longer headers than the stack has, which the caller releases.
-func withRoom(pkt *stack.PacketBuffer, headers int) *stack.PacketBuffer {
+// segments has a segment of TCP be sent with room for longer headers than the stack has, in several ones where it is longer
+// than most.
+func segments(pkt *stack.PacketBuffer, most, headers int, send func(*stack.PacketBuffer) tcpip.Error) tcpip.Error {
 	t := pkt.TransportHeader().Slice()
-	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: headers + len(t), Payload: pkt.Data().ToBuffer(), Mark: pkt.Mark})
-	copy(out.TransportHeader().Push(len(t)), t)
-	out.TransportProtocolNumber, out.GSOOptions, out.Hash, out.Owner = pkt.TransportProtocolNumber, pkt.GSOOptions, pkt.Hash, pkt.Owner
-	return out
+	left := pkt.Data().Size()
+	size := left
+	if len(t)+size > most {
+		mss := int(pkt.GSOOptions.MSS)
+		if size = most - len(t); mss == 0 || size < mss {
+			return &tcpip.ErrMessageTooLong{}
+		}
+		size -= size % mss
+	}
+	data := pkt.Data().ToBuffer()
+	defer data.Release()
+	for at := 0; ; at += size {
+		piece := data.Clone()
+		piece.TrimFront(int64(at))
+		piece.Truncate(int64(size))
+		out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: headers + len(t), Payload: piece, Mark: pkt.Mark})
+		h := header.TCP(out.TransportHeader().Push(len(t)))
+		copy(h, t)
+		left -= out.Data().Size()
+		if h.SetSequenceNumber(h.SequenceNumber() + uint32(at)); left > 0 {
+			h.SetFlags(uint8(h.Flags() &^ (header.TCPFlagFin | header.TCPFlagPsh)))
+		}
+		if size < pkt.Data().Size() && pkt.GSOOptions.NeedsCsum { // so far it is that of the addresses and the length
+			sum := checksum.Combine(h.Checksum(), ^uint16(pkt.Size()))
+			h.SetChecksum(checksum.Combine(sum, uint16(out.Size())))
+		}
+		out.TransportProtocolNumber, out.GSOOptions, out.Hash, out.Owner = pkt.TransportProtocolNumber, pkt.GSOOptions, pkt.Hash, pkt.Owner
+		err := send(out)
+		if out.DecRef(); err != nil || left == 0 {
+			return err
+		}
+	}
 }
 
 // writeExtended sends a packet with extension headers, the first of which has a number.

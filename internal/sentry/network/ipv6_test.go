@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +92,8 @@ func (x heavy) ExtensionHeaders(tcpip.Address) (Extensions, bool) {
 	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_HOPOPTS, Data: x.options}}}, true
 }
 
-// TestExtendedSegments: segments that the link finishes have room for extension headers, however long these are.
+// TestExtendedSegments: segments that the link finishes have room for extension headers, however long these are, and
+// are several if they are too long with them.
 func TestExtendedSegments(t *testing.T) {
 	s := newStack()
 	defer s.Destroy()
@@ -113,27 +115,55 @@ func TestExtendedSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Release()
-	for _, size := range []int{8, 64, 2048} {
+	for _, c := range []struct{ size, length, count int }{{8, 5000, 1}, {64, 5000, 1}, {2048, 5000, 1}, {64, 65340, 1}, {256, 65340, 2}, {2048, 65340, 2}} {
 		l.sent = nil
+		payload := make([]byte, c.length)
+		for i := range payload {
+			payload[i] = byte(i * 7 >> 3)
+		}
 		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
-			ReserveHeaderBytes: int(r.MaxHeaderLength()) + header.TCPMinimumSize, Payload: buffer.MakeWithData(make([]byte, 5000)),
+			ReserveHeaderBytes: int(r.MaxHeaderLength()) + header.TCPMinimumSize, Payload: buffer.MakeWithData(payload),
 		})
-		header.TCP(pkt.TransportHeader().Push(header.TCPMinimumSize)).Encode(&header.TCPFields{SrcPort: 7, DataOffset: header.TCPMinimumSize})
+		h := header.TCP(pkt.TransportHeader().Push(header.TCPMinimumSize))
+		flags := header.TCPFlagAck | header.TCPFlagPsh | header.TCPFlagFin
+		h.Encode(&header.TCPFields{SrcPort: 7, SeqNum: 1<<32 - 9, DataOffset: header.TCPMinimumSize, Flags: flags})
+		h.SetChecksum(r.PseudoHeaderChecksum(tcp.ProtocolNumber, uint16(pkt.Size())))
 		pkt.GSOOptions = stack.GSO{Type: stack.GSOTCPv6, NeedsCsum: true, MSS: 1000, MaxSize: 1 << 16, L3HdrLen: header.IPv6MinimumSize}
-		pkt.Owner = heavy{options: append([]byte{0, byte(size/8 - 1)}, make([]byte, size-2)...)}
+		pkt.Owner = heavy{options: append([]byte{0, byte(c.size/8 - 1)}, make([]byte, c.size-2)...)}
 		if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: tcp.ProtocolNumber, TTL: 9}, pkt); err != nil {
 			t.Fatal(err)
 		}
 		pkt.DecRef()
-		if len(l.sent) != 1 {
-			t.Fatalf("%d packets, want 1", len(l.sent))
+		if len(l.sent) != c.count {
+			t.Fatalf("%d packets, want %d", len(l.sent), c.count)
 		}
-		out := l.sent[0]
-		packet := stack.PayloadSince(out.NetworkHeader()).AsSlice()
-		if n := header.IPv6MinimumSize + size; len(packet) != n+header.TCPMinimumSize+5000 || header.TCP(packet[n:]).SourcePort() != 7 ||
-			int(out.GSOOptions.L3HdrLen) != n || out.GSOOptions.MSS != 1000 {
-			t.Errorf("%d bytes, %+v", len(packet), out.GSOOptions)
+		var got []byte
+		for i, out := range l.sent {
+			packet := stack.PayloadSince(out.NetworkHeader()).AsSlice()
+			n := header.IPv6MinimumSize + c.size
+			h := header.TCP(packet[n:])
+			if int(header.IPv6(packet).PayloadLength()) != len(packet)-header.IPv6MinimumSize || h.SourcePort() != 7 ||
+				int(out.GSOOptions.L3HdrLen) != n || out.GSOOptions.MSS != 1000 {
+				t.Errorf("%d bytes, %+v", len(packet), out.GSOOptions)
+			}
+			if h.SequenceNumber() != uint32(len(got))-9 {
+				t.Errorf("segment %d is number %d after %d bytes", i, h.SequenceNumber(), len(got))
+			}
+			want := flags
+			if i < c.count-1 {
+				want = header.TCPFlagAck
+				if len(h.Payload())%1000 != 0 {
+					t.Errorf("segment %d of %d bytes is no whole number of packets", i, len(h.Payload()))
+				}
+			}
+			if h.Flags() != want || h.Checksum() != r.PseudoHeaderChecksum(tcp.ProtocolNumber, uint16(len(h))) {
+				t.Errorf("segment %d has flags %v, want %v, and the sum %#x", i, h.Flags(), want, h.Checksum())
+			}
+			got = append(got, h.Payload()...)
+			out.DecRef()
 		}
-		out.DecRef()
+		if !bytes.Equal(got, payload) {
+			t.Errorf("%d bytes differ from those that were sent", len(got))
+		}
 	}
 }
