@@ -392,6 +392,26 @@ TEST(routes) {
 		if (via)
 			CHECK(*(unsigned *)RTA_DATA(via) == inet_addr(ways[i].via));
 	}
+	/* And which way from an address? */
+	const char *sources[] = { "192.0.2.1", "192.0.2.2" };
+	for (int i = 0; i < 2; i++) {
+		struct request r;
+		struct rtmsg m = { .rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_src_len = 32 };
+		char b[4096];
+		begin(&r, RTM_GETROUTE, 0, &m, sizeof m);
+		attr_ip(&r, RTA_DST, "198.51.100.5");
+		attr_ip(&r, RTA_SRC, sources[i]);
+		attr_int(&r, RTA_MARK, 5);
+		EQUAL(answer(s, &r, b, sizeof b), i ? -ENETUNREACH : 0);
+		if (i)
+			break;
+		struct nlmsghdr *h = (void *)b;
+		struct rtattr *src = find(h, sizeof m, RTA_SRC), *mark = find(h, sizeof m, RTA_MARK);
+		EQUAL(((struct rtmsg *)NLMSG_DATA(h))->rtm_src_len, 32);
+		CHECK(src && *(unsigned *)RTA_DATA(src) == inet_addr("192.0.2.1"));
+		CHECK(mark && *(int *)RTA_DATA(mark) == 5);
+		CHECK(!find(h, sizeof m, RTA_PREFSRC));
+	}
 	EQUAL(change_route(s, RTM_DELROUTE, 0, "198.51.100.0", 24, NULL, 0), 0);
 	EQUAL(change_route(s, RTM_DELROUTE, 0, "198.51.100.0", 24, NULL, 0), -ESRCH);
 	/* Routes go with their link, and those to the networks of its addresses come back. */

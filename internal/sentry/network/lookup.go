@@ -8,10 +8,15 @@ import (
 
 // Lookup returns the route that a packet to an address takes, with the source address that it
 // gets if source is not valid: as ip(8) route get shows it. link is that of the interface it must leave by,
-// or 0. ENETUNREACH if there is none.
+// or 0. ENETUNREACH if there is none, or if source is no interface's.
 func (n *Namespace) Lookup(to, source netip.Addr, link int32) (RouteInfo, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if source.Is4() && !source.IsUnspecified() {
+		if own, ok := n.local(source); !ok || own.Type != unix.RTN_LOCAL {
+			return RouteInfo{}, unix.ENETUNREACH
+		}
+	}
 	r, ok := n.local(to)
 	if !ok {
 		if r, ok = n.best(to, link); !ok {

@@ -15,6 +15,8 @@ type RouteInfo struct {
 	Destination netip.Prefix
 	// Gateway and Source are invalid if there are none.
 	Gateway, Source netip.Addr
+	// From is the source address that Lookup was asked for, of IPv4, if it has been given.
+	From netip.Addr
 	// Link is the interface's index.
 	Link int32
 	// Metric is RTA_PRIORITY: the lowest wins.

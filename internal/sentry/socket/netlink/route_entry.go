@@ -25,11 +25,18 @@ func fillRoute(w *builder, r *network.RouteInfo) {
 		table = unix.RT_TABLE_COMPAT
 	}
 	dst := r.Destination.Addr()
-	w.u8(family(dst), uint8(r.Destination.Bits()), 0, r.TOS, uint8(table), r.Protocol, r.Scope, r.Type)
+	from := 0
+	if r.From.IsValid() {
+		from = r.From.BitLen()
+	}
+	w.u8(family(dst), uint8(r.Destination.Bits()), uint8(from), r.TOS, uint8(table), r.Protocol, r.Scope, r.Type)
 	w.u32(r.Flags)
 	w.attr32(unix.RTA_TABLE, r.Table)
 	if r.Destination.Bits() > 0 {
 		w.attr(unix.RTA_DST, dst.AsSlice())
+	}
+	if from > 0 {
+		w.attr(unix.RTA_SRC, r.From.AsSlice())
 	}
 	if r.Metric != 0 || dst.Is6() {
 		w.attr32(unix.RTA_PRIORITY, r.Metric)
@@ -120,12 +127,20 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 	if err != nil {
 		return err
 	}
+	mark, _, err := at.u32(unix.RTA_MARK)
+	if err != nil {
+		return err
+	}
 	if !dst.IsValid() {
 		if dst = netip.IPv4Unspecified(); fam == unix.AF_INET6 {
 			dst = netip.IPv6Unspecified()
 		}
 	}
-	e, err := s.ns.IP.Lookup(dst, src, int32(oif))
+	own := src
+	if at.has(unix.RTA_IIF) {
+		own = netip.Addr{} // that of a packet which comes in
+	}
+	e, err := s.ns.IP.Lookup(dst, own, int32(oif))
 	if err != nil {
 		return err
 	}
@@ -138,12 +153,19 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 		case unix.RTN_BROADCAST:
 			e.Flags |= flagLocal | flagBroadcast
 		}
+		if src.IsValid() && !src.IsUnspecified() {
+			e.From = src
+			e.Source = netip.Addr{} // the same
+		}
 		e.Table = unix.RT_TABLE_MAIN // in Linux tables local and main are one until rules part them
 	}
 	s.reply(func(w *builder) {
 		w.begin(unix.RTM_NEWROUTE, 0, r.seq, s.portID())
 		fillRoute(w, &e)
 		if fam == unix.AF_INET {
+			if mark != 0 {
+				w.attr32(unix.RTA_MARK, mark)
+			}
 			w.attr32(unix.RTA_UID, s.uid)
 			w.attr(unix.RTA_CACHEINFO, make([]byte, 32))
 		}
