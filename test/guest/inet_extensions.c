@@ -311,8 +311,8 @@ TEST(with_a_route_that_is_over) {
 	}
 }
 
-/* chain_of is which extension headers the next segment of TCP to a port has that carries data: their numbers, the last
- * one's in the lowest byte. */
+/* chain_of is which extension headers the next segment of TCP to a port has that carries data, or answers who connects:
+ * their numbers, the last one's in the lowest byte. */
 static unsigned chain_of(int capture, int port) {
 	for (;;) {
 		ready(capture, POLLIN);
@@ -324,7 +324,7 @@ static unsigned chain_of(int capture, int port) {
 			next = buf[at];
 			at += (buf[at + 1] + 1) * 8;
 		}
-		if (next == IPPROTO_TCP && (buf[at + 2] << 8 | buf[at + 3]) == port && n > at + (buf[at + 12] >> 4) * 4)
+		if (next == IPPROTO_TCP && (buf[at + 2] << 8 | buf[at + 3]) == port && (n > at + (buf[at + 12] >> 4) * 4 || (buf[at + 13] & 0x12) == 0x12))
 			return chain;
 	}
 }
@@ -357,6 +357,7 @@ TEST(of_streams) {
 	OK(set_header(c, IPV6_HOPOPTS, small, 8));
 	connect_to(c, l);
 	s = OK(accept(l, NULL, NULL));
+	EQUAL(chain_of(p, port_of(c)), IPPROTO_DSTOPTS);
 	EQUAL(get_header(s, IPV6_DSTOPTS, got, sizeof got), 16); /* those of who listens */
 	EQUAL(get_header(s, IPV6_HOPOPTS, got, sizeof got), 0);
 	EQUAL(send(c, "x", 1, 0), 1);

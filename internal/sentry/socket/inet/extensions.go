@@ -156,11 +156,10 @@ func (s *Socket) extensions() *extensions {
 
 // ExtensionHeaders implements network.Extended.
 func (s *Socket) ExtensionHeaders(to tcpip.Address) (out network.Extensions, ok bool) {
-	if s.stream() && s.ep.Load().state() == tcp.StateListen { // those are of connections that begin
-		return out, false
-	}
 	x := s.extensions()
-	out.Label = s.label(0)
+	if !s.stream() || s.ep.Load().state() != tcp.StateListen { // otherwise they are of connections that begin
+		out.Label = s.label(0)
+	}
 	if x == nil {
 		return out, out.Label != 0
 	}
