@@ -92,7 +92,7 @@ func keepCalled(t *tcp.Endpoint, id stack.TransportEndpointID, pkt *stack.Packet
 	if l == nil {
 		return
 	}
-	options := returnedOptions(pkt.NetworkHeader().Slice()[header.IPv4MinimumSize:], l.hasAddress)
+	options := returnedOptions(pkt.NetworkHeader().Slice()[header.IPv4MinimumSize:], l.stampsAt)
 	if len(options) > 0 {
 		l.keepCall(id, func(c *call) { c.options = options })
 	}
@@ -118,7 +118,7 @@ func (s *Socket) takeCall(l *Socket, peer tcpip.FullAddress) {
 		return
 	}
 	if c.options != nil {
-		if o, err := parseHeaderOptions(c.options, true, s.hasAddress); err == nil {
+		if o, err := parseHeaderOptions(c.options, true, s.stampsAt); err == nil {
 			s.always.Store(o)
 			s.own(e)
 		}

@@ -93,7 +93,7 @@ func (s *Socket) receivedControl(m *tcpip.ReceivableControlMessages, head []byte
 		add(unix.IPPROTO_IP, unix.IP_RECVOPTS, options)
 	}
 	if len(options) > 0 && report&reportReturned != 0 {
-		add(unix.IPPROTO_IP, unix.IP_RETOPTS, returnedOptions(options, s.hasAddress))
+		add(unix.IPPROTO_IP, unix.IP_RETOPTS, returnedOptions(options, s.stampsAt))
 	}
 	if m.HasIPv6PacketInfo && report&(reportPktInfo6|report2292PktInfo) != 0 {
 		typ := int32(unix.IPV6_PKTINFO)

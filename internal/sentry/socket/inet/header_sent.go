@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"net/netip"
 	"sync/atomic"
 
 	"coffer/internal/sentry/vfs"
@@ -53,12 +54,15 @@ func (s *Socket) setHeaderOptions(c vfs.Caller, value []byte) error {
 }
 
 func (s *Socket) parseHeaderOptions(c vfs.Caller, value []byte) (*headerOptions, error) {
-	return parseHeaderOptions(value, can(c, unix.CAP_NET_RAW), s.hasAddress)
+	return parseHeaderOptions(value, can(c, unix.CAP_NET_RAW), s.stampsAt)
 }
 
-// hasAddress reports whether an address is one of the namespace's.
-func (s *Socket) hasAddress(ip [4]byte) bool {
-	return s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, tcpip.AddrFrom4(ip)) != 0
+// stampsAt reports whether the namespace stamps the time where an address is given: its own one, and what is no single
+// other host's.
+func (s *Socket) stampsAt(ip [4]byte) bool {
+	addr := tcpip.AddrFrom4(ip)
+	return ip == [4]byte{} || addr == header.IPv4Broadcast || header.IsV4MulticastAddress(addr) ||
+		s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, addr) != 0 || s.net.Broadcast(netip.AddrFrom4(ip))
 }
 
 // own has an endpoint's packets say whose they are, so that they get options.
@@ -80,7 +84,7 @@ func (s *Socket) HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpi
 	if o == nil || s.stream() && s.ep.Load().state() == tcp.StateListen { // those are of connections that begin
 		return nil, tcpip.Address{}, false
 	}
-	return o.build(from, to, s.hasAddress), o.hop, o.strict
+	return o.build(from, to, s.stampsAt), o.hop, o.strict
 }
 
 // KUID implements tcpip.PacketOwner.
