@@ -69,6 +69,48 @@ TEST(the_port) {
 	}
 }
 
+/* That of a stream that was connected is free too, but shown until it has another one. */
+TEST(the_port_of_a_stream) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		for (int i = 0; i < 4; i++) {
+			int connects = i & 1, asks = i & 2, l = listener(f), other = OK(socket(f, SOCK_STREAM, 0)), s = other, port = 0;
+			union addr a;
+			if (asks) {
+				int free = bound(f, SOCK_STREAM);
+				port = port_of(free);
+				close(free);
+			}
+			s = OK(socket(f, SOCK_STREAM, 0));
+			OK(bind(s, &a.sa, loopback(&a, f, port)));
+			port = port_of(s);
+			if (connects)
+				connect_to(s, l);
+			for (int again = 0; again < 2; again++) {
+				disconnect(s);
+				EQUAL(port_of(s), port);
+				CHECK(has_loopback(s));
+			}
+			if (asks || !connects) /* it is still bound */
+				FAILS(bind(other, &a.sa, loopback(&a, f, port)), EADDRINUSE);
+			else
+				OK(bind(other, &a.sa, loopback(&a, f, port)));
+			connect_to(s, l);
+			CHECK(asks == 0 || port_of(s) == port);
+			CHECK(has_loopback(s));
+			disconnect(s);
+			OK(listen(s, 1));
+			CHECK(port_of(s) && has_loopback(s));
+			if (!asks) { /* it may be bound again */
+				OK(shutdown(s, SHUT_RD));
+				OK(bind(s, &a.sa, loopback(&a, f, 0)));
+			}
+			FAILS(bind(s, &a.sa, loopback(&a, f, 0)), EINVAL);
+			close(s), close(l), close(other);
+		}
+	}
+}
+
 TEST(what_was_received_stays) {
 	EACH_FAMILY(f) {
 		need_family(f);

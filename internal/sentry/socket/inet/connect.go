@@ -462,10 +462,7 @@ func (s *Socket) disconnectDatagram() error {
 	case s.isRaw():
 		s.bound = nil
 	case s.bound != nil && s.bound.Port == 0:
-		if s.portless.Store(s.bound); s.bound.Addr.Len() == 0 {
-			s.portless.Store(nil)
-			s.bound = nil
-		}
+		s.leaveUnasked()
 	}
 	err := s.renew()
 	s.rawPeer.Store(nil)

@@ -207,6 +207,9 @@ func (s *Socket) renew() error {
 	if local, err := old.GetLocalAddress(); err == nil && local.Port != 0 {
 		s.lastPort.Store(uint32(local.Port))
 	}
+	if s.stream() && s.bound != nil && s.bound.Port == 0 && s.portless.Load() == nil && old.state() != tcp.StateBound {
+		s.leaveUnasked()
+	}
 	s.hangUp()
 	s.leavePort()
 	stopExamining(old)
@@ -243,13 +246,26 @@ func (s *Socket) renew() error {
 	}
 	s.applyAll(ep)
 	if s.bound != nil && s.portless.Load() == nil {
+		name := *s.bound
+		if s.stream() && name.Port == 0 {
+			name.Port = uint16(s.lastPort.Load())
+		}
 		// Another socket may have taken the name meanwhile. The next call will tell.
-		if s.bindEndpoint(ep, *s.bound) != nil {
+		if s.bindEndpoint(ep, name) != nil {
 			s.bound = nil
 		}
 	}
 	s.wait.Notify(waiter.Writable | waiter.Readable | waiter.Hup | waiter.RdHup)
 	return nil
+}
+
+// leaveUnasked has a socket be bound to its address only, if it has one, when it has no port any more, for which bind(2)
+// has not asked. s.mu is held.
+func (s *Socket) leaveUnasked() {
+	if s.portless.Store(s.bound); s.bound.Addr.Len() == 0 {
+		s.portless.Store(nil)
+		s.bound = nil
+	}
 }
 
 // stream reports whether the socket is one of TCP.
