@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -47,11 +48,17 @@ func families() []family {
 	return all
 }
 
+// commaInName stands for ", " while patterns are taken apart.
+const commaInName = "\x00"
+
 // selectFamilies keeps what patterns ask for, GROUP or GROUP/PART separated by
 // commas; with quick only the main ones, unless patterns name others. A part
 // that is no family's name asks for the rows of the group's families whose
-// names contain it.
+// names contain it. A comma with a space behind it belongs to a name.
 func selectFamilies(all []family, patterns string, quick bool) []family {
+	whole := func(group, part string) bool {
+		return slices.ContainsFunc(all, func(f family) bool { return f.group == group && f.name == part })
+	}
 	var kept []family
 	for _, f := range all {
 		if patterns == "" {
@@ -60,15 +67,15 @@ func selectFamilies(all []family, patterns string, quick bool) []family {
 			}
 			continue
 		}
-		for pattern := range strings.SplitSeq(patterns, ",") {
-			group, part, _ := strings.Cut(pattern, "/")
+		for pattern := range strings.SplitSeq(strings.ReplaceAll(patterns, ", ", commaInName), ",") {
+			group, part, _ := strings.Cut(strings.ReplaceAll(pattern, commaInName, ", "), "/")
 			if group != f.group {
 				continue
 			}
 			if f.name == "" {
 				f.part = part
 				kept = append(kept, f)
-			} else if strings.Contains(f.name, part) {
+			} else if f.name == part || strings.Contains(f.name, part) && !whole(group, part) {
 				kept = append(kept, f)
 				break // once, however many patterns it matches
 			}

@@ -43,7 +43,7 @@ func parseOptions() options {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "the directory of coffer, the peers and what is built for the measurements")
 	flag.StringVar(&o.coffer, "coffer", "", "the coffer to measure (default: the one in --bin)")
-	flag.StringVar(&o.rows, "rows", "", "only these rows: GROUP or GROUP/PART-OF-NAME, comma-separated")
+	flag.StringVar(&o.rows, "rows", "", "only these rows: GROUP, GROUP/NAME or GROUP/PART-OF-NAME, separated by commas without spaces")
 	flag.StringVar(&o.walls, "walls", "", "only these walls: whole names or first words, comma-separated, as in native,coffer (default: all, those of ptrace only for operations and once)")
 	flag.StringVar(&o.format, "format", "table", "what to print: table or json")
 	flag.StringVar(&o.json, "json", "", "write the results as JSON to this file too")

@@ -10,19 +10,25 @@ func TestSelectFamilies(t *testing.T) {
 		{group: "operations", quick: true},
 		{group: "start", name: "true", quick: true},
 		{group: "start", name: "first line of java"},
+		{group: "network", name: "sent"},
+		{group: "network", name: "sent, far"},
+		{group: "network", name: "sent, far, with losses"},
 	}
 	for _, tt := range []struct {
 		patterns string
 		quick    bool
 		want     string
 	}{
-		{"", false, "operations;start: true;start: first line of java"},
+		{"", false, "operations;start: true;start: first line of java;network: sent;network: sent, far;network: sent, far, with losses"},
 		{"", true, "operations;start: true"},
 		{"start", true, "start: true;start: first line of java"},
 		{"start/java", false, "start: first line of java"},
 		{"operations/pipe,start/true", false, "operations+pipe;start: true"},
 		{"operations/pipe,operations/read", false, "operations+pipe;operations+read"},
 		{"start/true,start", false, "start: true;start: first line of java"},
+		{"network/sent", false, "network: sent"},
+		{"network/sent, far,start/true", false, "start: true;network: sent, far"},
+		{"network/, far", false, "network: sent, far;network: sent, far, with losses"},
 		{"star", false, ""},
 		{"true", false, ""},
 	} {
