@@ -233,7 +233,8 @@ func testGarbage(t *testing.T, p platform.Platform) {
 			}
 		}()
 	}
-	for range 50 {
+	// On one processor each takes its turns behind all that spin.
+	for n, end := 0, time.Now().Add(5*time.Second); n < 50 && (n < 3 || time.Now().Before(end)); n++ {
 		runtime.GC()
 	}
 	close(stop)

@@ -11,7 +11,7 @@ import (
 
 func newPlatform(tb testing.TB, options ...stub.Option) platform.Platform {
 	tb.Helper()
-	p, err := New(append(options, stub.WithAnswerTick(100*time.Millisecond))...)
+	p, err := New(append(options, stub.WithAnswerTick(300*time.Millisecond))...)
 	if err != nil {
 		tb.Fatal(err)
 	}
