@@ -20,10 +20,10 @@ import (
 const (
 	// sieveFrom is the least distance, in bytes, between what is acknowledged and the end of what SACK blocks
 	// tell, from which acknowledgements are thinned out.
-	sieveFrom = 256 << 10
+	sieveFrom = 64 << 10
 	// The stack needs sieveToil, or somewhat less, for each sieveBytes of that distance.
 	sieveToil  = time.Microsecond
-	sieveBytes = 2 << 10
+	sieveBytes = 1 << 10
 	// sieveMost bounds what a peer can have the stack wait for that tells of what was never sent.
 	sieveMost = 16 << 20
 )
@@ -35,12 +35,17 @@ type sieve struct {
 	// count is how many flows there are.
 	count atomic.Int32
 	mu    sync.Mutex
-	flows map[stack.TransportEndpoint]*sievedFlow
+	flows map[sieveKey]*sievedFlow
+}
+
+// sieveKey is a connection: who listens gets segments of many.
+type sieveKey struct {
+	to stack.TransportEndpoint
+	id stack.TransportEndpointID
 }
 
 // sievedFlow is a connection whose acknowledgements are thinned out.
 type sievedFlow struct {
-	id    stack.TransportEndpointID
 	pause time.Duration // how long the last one that was handed over keeps the stack busy
 	due   time.Time     // when that is over
 	given []header.SACKBlock
@@ -65,57 +70,58 @@ func (s *sieve) take(to stack.TransportEndpoint, id stack.TransportEndpointID, p
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.flows[to]
+	key := sieveKey{to, id}
+	f := s.flows[key]
 	switch {
 	case f == nil && !ok:
 		s.hand(to, id, pkt)
 		return
 	case f == nil:
 		if s.flows == nil {
-			s.flows = map[stack.TransportEndpoint]*sievedFlow{}
+			s.flows = map[sieveKey]*sievedFlow{}
 		}
-		f = &sievedFlow{id: id}
-		s.flows[to] = f
+		f = &sievedFlow{}
+		s.flows[key] = f
 		s.count.Add(1)
 		f.hold(pkt, a)
-		s.give(to, f)
-		f.timer = time.AfterFunc(f.pause, func() { s.expire(to, f) })
+		s.give(key, f)
+		f.timer = time.AfterFunc(f.pause, func() { s.expire(key, f) })
 		return
 	case f.held != nil && !(ok && a.tells(&f.says, f.given)):
-		s.give(to, f)
+		s.give(key, f)
 	}
 	if !ok {
 		s.hand(to, id, pkt)
 		return
 	}
 	if f.hold(pkt, a); !time.Now().Before(f.due) {
-		s.give(to, f)
+		s.give(key, f)
 	}
 }
 
 // expire hands over what waits, and forgets a flow of which nothing does. It is the flow's timer.
-func (s *sieve) expire(to stack.TransportEndpoint, f *sievedFlow) {
+func (s *sieve) expire(key sieveKey, f *sievedFlow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := time.Until(f.due)
 	if left <= 0 {
 		if f.held == nil {
-			delete(s.flows, to)
+			delete(s.flows, key)
 			s.count.Add(-1)
 			return
 		}
-		s.give(to, f)
+		s.give(key, f)
 		left = f.pause
 	}
 	f.timer.Reset(left)
 }
 
 // give hands over what waits. s.mu is held.
-func (s *sieve) give(to stack.TransportEndpoint, f *sievedFlow) {
+func (s *sieve) give(key sieveKey, f *sievedFlow) {
 	f.pause = time.Duration(min(f.says.span(), sieveMost)/sieveBytes) * s.toil
 	f.due = time.Now().Add(f.pause)
 	f.given = f.says.blocks
-	s.hand(to, f.id, f.held)
+	s.hand(key.to, key.id, f.held)
 	f.held.DecRef()
 	f.held = nil
 }

@@ -59,10 +59,10 @@ func (s *sieved) comes(name string, pkt *stack.PacketBuffer) {
 // rest has the stack be done.
 func (s *sieved) rest() {
 	s.mu.Lock()
-	f := s.flows[nil]
+	f := s.flows[sieveKey{}]
 	f.due = time.Time{}
 	s.mu.Unlock()
-	s.expire(nil, f)
+	s.expire(sieveKey{}, f)
 }
 
 func (s *sieved) want(names ...string) {
@@ -135,4 +135,23 @@ func TestSieveNear(t *testing.T) {
 	s.comes("two", acknowledgement(0, "", 1000, 3000))
 	s.comes("three", acknowledgement(1000, ""))
 	s.want("one", "two", "three")
+}
+
+// TestSieveListener has acknowledgements of two peers come to one endpoint, as they do to one that listens.
+func TestSieveListener(t *testing.T) {
+	var got []uint16
+	s := &sieve{toil: time.Second, hand: func(_ stack.TransportEndpoint, id stack.TransportEndpointID, _ *stack.PacketBuffer) {
+		got = append(got, id.RemotePort)
+	}}
+	for _, port := range []uint16{1, 2} {
+		pkt := acknowledgement(0, "", far, far+10)
+		s.take(nil, stack.TransportEndpointID{RemotePort: port}, pkt)
+		pkt.DecRef()
+	}
+	if want := []uint16{1, 2}; !slices.Equal(got, want) {
+		t.Errorf("handed over as if they were of ports %v, want %v", got, want)
+	}
+	for _, f := range s.flows {
+		f.timer.Stop()
+	}
 }
