@@ -112,19 +112,26 @@ func KeepCgroup(dir string) error {
 	// On a busy host many processes take seconds to end.
 	var err error
 	for range 20 {
-		if err = removeCgroup(dir); err == nil {
+		if err = removeCgroup(dir); !isBusy(err) {
 			break
 		}
 	}
 	return err
 }
 
+// isBusy reports whether a cgroup was not removed since it has members, or since another removes it just now.
+func isBusy(err error) bool { return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.ENODEV) }
+
+// removeCgroup ends what is left in a cgroup and removes it, for up to a second.
 func removeCgroup(dir string) error {
 	var err error
 	for range 200 {
 		err = os.Remove(dir)
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
+		}
+		if !isBusy(err) {
+			return err
 		}
 		if kerr := hostcgroup.EndMembers(dir); kerr != nil {
 			err = errors.Join(err, kerr)
