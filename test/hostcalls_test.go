@@ -31,7 +31,8 @@ var hostCalls = map[string]struct{ calls, copies int }{
 	"pread-tmp": {}, "pwrite-tmp": {copies: 1}, "pread-root": {calls: 1},
 	"fstat": {}, "stat-tmp": {}, "stat-root": {}, "stat-missing": {},
 	"open-tmp": {}, "open-root": {},
-	"pipe": {}, "epoll": {}, "poll": {}, "futex-wake": {}, "mmap": {},
+	"pipe": {}, "epoll": {}, "poll": {}, "ppoll": {}, "select": {}, "pselect": {}, "sendto": {},
+	"futex-wake": {}, "mmap": {},
 }
 
 // runtimeCalls are those that the sentry's own threads make when they like: to

@@ -131,6 +131,12 @@ static void streams(void) {
 	struct pollfd fds[8];
 	for (int i = 0; i < 8; i++) fds[i] = (struct pollfd){ .fd = i % 2 ? p[1] : p[0], .events = i % 2 ? POLLOUT : POLLIN };
 	ROW("call", "poll 8 descriptors", need(poll(fds, 8, -1) == 4, "poll"));
+	fd_set in, out;
+	ROW("call", "select 2 sets", {
+		struct timeval t = { .tv_sec = 1 };
+		FD_ZERO(&in); FD_ZERO(&out);
+		FD_SET(p[0], &in); FD_SET(p[1], &out);
+		need(select(p[1] + 1, &in, &out, 0, &t) == 1, "select"); });
 	close(p[0]); close(p[1]); close(sv[0]); close(sv[1]); close(ev); close(ep);
 }
 

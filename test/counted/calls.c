@@ -7,9 +7,11 @@
  * another line.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +19,17 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static char buf[4096];
 static struct stat st;
-static int zero, null, tmp, root, p[2], event, ep;
+static int zero, null, tmp, root, p[2], event, ep, udp;
+static sigset_t mask;
+static struct sockaddr_in to;
 
 static void need(int ok, const char *what) {
 	if (!ok) { perror(what); exit(1); }
@@ -51,6 +57,29 @@ static void do_poll(void) {
 	struct pollfd f = { .fd = p[1], .events = POLLOUT };
 	need(poll(&f, 1, -1) == 1, "poll");
 }
+static void do_ppoll(void) {
+	struct pollfd f = { .fd = p[1], .events = POLLOUT };
+	struct timespec t = { .tv_sec = 1 };
+	need(ppoll(&f, 1, &t, &mask) == 1, "ppoll");
+}
+static void do_select(void) {
+	fd_set r, w;
+	struct timeval t = { .tv_sec = 1 };
+	FD_ZERO(&r);
+	FD_ZERO(&w);
+	FD_SET(p[0], &r);
+	FD_SET(p[1], &w);
+	need(select(FD_SETSIZE, &r, &w, NULL, &t) == 1, "select");
+}
+static void do_pselect(void) {
+	fd_set w;
+	struct timespec t = { .tv_sec = 1 };
+	FD_ZERO(&w);
+	FD_SET(p[1], &w);
+	need(pselect(p[1] + 1, NULL, &w, NULL, &t, &mask) == 1, "pselect");
+}
+/* What nobody receives is dropped. */
+static void do_sendto(void) { need(sendto(udp, buf, 64, 0, (void *)&to, sizeof to) == 64, "sendto"); }
 static void do_futex_wake(void) {
 	static uint32_t word;
 	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -67,8 +96,9 @@ static struct { const char *name; void (*call)(void); } calls[] = {
 	{ "pread-tmp", do_pread_tmp }, { "pwrite-tmp", do_pwrite_tmp }, { "pread-root", do_pread_root },
 	{ "fstat", do_fstat }, { "stat-tmp", do_stat_tmp }, { "stat-root", do_stat_root },
 	{ "stat-missing", do_stat_missing }, { "open-tmp", do_open_tmp }, { "open-root", do_open_root },
-	{ "pipe", do_pipe }, { "epoll", do_epoll }, { "poll", do_poll }, { "futex-wake", do_futex_wake },
-	{ "mmap", do_mmap },
+	{ "pipe", do_pipe }, { "epoll", do_epoll }, { "poll", do_poll }, { "ppoll", do_ppoll },
+	{ "select", do_select }, { "pselect", do_pselect }, { "sendto", do_sendto },
+	{ "futex-wake", do_futex_wake }, { "mmap", do_mmap },
 };
 
 static void say(const char *line) {
@@ -91,6 +121,10 @@ int main(int argc, char **argv) {
 	need(write(tmp, buf, sizeof buf) == sizeof buf, "write");
 	event = eventfd(0, 0);
 	ep = epoll_create1(0);
+	udp = socket(AF_INET, SOCK_DGRAM, 0);
+	socklen_t len = sizeof to;
+	to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	need(udp >= 0 && bind(udp, (void *)&to, len) == 0 && getsockname(udp, (void *)&to, &len) == 0, "socket");
 	struct epoll_event e = { .events = EPOLLIN };
 	need(pipe(p) == 0 && event >= 0 && ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, event, &e) == 0, "epoll");
 	for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {

@@ -34,6 +34,9 @@ func (t *Task) CopyIn(addr uint64, dst []byte) (int, error) {
 	return n + m, err
 }
 
+// CameAlong reports whether CopyIn of n bytes at addr costs nothing, since they came along with the call.
+func (t *Task) CameAlong(addr uint64, n int) bool { return t.ctx.CameAlong(addr, n) }
+
 // CopyOut writes guest memory, with results like CopyIn's. Like a guest's own
 // access it makes a stack grow.
 func (t *Task) CopyOut(addr uint64, src []byte) (int, error) {

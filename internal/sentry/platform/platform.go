@@ -112,6 +112,9 @@ type Context interface {
 	// own stub where that is cheaper.
 	CopyIn(addr uint64, dst []byte) (int, error)
 	CopyOut(addr uint64, src []byte) (int, error)
+	// CameAlong reports whether n bytes at addr came along with the call, so that CopyIn of
+	// them costs nothing.
+	CameAlong(addr uint64, n int) bool
 	// CopyOutLate writes guest memory on the way back to guest code, so at no
 	// cost of its own: for what a call has to tell last. EFAULT at once if no
 	// guest memory can be there, else a failure is an EventOpFailed with an

@@ -30,6 +30,20 @@ var fetchSizes = [numKinds]int{
 // readsOut are the kinds that a call reads too, though it is what it writes that is shown.
 var readsOut = [numKinds]bool{OutIOVec: true, OutMsghdr: true, OutMmsghdrs: true}
 
+// alsoParts are the kinds that come along if a call reads them after something else of known size.
+var alsoParts = [numKinds]platform.Part{
+	PathStr:    {Max: platform.FetchMax},
+	Str:        {Max: platform.FetchMax},
+	Sockaddr:   {Max: platform.FetchMax},
+	InOutFDSet: {Max: platform.FetchMax, Bits: true},
+	SigSet:     {Max: 8},
+	SigSetArg:  {Max: 16, Points: true},
+	Timespec:   {Max: 16},
+	Timespecs:  {Max: 32},
+	Timeval:    {Max: 16},
+	Timevals:   {Max: 32},
+}
+
 // Fetches tells, by the calls' numbers, what each reads first of guest memory.
 func (t *Table) Fetches() map[uint64]platform.Fetch {
 	fetches := make(map[uint64]platform.Fetch)
@@ -37,28 +51,40 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 		if r == nil || r.Support == Missing {
 			continue
 		}
-		for i, p := range r.Params {
-			if p.Value {
-				continue
-			}
-			size := fetchSizes[p.Kind]
-			if size == 0 && p.Depends == nil && p.Kind.isOut() && !readsOut[p.Kind] {
-				continue
-			}
-			if p.Depends != nil || size == 0 && p.Kind.isPointer() {
-				// What the call reads first, or whether it looks at what
-				// follows at all, isn't known: futex(2)'s operations differ.
-				break
-			}
-			if size == 0 {
-				continue
-			}
-			counted := p.Kind == Buf
-			if !counted || i == 1 {
-				fetches[r.Number] = platform.Fetch{Arg: i, Max: size, Counted: counted, Vector: p.Kind == IOVec && i == 1}
-			}
-			break
+		if f := fetchOf(r.Params); f.Max != 0 {
+			fetches[r.Number] = f
 		}
 	}
 	return fetches
+}
+
+func fetchOf(params []Param) platform.Fetch {
+	var f platform.Fetch
+	parts := 0
+	for i, p := range params {
+		size, part := fetchSizes[p.Kind], alsoParts[p.Kind]
+		switch {
+		case p.Value || p.Depends == nil && size == 0 && p.Kind.isOut() && !readsOut[p.Kind]:
+		case p.Depends != nil:
+			// What the call reads first, or whether it looks at what
+			// follows at all, isn't known: futex(2)'s operations differ.
+			return f
+		case size != 0 && f.Max == 0:
+			counted := p.Kind == Buf
+			if counted && i != 1 {
+				return f
+			}
+			f.Arg, f.Max, f.Counted, f.Vector = i, size, counted, p.Kind == IOVec && i == 1
+		case part.Max != 0 && parts < platform.AlsoMax:
+			part.Arg = i
+			f.Also[parts] = part
+			parts++
+			if part.Points {
+				parts++
+			}
+		case p.Kind.isPointer():
+			return f
+		}
+	}
+	return f
 }

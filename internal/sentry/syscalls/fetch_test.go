@@ -11,10 +11,27 @@ import (
 func TestFetches(t *testing.T) {
 	got := New().Fetches()
 	for nr, f := range got {
+		parts := 0
+		for i, p := range f.Also {
+			if p.Max%8 != 0 || p.Max > platform.FetchMax || p.Arg < 0 || p.Arg > 5 || p.Max != 0 && i > 0 && f.Also[i-1].Max == 0 {
+				t.Errorf("call %d: part %d: %+v", nr, i, p)
+			}
+			if p.Max != 0 {
+				parts++
+			}
+			if p.Points {
+				parts++
+			}
+		}
+		if parts > platform.AlsoMax {
+			t.Errorf("call %d has %d parts", nr, parts)
+		}
 		if f.Max <= 0 || f.Max > platform.FetchMax || f.Arg < 0 || f.Arg > 5 || (f.Counted || f.Vector) && f.Arg != 1 {
 			t.Errorf("call %d: %+v", nr, f)
 		}
 	}
+	type parts = [platform.AlsoMax]platform.Part
+	set := func(arg int) platform.Part { return platform.Part{Arg: arg, Max: 128, Bits: true} }
 	for _, tt := range []struct {
 		name string
 		nr   uint64
@@ -33,6 +50,12 @@ func TestFetches(t *testing.T) {
 		{"an option's value, whatever its name", unix.SYS_SETSOCKOPT, platform.Fetch{Arg: 3, Max: 16}},
 		{"an option's length", unix.SYS_GETSOCKOPT, platform.Fetch{Arg: 4, Max: 4}},
 		{"headers whose number varies", unix.SYS_RECVMMSG, platform.Fetch{}},
+		{"sets and a time", unix.SYS_SELECT, platform.Fetch{Arg: 4, Max: 16, Also: parts{set(1), set(2), set(3)}}},
+		{"a mask's address", unix.SYS_PSELECT6, platform.Fetch{Arg: 4, Max: 16,
+			Also: parts{set(1), set(2), set(3), {Arg: 5, Max: 16, Points: true}}}},
+		{"a time and a mask", unix.SYS_PPOLL, platform.Fetch{Arg: 0, Max: 128, Also: parts{{Arg: 2, Max: 16}, {Arg: 3, Max: 8}}}},
+		{"an address behind bytes", unix.SYS_SENDTO, platform.Fetch{Arg: 1, Max: 128, Counted: true, Also: parts{{Arg: 4, Max: 128}}}},
+		{"two paths", unix.SYS_RENAMEAT, platform.Fetch{Arg: 1, Max: 128, Also: parts{{Arg: 3, Max: 128}}}},
 		{"nothing", unix.SYS_GETPID, platform.Fetch{}},
 		{"a result", unix.SYS_READ, platform.Fetch{}},
 		{"what depends on the operation", unix.SYS_FUTEX, platform.Fetch{}},

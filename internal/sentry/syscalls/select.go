@@ -141,7 +141,7 @@ func copyInSets(t *kernel.Task, addrs []uint64, sets [3][]byte, span []byte) err
 		}
 	}
 	together := false
-	if first < end && end-first <= setsSpan {
+	if first < end && end-first <= setsSpan && !cameAlong(t, addrs, sets) {
 		// What is between them need not be there.
 		_, err := t.CopyIn(first, span[:end-first])
 		together = err == nil
@@ -158,6 +158,16 @@ func copyInSets(t *kernel.Task, addrs []uint64, sets [3][]byte, span []byte) err
 		}
 	}
 	return nil
+}
+
+// cameAlong reports whether all sets came along with the call.
+func cameAlong(t *kernel.Task, addrs []uint64, sets [3][]byte) bool {
+	for i, addr := range addrs {
+		if addr != 0 && !t.CameAlong(addr, len(sets[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 func hasBit(set []byte, i int) bool { return set[i/8]>>(i%8)&1 != 0 }

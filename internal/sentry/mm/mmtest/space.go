@@ -300,6 +300,9 @@ func (c *Context) Rest() {}
 // Forget implements platform.Context.
 func (c *Context) Forget() {}
 
+// CameAlong implements platform.Context.
+func (c *Context) CameAlong(uint64, int) bool { return false }
+
 // Bound implements platform.Context.
 func (c *Context) Bound() bool { return false }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"unsafe"
 
-	"coffer/internal/sentry/platform"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -64,11 +62,11 @@ func findCode() (code, error) {
 
 // copyFor returns the code as it goes into stubs whose slots are at base, with
 // the table behind it.
-func (c code) copyFor(base uint64, fetches *[fetchCalls]platform.Fetch) []byte {
+func (c code) copyFor(base uint64, fetches *[fetchCalls]uint64) []byte {
 	b := make([]byte, textSize)
 	copy(b, unsafe.Slice((*byte)(funcAddr(c.text)), c.size))
-	for nr, f := range fetches {
-		binary.LittleEndian.PutUint16(b[fetchOffset+2*nr:], encodeFetch(f))
+	for nr, e := range fetches {
+		binary.LittleEndian.PutUint64(b[fetchOffset+8*nr:], e)
 	}
 	mark := binary.LittleEndian.AppendUint32(nil, baseMark)
 	if bytes.Count(b, mark) != 1 {

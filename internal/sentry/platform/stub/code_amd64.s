@@ -275,17 +275,21 @@ notours:
 // to the page, or to a window if it is more, so that the sentry need not ask for
 // it. The table of what that is lies behind the code; see platform.Fetch.
 TEXT ·stubFetch(SB),NOSPLIT|NOFRAME,$0
-	MOVL	$0, page_fetched(BX)
+	MOVQ	$0, page_fetched(BX)	// and page_parts
 	MOVL	$0, page_brought(BX)
 	MOVQ	(page_regs+R_AX)(BX), AX
 	CMPQ	AX, $const_fetchCalls
 	JCC	post
 	LEAQ	·stubText(SB), R11
-	MOVWLZX	const_fetchOffset(R11)(AX*2), CX
-	TESTL	CX, CX
+	MOVQ	const_fetchOffset(R11)(AX*8), R10
+	MOVWLZX	R10, R9
+	SHRQ	$const_alsoShift, R10
+	JNE	also
+	TESTL	R9, R9
 	JEQ	post
-	MOVL	CX, R9
-	MOVL	CX, DX
+first:
+	MOVL	R9, CX
+	MOVL	R9, DX
 	ANDL	$const_fetchRegister, DX
 	MOVQ	page_regs(BX)(DX*8), SI
 	MOVL	CX, DX
@@ -371,6 +375,73 @@ many:
 	MOVSB
 	MOVQ	$0, page_fixup(BX)
 	MOVL	DX, page_brought(BX)
+	JMP	post
+	// The other parts, one in each byte of R10. If one is not there, those behind it do not
+	// come, nor what is read first.
+also:
+	LEAQ	·stubUnfetched(SB), AX
+	MOVQ	AX, page_fixup(BX)
+	LEAQ	page_also(BX), R12
+	CLD
+part:
+	MOVL	R10, CX
+	ANDL	$const_alsoArg, CX
+	SHLL	$2, CX
+	MOVL	$const_alsoRegisters, DX
+	SHRL	CX, DX
+	ANDL	$15, DX
+	MOVQ	page_regs(BX)(DX*8), SI
+	MOVL	R10, DX
+	ANDL	$const_alsoSize, DX
+	SHRQ	$8, R10
+	XORL	R8, R8	// whether it points to more
+	CMPQ	SI, $const_minAddr
+	JCS	next
+	CMPL	DX, $const_fetchMax
+	JCS	copy
+	JEQ	within
+	CMPL	DX, $const_alsoBits
+	JEQ	bits
+	MOVL	$const_alsoPointsSize, DX
+	INCL	R8
+	JMP	copy
+bits:
+	MOVL	(page_regs+R_DI)(BX), DX
+	TESTL	DX, DX
+	JLE	next
+	CMPL	DX, $(8*const_fetchMax)
+	JHI	next
+	ADDL	$63, DX
+	SHRL	$6, DX
+	SHLL	$3, DX
+	JMP	copy
+within:
+	MOVL	SI, CX
+	ORL	$~4095, CX
+	NEGL	CX
+	CMPL	DX, CX
+	CMOVLHI	CX, DX
+copy:
+	MOVQ	SI, part_at(R12)
+	LEAQ	part_bytes(R12), DI
+	MOVL	DX, CX
+	REP
+	MOVSB
+	MOVL	DX, part_length(R12)
+	INCL	page_parts(BX)
+	MOVQ	part_bytes(R12), SI
+	ADDQ	$part__size, R12
+	MOVL	$8, DX
+	DECL	R8
+	JNE	next
+	CMPQ	SI, $const_minAddr
+	JCC	copy
+next:
+	TESTQ	R10, R10
+	JNE	part
+	MOVQ	$0, page_fixup(BX)
+	TESTL	R9, R9
+	JNE	first
 	JMP	post
 
 // stubUnfetched is where stubFetch goes on if that memory is not there.

@@ -14,21 +14,54 @@ import (
 const fetchCalls = 512
 
 // A table entry as the stub reads it: a register's index in abi.Regs, two bits,
-// and the number of bytes.
+// and the number of bytes; and from alsoShift on a byte for each of the other parts.
 const (
 	fetchRegister = 0x3f
 	fetchCounted  = 0x40
 	fetchVector   = 0x80
 	fetchShift    = 8
 	// fetchOffset is where in the code's pages the table is.
-	fetchOffset = textSize - 2*fetchCalls
+	fetchOffset = textSize - 8*fetchCalls
+	alsoShift   = 16
+)
+
+// Such a byte is an argument's number and, above it, the number of bytes, which is a multiple of 8,
+// or one of two values for what is not as simple.
+const (
+	alsoArg    = 0x07
+	alsoSize   = 0xf8
+	alsoBits   = 0xf8
+	alsoPoints = 0xf0
+	// alsoPointsSize is how many bytes that have whose first word points to more.
+	alsoPointsSize = 16
+	fetchMax       = platform.FetchMax // for the assembly
+	// alsoRegisters is fetchRegisters, four bits for each.
+	alsoRegisters = 0x897cde
 )
 
 // fetchRegisters are the arguments' registers, as indices in abi.Regs.
 var fetchRegisters = [6]uint16{14, 13, 12, 7, 9, 8}
 
 // encodeFetch makes an entry of the table.
-func encodeFetch(f platform.Fetch) uint16 {
+func encodeFetch(f platform.Fetch) uint64 {
+	e := uint64(encodeFirst(f))
+	for i, p := range f.Also {
+		size := p.Max
+		switch {
+		case size == 0:
+			return e
+		case p.Bits:
+			size = alsoBits
+		case p.Points:
+			size = alsoPoints
+		}
+		e |= uint64(size|p.Arg) << (alsoShift + 8*i)
+	}
+	return e
+}
+
+// encodeFirst makes what an entry says of what is read first.
+func encodeFirst(f platform.Fetch) uint16 {
 	if f.Max == 0 {
 		return 0
 	}
@@ -47,7 +80,7 @@ func encodeFetch(f platform.Fetch) uint16 {
 func WithFetches(fetches map[uint64]platform.Fetch) Option {
 	return func(s *Stubs) {
 		for nr, f := range fetches {
-			s.fetches[nr] = f
+			s.fetches[nr] = encodeFetch(f)
 		}
 	}
 }
@@ -99,6 +132,7 @@ func (t *Thread) takeFetched() {
 	if n := t.page.fetched; n <= platform.FetchMax {
 		t.fetched = fetched{t.page.fetchedAt, 0, n, t.arrived}
 	}
+	t.takeParts()
 	if t.page.brought == 0 {
 		return
 	}
@@ -138,20 +172,46 @@ func (b *bringing) take(array []byte, n uint32) {
 func (t *Thread) Forget() { t.forgetFetched() }
 
 // forgetFetched is for when guest memory may no longer be as the stub saw it.
-func (t *Thread) forgetFetched() { t.fetched, t.bringing.n = fetched{}, 0 }
+func (t *Thread) forgetFetched() {
+	t.forgetSmall()
+	t.bringing.n = 0
+}
+
+// forgetSmall leaves what is in the window.
+func (t *Thread) forgetSmall() { t.fetched, t.parts = fetched{}, 0 }
 
 // copyFetched copies guest memory from what the stub brought. That is as good
 // as reading it now until the thread has had something done or has waited, and
 // once only: who reads again wants to know what is there then.
 func (t *Thread) copyFetched(addr uint64, dst []byte) bool {
-	f := &t.fetched
-	from, n := addr-f.base, uint64(len(dst))
-	if n > uint64(f.to) || from > uint64(f.to)-n || from < uint64(f.from) || f.batch != t.batch.Load() || !t.inLimits(addr, len(dst)) {
+	f, from := t.findFetched(addr, len(dst))
+	if f == nil {
 		return false
 	}
-	copy(dst, t.page.fetch[from:])
-	f.from = uint32(from + n)
+	at := uint32(addr - f.base)
+	copy(dst, from[at:])
+	f.from = at + uint32(len(dst))
 	return true
+}
+
+// findFetched returns what has n bytes at addr, and its bytes, or nil.
+func (t *Thread) findFetched(addr uint64, n int) (*fetched, *[platform.FetchMax]byte) {
+	f, from := &t.fetched, &t.page.fetch
+	if !f.has(addr, n) {
+		if f, from = t.findPart(addr, n); f == nil {
+			return nil, nil
+		}
+	}
+	if f.batch != t.batch.Load() || !t.inLimits(addr, n) {
+		return nil, nil
+	}
+	return f, from
+}
+
+// has reports whether n bytes at addr have come, and have not been used.
+func (f *fetched) has(addr uint64, n int) bool {
+	from := addr - f.base
+	return uint64(n) <= uint64(f.to) && from <= uint64(f.to)-uint64(n) && from >= uint64(f.from)
 }
 
 // copyBrought copies as much of guest memory at addr as the stub brought to the window, on

@@ -36,6 +36,40 @@ func TestFetchedHostile(t *testing.T) {
 	}
 }
 
+// TestPartsHostile has a stub claim to have brought parts that it can't have.
+func TestPartsHostile(t *testing.T) {
+	th := &Thread{proc: &Process{stubs: &Stubs{limits: platform.Limits{Max: 1 << 47}}}, page: new(page)}
+	for _, tt := range []struct {
+		name  string
+		parts uint32
+		n     uint32
+		at    uint64
+		addr  uint64
+		len   int
+		ok    bool
+	}{
+		{"as it should be", 1, 8, 0x1000, 0x1000, 8, true},
+		{"the last", platform.AlsoMax, 8, 0x1000, 0x1000 * platform.AlsoMax, 8, true},
+		{"none", 0, 8, 0x1000, 0x1000, 8, false},
+		{"all there can be", 1, platform.FetchMax, 0x1000, 0x1000, platform.FetchMax, true},
+		{"longer than can be", 1, platform.FetchMax + 1, 0x1000, 0x1000, 1, false},
+		{"more than can be", platform.AlsoMax + 1, 8, 0x1000, 0x1000, 8, false},
+		{"far more", 1<<32 - 1, 1<<32 - 1, 0x1000, 0x2000, 1, false},
+		{"the sentry's addresses", 1, 8, 1 << 47, 1 << 47, 8, false},
+		{"across the end of all addresses", 1, 16, ^uint64(7), ^uint64(7), 16, false},
+	} {
+		th.forgetFetched()
+		th.page.parts = tt.parts
+		for i := range th.page.also {
+			th.page.also[i].length, th.page.also[i].at = tt.n, uint64(i+1)*tt.at
+		}
+		th.takeFetched()
+		if ok := th.copyFetched(tt.addr, make([]byte, tt.len)); ok != tt.ok {
+			t.Errorf("%s: %v", tt.name, ok)
+		}
+	}
+}
+
 // TestBroughtHostile has a stub claim to have brought buffers that it can't have.
 func TestBroughtHostile(t *testing.T) {
 	th := &Thread{proc: &Process{stubs: &Stubs{limits: platform.Limits{Max: 1 << 47}}}, page: new(page)}

@@ -114,7 +114,7 @@ func (t *Thread) Rest() {
 		t.proc.stubs.working.Add(-1)
 		t.proc.stubs.rested(t.bulk.written)
 	}
-	t.fetched = fetched{}
+	t.forgetSmall()
 	t.placement.longs = 0
 	t.alone = 0
 	t.bulk = bulk{}

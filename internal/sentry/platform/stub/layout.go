@@ -159,7 +159,7 @@ type page struct {
 
 	// What stubFetch read at fetchedAt: fetched bytes.
 	fetched   uint32
-	_         uint32
+	parts     uint32 // how many of also
 	fetchedAt uint64
 	fetch     [platform.FetchMax]byte
 	// Likewise in the staging window.
@@ -180,6 +180,8 @@ type page struct {
 
 	// Sets of processors: see births.go.
 	cpus [cpuSets]unix.CPUSet
+
+	also [platform.AlsoMax]part
 
 	// What msg points at.
 	iov     [2]uint64

@@ -70,6 +70,7 @@ func (p *Process) scrub() {
 	for slot := range p.nextSlot {
 		pg := p.pageOf(slot)
 		clear(pg.fetch[:])
+		clear(pg.also[:])
 		pg.regs = abi.Regs{}
 		size := uintptr(windowSize)
 		if p.threads[slot] == nil {

@@ -128,13 +128,13 @@ func TestCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fetches [fetchCalls]platform.Fetch
-	fetches[1] = platform.Fetch{Arg: 1, Max: 128, Counted: true}
+	var fetches [fetchCalls]uint64
+	fetches[1] = encodeFetch(platform.Fetch{Arg: 1, Max: 128, Counted: true, Also: [platform.AlsoMax]platform.Part{{Arg: 5, Max: 128}, {Arg: 2, Max: 8}}})
 	b := c.copyFor(bases[0], &fetches)
 	if len(b) != textSize {
 		t.Errorf("%d bytes, want %d", len(b), textSize)
 	}
-	if e := binary.LittleEndian.Uint16(b[fetchOffset+2:]); e != 128<<8|0x40|13 {
+	if e := binary.LittleEndian.Uint64(b[fetchOffset+8:]); e != 0x0a<<24|0x85<<16|128<<8|0x40|13 {
 		t.Errorf("entry %#x", e)
 	}
 	for _, b := range bases {

@@ -65,7 +65,7 @@ type Stubs struct {
 	clockGettime uint64
 	fp           fpFormat
 	fsgsbase     bool
-	fetches      [fetchCalls]platform.Fetch // of WithFetches
+	fetches      [fetchCalls]uint64 // of WithFetches, encoded
 	spin         spinning
 	// working counts the threads that run guest code or what it asked for, in
 	// contrast to those that wait: see Thread.Rest.

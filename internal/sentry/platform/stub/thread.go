@@ -69,6 +69,8 @@ type Thread struct {
 
 	win       window
 	fetched   fetched
+	also      [platform.AlsoMax]fetched // the first parts of them
+	parts     int
 	bringing  bringing
 	placement placement
 	bulk      bulk

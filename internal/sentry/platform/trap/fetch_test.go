@@ -15,11 +15,15 @@ import (
 // TestFetch has a guest make calls whose first bytes come along. That they did
 // shows in that a change of the memory meanwhile is not seen, once.
 func TestFetch(t *testing.T) {
-	const counted, path, other, vector = 1, 2, 3, 4
+	const counted, path, other, vector, bits, points = 1, 2, 3, 4, 5, 6
 	p, err := New(stub.WithFetches(map[uint64]platform.Fetch{
 		counted: {Arg: 1, Max: 100, Counted: true},
 		path:    {Arg: 0, Max: platform.FetchMax},
 		vector:  {Arg: 1, Max: platform.FetchMax, Vector: true},
+		bits:    {Also: [platform.AlsoMax]platform.Part{{Arg: 1, Max: platform.FetchMax, Bits: true}, {Arg: 2, Max: 16}}},
+		points: {Arg: 0, Max: 8, Also: [platform.AlsoMax]platform.Part{
+			{Arg: 1, Max: 16, Points: true}, {Arg: 2, Max: platform.FetchMax},
+		}},
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +60,8 @@ func TestFetch(t *testing.T) {
 			t.Errorf("%d bytes at %#x: %q, %v, want %q", n, addr, b, err, want)
 		}
 	}
+	const pointer = DataAddr + 3*1024
+	write(pointer, string(binary.LittleEndian.AppendUint64(nil, DataAddr+512)))
 	for _, tt := range []struct {
 		name           string
 		nr, arg0, arg1 uint64
@@ -80,6 +86,25 @@ func TestFetch(t *testing.T) {
 		{name: "a path", nr: path, arg0: DataAddr, addr: DataAddr, n: 128, comes: true},
 		{name: "a path at the end of memory", nr: path, arg0: end - 3, addr: end - 3, n: 3, comes: true},
 		{name: "another call", nr: other, arg0: DataAddr, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5},
+		{name: "words of bits", nr: bits, arg0: 65, arg1: DataAddr, addr: DataAddr, n: 16, comes: true},
+		{name: "more than the words", nr: bits, arg0: 64, arg1: DataAddr, addr: DataAddr, n: 9},
+		{name: "the most bits", nr: bits, arg0: 1024, arg1: DataAddr, addr: DataAddr, n: 128, comes: true},
+		{name: "too many bits", nr: bits, arg0: 1025, arg1: DataAddr, addr: DataAddr, n: 8},
+		{name: "a negative number of bits", nr: bits, arg0: 1<<32 - 1, arg1: DataAddr, addr: DataAddr, n: 8},
+		{name: "no bits", nr: bits, arg1: DataAddr, addr: DataAddr, n: 8},
+		{name: "another part", nr: bits, arg0: 64, arg1: DataAddr, arg2: DataAddr + 512, addr: DataAddr + 512, n: 16, comes: true},
+		{name: "a part of it", nr: bits, arg0: 64, arg1: DataAddr, arg2: DataAddr + 512, addr: DataAddr + 520, n: 8, comes: true},
+		{name: "a part behind null", nr: bits, arg0: 64, arg2: DataAddr + 512, addr: DataAddr + 512, n: 16, comes: true},
+		{name: "a part behind what is not there", nr: bits, arg0: 64, arg1: end, arg2: DataAddr, addr: DataAddr, n: 16},
+		{name: "a part after a wait", nr: bits, arg0: 64, arg1: DataAddr, addr: DataAddr, n: 8, before: c.Rest},
+		{name: "a part after a stop", nr: bits, arg0: 64, arg1: DataAddr, addr: DataAddr, n: 8, before: c.Forget},
+		{name: "a part after a write", nr: bits, arg0: 64, arg1: DataAddr, addr: DataAddr, n: 8, before: func() { c.CopyOut(DataAddr+64, []byte("x")) }},
+		{name: "what a part points to", nr: points, arg1: pointer, addr: DataAddr + 512, n: 8, comes: true},
+		{name: "more than what it points to", nr: points, arg1: pointer, addr: DataAddr + 512, n: 9},
+		{name: "behind what it points to", nr: points, arg1: pointer, arg2: DataAddr, addr: DataAddr, n: 8, comes: true},
+		{name: "behind what points to nothing", nr: points, arg1: pointer + 8, arg2: DataAddr, addr: DataAddr, n: 8, comes: true},
+		{name: "a part at the end of memory", nr: points, arg1: pointer, arg2: end - 8, addr: end - 8, n: 8, comes: true},
+		{name: "the first beside parts", nr: points, arg0: DataAddr, arg1: pointer, addr: DataAddr, n: 8, comes: true},
 		{name: "after a wait", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: c.Rest},
 		{name: "after a write", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: func() { c.CopyOut(DataAddr+64, []byte("x")) }},
 		{name: "after a late write", nr: counted, arg1: DataAddr, arg2: 5, addr: DataAddr, n: 5, before: func() { c.CopyOutLate(DataAddr+64, []byte("x")) }},
@@ -94,6 +119,9 @@ func TestFetch(t *testing.T) {
 			if tt.before != nil {
 				tt.before()
 			}
+			if along := c.CameAlong(tt.addr, tt.n); tt.nr != counted && along != tt.comes {
+				t.Errorf("came along: %v", along)
+			}
 			if tt.comes {
 				read(tt.addr, tt.n, was)
 			}
@@ -104,6 +132,12 @@ func TestFetch(t *testing.T) {
 		next(path, addr, 0, 0)
 		if n, err := c.CopyIn(addr, make([]byte, 1)); n != 0 || err != unix.EFAULT {
 			t.Errorf("%s: %d, %v", name, n, err)
+		}
+	}
+	for name, addr := range map[string]uint64{"unmapped": end, "not there to its end": end - 8, "not canonical": 1 << 63} {
+		next(bits, 128, addr, 0)
+		if n, err := c.CopyIn(addr, make([]byte, 16)); n == 16 || err != unix.EFAULT {
+			t.Errorf("bits, %s: %d, %v", name, n, err)
 		}
 	}
 	next(counted, 0, end-3000, 3001)
