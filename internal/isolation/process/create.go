@@ -195,14 +195,15 @@ func compile(spec *specs.Spec, process *specs.Process) (*profile.Program, error)
 
 // startable refuses a filter under which init cannot become the program. Such a one would
 // end init before it can say why; or, by SCMP_ACT_KILL, only the thread that makes the call,
-// while the others wait for ever. late says that the filter comes last.
+// while the others wait for ever. late says that the filter comes last, but for the report of
+// its listener.
 func startable(program *profile.Program, late bool) error {
 	filter, err := bpf.New(program.Filter)
 	if err != nil {
 		return fmt.Errorf("linux.seccomp: checking the filter: %w", err)
 	}
 	calls := []string{"execve"}
-	if !late {
+	if !late || program.Notify {
 		calls = append(calls, "futex", "sendmsg", "recvmsg")
 	}
 	for _, name := range calls {
@@ -216,7 +217,7 @@ func startable(program *profile.Program, late bool) error {
 			continue
 		}
 		cure := fmt.Sprintf("give %s the action %s", name, specs.ActAllow)
-		if name != "execve" {
+		if name != "execve" && !program.Notify {
 			cure += ", or set process.noNewPrivileges, with which the filter comes later"
 		}
 		return fmt.Errorf("linux.seccomp refuses %s(2), which it takes to start the program: %s", name, cure)

@@ -148,6 +148,12 @@ func TestSeccompForbidsStart(t *testing.T) {
 	spec.Process.NoNewPrivileges = true
 	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActKill}
 	mustFail(t, prepare(t, spec).create(), "linux.seccomp refuses execve(2)")
+	// The filter comes late, but its listener is told of after it.
+	spec.Linux.Seccomp = refuse(specs.ActErrno)
+	spec.Linux.Seccomp.ListenerPath = "/agent"
+	spec.Linux.Seccomp.Syscalls[0].Names = []string{"sendmsg"}
+	spec.Linux.Seccomp.Syscalls = append(spec.Linux.Seccomp.Syscalls, specs.LinuxSyscall{Names: []string{"mkdir"}, Action: specs.ActNotify})
+	mustFail(t, prepare(t, spec).create(), "linux.seccomp refuses sendmsg(2), which it takes to start the program: give sendmsg the action SCMP_ACT_ALLOW")
 }
 
 // TestSeccompDeadlock: an agent can't be asked before it knows that it will be.
