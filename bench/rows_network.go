@@ -38,6 +38,10 @@ func perSecond(pattern, field string) string {
 // awaitPort waits until something listens on $PORT, at the sandbox's own loopback.
 const awaitPort = `for i in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>/dev/null && break; sleep 0.05; done`
 
+// servicePorts is the first of the services' ports. It lies below those that a host gives to
+// who connects, of which rows before have used many.
+const servicePorts = 17100
+
 // services are the servers that people run.
 var services = []service{
 	{name: "iperf3, sent", kind: "bulk", programs: []string{"iperf3"},
@@ -99,7 +103,7 @@ func networkFamilies() []family {
 					args: []string{"/bin/bash", "-c", fmt.Sprintf("{ %s\n%s; } >&2\nn=$(%s) && printf '%s\\t%s\\t%%s\\n' $n\nkill $(jobs -p); wait",
 						s.before, awaitPort, s.command, s.kind, s.name)},
 					// Natively all rows share one host.
-					env: []string{fmt.Sprintf("PORT=%d", 47100+i), "HOST=127.0.0.1", "LISTEN=127.0.0.1"},
+					env: []string{fmt.Sprintf("PORT=%d", servicePorts+i), "HOST=127.0.0.1", "LISTEN=127.0.0.1"},
 				})
 				samples, parseErr := guestSamples(o.stdout, named)
 				if err == nil {
