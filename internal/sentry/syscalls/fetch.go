@@ -58,11 +58,16 @@ func (t *Table) Fetches() map[uint64]platform.Fetch {
 	return fetches
 }
 
+// fetchOf tells it of a call with these parameters.
 func fetchOf(params []Param) platform.Fetch {
 	var f platform.Fetch
-	parts := 0
+	parts, room := 0, platform.AlsoMax
 	for i, p := range params {
 		size, part := fetchSizes[p.Kind], alsoParts[p.Kind]
+		takes := 1
+		if part.Points {
+			takes = 2 // with what it points to
+		}
 		switch {
 		case p.Value || p.Depends == nil && size == 0 && p.Kind.isOut() && !readsOut[p.Kind]:
 		case p.Depends != nil:
@@ -75,13 +80,11 @@ func fetchOf(params []Param) platform.Fetch {
 				return f
 			}
 			f.Arg, f.Max, f.Counted, f.Vector = i, size, counted, p.Kind == IOVec && i == 1
-		case part.Max != 0 && parts < platform.AlsoMax:
+		case part.Max != 0 && takes <= room:
 			part.Arg = i
 			f.Also[parts] = part
 			parts++
-			if part.Points {
-				parts++
-			}
+			room -= takes
 		case p.Kind.isPointer():
 			return f
 		}

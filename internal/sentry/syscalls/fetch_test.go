@@ -1,6 +1,7 @@
 package syscalls
 
 import (
+	"slices"
 	"testing"
 
 	"coffer/internal/sentry/platform"
@@ -63,6 +64,17 @@ func TestFetches(t *testing.T) {
 	} {
 		if got[tt.nr] != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got[tt.nr], tt.want)
+		}
+	}
+}
+
+// TestFetchesRoom has a mask's address, which takes the room of two parts, come where there is room for one.
+func TestFetchesRoom(t *testing.T) {
+	first, set, mask := Param{Kind: Timespec}, Param{Kind: InOutFDSet}, Param{Kind: SigSetArg}
+	for sets, want := range []int{1, 2, 3, 4, 4} {
+		f := fetchOf(slices.Concat([]Param{first}, slices.Repeat([]Param{set}, sets), []Param{mask}))
+		if n := slices.IndexFunc(f.Also[:], func(p platform.Part) bool { return p.Max == 0 }); n != want {
+			t.Errorf("behind %d sets %d parts come, want %d", sets, n, want)
 		}
 	}
 }

@@ -387,7 +387,7 @@ part:
 	MOVL	R10, CX
 	ANDL	$const_alsoArg, CX
 	SHLL	$2, CX
-	MOVL	$const_alsoRegisters, DX
+	MOVL	$const_fetchRegisters, DX
 	SHRL	CX, DX
 	ANDL	$15, DX
 	MOVQ	page_regs(BX)(DX*8), SI

@@ -35,12 +35,11 @@ const (
 	// alsoPointsSize is how many bytes that have whose first word points to more.
 	alsoPointsSize = 16
 	fetchMax       = platform.FetchMax // for the assembly
-	// alsoRegisters is fetchRegisters, four bits for each.
-	alsoRegisters = 0x897cde
 )
 
-// fetchRegisters are the arguments' registers, as indices in abi.Regs.
-var fetchRegisters = [6]uint16{14, 13, 12, 7, 9, 8}
+// fetchRegisters are the arguments' registers, as indices in abi.Regs: four bits for each, those of
+// the first argument lowest.
+const fetchRegisters = 0x897cde
 
 // encodeFetch makes an entry of the table.
 func encodeFetch(f platform.Fetch) uint64 {
@@ -65,7 +64,7 @@ func encodeFirst(f platform.Fetch) uint16 {
 	if f.Max == 0 {
 		return 0
 	}
-	e := fetchRegisters[f.Arg] | uint16(f.Max)<<fetchShift
+	e := uint16(fetchRegisters>>(4*f.Arg)&0xf | f.Max<<fetchShift)
 	if f.Counted {
 		e |= fetchCounted
 	}
