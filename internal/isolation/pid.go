@@ -38,6 +38,13 @@ func (p PID) Alive() (bool, error) {
 	return st.started == p.Started && !st.ended(), nil
 }
 
+// Headless reports whether the first thread of the process, the one that executes
+// programs, has ended and others have not: SCMP_ACT_KILL ends a thread alone.
+func (p PID) Headless() bool {
+	st, err := readStat(p.PID)
+	return err == nil && st.started == p.Started && st.state == 'Z' && !st.ended()
+}
+
 // Open returns a descriptor of the process (pidfd_open(2)), which stays that
 // process's. The caller closes it. It fails with unix.ESRCH if the process has
 // ended, even if its number was given to another one.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"coffer/internal/isolation"
 	"coffer/internal/seccomp/profile"
@@ -18,6 +19,7 @@ import (
 type conversation struct {
 	channel
 	pid    int
+	init   isolation.PID
 	id     string
 	spec   func() (*specs.Spec, error)
 	state  func(specs.ContainerState, int) *specs.State
@@ -31,11 +33,42 @@ type conversation struct {
 // warningsMax bounds the warnings of one init: it is not trusted.
 const warningsMax = 100
 
+// lookAfter is for how long init may say nothing until it is looked at.
+const lookAfter = 200 * time.Millisecond
+
+// errHeadless is why init will never become the program.
+var errHeadless = errors.New("linux.seccomp: the filter killed the thread of the container's init that was to become the program: give the calls that it takes to get there, execve and futex among others, the action SCMP_ACT_ALLOW, whatever their arguments")
+
+// await waits until init says something or ends. A filter may end the thread that is to
+// become the program, and the others would hold the channel open for ever.
+func (t *conversation) await() error {
+	fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}
+	// All threads of a process that ends do not end at once: so it is looked at twice.
+	for headless := false; ; {
+		n, err := unix.Poll(fds, int(lookAfter.Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the container's init: %w", err)
+		case n > 0:
+			return nil
+		default:
+			before := headless
+			if headless = t.init.Headless(); headless && before {
+				return errHeadless
+			}
+		}
+	}
+}
+
 // listen takes what init says. Warnings are logged, and that it has failed
 // becomes an error.
 func (t *conversation) listen() (report, []*os.File, error) {
 	for {
 		var r report
+		if err := t.await(); err != nil {
+			return r, nil, err
+		}
 		files, err := t.receiveInline(&r)
 		if err != nil {
 			return r, nil, err

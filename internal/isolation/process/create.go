@@ -90,7 +90,8 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 	defer talk.close()
 	talk.id, talk.spec, talk.state, talk.status = r.ID, isolation.Known(r.Spec), r.State, specs.StateCreating
 	if pid, err = isolation.FindPID(talk.pid); err == nil {
-		err = createTalk{talk, r, pid}.run()
+		talk.init = pid
+		err = createTalk{talk, r}.run()
 	}
 	if err != nil {
 		return isolation.PID{}, talk.explain(err)
@@ -103,7 +104,6 @@ func (wall) Create(r *isolation.Request) (pid isolation.PID, err error) {
 type createTalk struct {
 	*conversation
 	request *isolation.Request
-	init    isolation.PID
 }
 
 func (t createTalk) run() error {

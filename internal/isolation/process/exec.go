@@ -54,6 +54,7 @@ func (wall) Exec(c *isolation.Container, e *isolation.Exec) (pid isolation.PID, 
 	defer talk.close()
 	talk.id, talk.spec, talk.state, talk.status = c.ID, c.Spec, c.State, specs.StateRunning
 	if pid, err = isolation.FindPID(talk.pid); err == nil {
+		talk.init = pid
 		err = execTalk{talk, e, id}.run()
 	}
 	if err != nil {

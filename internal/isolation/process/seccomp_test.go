@@ -156,6 +156,39 @@ func TestSeccompForbidsStart(t *testing.T) {
 	mustFail(t, prepare(t, spec).create(), "linux.seccomp refuses sendmsg(2), which it takes to start the program: give sendmsg the action SCMP_ACT_ALLOW")
 }
 
+// TestSeccompKillsThread: a filter may look at arguments before it kills the thread that is to
+// become the program, or refuse what is not looked at beforehand. Nobody waits for ever then.
+func TestSeccompKillsThread(t *testing.T) {
+	// By the address of the path, which is never 0.
+	byPath := []specs.LinuxSeccompArg{{Index: 0, Value: 0, Op: specs.OpNotEqual}}
+	spec := shell(bundle(t), "echo it ran")
+	spec.Process.NoNewPrivileges = true
+	spec.Linux.Seccomp = refuse(specs.ActKill)
+	spec.Linux.Seccomp.Syscalls[0].Names, spec.Linux.Seccomp.Syscalls[0].Args = []string{"execve"}, byPath
+	c := create(t, spec)
+	mustFail(t, New().Start(c.Container), "linux.seccomp", "SCMP_ACT_ALLOW")
+	if ws := waitFor(c.Init.PID); !ws.Signaled() || ws.Signal() != unix.SIGKILL {
+		t.Errorf("init ended with %#x", ws)
+	}
+
+	spec.Process.NoNewPrivileges = false
+	spec.Linux.Seccomp.Syscalls[0].Names, spec.Linux.Seccomp.Syscalls[0].Args = []string{"listen"}, nil
+	mustFail(t, prepare(t, spec).create(), "linux.seccomp", "SCMP_ACT_ALLOW")
+
+	// What is executed has the container's filter, and may have no_new_privs of its own.
+	spec = shell(bundle(t), "cat")
+	spec.Process.NoNewPrivileges = true
+	spec.Linux.Seccomp = refuse(specs.ActKill)
+	spec.Linux.Seccomp.Syscalls[0].Names = []string{"setgroups"}
+	c = create(t, spec)
+	c.start()
+	private := *spec.Process
+	private.NoNewPrivileges = false
+	_, err := New().Exec(c.Container, &isolation.Exec{Process: &private, Streams: isolation.Streams{Stdio: c.request.Stdio}})
+	mustFail(t, err, "linux.seccomp", "SCMP_ACT_ALLOW")
+	c.in.Close()
+}
+
 // TestSeccompDeadlock: an agent can't be asked before it knows that it will be.
 func TestSeccompDeadlock(t *testing.T) {
 	spec := bundle(t)

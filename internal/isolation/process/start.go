@@ -27,7 +27,7 @@ func (wall) Start(c *isolation.Container) error {
 		return fmt.Errorf("telling the container's init to start: %w", err)
 	}
 	started := false
-	talk := conversation{channel: ch, pid: c.Init.PID, spec: c.Spec, state: c.State, status: specs.StateCreated}
+	talk := conversation{channel: ch, pid: c.Init.PID, init: c.Init, spec: c.Spec, state: c.State, status: specs.StateCreated}
 	for {
 		r, files, err := talk.listen()
 		switch {
@@ -35,6 +35,11 @@ func (wall) Start(c *isolation.Container) error {
 			return nil // the program has taken init's place
 		case errors.Is(err, io.EOF):
 			return errors.New("the container's init ended, or another command started the container")
+		case errors.Is(err, errHeadless):
+			if kerr := c.Init.Signal(unix.SIGKILL); kerr != nil && kerr != unix.ESRCH {
+				err = fmt.Errorf("%w; and ending what is left of it failed: %w", err, kerr)
+			}
+			return err
 		case err != nil:
 			return err
 		}
