@@ -125,6 +125,27 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestLimits: the program has the limits of its spec, be they too small for init, which
+// opens files until the end, or for the time that a container waits. Of open files Go's runtime
+// raises the soft one, and gives back at execve(2) what it has found.
+func TestLimits(t *testing.T) {
+	for _, c := range []struct {
+		limits []specs.POSIXRlimit
+		says   string
+	}{
+		{[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200}}, "100\n200\nunlimited\n"},
+		{[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 4, Hard: 4}, {Type: "RLIMIT_CPU", Soft: 8, Hard: 9}}, "4\n4\n8\n"},
+		// What loads programs opens files.
+		{[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 0, Hard: 0}}, "Error 24"},
+	} {
+		spec := shell(bundle(t), "ulimit -Sn; ulimit -Hn; ulimit -t")
+		spec.Process.Rlimits = c.limits
+		if out, ws := create(t, spec).run(); !strings.Contains(out, c.says) {
+			t.Errorf("with %+v the program wrote %q and ended with %#x", c.limits, out, ws)
+		}
+	}
+}
+
 // TestFewOpenFiles: a container that could be made in part only is not begun.
 func TestFewOpenFiles(t *testing.T) {
 	c := prepare(t, bundle(t))

@@ -294,13 +294,13 @@ func (p *initProcess) installFilter() error {
 // program, with that one's exit code.
 func (p *initProcess) execute() (int, error) {
 	process := p.spec.Process
-	if err := settleLimit(process); err != nil {
-		return 0, err
-	}
 	if err := defaultSignals(); err != nil {
 		return 0, err
 	}
 	if err := p.arrange(); err != nil {
+		return 0, err
+	}
+	if err := p.identity.LateLimits(); err != nil {
 		return 0, err
 	}
 	if process.NoNewPrivileges {

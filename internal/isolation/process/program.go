@@ -80,24 +80,6 @@ func explainExec(path string, err error) error {
 	return &isolation.ProgramError{Code: code, Err: err}
 }
 
-// settleLimit keeps syscall.Exec from setting the limit on open files back to
-// what init was started with, if the spec has one: it was set from outside,
-// of which package syscall knows nothing.
-func settleLimit(process *specs.Process) error {
-	if !limitsFiles(process) {
-		return nil
-	}
-	var l syscall.Rlimit
-	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
-	if err == nil {
-		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
-	}
-	if err != nil {
-		return fmt.Errorf("keeping the limit on open files: %w", err)
-	}
-	return nil
-}
-
 // limitsFiles reports whether the spec has a limit on open files.
 func limitsFiles(process *specs.Process) bool {
 	return slices.ContainsFunc(process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"testing"
+	"time"
 
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/vfs"
@@ -111,6 +112,25 @@ func TestBehindGate(t *testing.T) {
 	task.StartBehind(make(chan struct{}))
 	task.ThreadGroup().Terminate(int32(unix.SIGTERM))
 	if status := task.k.Wait(); status.Signal() != int32(unix.SIGTERM) {
+		t.Errorf("status %#x", uint32(status))
+	}
+}
+
+// TestCPULimitBehindGate: a process that waits to be let run is not ended by a limit that
+// lets it run for no time.
+func TestCPULimitBehindGate(t *testing.T) {
+	task := newFakeTask(t, Config{ProtectInit: true})
+	if _, err := task.group.limits.Set(unix.RLIMIT_CPU, RLimit{0, 0}, false); err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	task.StartBehind(gate)
+	time.Sleep(50 * time.Millisecond)
+	if task.group.Ending() {
+		t.Error("it ended before it was let run")
+	}
+	close(gate)
+	if status := task.k.Wait(); status.Signal() != int32(unix.SIGKILL) {
 		t.Errorf("status %#x", uint32(status))
 	}
 }

@@ -85,7 +85,9 @@ func (k *Kernel) admit(t *Task, g *ThreadGroup, tty TTY) error {
 
 // Start runs a task that CreateProcess made.
 func (t *Task) Start() {
-	t.group.startCPULimit()
+	if t.gate == nil {
+		t.group.startCPULimit()
+	}
 	t.k.running.Add(1)
 	go t.run()
 }

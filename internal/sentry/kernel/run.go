@@ -23,6 +23,8 @@ func (t *Task) run() {
 	if t.gate != nil {
 		// Only death ends the wait otherwise, and is seen below.
 		_ = t.BlockKillable(t.gate)
+		// A limit of 0 would have ended it while it waited.
+		t.group.startCPULimit()
 	}
 	for t.prepareReturn() {
 		t.clock.enterGuest(t)

@@ -24,6 +24,7 @@
 //	Become   inside, last: afterwards there are no privileges left. A seccomp
 //	         filter is installed by a function that Become calls at the right
 //	         moment.
+//	LateLimits  inside, the very last
 //
 // Warnings (an unknown capability) go to log/slog's default logger.
 package identity

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 
 	"coffer/internal/oci/linuxname"
 
@@ -29,14 +30,28 @@ func (s *Settings) checkLimits() error {
 	return nil
 }
 
-// setLimits sets the resource limits of process pid.
+// late says of a limit that what runs before the program could not do with less than it
+// has: it opens files, and may have to wait for long.
+func late(resource int) bool { return resource == unix.RLIMIT_NOFILE || resource == unix.RLIMIT_CPU }
+
+// setLimits sets the resource limits of process pid. Those that are late are only raised,
+// which takes the caller's privileges.
 func (s *Settings) setLimits(pid int) error {
 	for i, l := range s.Process.Rlimits {
 		resource, ok := linuxname.Rlimit(l.Type)
 		if !ok {
 			return fmt.Errorf("process.rlimits[%d].type is %q, which is no limit", i, l.Type)
 		}
-		err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
+		to := unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+		var err error
+		if late(resource) {
+			var now unix.Rlimit
+			err = unix.Prlimit(pid, resource, nil, &now)
+			to.Cur, to.Max = max(to.Cur, now.Cur), max(to.Max, now.Max)
+		}
+		if err == nil {
+			err = unix.Prlimit(pid, resource, &to, nil)
+		}
 		if errors.Is(err, unix.EPERM) {
 			var now unix.Rlimit
 			if unix.Prlimit(pid, resource, nil, &now) == nil && l.Hard > now.Max {
@@ -47,6 +62,26 @@ func (s *Settings) setLimits(pid int) error {
 			}
 		}
 		if err != nil {
+			return fmt.Errorf("setting process.rlimits[%d], %s, to %d (soft) and %d (hard): %w", i, l.Type, l.Soft, l.Hard, err)
+		}
+	}
+	return nil
+}
+
+// LateLimits gives the calling process the limits that Outside has only raised. It is the
+// last thing before the program: with them little else may work.
+func (s *Settings) LateLimits() error {
+	for i, l := range s.Process.Rlimits {
+		resource, ok := linuxname.Rlimit(l.Type)
+		if !ok || !late(resource) {
+			continue
+		}
+		// Of package syscall: from then on syscall.Exec does not set the limit on open
+		// files back to what the process was started with.
+		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
+			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) { // everybody may lower limits
+				err = fmt.Errorf("%w: linux.seccomp must allow prlimit64", err)
+			}
 			return fmt.Errorf("setting process.rlimits[%d], %s, to %d (soft) and %d (hard): %w", i, l.Type, l.Soft, l.Hard, err)
 		}
 	}
