@@ -115,6 +115,21 @@ func TestVerbs(t *testing.T) {
 	})
 }
 
+// TestNoMoreProcesses: a limit of none is one of no more than the program itself.
+func TestNoMoreProcesses(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		for _, n := range []int64{0, 1} {
+			bundle := r.bundle(fmt.Sprint("b", n), func(s *specs.Spec) {
+				s.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &n}}
+			}, "sh", "-c", "echo here; true | true")
+			out := r.do("run", "--bundle", bundle, r.id("none-"+r.isolation))
+			if out.stdout != "here\n" || !strings.Contains(out.stderr, "can't fork") {
+				t.Errorf("with a limit of %d: %+v", n, out)
+			}
+		}
+	})
+}
+
 // TestLimits changes the limits of a container, and looks at what it uses.
 func TestLimits(t *testing.T) {
 	eachWall(t, func(t *testing.T, r *kernelRuntime) {
@@ -258,9 +273,12 @@ func TestExitCodes(t *testing.T) {
 			{name: "42", args: []string{"sh", "-c", "exit 42"}, code: 42},
 			{name: "125", args: []string{"sh", "-c", "exit 125"}, code: 125},
 			{name: "a signal", args: []string{"sh", "-c", "sh -c 'kill -KILL $$'; exit $?"}, code: 128 + 9},
-			{name: "not found", args: []string{"nothing"}, code: failed, says: `exec: "nothing": executable file not found in $PATH (/bin)`},
+			{name: "not found", args: []string{"nothing"}, code: failed, says: `exec: "nothing": executable file not found in $PATH (/:/bin)`},
 			{name: "not found by path", args: []string{"/no/such"}, code: failed, says: "no such file or directory"},
 			{name: "not executable", args: []string{"/plain"}, code: failed, says: "permission denied"},
+			{name: "not executable, in PATH", args: []string{"plain"}, code: failed, says: `exec: "plain": permission denied`},
+			{name: "a directory in PATH", args: []string{"bin"}, code: failed, says: `exec: "bin": permission denied`},
+			{name: "in PATH behind one that is not executable", args: []string{"true"}},
 			{name: "a directory", args: []string{"/bin"}, code: failed, says: "directory"},
 			{name: "no interpreter", args: []string{"/script"}, code: failed, says: "interpreter"},
 			{name: "no program", args: []string{"/junk"}, code: failed, says: "it is neither"},
@@ -270,23 +288,25 @@ func TestExitCodes(t *testing.T) {
 			{name: "nobody", args: []string{"true"}, change: func(p *specs.Process) { p.User.UID = ^uint32(0) }, code: failed, says: "4294967295"},
 		} {
 			furnish := func(dir string) {
-				for name, data := range map[string]string{"plain": "text", "script": "#!/no/such/interpreter\n", "junk": "\x7fELF and no more"} {
+				for name, data := range map[string]string{"plain": "text", "true": "text", "script": "#!/no/such/interpreter\n", "junk": "\x7fELF and no more"} {
 					path := filepath.Join(dir, "rootfs", name)
 					if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 						t.Fatal(err)
 					}
-					if name != "plain" {
+					if data != "text" {
 						if err := os.Chmod(path, 0o755); err != nil {
 							t.Fatal(err)
 						}
 					}
 				}
 			}
-			process := &specs.Process{Args: c.args, Cwd: "/", Env: []string{"PATH=/bin"}}
+			process := &specs.Process{Args: c.args, Cwd: "/", Env: []string{"PATH=/:/bin"}}
 			if c.change != nil {
 				c.change(process)
 			}
-			bundle := r.bundle(fmt.Sprint("b", i), func(s *specs.Spec) { s.Process.Cwd, s.Process.User = process.Cwd, process.User }, c.args...)
+			bundle := r.bundle(fmt.Sprint("b", i), func(s *specs.Spec) {
+				s.Process.Cwd, s.Process.User, s.Process.Env = process.Cwd, process.User, process.Env
+			}, c.args...)
 			furnish(bundle)
 			furnish(filepath.Join(r.bundles, "there"))
 			file := filepath.Join(t.TempDir(), "process.json")

@@ -207,9 +207,19 @@ func translateResources(r *specs.LinuxResources) (*boot.ResourceChange, error) {
 		}
 	}
 	if p := r.Pids; p != nil {
-		out.Tasks = limitOf(p.Limit)
+		out.Tasks = limitOf(tasks(p.Limit))
 	}
 	return out, nil
+}
+
+// tasks is a limit of processes, which is 1 if it is 0, as in a cgroup of the host's: no
+// more than the program itself. There is none if it is negative.
+func tasks(limit *int64) *int64 {
+	if limit == nil || *limit != 0 {
+		return limit
+	}
+	one := int64(1)
+	return &one
 }
 
 // limitOf is a limit, 0 for none, which in a spec is 0 or -1; nil stays nil.
@@ -224,10 +234,10 @@ func limitOf(v *int64) *int64 {
 // HostResources implements isolation.Wall. Threads are counted by the guest's
 // kernel: the host would count the kernel's own too.
 func (wall) HostResources(r *specs.LinuxResources) *specs.LinuxResources {
-	if r == nil || r.Pids == nil || r.Pids.Limit == nil || *r.Pids.Limit <= 0 {
+	if r == nil || r.Pids == nil || r.Pids.Limit == nil || *r.Pids.Limit < 0 {
 		return r
 	}
-	changed, most := *r, boot.HostTasks(*r.Pids.Limit)
+	changed, most := *r, boot.HostTasks(*tasks(r.Pids.Limit))
 	changed.Pids = &specs.LinuxPids{Limit: &most}
 	return &changed
 }

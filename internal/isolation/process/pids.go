@@ -16,7 +16,7 @@ func tightPids(spec *specs.Spec, group *hostcgroup.Cgroup) *int64 {
 		return nil
 	}
 	limit := spec.Linux.Resources.Pids.Limit
-	if limit == nil || *limit <= 0 || *limit >= initTasks {
+	if limit == nil || *limit < 0 || *limit >= initTasks { // 0 is as 1: no more than the program
 		return nil
 	}
 	return limit

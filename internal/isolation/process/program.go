@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -53,9 +55,29 @@ func findProgram(args, env []string) (string, error) {
 	case errors.Is(err, os.ErrPermission):
 		code, err = notExecutable, fmt.Errorf("%w: it is not executable for this user (chmod +x)", err)
 	case errors.Is(err, exec.ErrNotFound):
-		err = fmt.Errorf("%w (%s)", err, os.Getenv("PATH"))
+		if there := unusable(args[0], os.Getenv("PATH")); there != "" {
+			code, err = notExecutable, fmt.Errorf("exec: %q: %w: %s is a directory, or not executable for this user (chmod +x)", args[0], unix.EACCES, there)
+		} else {
+			err = fmt.Errorf("%w (%s)", err, os.Getenv("PATH"))
+		}
 	}
 	return "", &isolation.ProgramError{Code: code, Err: err}
+}
+
+// unusable returns the last path at which a program is there, or may be, and cannot be
+// executed; empty if there is none. To execvp(3) and shells it is found then, though
+// os/exec says that it is not.
+func unusable(name, search string) (last string) {
+	if strings.Contains(name, "/") {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(search) {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil || errors.Is(err, unix.EACCES) {
+			last = path
+		}
+	}
+	return last
 }
 
 // execute becomes a program. It makes as few system calls as can be before: a
