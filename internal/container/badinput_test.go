@@ -43,6 +43,38 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// TestPIDFilePlace: a number is written where a file is or can be, and who names another place is
+// told what to do. A device is not replaced.
+func TestPIDFilePlace(t *testing.T) {
+	dir := t.TempDir()
+	file, fifo := filepath.Join(dir, "pid"), filepath.Join(dir, "fifo")
+	for range 2 {
+		if err := writePIDFile(file, 42); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(file); string(b) != "42" {
+			t.Errorf("the file has %q, %v", b, err)
+		}
+	}
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, says string }{
+		{filepath.Join(dir, "none", "pid"), "no such file or directory: make the directory first"},
+		{filepath.Join(file, "pid"), "not a directory: what stands before the last /"},
+		{filepath.Join(dir, strings.Repeat("x", 300)), "file name too long: shorten it"},
+		{dir, "that is a directory: name a file"}, {fifo, "that is a pipe"}, {"/dev/null", "that is a device"},
+	} {
+		wantError(t, writePIDFile(c.path, 42), "--pid-file "+c.path+": "+c.says)
+	}
+	if st, err := os.Lstat(fifo); err != nil || st.Mode()&fs.ModeNamedPipe == 0 {
+		t.Errorf("the pipe was replaced: %v, %v", st, err)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 2 {
+		t.Errorf("files are left: %v", list)
+	}
+}
+
 // TestBrokenRecord: a container whose record cannot be used is told apart, does
 // not hide the others, and can be removed with all that is its own.
 func TestBrokenRecord(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"coffer/internal/oci"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // CreateRequest is a container to be made.
@@ -202,12 +203,47 @@ func (m *creation) undo(cause error) error {
 func writePIDFile(path string, pid int) error {
 	abs, err := filepath.Abs(path)
 	if err == nil {
+		// A file in its place goes; a device that everybody needs is not to.
+		if st, serr := os.Lstat(abs); serr == nil && !st.Mode().IsRegular() && st.Mode()&fs.ModeSymlink == 0 {
+			return fmt.Errorf("--pid-file %s: that is a %s: name a file that is not there yet", path, kindOf(st.Mode()))
+		}
 		err = writeFile(abs, fmt.Appendf(nil, "%d", pid), 0o644)
 	}
-	if err != nil {
+	if err == nil {
+		return nil
+	}
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
 		return fmt.Errorf("--pid-file %s: %w", path, err)
 	}
-	return nil
+	// Its path is that of a file beside it, which nobody has asked for.
+	cure := "name a file that can be made and written to"
+	switch errno {
+	case unix.ENOENT:
+		cure = "make the directory first, or name a file in another one"
+	case unix.ENOTDIR:
+		cure = "what stands before the last / must be a directory"
+	case unix.ENAMETOOLONG:
+		cure = "shorten it"
+	case unix.EACCES, unix.EPERM, unix.EROFS:
+		cure = "name a file in a directory that the caller may write to"
+	case unix.ENOSPC, unix.EDQUOT:
+		cure = "make room there, or name a file elsewhere"
+	}
+	return fmt.Errorf("--pid-file %s: %w: %s", path, errno, cure)
+}
+
+// kindOf names a kind of files that are none of data.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "pipe"
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
 }
 
 // warn logs failures that end nothing.

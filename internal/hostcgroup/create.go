@@ -93,7 +93,7 @@ func (c *Cgroup) unused(missing []string) error {
 		}
 		pids, err := cgroups.GetAllPids(dir)
 		if err != nil && !gone(err) {
-			return fmt.Errorf("seeing whether the container's cgroup is in use: %w", err)
+			return fmt.Errorf("seeing whether the container's cgroup is in use: %w", explain(err))
 		}
 		if len(pids) > 0 {
 			return fmt.Errorf("the container's cgroup %s is not empty, it holds %d process(es); name another one in linux.cgroupsPath, or end them", dir, len(pids))

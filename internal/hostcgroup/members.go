@@ -76,7 +76,7 @@ func (c *Cgroup) Frozen() (bool, error) {
 	}
 	state, err := c.manager.GetFreezerState()
 	if err != nil && !gone(err) {
-		return false, fmt.Errorf("seeing whether the container's cgroup %s is frozen: %w", c.freezerDir(), err)
+		return false, fmt.Errorf("seeing whether the container's cgroup %s is frozen: %w", c.freezerDir(), explain(err))
 	}
 	return state == cgroups.Frozen, nil
 }

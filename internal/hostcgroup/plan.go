@@ -64,6 +64,9 @@ func place(config *cgroups.Cgroup, path, id string) error {
 	if strings.ContainsRune(path, 0) {
 		return errors.New("linux.cgroupsPath contains a NUL byte")
 	}
+	if strings.ContainsRune(path, '\n') { // cgroups(7)
+		return fmt.Errorf("linux.cgroupsPath is %q: the name of a cgroup has no line break", path)
+	}
 	if config.Systemd {
 		if path == "" {
 			config.ScopePrefix, config.Name = "coffer", id

@@ -1,12 +1,15 @@
 package hostcgroup
 
 import (
+	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/cgroups"
 	devices "github.com/opencontainers/cgroups/devices/config"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func TestPlaceReadsCgroupsPath(t *testing.T) {
@@ -22,6 +25,7 @@ func TestPlaceReadsCgroupsPath(t *testing.T) {
 		"out by dots":      {path: "/a/../../b", wantErr: ".."},
 		"the root":         {path: "/", wantErr: "root of the hierarchy"},
 		"nul":              {path: "/a\x00b", wantErr: "NUL"},
+		"line break":       {path: "/a\nb", wantErr: "line break"},
 		"systemd":          {path: "user.slice:crio:42", systemd: true, parent: "user.slice", prefix: "crio", unit: "42"},
 		"systemd, none":    {systemd: true, prefix: "coffer", unit: "id"},
 		"systemd, no form": {path: "/a", systemd: true, wantErr: "slice:prefix:name"},
@@ -69,8 +73,35 @@ func TestLimitsThatContradictAreRefusedByName(t *testing.T) {
 			t.Errorf("error %v, want one that names linux.resources.%s", err, field)
 		}
 	}
+	for _, n := range []uint64{1, 1<<18 + 1} {
+		r := specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: u(n)}}
+		if err := limit(&cgroups.Resources{}, &r, false); err == nil || !strings.Contains(err.Error(), "linux.resources.cpu.shares is") {
+			t.Errorf("%d shares on cgroup v1: %v", n, err)
+		}
+	}
 	if err := limit(&cgroups.Resources{}, &specs.LinuxResources{Unified: map[string]string{"memory.high": "1"}}, false); err == nil || !strings.Contains(err.Error(), "linux.resources.unified") {
 		t.Errorf("error %v for unified files on cgroup v1", err)
+	}
+}
+
+// TestExplain: who reads an error of the library learns which field it is about.
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		path  string
+		errno unix.Errno
+		says  []string
+	}{
+		{"/sys/fs/cgroup/cpuset/x/cpuset.cpus", unix.ERANGE, []string{"linux.resources.cpu.cpus: ", "see that it lies within"}},
+		{"/sys/fs/cgroup/x/pids.max", unix.EACCES, []string{"linux.resources.pids.limit: ", "run as root"}},
+		{"/sys/fs/cgroup/freezer/tasks/x/freezer.state", unix.ENOTDIR, []string{"linux.cgroupsPath"}},
+		{"/sys/fs/cgroup/cpu/x", unix.ENAMETOOLONG, []string{"linux.cgroupsPath is too long"}},
+	} {
+		err := explain(fmt.Errorf("failed to write: %w", &fs.PathError{Op: "write", Path: c.path, Err: c.errno}))
+		for _, want := range c.says {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q, want one with %q", err, want)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package hostcgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
@@ -22,7 +23,9 @@ type field struct {
 	name string // below linux.resources
 	// v1 and v2 are the controllers; empty if the version cannot keep it.
 	v1, v2 string
-	asked  func(*specs.LinuxResources) bool
+	// files are those of cgroups that hold it, if they hold nothing else.
+	files string
+	asked func(*specs.LinuxResources) bool
 }
 
 // positive reports whether a limit is there and not the 0 by which Docker and
@@ -44,33 +47,33 @@ func blockIO(f func(*specs.LinuxBlockIO) bool) func(*specs.LinuxResources) bool 
 // fields are all limits of runtime-spec 1.3 but the device rules, which every
 // cgroup has.
 var fields = []field{
-	{"memory.limit", "memory", "memory", memory(func(m *specs.LinuxMemory) bool { return positive(m.Limit) })},
-	{"memory.reservation", "memory", "memory", memory(func(m *specs.LinuxMemory) bool { return positive(m.Reservation) })},
-	{"memory.swap", "memory", "memory", memory(func(m *specs.LinuxMemory) bool { return positive(m.Swap) })},
-	{"memory.swappiness", "memory", "", memory(func(m *specs.LinuxMemory) bool { return m.Swappiness != nil })},
-	{"memory.disableOOMKiller", "memory", "", memory(func(m *specs.LinuxMemory) bool { return m.DisableOOMKiller != nil && *m.DisableOOMKiller })},
-	{"cpu.shares", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Shares) })},
-	{"cpu.quota", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Quota) })},
-	{"cpu.burst", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Burst) })},
-	{"cpu.period", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Period) })},
-	{"cpu.realtimeRuntime", "cpu", "", cpu(func(c *specs.LinuxCPU) bool { return positive(c.RealtimeRuntime) })},
-	{"cpu.realtimePeriod", "cpu", "", cpu(func(c *specs.LinuxCPU) bool { return positive(c.RealtimePeriod) })},
-	{"cpu.idle", "cpu", "cpu", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Idle) })},
-	{"cpu.cpus", "cpuset", "cpuset", cpu(func(c *specs.LinuxCPU) bool { return c.Cpus != "" })},
-	{"cpu.mems", "cpuset", "cpuset", cpu(func(c *specs.LinuxCPU) bool { return c.Mems != "" })},
-	{"pids.limit", "pids", "pids", func(r *specs.LinuxResources) bool { return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit >= 0 }},
-	{"blockIO.weight", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.Weight) })},
-	{"blockIO.leafWeight", "blkio", "", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.LeafWeight) })},
-	{"blockIO.weightDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.WeightDevice) > 0 })},
-	{"blockIO.throttleReadBpsDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleReadBpsDevice) > 0 })},
-	{"blockIO.throttleWriteBpsDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleWriteBpsDevice) > 0 })},
-	{"blockIO.throttleReadIOPSDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleReadIOPSDevice) > 0 })},
-	{"blockIO.throttleWriteIOPSDevice", "blkio", "io", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleWriteIOPSDevice) > 0 })},
-	{"hugepageLimits", "hugetlb", "hugetlb", func(r *specs.LinuxResources) bool { return len(r.HugepageLimits) > 0 }},
-	{"network.classID", "net_cls", "", func(r *specs.LinuxResources) bool { return r.Network != nil && positive(r.Network.ClassID) }},
-	{"network.priorities", "net_prio", "", func(r *specs.LinuxResources) bool { return r.Network != nil && len(r.Network.Priorities) > 0 }},
-	{"rdma", "rdma", "rdma", func(r *specs.LinuxResources) bool { return len(r.Rdma) > 0 }},
-	{"unified", "", "any", func(r *specs.LinuxResources) bool { return len(r.Unified) > 0 }},
+	{"memory.limit", "memory", "memory", "memory.limit_in_bytes memory.max", memory(func(m *specs.LinuxMemory) bool { return positive(m.Limit) })},
+	{"memory.reservation", "memory", "memory", "memory.soft_limit_in_bytes memory.low", memory(func(m *specs.LinuxMemory) bool { return positive(m.Reservation) })},
+	{"memory.swap", "memory", "memory", "memory.memsw.limit_in_bytes memory.swap.max", memory(func(m *specs.LinuxMemory) bool { return positive(m.Swap) })},
+	{"memory.swappiness", "memory", "", "memory.swappiness", memory(func(m *specs.LinuxMemory) bool { return m.Swappiness != nil })},
+	{"memory.disableOOMKiller", "memory", "", "memory.oom_control", memory(func(m *specs.LinuxMemory) bool { return m.DisableOOMKiller != nil && *m.DisableOOMKiller })},
+	{"cpu.shares", "cpu", "cpu", "cpu.shares cpu.weight", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Shares) })},
+	{"cpu.quota", "cpu", "cpu", "cpu.cfs_quota_us cpu.max", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Quota) })},
+	{"cpu.burst", "cpu", "cpu", "cpu.cfs_burst_us cpu.max.burst", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Burst) })},
+	{"cpu.period", "cpu", "cpu", "cpu.cfs_period_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Period) })},
+	{"cpu.realtimeRuntime", "cpu", "", "cpu.rt_runtime_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.RealtimeRuntime) })},
+	{"cpu.realtimePeriod", "cpu", "", "cpu.rt_period_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.RealtimePeriod) })},
+	{"cpu.idle", "cpu", "cpu", "cpu.idle", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Idle) })},
+	{"cpu.cpus", "cpuset", "cpuset", "cpuset.cpus", cpu(func(c *specs.LinuxCPU) bool { return c.Cpus != "" })},
+	{"cpu.mems", "cpuset", "cpuset", "cpuset.mems", cpu(func(c *specs.LinuxCPU) bool { return c.Mems != "" })},
+	{"pids.limit", "pids", "pids", "pids.max", func(r *specs.LinuxResources) bool { return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit >= 0 }},
+	{"blockIO.weight", "blkio", "io", "blkio.weight blkio.bfq.weight io.weight io.bfq.weight", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.Weight) })},
+	{"blockIO.leafWeight", "blkio", "", "blkio.leaf_weight", blockIO(func(b *specs.LinuxBlockIO) bool { return positive(b.LeafWeight) })},
+	{"blockIO.weightDevice", "blkio", "io", "blkio.weight_device blkio.bfq.weight_device", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.WeightDevice) > 0 })},
+	{"blockIO.throttleReadBpsDevice", "blkio", "io", "blkio.throttle.read_bps_device", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleReadBpsDevice) > 0 })},
+	{"blockIO.throttleWriteBpsDevice", "blkio", "io", "blkio.throttle.write_bps_device", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleWriteBpsDevice) > 0 })},
+	{"blockIO.throttleReadIOPSDevice", "blkio", "io", "blkio.throttle.read_iops_device", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleReadIOPSDevice) > 0 })},
+	{"blockIO.throttleWriteIOPSDevice", "blkio", "io", "blkio.throttle.write_iops_device", blockIO(func(b *specs.LinuxBlockIO) bool { return len(b.ThrottleWriteIOPSDevice) > 0 })},
+	{"hugepageLimits", "hugetlb", "hugetlb", "", func(r *specs.LinuxResources) bool { return len(r.HugepageLimits) > 0 }},
+	{"network.classID", "net_cls", "", "net_cls.classid", func(r *specs.LinuxResources) bool { return r.Network != nil && positive(r.Network.ClassID) }},
+	{"network.priorities", "net_prio", "", "net_prio.ifpriomap", func(r *specs.LinuxResources) bool { return r.Network != nil && len(r.Network.Priorities) > 0 }},
+	{"rdma", "rdma", "rdma", "rdma.max", func(r *specs.LinuxResources) bool { return len(r.Rdma) > 0 }},
+	{"unified", "", "any", "", func(r *specs.LinuxResources) bool { return len(r.Unified) > 0 }},
 }
 
 // offers refuses limits for which this host has no controller, by the first
@@ -155,7 +158,7 @@ func limit(to *cgroups.Resources, r *specs.LinuxResources, unified bool) error {
 	if err := limitMemory(to, r.Memory); err != nil {
 		return err
 	}
-	if err := limitCPU(to, r.CPU); err != nil {
+	if err := limitCPU(to, r.CPU, unified); err != nil {
 		return err
 	}
 	if r.Pids != nil && r.Pids.Limit != nil {
@@ -258,11 +261,15 @@ func limitMemory(to *cgroups.Resources, m *specs.LinuxMemory) error {
 	return nil
 }
 
-func limitCPU(to *cgroups.Resources, c *specs.LinuxCPU) error {
+func limitCPU(to *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
 	if c == nil {
 		return nil
 	}
 	if c.Shares != nil {
+		// 0 is for none. Cgroup v2 has weights, to which the library fits any number.
+		if n := *c.Shares; !unified && n != 0 && (n < 2 || n > 1<<18) {
+			return fmt.Errorf("linux.resources.cpu.shares is %d; it must be between 2 and %d", n, 1<<18)
+		}
 		to.CpuShares = *c.Shares
 		to.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
 	}
@@ -386,8 +393,28 @@ func explain(err error) error {
 		cure = "there is no such device, or the cgroup was removed meanwhile"
 	case errors.Is(err, unix.ENOSPC):
 		cure = "the kernel has no room for it: a cpuset without processors or memory nodes takes no process"
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EEXIST):
+		cure = "linux.cgroupsPath has the name of one of the files that every cgroup has; name another cgroup"
+	case errors.Is(err, unix.ENAMETOOLONG):
+		cure = "linux.cgroupsPath is too long; name another cgroup"
 	default:
 		return err
 	}
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		if name := fieldOf(filepath.Base(failed.Path)); name != "" {
+			return fmt.Errorf("linux.resources.%s: %w: %s", name, err, cure)
+		}
+	}
 	return fmt.Errorf("%w: %s", err, cure)
+}
+
+// fieldOf is the limit that a file of a cgroup holds; empty if that is not known.
+func fieldOf(file string) string {
+	for _, f := range fields {
+		if slices.Contains(strings.Fields(f.files), file) {
+			return f.name
+		}
+	}
+	return ""
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -116,8 +115,9 @@ func runHook(h *specs.Hook, index int, state *specs.State, stage string) error {
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	runtime.LockOSThread()
 	sysmon.Restore()
-	err = cmd.Start()
+	unstarted := cmd.Start()
 	runtime.UnlockOSThread()
+	err = unstarted
 	if err == nil {
 		err = cmd.Wait()
 	}
@@ -128,12 +128,11 @@ func runHook(h *specs.Hook, index int, state *specs.State, stage string) error {
 		return nil
 	}
 	what := fmt.Sprintf("error running %s hook #%d (%s): ", stage, index, h.Path)
-	var unstarted *fs.PathError
 	switch {
 	case ctx.Err() != nil:
 		what += fmt.Sprintf("it did not end within its timeout of %d s, and was killed", *h.Timeout)
-	case errors.As(err, &unstarted):
-		what += fmt.Sprintf("%v: correct the path, or have an executable program there", unstarted.Err)
+	case unstarted != nil:
+		what += explainStart(unstarted)
 	default:
 		what += err.Error()
 	}
@@ -141,6 +140,30 @@ func runHook(h *specs.Hook, index int, state *specs.State, stage string) error {
 		what += ", output: " + text
 	}
 	return errors.New(what)
+}
+
+// explainStart says why a hook's program could not be started, and what to do.
+func explainStart(err error) string {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	cure := "correct the path, or have an executable program there"
+	switch errno {
+	case unix.E2BIG:
+		cure = "its args and env are too long: shorten them"
+	case unix.EAGAIN:
+		cure = "there may be no more processes: raise the limit (ulimit -u, pids.max of the cgroup), or end some"
+	case unix.ENOMEM:
+		cure = "there is no memory for another process: free some, or raise the cgroup's limit"
+	case unix.EMFILE, unix.ENFILE:
+		cure = "raise the limit on open files (ulimit -n)"
+	case unix.ETXTBSY:
+		cure = "somebody writes to the program: wait until that is done"
+	case unix.ENOEXEC:
+		cure = "it is no program for this machine, nor does it begin with #! and an interpreter"
+	}
+	return fmt.Sprintf("%v: %s", errno, cure)
 }
 
 // tail keeps the end of what is written to it.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func shell(script string) specs.Hook {
@@ -40,6 +41,10 @@ func TestHooks(t *testing.T) {
 func TestHookFails(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	one := 1
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(data, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	slow := shell("echo at it; sleep 1000 & sleep 1000")
 	slow.Timeout = &one
 	for _, c := range []struct {
@@ -48,7 +53,9 @@ func TestHookFails(t *testing.T) {
 		want []string
 	}{
 		{"status", shell("echo why >&2; exit 3"), []string{"error running createRuntime hook #1 (/bin/sh): exit status 3, output: why"}},
-		{"missing", specs.Hook{Path: "/nowhere/hook"}, []string{"error running createRuntime hook #1 (/nowhere/hook): ", "no such file"}},
+		{"missing", specs.Hook{Path: "/nowhere/hook"}, []string{"error running createRuntime hook #1 (/nowhere/hook): ", "no such file", "correct the path"}},
+		{"no program", specs.Hook{Path: data}, []string{"exec format error: it is no program for this machine"}},
+		{"too long", specs.Hook{Path: "/bin/true", Env: []string{"A=" + strings.Repeat("x", 1<<18)}}, []string{"argument list too long: its args and env are too long"}},
 		{"time-out", slow, []string{"did not end within its timeout of 1 s, and was killed", "at it"}},
 		{"much output", shell("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; exit 1"), []string{"output: ...", "1999"}},
 	} {
@@ -68,6 +75,11 @@ func TestHookFails(t *testing.T) {
 		}
 		if _, err := os.Stat(out); err == nil {
 			t.Errorf("%s: the hook after it ran", c.name)
+		}
+	}
+	for errno, want := range map[unix.Errno]string{unix.EAGAIN: "no more processes", unix.ENOMEM: "no memory", unix.EMFILE: "open files"} {
+		if got := explainStart(os.NewSyscallError("fork", errno)); !strings.Contains(got, want) || strings.Contains(got, "path") {
+			t.Errorf("%v: %q", errno, got)
 		}
 	}
 	failed := RunEveryHook([]specs.Hook{shell("exit 1"), shell("touch " + out), shell("exit 2")}, &specs.State{}, Poststop)
