@@ -28,6 +28,10 @@ PROGRAM(three, HEADER_LENGTH, BPF_STMT(BPF_MISC | BPF_TAX, 0), BPF_STMT(BPF_LD |
 PROGRAM(no_fin, BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 1, 0),
 	BPF_STMT(BPF_RET | BPF_K, -1), BPF_STMT(BPF_RET | BPF_K, 0));
 
+/* No reset comes. */
+PROGRAM(no_reset, BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 4, 1, 0),
+	BPF_STMT(BPF_RET | BPF_K, -1), BPF_STMT(BPF_RET | BPF_K, 0));
+
 static int attach_code(int fd, struct sock_filter *code, int n) {
 	struct sock_fprog p = { n, code };
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p);
@@ -271,6 +275,180 @@ TEST(both_have_ended_and_some_was_dropped) {
 		close(s[0]);
 		close(s[1]);
 	}
+}
+
+/* reset_by closes a socket with a reset. */
+static void reset_by(int fd) {
+	struct linger at_once = { 1, 0 };
+	OK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+	close(fd);
+}
+
+static void state_is(int fd, int want) {
+	struct tcp_info info = { 0 };
+	socklen_t n = sizeof info;
+	OK(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n));
+	EQUAL(info.tcpi_state, want);
+}
+
+/* hears checks that a connection ends with an error before long. */
+static void hears(int fd, int error) {
+	struct pollfd p = { fd, 0, 0 };
+	EQUAL(poll(&p, 1, 5000), 1);
+	EQUAL(p.revents, POLLERR | POLLHUP);
+	EQUAL(option(fd, SOL_SOCKET, SO_ERROR), error);
+	state_is(fd, TCP_CLOSE);
+	EQUAL(recv(fd, &p, 1, 0), 0);
+}
+
+TEST(a_reset_that_is_dropped_never_comes) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_reset);
+		EQUAL(send(s[0], "last", 4, 0), 4);
+		usleep(20000); /* a reset is faster than what waits to be sent */
+		reset_by(s[0]);
+		receives(s[1], "last");
+		silent(s[1]);
+		detach(s[1]);
+		silent(s[1]);
+		state_is(s[1], TCP_ESTABLISHED);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		hears(s[1], ECONNRESET);
+		close(s[1]);
+	}
+}
+
+TEST(a_reset_for_what_nobody_has_read_is_dropped) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_reset);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		ready(s[0], POLLIN);
+		close(s[0]);
+		silent(s[1]);
+		state_is(s[1], TCP_ESTABLISHED);
+		close(s[1]);
+	}
+}
+
+TEST(what_was_dropped_does_not_come_after_a_reset) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], drop);
+		EQUAL(send(s[0], "late", 4, 0), 4);
+		usleep(20000);
+		reset_by(s[0]);
+		silent(s[1]);
+		detach(s[1]);
+		for (int i = 0; i < 5; i++)
+			silent(s[1]);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		hears(s[1], ECONNRESET);
+		close(s[1]);
+	}
+}
+
+TEST(what_meets_nobody_is_sent_again_while_the_answer_is_dropped) {
+	EACH_PAIR(s, f, early) {
+		int n = -1;
+		ATTACH(s[1], no_reset);
+		reset_by(s[0]);
+		usleep(20000);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		EQUAL(send(s[1], "yz", 2, 0), 2);
+		silent(s[1]);
+		ready(s[1], POLLOUT);
+		OK(ioctl(s[1], TIOCOUTQ, &n));
+		if (!early)
+			EQUAL(n, 3);
+		EQUAL(option(s[1], SOL_SOCKET, SO_ERROR), 0);
+		detach(s[1]);
+		hears(s[1], ECONNRESET);
+		close(s[1]);
+	}
+}
+
+TEST(much_that_meets_nobody_waits) {
+	EACH_PAIR(s, f, early) {
+		static char much[1 << 16];
+		struct pollfd p = { s[1], POLLOUT, 0 };
+		int sent = 0, n;
+		ATTACH(s[1], no_reset);
+		reset_by(s[0]);
+		usleep(20000);
+		while ((n = send(s[1], much, sizeof much, MSG_DONTWAIT)) > 0 && sent < 64 << 20)
+			sent += n;
+		CHECK(n < 0 && errno == EAGAIN);
+		EQUAL(poll(&p, 1, 100), 0);
+		detach(s[1]);
+		hears(s[1], ECONNRESET);
+		FAILS(send(s[1], "x", 1, MSG_NOSIGNAL), EPIPE);
+		close(s[1]);
+	}
+}
+
+TEST(an_end_that_meets_nobody_is_sent_again_while_the_answer_is_dropped) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_reset);
+		reset_by(s[0]);
+		usleep(20000);
+		OK(shutdown(s[1], SHUT_WR));
+		silent(s[1]);
+		state_is(s[1], TCP_FIN_WAIT1);
+		OK(shutdown(s[1], SHUT_WR));
+		detach(s[1]);
+		hears(s[1], ECONNRESET);
+		close(s[1]);
+	}
+}
+
+TEST(what_comes_after_the_end_is_answered_in_vain) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_reset);
+		close(s[0]);
+		ready(s[1], POLLRDHUP);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		usleep(50000);
+		EQUAL(send(s[1], "yz", 2, 0), 2);
+		EQUAL(option(s[1], SOL_SOCKET, SO_ERROR), 0);
+		state_is(s[1], TCP_CLOSE_WAIT);
+		detach(s[1]);
+		hears(s[1], EPIPE);
+		close(s[1]);
+	}
+}
+
+TEST(a_refusal_that_is_dropped_comes_again) {
+	EACH_FAMILY(f) {
+		need_family(f);
+		int nobody = bound(f, SOCK_STREAM), c = OK(socket(f, SOCK_STREAM | SOCK_NONBLOCK, 0));
+		ATTACH(c, no_reset);
+		connect_in_vain(c, nobody);
+		state_is(c, TCP_SYN_SENT);
+		detach(c);
+		ready(c, POLLERR);
+		EQUAL(option(c, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	}
+}
+
+TEST(what_came_to_nothing_leaves_no_filter) {
+	union addr a;
+	socklen_t n = sizeof a;
+	int l = listener(AF_INET), c = bound(AF_INET, SOCK_STREAM);
+	OK(getsockname(c, &a.sa, &n));
+	OK(fcntl(c, F_SETFL, O_NONBLOCK));
+	ATTACH(l, pass);
+	ATTACH(c, drop);
+	connect_in_vain(c, l);
+	detach(l);
+	close(c);
+	c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(set(c, SOL_SOCKET, SO_REUSEADDR, 1));
+	OK(bind(c, &a.sa, n));
+	ATTACH(c, pass);
+	connect_to(c, l);
+	int s = OK(accept(l, NULL, NULL));
+	EQUAL(length(s), 0);
+	EQUAL(send(c, "yes", 3, 0), 3);
+	receives(s, "yes");
 }
 
 TEST(the_header_before_is_there) {

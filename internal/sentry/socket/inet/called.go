@@ -17,7 +17,9 @@ import (
 // examined.
 type calls struct {
 	callMu sync.Mutex
-	begun  map[stack.TransportEndpointID]call
+	// answers says that the socket listens.
+	answers bool
+	begun   map[stack.TransportEndpointID]call
 }
 
 // call is one of them.
@@ -38,6 +40,9 @@ const leastCalls = 128
 func (l *Socket) keepCall(id stack.TransportEndpointID, keep func(c *call)) {
 	l.callMu.Lock()
 	defer l.callMu.Unlock()
+	if !l.answers {
+		return // it has been closed, and has forgotten its calls
+	}
 	if l.begun == nil {
 		l.begun = map[stack.TransportEndpointID]call{}
 	}
@@ -51,25 +56,27 @@ func (l *Socket) keepCall(id stack.TransportEndpointID, keep func(c *call)) {
 	}
 	keep(&c)
 	l.begun[id] = c
+	keepBegun(beginning{l.net.Stack(), id}, l)
+}
+
+// answerCalls has calls be kept from now on.
+func (l *Socket) answerCalls() {
+	l.callMu.Lock()
+	defer l.callMu.Unlock()
+	l.answers = true
 }
 
 // forgetCall forgets one. callMu is held.
 func (l *Socket) forgetCall(id stack.TransportEndpointID) {
-	if l.begun[id].filter != nil {
-		examined.Lock()
-		if b := (beginning{l.net.Stack(), id}); examined.begun[b] == l {
-			delete(examined.begun, b)
-		}
-		settleExaminer()
-		examined.Unlock()
-	}
 	delete(l.begun, id)
+	forgetBegun(beginning{l.net.Stack(), id}, l)
 }
 
-// forgetCalls forgets all.
+// forgetCalls forgets all, and keeps no more.
 func (l *Socket) forgetCalls() {
 	l.callMu.Lock()
 	defer l.callMu.Unlock()
+	l.answers = false
 	for id := range l.begun {
 		l.forgetCall(id)
 	}

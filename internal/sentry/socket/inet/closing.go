@@ -40,5 +40,5 @@ func (c *closing) done() bool {
 func (n *end) unreceived() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return max(0, n.out().data.Len()-size(&n.peer.recvBuffer))
+	return max(0, n.out().data.Len()-size(&n.peer.recvBuffer)) + n.out().unheeded
 }

@@ -62,7 +62,7 @@ func (e *endpoint) state() tcp.EndpointState {
 // connected reports whether there is a connection in a state, be it about to end.
 func connected(state tcp.EndpointState) bool {
 	switch state {
-	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait2, tcp.StateTimeWait:
+	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateTimeWait:
 		return true
 	}
 	return false

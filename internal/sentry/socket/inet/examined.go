@@ -14,7 +14,7 @@ import (
 // listen and keep how connections begin.
 
 // examined are the streams whose segments are looked at, by their endpoints, and those that listen by the connections
-// that have begun with a filter. The lock is a leaf.
+// of whose beginning something is kept. The lock is a leaf.
 var examined struct {
 	sync.RWMutex
 	of    map[stack.TransportEndpoint]*Socket
@@ -40,7 +40,7 @@ func (s *Socket) examineSegments(e *endpoint) {
 	examined.Lock()
 	defer examined.Unlock()
 	if examined.of == nil {
-		examined.of, examined.begun = map[stack.TransportEndpoint]*Socket{}, map[beginning]*Socket{}
+		examined.of = map[stack.TransportEndpoint]*Socket{}
 	}
 	examined.of[e.Endpoint.(*tcp.Endpoint)] = s
 	e.examined.Store(true)
@@ -67,6 +67,27 @@ func stopExamining(e *endpoint) {
 	settleExaminer()
 }
 
+// keepBegun has segments of a connection be looked at that has begun at a listener.
+func keepBegun(b beginning, l *Socket) {
+	examined.Lock()
+	defer examined.Unlock()
+	if examined.begun == nil {
+		examined.begun = map[beginning]*Socket{}
+	}
+	examined.begun[b] = l
+	settleExaminer()
+}
+
+// forgetBegun has them not be looked at any more.
+func forgetBegun(b beginning, l *Socket) {
+	examined.Lock()
+	defer examined.Unlock()
+	if examined.begun[b] == l {
+		delete(examined.begun, b)
+	}
+	settleExaminer()
+}
+
 // examineSegment hands a segment to an endpoint, if it may have it.
 func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer, hand network.Handler) {
 	examined.RLock()
@@ -75,6 +96,12 @@ func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.Transp
 	examined.RUnlock()
 	var filter *bpf.SocketFilter
 	state := to.(*tcp.Endpoint).EndpointState()
+	if l != nil && state == tcp.StateListen && begins(pkt) {
+		l.callMu.Lock()
+		l.forgetCall(id) // it has come to nothing
+		l.callMu.Unlock()
+		l = nil
+	}
 	switch {
 	case s != nil && state != tcp.StateTimeWait: // on Linux the socket is no part of the connection any more
 		filter = s.FilterProgram()
@@ -94,15 +121,7 @@ func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.Transp
 			if want := s.saveSYN.Load(); want != 0 {
 				c.syn = headersOf(pkt, want)
 			}
-			if filter == nil {
-				return
-			}
-			examined.Lock()
-			defer examined.Unlock()
-			if examined.of[to] == s { // otherwise it has been closed, and has forgotten its calls
-				c.filter = filter
-				examined.begun[began] = s
-			}
+			c.filter = filter
 		})
 	}
 	hand(to, id, pkt)

@@ -47,6 +47,9 @@ type withheld struct {
 	// hidden is how many bytes at the end nobody can receive, hidesEnd says that nobody hears of the end.
 	hidden   int
 	hidesEnd bool
+	// lost says that who sent them has gone with a reset, which the filter has kept back too: nothing comes any more,
+	// and nobody says so.
+	lost bool
 	// again shows them to the filter again, after a time.
 	again *time.Timer
 	after time.Duration
@@ -65,7 +68,15 @@ func (f *flow) shown() int { return f.data.Len() - f.hidden }
 func (f *flow) ended() bool { return f.over && f.hidden == 0 && !f.hidesEnd }
 
 // keeps reports whether there is anything that a filter has not let through. near.mu is held.
-func (w *withheld) keeps() bool { return w.hidden > 0 || w.hidesEnd }
+func (w *withheld) keeps() bool { return !w.lost && (w.hidden > 0 || w.hidesEnd) }
+
+// lose is for a flow of which no more comes than is shown. near.mu is held.
+func (w *withheld) lose() {
+	w.lost = true
+	if w.again != nil {
+		w.again.Stop()
+	}
+}
 
 // forget is for a flow that nobody receives. near.mu is held.
 func (w *withheld) forget() {
@@ -98,8 +109,14 @@ func (n *end) passEnd() {
 // show shows the filter of who receives what it has not let through. Only what is shown because its time has come, as
 // again says, waits twice as long for the next. near.mu is held.
 func (n *end) show(again bool) {
-	if n.reset {
+	if n.reset || n.out().lost {
 		return // nobody sends it again
+	}
+	if out := n.out(); out.gone || out.unheeded > 0 {
+		if again && out.after > 0 { // otherwise it has been forgotten
+			n.meetNobody(true)
+		}
+		return
 	}
 	const largest = 1<<16 - header.IPv6MinimumSize - header.TCPMinimumSize - timestampSize - 1
 	out := n.out()
@@ -107,7 +124,14 @@ func (n *end) show(again bool) {
 		size := min(out.hidden, largest)
 		passed, ends := size, out.hidesEnd && size == out.hidden
 		if f := n.peer.FilterProgram(); f != nil {
-			packet, headers := n.segment(size, ends)
+			flags := header.TCPFlagAck
+			if size > 0 {
+				flags |= header.TCPFlagPsh
+			}
+			if ends {
+				flags |= header.TCPFlagFin
+			}
+			packet, headers := n.segment(size, flags)
 			v := f.Run(&packet)
 			passed = min(size, max(0, int(min(v, 1<<16))-headers))
 			dropped = v == 0 || passed < size
@@ -124,28 +148,73 @@ func (n *end) show(again bool) {
 			return
 		}
 		if dropped {
-			out.after = min(max(2*out.after, firstAgain), lastAgain)
-			if out.again == nil {
-				out.again = time.AfterFunc(out.after, crash.Guard(n.showAgain))
-			} else {
-				out.again.Reset(out.after)
-			}
+			n.comeAgain()
 			return
 		}
 	}
 	out.forget()
 }
 
+// comeAgain has what was sent come again after a time. near.mu is held.
+func (n *end) comeAgain() {
+	out := n.out()
+	out.after = min(max(2*out.after, firstAgain), lastAgain)
+	if out.again == nil {
+		out.again = time.AfterFunc(out.after, crash.Guard(n.showAgain))
+	} else {
+		out.again.Reset(out.after)
+	}
+}
+
+// meetNobody has what is sent, on a connection past the stack, where nobody takes anything any more be answered with a reset,
+// and come again after a time if the sender's own filter keeps that back, which again says of what does. It reports
+// whether the sender hears of the reset. near.mu is held.
+func (n *end) meetNobody(again bool) bool {
+	if n.reset {
+		return true
+	}
+	out, peer := n.out(), half{n.pair, 1 - n.side}
+	if err := peer.abort(); err != 0 && !out.gone {
+		n.peer.resetBy(err)
+	}
+	if n.own.keepsBack(&end{near: n.near, side: peer.side, own: n.peer, peer: n.own}, header.TCPFlagRst) {
+		if again || out.after == 0 {
+			n.comeAgain()
+		}
+		return false
+	}
+	n.reset = true
+	if err := n.half().abort(); err != 0 {
+		n.own.resetBy(err)
+	}
+	out.forget()
+	return true
+}
+
+// keepsBack reports whether the socket's filter drops a segment of its peer's without data. near.mu is held.
+func (s *Socket) keepsBack(peer *end, flags header.TCPFlags) bool {
+	f := s.FilterProgram()
+	if f == nil {
+		return false
+	}
+	packet, _ := peer.segment(0, flags)
+	return f.Run(&packet) == 0
+}
+
 // showAgain shows it again.
 func (n *end) showAgain() {
 	n.mu.Lock()
 	n.show(true)
+	over := n.reset
 	n.mu.Unlock()
 	n.peer.wait.Notify(waiter.Readable | waiter.RdHup | waiter.Hup)
+	if over {
+		n.tellBoth()
+	}
 }
 
 // segment is the one in which so many of the bytes that are withheld would come, and how long its TCP header is. near.mu is held.
-func (n *end) segment(size int, ends bool) (p bpf.Packet, headers int) {
+func (n *end) segment(size int, flags header.TCPFlags) (p bpf.Packet, headers int) {
 	out := n.out()
 	var from, to tcpip.FullAddress
 	if n.pair != nil { // the endpoint does not know who its peer was, once the connection is over
@@ -160,7 +229,10 @@ func (n *end) segment(size int, ends bool) (p bpf.Packet, headers int) {
 	if destination.Len() == header.IPv4AddressSize {
 		ip = header.IPv4MinimumSize
 	}
-	headers = header.TCPMinimumSize + timestampSize
+	headers = header.TCPMinimumSize
+	if flags&header.TCPFlagAck != 0 { // what answers a segment of no connection has nothing more
+		headers += timestampSize
+	}
 	b := make([]byte, ip+headers+size)
 	if ip == header.IPv4MinimumSize {
 		p.Protocol = unix.ETH_P_IP
@@ -173,21 +245,16 @@ func (n *end) segment(size int, ends bool) (p bpf.Packet, headers int) {
 			PayloadLength: uint16(headers + size), HopLimit: defaultHops, TransportProtocol: header.TCPProtocolNumber, SrcAddr: source, DstAddr: destination,
 		})
 	}
-	flags := header.TCPFlagAck
-	if size > 0 {
-		flags |= header.TCPFlagPsh
-	}
-	if ends {
-		flags |= header.TCPFlagFin
-	}
 	position := func(f *flow) uint32 { return uint32(f.taken+int64(f.shown())) + 1 }
 	t := header.TCP(b[ip:])
 	t.Encode(&header.TCPFields{
 		SrcPort: from.Port, DstPort: to.Port, SeqNum: position(out), AckNum: position(n.in()), DataOffset: uint8(headers), Flags: flags, WindowSize: 512,
 	})
-	now := uint32(time.Now().UnixMilli())
-	b[ip+header.TCPMinimumSize], b[ip+header.TCPMinimumSize+1] = header.TCPOptionNOP, header.TCPOptionNOP
-	header.EncodeTSOption(now, now, b[ip+header.TCPMinimumSize+2:])
+	if headers > header.TCPMinimumSize {
+		now := uint32(time.Now().UnixMilli())
+		b[ip+header.TCPMinimumSize], b[ip+header.TCPMinimumSize+1] = header.TCPOptionNOP, header.TCPOptionNOP
+		header.EncodeTSOption(now, now, b[ip+header.TCPMinimumSize+2:])
+	}
 	out.data.Peek(b[ip+headers:], out.shown())
 	p.Network, p.Data, p.Interface = b, b[ip:], 1
 	return p, headers

@@ -59,6 +59,7 @@ func (l *Socket) welcome(e *endpoint, limit int) {
 	}
 	listeners.m[t] = l
 	listeners.Unlock()
+	l.answerCalls()
 }
 
 // turnAway resets the connections that have arrived, and has no more arrive.
@@ -303,8 +304,8 @@ func (s *Socket) join(e *endpoint, p *pair, protocol []tcpip.NetworkProtocolNumb
 	p.set(caller, tcp.StateEstablished)
 	a.ep.Load().half.Store(&half{p, callee})
 	n := &near{pair: p}
-	mine := &end{near: n, side: caller, peer: a}
-	a.end.Store(&end{near: n, side: callee, peer: s})
+	mine := &end{near: n, side: caller, own: s, peer: a}
+	a.end.Store(&end{near: n, side: callee, own: a, peer: s})
 	// Whoever accepts the other side may send to this one at once, which sends nothing before.
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	stackwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
@@ -49,13 +50,15 @@ type flow struct {
 	taken, urgentAt int64
 	urgency         urgency
 	withheld
+	// unheeded is how many bytes were sent after the receiver had gone, whose answer the sender's filter keeps back.
+	unheeded int
 }
 
 // end is a socket's part in a near connection.
 type end struct {
 	*near
-	side int
-	peer *Socket
+	side      int
+	own, peer *Socket
 	// viaStack is how many bytes are yet to come through the stack, before all others.
 	viaStack atomic.Int64
 	// charged is what these count for.
@@ -201,7 +204,7 @@ func (s *Socket) answer(e tcpip.Endpoint, peer tcpip.FullAddress) {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	n := new(near)
-	mine, theirs := &end{near: n, side: 0, peer: c}, &end{near: n, side: 1, peer: s}
+	mine, theirs := &end{near: n, side: 0, own: s, peer: c}, &end{near: n, side: 1, own: c, peer: s}
 	mine.viaStack.Store(c.sentBefore)
 	mine.charged.Store(c.charges.send) // what goes through the stack is ours to receive
 	c.charges.send = 0
@@ -226,17 +229,15 @@ func (s *Socket) sendNear(n *end, p []byte, urgent bool) (done int, ok bool, err
 	case len(p) == 0:
 	case n.deaf():
 		// What is sent to nobody is answered with a reset, which comes afterwards.
-		done = len(p)
-		n.reset = true
-		if err := n.half().reset(); err != 0 && !out.gone {
-			n.peer.resetBy(err)
+		if n.meetNobody(false) {
+			done = len(p)
+		} else if done = min(len(p), capacity(s, n.peer)-out.unheeded); done <= 0 {
+			done, err = 0, unix.EAGAIN
 		}
-		s.resetBy(unix.EPIPE)
+		out.unheeded += done
 		n.mu.Unlock()
-		const over = waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err
-		s.wait.Notify(over)
-		n.peer.wait.Notify(over)
-		return done, true, nil
+		n.tellBoth()
+		return done, true, err
 	case room <= 0:
 		out.starved = true
 		err = unix.EAGAIN
@@ -334,6 +335,9 @@ func (s *Socket) nearReadiness(n *end, e *endpoint) waiter.Mask {
 	if !writable {
 		out.starved = true
 	}
+	if out.unheeded > 0 { // the sender does not know that nobody hears
+		writable, deaf = out.unheeded <= limit-limit/3, false
+	}
 	n.mu.Unlock()
 	if over {
 		return all
@@ -380,6 +384,9 @@ func (n *end) stop() {
 		n.passEnd()
 		if n.pair != nil {
 			n.half().finish()
+			if n.in().lost {
+				n.meetNobody(false)
+			}
 		}
 	}
 }
@@ -402,18 +409,26 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
 	in.forget()
-	err := unix.ECONNRESET
-	if reset && n.pair != nil {
-		err = n.half().reset()
-	}
-	if reset && !n.out().gone && err != 0 {
-		// The error is there before the end of what was sent can be seen.
-		n.reset = true
-		n.peer.resetBy(err)
-	}
-	if reset {
-		n.out().over = true
-	} else {
+	switch out := n.out(); {
+	case in.lost && n.pair != nil:
+		n.half().abort()
+		out.forget()
+	case reset && !out.gone && n.peer.keepsBack(n, header.TCPFlagRst|header.TCPFlagAck):
+		if n.pair == nil || n.half().abort() != 0 {
+			out.lose()
+		}
+	case reset:
+		err := unix.ECONNRESET
+		if n.pair != nil {
+			err = n.half().reset()
+		}
+		if !out.gone && err != 0 {
+			// The error is there before the end of what was sent can be seen.
+			n.reset = true
+			n.peer.resetBy(err)
+		}
+		out.over = true
+	default:
 		n.stop()
 	}
 	n.mu.Unlock()
@@ -421,6 +436,13 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 		n.peer.wait.Notify(waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err)
 	}
 	return reset
+}
+
+// tellBoth tells both ends that something of the connection has ended.
+func (n *end) tellBoth() {
+	const over = waiter.Readable | waiter.Writable | waiter.RdHup | waiter.Hup | waiter.Err
+	n.own.wait.Notify(over)
+	n.peer.wait.Notify(over)
 }
 
 // resetBy tells a socket that its peer has reset the connection, before the stack does.

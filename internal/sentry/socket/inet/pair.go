@@ -166,6 +166,10 @@ func (h half) finish() {
 	begins := false
 	switch p.current(h.side) {
 	case tcp.StateEstablished:
+		if p.current(other) == tcp.StateClose {
+			p.set(h.side, tcp.StateFinWait1) // of which nobody takes notice
+			break
+		}
 		p.set(h.side, tcp.StateFinWait2)
 		p.set(other, tcp.StateCloseWait)
 	case tcp.StateCloseWait:
@@ -186,27 +190,31 @@ func (h half) finish() {
 
 // reset is a side's RST. It returns the error that the other side hears of, 0 for none.
 func (h half) reset() unix.Errno {
-	p, other := h.pair, 1-h.side
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch h.current() {
-	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait2:
-	default:
+	if h.abort() == 0 {
 		return 0
 	}
+	return half{h.pair, 1 - h.side}.abort()
+}
+
+// abort ends a side by a reset of which the other one does not hear. It returns the error that its own socket would hear
+// of, 0 for none.
+func (h half) abort() unix.Errno {
+	p := h.pair
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var err unix.Errno
-	switch p.current(other) {
-	case tcp.StateEstablished, tcp.StateFinWait2:
+	switch h.current() {
+	case tcp.StateEstablished, tcp.StateFinWait1, tcp.StateFinWait2:
 		err = unix.ECONNRESET
 	case tcp.StateCloseWait:
 		err = unix.EPIPE
+	default:
+		return 0
 	}
-	for side := range p.ends {
-		if s := p.current(side); s == tcp.StateEstablished || s == tcp.StateCloseWait {
-			p.stack.Stats().TCP.EstablishedResets.Increment()
-		}
-		p.close(side)
+	if s := h.current(); s == tcp.StateEstablished || s == tcp.StateCloseWait {
+		p.stack.Stats().TCP.EstablishedResets.Increment()
 	}
+	p.close(h.side)
 	return err
 }
 
