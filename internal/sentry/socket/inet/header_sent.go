@@ -1,7 +1,6 @@
 package inet
 
 import (
-	"net/netip"
 	"sync/atomic"
 
 	"coffer/internal/sentry/vfs"
@@ -62,7 +61,8 @@ func (s *Socket) parseHeaderOptions(c vfs.Caller, value []byte) (*headerOptions,
 func (s *Socket) stampsAt(ip [4]byte) bool {
 	addr := tcpip.AddrFrom4(ip)
 	return ip == [4]byte{} || addr == header.IPv4Broadcast || header.IsV4MulticastAddress(addr) ||
-		s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, addr) != 0 || s.net.Broadcast(netip.AddrFrom4(ip))
+		s.net.Stack().CheckLocalAddress(0, header.IPv4ProtocolNumber, addr) != 0 ||
+		s.net.Stack().IsSubnetBroadcast(0, header.IPv4ProtocolNumber, addr)
 }
 
 // own has an endpoint's packets say whose they are, so that they get options.
