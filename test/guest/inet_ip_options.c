@@ -411,6 +411,35 @@ TEST(connections_begin_with_them) {
 	EQUAL(get_options(s[0], buf, sizeof buf), 0);
 }
 
+/* answered checks which options the answer to a call on a port has. */
+static void answered(int p, int port, const void *want, int n) {
+	for (;;) {
+		ready(p, POLLIN);
+		OK(recv(p, buf, sizeof buf, 0));
+		int size = (buf[0] & 15) * 4;
+		if ((buf[size] << 8 | buf[size + 1]) == port && (buf[size + 13] & 0x12) == 0x12) {
+			EQUAL(size - 20, n);
+			CHECK(!memcmp(buf + 20, want, n));
+			return;
+		}
+	}
+}
+
+/* So has the answer itself, also if who listens had no options, or others. */
+TEST(the_answer_has_them) {
+	static const u8 answer[12] = { 7, 11, 12, 127, 0, 0, 1, 127, 0, 0, 1 }, nop[4] = { 1, 1, 1 };
+	own_network_up();
+	int p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP))), s[2];
+	call(s, record, sizeof record, NULL, 0);
+	answered(p, port_of(s[1]), answer, sizeof answer);
+	call(s, record, sizeof record, nop, sizeof nop);
+	answered(p, port_of(s[1]), answer, sizeof answer);
+	call(s, nop, sizeof nop, record, sizeof record);
+	answered(p, port_of(s[1]), NULL, 0);
+	call(s, NULL, 0, record, sizeof record);
+	answered(p, port_of(s[1]), NULL, 0);
+}
+
 /* All segments have them, and leave room. */
 TEST(segments_have_them) {
 	own_network();

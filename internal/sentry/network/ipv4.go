@@ -17,10 +17,10 @@ import (
 // Optioned is the owner of packets whose headers have options.
 type Optioned interface {
 	tcpip.PacketOwner
-	// HeaderOptions are the options of a packet of IPv4 between two addresses: a multiple of four bytes, 40 at
-	// most. A source route goes to hop first, which has to be on the link if it is strict. It is called with locks
-	// of the endpoint held.
-	HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpip.Address, strict bool)
+	// HeaderOptions are the options of a packet of IPv4 between two addresses, which has no header yet: a multiple of
+	// four bytes, 40 at most. A source route goes to hop first, which has to be on the link if it is strict. It is
+	// called with locks of the endpoint held.
+	HeaderOptions(from, to tcpip.Address, pkt *stack.PacketBuffer) (options []byte, hop tcpip.Address, strict bool)
 }
 
 // ipv4Protocol is the stack's IPv4 but for that.
@@ -65,7 +65,7 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	if !ok {
 		return e.ipv4Link.WritePacket(r, params, pkt)
 	}
-	options, hop, strict := owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress())
+	options, hop, strict := owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress(), pkt)
 	if len(options) == 0 {
 		return e.ipv4Link.WritePacket(r, params, pkt)
 	}

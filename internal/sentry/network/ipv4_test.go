@@ -55,7 +55,7 @@ type routed tcpip.Address
 
 func (routed) KUID() uint32 { return 0 }
 func (routed) KGID() uint32 { return 0 }
-func (r routed) HeaderOptions(_, to tcpip.Address) ([]byte, tcpip.Address, bool) {
+func (r routed) HeaderOptions(_, to tcpip.Address, _ *stack.PacketBuffer) ([]byte, tcpip.Address, bool) {
 	return append([]byte{131, 7, 4}, append(to.AsSlice(), 0)...), tcpip.Address(r), false
 }
 

@@ -25,8 +25,8 @@ type calls struct {
 // call is one of them.
 type call struct {
 	// options are those of the first segment's header, as an answer has them: they are the connection's own from
-	// then on.
-	options []byte
+	// then on. nil if it has none.
+	options *headerOptions
 	// syn is that segment, as far as the listener wants it (TCP_SAVE_SYN).
 	syn []byte
 	// filter is the connection's own filter.
@@ -100,16 +100,29 @@ func keepCalled(t *tcp.Endpoint, id stack.TransportEndpointID, pkt *stack.Packet
 		return
 	}
 	options := returnedOptions(pkt.NetworkHeader().Slice()[header.IPv4MinimumSize:], l.stampsAt)
-	if len(options) > 0 {
-		l.keepCall(id, func(c *call) { c.options = options })
+	if o, err := parseHeaderOptions(options, true, l.stampsAt); err == nil && o != nil {
+		l.keepCall(id, func(c *call) { c.options = o })
 	}
+}
+
+// callOptions are the options of a segment of a connection that nobody has accepted yet, or nil.
+func (l *Socket) callOptions(from, to tcpip.Address, pkt *stack.PacketBuffer) *headerOptions {
+	l.callMu.Lock()
+	defer l.callMu.Unlock()
+	t := header.TCP(pkt.TransportHeader().Slice())
+	if len(l.begun) == 0 || len(t) < header.TCPMinimumSize {
+		return nil
+	}
+	return l.begun[stack.TransportEndpointID{
+		LocalAddress: from, LocalPort: t.SourcePort(), RemoteAddress: to, RemotePort: t.DestinationPort(),
+	}].options
 }
 
 // takeCall gives a connection that a listener has accepted what is kept of its beginning.
 func (s *Socket) takeCall(l *Socket, peer tcpip.FullAddress) {
 	e := s.ep.Load()
-	if l.always.Load() != nil {
-		s.own(e) // the endpoint's packets would say that they are the listener's
+	if s.always6.Load() == nil {
+		setOwner(e, nil) // so far its packets have said that they are the listener's
 	}
 	local, err := e.GetLocalAddress()
 	if err != nil {
@@ -125,10 +138,8 @@ func (s *Socket) takeCall(l *Socket, peer tcpip.FullAddress) {
 		return
 	}
 	if c.options != nil {
-		if o, err := parseHeaderOptions(c.options, true, s.stampsAt); err == nil {
-			s.always.Store(o)
-			s.own(e)
-		}
+		s.always.Store(c.options)
+		s.own(e)
 	}
 	if c.syn != nil {
 		s.syn.Store(&c.syn)

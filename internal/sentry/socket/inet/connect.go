@@ -170,6 +170,7 @@ func (s *Socket) Listen(_ socket.Caller, backlog int32) error {
 	limit := min(int64(uint32(backlog)), s.net.Number(network.Somaxconn))
 	s.backlog.Store(int32(limit))
 	e.listens.Store(true)
+	s.own(e)
 	// Linux lets one more wait than it was asked for.
 	if err := e.Listen(int(limit) + 1); err != nil {
 		return errno(err)

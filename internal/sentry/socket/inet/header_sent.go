@@ -66,7 +66,10 @@ func (s *Socket) stampsAt(ip [4]byte) bool {
 }
 
 // own has an endpoint's packets say whose they are, so that they get options.
-func (s *Socket) own(e tcpip.Endpoint) {
+func (s *Socket) own(e tcpip.Endpoint) { setOwner(e, s) }
+
+// setOwner has an endpoint's packets be somebody's, or nobody's.
+func setOwner(e tcpip.Endpoint, owner tcpip.PacketOwner) {
 	if of, ok := e.(*endpoint); ok {
 		e = of.Endpoint
 	}
@@ -75,13 +78,16 @@ func (s *Socket) own(e tcpip.Endpoint) {
 		t.LockUser()
 		defer t.UnlockUser()
 	}
-	e.SetOwner(s)
+	e.SetOwner(owner)
 }
 
 // HeaderOptions implements network.Optioned.
-func (s *Socket) HeaderOptions(from, to tcpip.Address) (options []byte, hop tcpip.Address, strict bool) {
+func (s *Socket) HeaderOptions(from, to tcpip.Address, pkt *stack.PacketBuffer) (options []byte, hop tcpip.Address, strict bool) {
 	o := s.headerOptions()
-	if o == nil || s.stream() && s.ep.Load().state() == tcp.StateListen { // those are of connections that begin
+	if s.stream() && s.ep.Load().state() == tcp.StateListen { // its own ones are of no connection
+		o = s.callOptions(from, to, pkt)
+	}
+	if o == nil {
 		return nil, tcpip.Address{}, false
 	}
 	return o.build(from, to, s.stampsAt), o.hop, o.strict
