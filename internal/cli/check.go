@@ -29,9 +29,9 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Show which isolations this host can run",
-		Long: `Try each isolation and each way to intercept system calls on this host, by really
-starting a sandbox, and say for those that don't work why, and what to change.
-The exit status is 0 if the default (kernel, trap) works.`,
+		Long: `Try each isolation and each way to intercept system calls on this host, by
+really starting a sandbox, and say for those that don't work why, and what to
+change. The exit status is 0 if the default (kernel, trap) works.`,
 		Example: "  coffer check\n  coffer check --format json",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -39,8 +39,8 @@ func newCreate(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create [flags] ID",
 		Short: "Make a container from a bundle, up to its program",
-		Long: `Make a container named ID from a bundle: a directory with a config.json, and the
-container's files. Its program waits for 'coffer start ID'.`,
+		Long: `Make a container named ID from a bundle: a directory with a config.json, and
+the container's files. Its program waits for 'coffer start ID'.`,
 		Example: `  coffer create --bundle ./web web1
   coffer --isolation process create --pid-file web1.pid web1`,
 		Args:              exactly(1),

@@ -55,6 +55,7 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
   coffer do --network user --publish 8080:80 -- ./server
   coffer do --rootfs ./alpine --user nobody -- sh
   coffer do --isolation process -- make test`,
+		ValidArgsFunction: completeProgram,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &exitError{exitUsage, "no command is given: coffer do [flags] -- CMD [ARG...]"}
@@ -112,10 +113,8 @@ and the exit status pass through; 128+n says that signal n ended CMD. With
 	f.net.flags(fl)
 	f.net.complete(c)
 	completeGlobals(c)
-	for _, name := range []string{"env", "user", "hostname", "memory", "trace-filter"} {
-		c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
 	c.MarkFlagDirname("rootfs")
+	c.MarkFlagDirname("cwd")
 	return c
 }
 

@@ -19,8 +19,8 @@ func newEvents(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "events [flags] ID",
 		Short: "Show what a container uses, and when it runs out of memory",
-		Long: `Show what a container uses of CPU, memory and other resources as lines of JSON, at
-intervals until it stops, and when it has run out of memory.`,
+		Long: `Show what a container uses of CPU, memory and other resources as lines of JSON,
+at intervals until it stops, and when it has run out of memory.`,
 		Example:           "  coffer events --interval 10s web1\n  coffer events --stats web1",
 		SuggestFor:        []string{"stats"},
 		Args:              exactly(1),

@@ -72,6 +72,7 @@ change, or all of these from a file (--process).`,
 	fl.BoolVar(&f.ignorePaused, "ignore-paused", false, "start the program also in a paused container, where it runs once that is resumed")
 	fl.StringVar(&f.cgroup, "cgroup", "", "a cgroup below the container's own that exists; on cgroup v1 perhaps CONTROLLER[,...]:PATH")
 	fl.StringVar(&f.consoleSocket, "console-socket", "", "path of a unix socket that is sent the master of the program's terminal")
+	c.RegisterFlagCompletionFunc("cap", completeCapability)
 	f.given = fl.Changed
 	return g.storeVerb(c, exitExec, func(s *container.Store, args []string) error {
 		return f.run(s, args[0], args[1:])

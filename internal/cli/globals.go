@@ -67,6 +67,9 @@ func completeGlobals(c *cobra.Command) {
 	}{{"isolation", levels}, {"intercept", boot.Platforms()}, {"log-format", []string{"text", "json"}}, {"rootless", []string{"auto", "true", "false"}}} {
 		c.RegisterFlagCompletionFunc(f.flag, cobra.FixedCompletions(f.words, cobra.ShellCompDirectiveNoFileComp))
 	}
+	if c.Flags().Lookup("root") != nil {
+		c.MarkFlagDirname("root")
+	}
 }
 
 // storeVerb is verb for what is done with containers.

@@ -80,8 +80,8 @@ const (
 	containers = "containers"
 )
 
-// helpWidth is how long lines that explain flags may be.
-const helpWidth = 100
+// helpWidth is how long lines of help may be: a terminal's usual width.
+const helpWidth = 80
 
 // explained is what the help says of flags. Of those that may be given several times
 // it shows what they take each time, not Go's name for what all of that makes.
@@ -124,7 +124,7 @@ func usageOfGlobals(root *cobra.Command) {
 		case !c.HasParent():
 			said = strings.Replace(said, "\nFlags:\n", "\nFlags of the commands of containers, before or after the command's name:\n", 1)
 		case c.GroupID == containers:
-			said += "\nThe flags that 'coffer --help' shows are taken, too, before or after the command's name.\n"
+			said += "\nThe flags that 'coffer --help' shows are taken, too, before or after the\ncommand's name.\n"
 		}
 		if _, werr := io.WriteString(out, said); err == nil {
 			err = werr

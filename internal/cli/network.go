@@ -19,8 +19,9 @@ func newNetwork() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "network",
 		Short: "Make, list and remove networks that sandboxes share",
-		Long: `Make, list and remove the networks that 'coffer do --network NAME' joins a sandbox to.
-Sandboxes on one network reach each other, by the names that --hostname gives them.`,
+		Long: `Make, list and remove the networks that 'coffer do --network NAME' joins a
+sandbox to. Sandboxes on one network reach each other, by the names that
+--hostname gives them.`,
 		Example: `  coffer network create lan
   coffer do --network lan --hostname db -- ./database
   coffer do --network lan -- ./client db
@@ -52,8 +53,8 @@ func newNetworkCreate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create [flags] NAME",
 		Short: "Make a network",
-		Long: `Make a network called NAME. The bridge of the host's that it stands for is there while
-sandboxes are on it.`,
+		Long: `Make a network called NAME. The bridge of the host's that it stands for is
+there while sandboxes are on it.`,
 		Example: `  coffer network create lan
   coffer network create dmz --subnet 192.168.77.0/24 --gateway 192.168.77.254
   coffer network create overlay --driver cni:flannel`,
@@ -63,9 +64,6 @@ sandboxes are on it.`,
 	c.Flags().StringVar(&subnet, "subnet", "", "the network's IPv4 addresses, such as 192.168.77.0/24 (default: some that nobody has)")
 	c.Flags().StringVar(&gateway, "gateway", "", "the bridge's address in it (default: the first one)")
 	c.Flags().StringVar(&driver, "driver", hostnet.DriverBridge, "what makes the network: bridge, or cni:NAME for a network configuration list of CNI")
-	for _, name := range []string{"subnet", "gateway"} {
-		c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
 	c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{hostnet.DriverBridge, hostnet.DriverCNI + ":"}, cobra.ShellCompDirectiveNoFileComp))
 	return networkVerb(c, func(n *hostnet.Networks, args []string) error {
 		net := &hostnet.Network{Name: args[0], Driver: driver}
@@ -112,10 +110,11 @@ func readNetwork(net *hostnet.Network, driver, subnet, gateway string) (err erro
 func newNetworkList() *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:               "ls [flags]",
-		Aliases:           []string{"list"},
-		Short:             "List the networks",
-		Long:              "List the networks that have been made. What killed sandboxes have left on the host is removed.",
+		Use:     "ls [flags]",
+		Aliases: []string{"list"},
+		Short:   "List the networks",
+		Long: `List the networks that have been made. What killed sandboxes have left on the
+host is removed.`,
 		Example:           "  coffer network ls\n  coffer network ls --format json",
 		Args:              exactly(0),
 		ValidArgsFunction: cobra.NoFileCompletions,

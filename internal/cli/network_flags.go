@@ -53,9 +53,6 @@ func (f *networkFlags) complete(c *cobra.Command) {
 		names, directive := completeNetwork(nil, nil, "")
 		return append(words, names...), directive
 	})
-	for _, name := range []string{"publish", "dns", "dns-search", "add-host", "egress", "net-rate"} {
-		c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
 	c.RegisterFlagCompletionFunc("pcap", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"pcap"}, cobra.ShellCompDirectiveFilterFileExt
 	})

@@ -23,10 +23,11 @@ func newPs(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ps [flags] ID [PS-OPTION...]",
 		Short: "Show the processes of a container",
-		Long: `Show the processes of a container. Of a container with isolation process these are
-lines of the host's ps(1), which is given the options, or -ef; of one with
+		Long: `Show the processes of a container. Of a container with isolation process these
+are lines of the host's ps(1), which is given the options, or -ef; of one with
 isolation kernel they are what its own kernel knows, and there are no options.
-As JSON they are numbers: the host's, or those that the container's kernel gave.`,
+As JSON they are numbers: the host's, or those that the container's kernel
+gave.`,
 		Example:           "  coffer ps web1\n  coffer ps web1 -o pid,rss,args\n  coffer ps --format json web1",
 		Args:              atLeast(1),
 		ValidArgsFunction: g.completeID,

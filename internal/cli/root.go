@@ -101,18 +101,15 @@ func Main(args []string) int {
 func newTree(room bool, args []string) *cobra.Command {
 	root := newRoot(room, func(name string) bool { return slices.Contains(args, name) })
 	root.SetArgs(args)
-	if c, _, err := root.Find(args); err == nil && c.HasParent() && c.Name() != "help" {
+	if c, _, err := root.Find(args); !asked(args) && err == nil && c.HasParent() && c.Name() != "help" {
 		root.CompletionOptions.DisableDefaultCmd = true
 		return root
 	}
 	root = newRoot(room, func(string) bool { return true })
 	root.SetArgs(args)
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			onlySubcommands(c)
-			c.Example = "  source <(coffer completion bash)"
-		}
+	completesShells(root)
+	if asked(args) {
+		answer(root)
 	}
 	return root
 }

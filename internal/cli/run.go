@@ -23,12 +23,12 @@ func newRun(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [flags] ID",
 		Short: "Make a container from a bundle and run its program",
-		Long: `Make a container named ID from a bundle, run its program, and remove the container
-when it ends. Standard input and output, the terminal and the exit status pass
-through; 128+n says that signal n ended the program. With --detach, return when
-it runs.`,
+		Long: `Make a container named ID from a bundle, run its program, and remove the
+container when it ends. Standard input and output, the terminal and the exit
+status pass through; 128+n says that signal n ended the program. With --detach,
+return when it runs.`,
 		Example: `  coffer run --bundle ./web web1
-  coffer --isolation process run --detach --pid-file web1.pid --bundle ./web web1`,
+  coffer --isolation process run --detach --pid-file web1.pid web1`,
 		Args:              exactly(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

@@ -11,9 +11,10 @@ import (
 
 func newState(g *globals) *cobra.Command {
 	c := &cobra.Command{
-		Use:               "state ID",
-		Short:             "Show the state of a container as JSON",
-		Long:              "Show the state of a container as JSON: whether it is created, running, paused or\nstopped, its first process, and its isolation.",
+		Use:   "state ID",
+		Short: "Show the state of a container as JSON",
+		Long: `Show the state of a container as JSON: whether it is created, running, paused
+or stopped, its first process, and its isolation.`,
 		Example:           "  coffer state web1",
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,

@@ -102,7 +102,7 @@ func newUpdate(g *globals) *cobra.Command {
 		Long: `Change limits of a container, by flags or by JSON as linux.resources in a
 config.json has it (--resources). What is not named stays as it is.`,
 		Example: `  coffer update --memory 512M --pids-limit 100 web1
-  echo '{"cpu": {"quota": 50000, "period": 100000}}' | coffer update --resources - web1`,
+  echo '{"cpu": {"quota": 50000}}' | coffer update --resources - web1`,
 		Args:              exactly(1),
 		ValidArgsFunction: g.completeID,
 	}
