@@ -12,6 +12,7 @@ import (
 	"coffer/internal/hostnet"
 	"coffer/internal/isolation"
 	"coffer/internal/isolation/kernel"
+	"coffer/internal/namedfile"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/platform"
 	"coffer/internal/textpages"
@@ -369,10 +370,10 @@ func (f doFlags) openTrace(cfg *kernel.Config) (err error) {
 		cfg.Trace, err = duplicate(os.Stderr)
 	} else {
 		t.JSON = strings.HasSuffix(f.trace, ".json") || strings.HasSuffix(f.trace, ".jsonl")
-		cfg.Trace, err = os.OpenFile(f.trace, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
+		cfg.Trace, err = namedfile.Open(f.trace, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("--trace: %w", err)
+		return fmt.Errorf("--trace %w", err)
 	}
 	cfg.Sandbox.Trace = t
 	return nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"coffer/internal/container"
+	"coffer/internal/namedfile"
 	"coffer/internal/oci"
 	"coffer/internal/oci/linuxname"
 
@@ -180,14 +181,14 @@ const maxProcess = 1 << 20
 
 // readProcess reads the file that --process names.
 func readProcess(path string) (*specs.Process, error) {
-	f, err := os.Open(path)
+	f, err := namedfile.Open(path, os.O_RDONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("--process: %w", err)
+		return nil, fmt.Errorf("--process %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxProcess+1))
 	if err != nil {
-		return nil, fmt.Errorf("--process: %w", err)
+		return nil, fmt.Errorf("--process %s: %w", path, namedfile.Explain(err, false))
 	}
 	if len(data) > maxProcess {
 		return nil, fmt.Errorf("--process %s is larger than %d KiB, which no process is", path, maxProcess>>10)

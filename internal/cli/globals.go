@@ -100,14 +100,14 @@ func (g *globals) verb(c *cobra.Command, failure int, run func(args []string) er
 	c.Args = cobra.ArbitraryArgs
 	c.DisableFlagsInUseLine = true
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exitError{exitVerb, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
+		return &exitError{failure, flagError(c, err)}
 	})
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := g.setUp(); err != nil {
-			return &exitError{exitVerb, err.Error()}
+			return &exitError{failure, err.Error()}
 		}
 		if err := arguments(c, args); err != nil {
-			return g.logged.report(&exitError{exitVerb, err.Error()})
+			return g.logged.report(&exitError{failure, err.Error()})
 		}
 		err := run(args)
 		var ee *exitError

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"coffer/internal/container"
@@ -21,7 +22,7 @@ signal is a name, with SIG or without, or a number.`,
 		ValidArgsFunction: g.completeKill,
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "send it to all processes of the container")
-	return g.verb(c, exitVerb, func(args []string) error {
+	killed := g.verb(c, exitVerb, func(args []string) error {
 		name := "TERM"
 		if len(args) > 1 {
 			name = args[1]
@@ -36,6 +37,14 @@ signal is a name, with SIG or without, or a number.`,
 		}
 		return s.Kill(args[0], sig, all)
 	})
+	wrong := killed.FlagErrorFunc()
+	killed.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if strings.Contains(err.Error(), "unknown shorthand flag") { // as of kill(1)
+			err = fmt.Errorf("%w: a signal follows the ID, without a hyphen, as in 'coffer kill web1 KILL'", err)
+		}
+		return wrong(c, err)
+	})
+	return killed
 }
 
 // completeKill completes the ID of a container, and then a signal's name.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"coffer/internal/namedfile"
 )
 
 // logTarget says where an error of a verb goes.
@@ -35,9 +37,9 @@ func openLog(path, format string, debug bool) (logTarget, error) {
 	target := logTarget{file: path != "", structured: path == "" && format == "json"}
 	var out io.Writer = os.Stderr
 	if path != "" {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+		f, err := namedfile.Open(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
-			return logTarget{}, fmt.Errorf("--log: %w", err)
+			return logTarget{}, fmt.Errorf("--log %w", err)
 		}
 		out = f
 	}

@@ -130,7 +130,17 @@ func TestVerbErrors(t *testing.T) {
 		{[]string{"--isolation", "foo", "list"}, 1, `--isolation: isolation "foo" is not known: it is process or kernel`},
 		{[]string{"state", "--intercept", "foo", "c1"}, 1, `--intercept "foo" is not known`},
 		{[]string{"--log-format", "xml", "list"}, 1, `--log-format "xml" is not known`},
-		{[]string{"--log", "/no/such/log", "list"}, 1, "no such file or directory"},
+		{[]string{"--log", "/no/such/log", "list"}, 1, "--log /no/such/log: no such file or directory: make its directory first"},
+		// exec has the codes below 255 for its programs.
+		{[]string{"exec", "--bogus", "c1", "ls"}, 255, "unknown flag: --bogus (see 'coffer exec --help')"},
+		{[]string{"exec", "--additional-gids", "-1", "c1", "ls"}, 255, `--additional-gids "-1" is not possible: it is a number from 0 on`},
+		{[]string{"exec", "--log-format", "xml", "c1", "ls"}, 255, `--log-format "xml" is not known`},
+		{[]string{"--root", store, "exec"}, 255, `"exec" requires a minimum of 1 argument(s)`},
+		{[]string{"events", "--interval", "5", "c1"}, 1, `--interval "5" is not possible: it is a number with its unit`},
+		{[]string{"run", "--preserve-fds", "x", "c1"}, 1, `--preserve-fds "x" is not possible: it is a whole number`},
+		{[]string{"kill", "-9", "c1"}, 1, "a signal follows the ID"},
+		{[]string{"spec", "--bundle", "/no/such"}, 1, "/no/such/config.json: no such file or directory: make its directory first"},
+		{[]string{"run", "--keep=maybe", "c1"}, 1, `--keep "maybe" is not possible: it is true or false (see 'coffer run --help')`},
 	} {
 		if code, message := run(t, c.args...); code != c.code || !strings.Contains(message, c.want) {
 			t.Errorf("%q: %d %q, want %d and %q", c.args, code, message, c.code, c.want)
@@ -255,7 +265,8 @@ func TestUpdateFlags(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{"memory": {"limit": 5}}`: "", `{"memroy": {}}`: "memroy", `{"memory": {"limit": "5"}}`: "is not as linux.resources", ``: "is not as linux.resources",
+		`{"memory": {"limit": 5}}`: "", `{"memroy": {}}`: "memroy", `{"memory": {"limit": "5"}}`: "memory.limit has a JSON string", ``: "is empty",
+		`{"memory": {}} more`: "is not JSON", "\ufeff{}": "byte order mark",
 	} {
 		err := readResources("-", strings.NewReader(text), &specs.LinuxResources{})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -17,6 +17,7 @@ import (
 	"coffer/internal/sysmon"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes, as Docker's: what coffer itself could not do, what could not be
@@ -172,7 +173,31 @@ makes containers behind that wall or behind the host's own kernel.`,
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exitError{exitUsage, fmt.Sprintf("%v (see '%s --help')", err, c.CommandPath())}
+		return &exitError{exitUsage, flagError(c, err)}
 	})
 	return root
+}
+
+// flagError says what is wrong with a flag. Of values it says so in words: pflag's are
+// those of package strconv.
+func flagError(c *cobra.Command, err error) string {
+	text := err.Error()
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		what := ""
+		switch bad.GetFlag().Value.Type() {
+		case "bool":
+			what = "true or false"
+		case "int":
+			what = "a whole number"
+		case "uintSlice":
+			what = "a number from 0 on, or several between commas"
+		case "duration":
+			what = "a number with its unit, such as 500ms or 10s"
+		}
+		if what != "" {
+			text = fmt.Sprintf("--%s %q is not possible: it is %s", bad.GetFlag().Name, bad.GetValue(), what)
+		}
+	}
+	return fmt.Sprintf("%s (see '%s --help')", text, c.CommandPath())
 }

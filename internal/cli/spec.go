@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"coffer/internal/namedfile"
 	"coffer/internal/oci"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ func writeSpec(bundle string, rootless bool) error {
 		return fmt.Errorf("File %s exists. Remove it first", path) // runc's words
 	}
 	if err != nil {
-		return fmt.Errorf("the configuration cannot be written: %w", err)
+		return fmt.Errorf("the configuration cannot be written: %s: %w", path, namedfile.Explain(err, true))
 	}
 	_, err = f.Write(b.Bytes())
 	if cerr := f.Close(); err == nil {

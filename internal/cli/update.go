@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"coffer/internal/container"
+	"coffer/internal/namedfile"
+	"coffer/internal/oci"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
@@ -144,16 +147,23 @@ const maxResources = 1 << 20
 func readResources(file string, stdin io.Reader, r *specs.LinuxResources) error {
 	in, name := stdin, "standard input"
 	if file != "-" {
-		f, err := os.Open(file)
+		f, err := namedfile.Open(file, os.O_RDONLY, 0)
 		if err != nil {
-			return fmt.Errorf("--resources: %w", err)
+			return fmt.Errorf("--resources %w", err)
 		}
 		defer f.Close()
 		in, name = f, file
 	}
-	dec := json.NewDecoder(io.LimitReader(in, maxResources))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
+	data, err := io.ReadAll(io.LimitReader(in, maxResources))
+	if err != nil {
+		return fmt.Errorf("--resources: reading %s: %w", name, namedfile.Explain(err, false))
+	}
+	if err := oci.DecodeJSON(data, r, name); err != nil {
+		return fmt.Errorf("--resources: %w", err)
+	}
+	known := json.NewDecoder(bytes.NewReader(data))
+	known.DisallowUnknownFields()
+	if err := known.Decode(new(specs.LinuxResources)); err != nil {
 		return fmt.Errorf("--resources: %s is not as linux.resources in a config.json: %w", name, err)
 	}
 	return nil

@@ -60,9 +60,9 @@ func TestPIDFilePlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ path, says string }{
-		{filepath.Join(dir, "none", "pid"), "no such file or directory: make the directory first"},
+		{filepath.Join(dir, "none", "pid"), "no such file or directory: make its directory first"},
 		{filepath.Join(file, "pid"), "not a directory: what stands before the last /"},
-		{filepath.Join(dir, strings.Repeat("x", 300)), "file name too long: shorten it"},
+		{filepath.Join(dir, strings.Repeat("x", 300)), "file name too long: shorten the name"},
 		{dir, "that is a directory: name a file"}, {fifo, "that is a pipe"}, {"/dev/null", "that is a device"},
 	} {
 		wantError(t, writePIDFile(c.path, 42), "--pid-file "+c.path+": "+c.says)

@@ -11,10 +11,10 @@ import (
 
 	"coffer/internal/hostcgroup"
 	"coffer/internal/isolation"
+	"coffer/internal/namedfile"
 	"coffer/internal/oci"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // CreateRequest is a container to be made.
@@ -212,25 +212,8 @@ func writePIDFile(path string, pid int) error {
 	if err == nil {
 		return nil
 	}
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
-		return fmt.Errorf("--pid-file %s: %w", path, err)
-	}
-	// Its path is that of a file beside it, which nobody has asked for.
-	cure := "name a file that can be made and written to"
-	switch errno {
-	case unix.ENOENT:
-		cure = "make the directory first, or name a file in another one"
-	case unix.ENOTDIR:
-		cure = "what stands before the last / must be a directory"
-	case unix.ENAMETOOLONG:
-		cure = "shorten it"
-	case unix.EACCES, unix.EPERM, unix.EROFS:
-		cure = "name a file in a directory that the caller may write to"
-	case unix.ENOSPC, unix.EDQUOT:
-		cure = "make room there, or name a file elsewhere"
-	}
-	return fmt.Errorf("--pid-file %s: %w: %s", path, errno, cure)
+	// Its own path is that of a file beside it, which nobody has asked for.
+	return fmt.Errorf("--pid-file %s: %w", path, namedfile.Explain(err, true))
 }
 
 // kindOf names a kind of files that are none of data.

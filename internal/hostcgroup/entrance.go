@@ -1,6 +1,7 @@
 package hostcgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +50,10 @@ func (c *Cgroup) Entrance(sub string) (*Entrance, error) {
 	for _, path := range dirs {
 		if err := e.open(path); err != nil {
 			e.Close()
-			return nil, fmt.Errorf("entering cgroup %s: %w", path, err)
+			if errors.Is(err, unix.ENOENT) {
+				return nil, fmt.Errorf("entering cgroup %s: there is no such one; make it first, or name another one", path)
+			}
+			return nil, fmt.Errorf("entering cgroup %s: %w", path, explain(err))
 		}
 	}
 	return e, nil

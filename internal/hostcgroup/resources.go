@@ -398,6 +398,9 @@ func explain(err error) error {
 	case errors.Is(err, unix.ENAMETOOLONG):
 		cure = "linux.cgroupsPath is too long; name another cgroup"
 	default:
+		if strings.HasPrefix(err.Error(), "unable to set memory limit") { // for EBUSY, the library's own words
+			err = fmt.Errorf("linux.resources.memory.limit: %w: give more than is used, or end processes first", err)
+		}
 		return err
 	}
 	var failed *fs.PathError

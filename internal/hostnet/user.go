@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"coffer/internal/gateway"
+	"coffer/internal/namedfile"
 	"coffer/internal/sentry/network"
 )
 
@@ -28,9 +29,9 @@ func (a *Attachment) gateway(o *Options, ns *os.File) (*gateway.Gateway, error) 
 	servers, search = orElse(o.DNS, servers), orElse(o.Search, search)
 	c := gateway.Config{Namespace: ns, DNS: servers, Egress: o.Egress, Log: os.Stderr}
 	if o.EgressLog != "" {
-		f, err := os.OpenFile(o.EgressLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		f, err := namedfile.Open(o.EgressLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
-			return nil, fmt.Errorf("--egress-log: %w", err)
+			return nil, fmt.Errorf("--egress-log %w", err)
 		}
 		defer f.Close()
 		c.EgressLog = f
@@ -95,9 +96,9 @@ func (a *Attachment) capture(o *Options, i *network.Interface) error {
 
 // openCapture opens a file for a capture.
 func openCapture(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := namedfile.Open(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("--pcap: %w", err)
+		return nil, fmt.Errorf("--pcap %w", err)
 	}
 	return f, nil
 }

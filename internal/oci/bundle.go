@@ -174,6 +174,9 @@ func DecodeJSON(data []byte, value any, file string) error {
 		if len(bytes.TrimSpace(data)) == 0 {
 			return fmt.Errorf("%s is empty", file)
 		}
+		if bytes.HasPrefix(data, []byte("\ufeff")) {
+			return fmt.Errorf("%s is not JSON: it begins with a byte order mark: save it without", file)
+		}
 		return fmt.Errorf("%s:%s is not JSON: %w", file, place(data, syntax.Offset), err)
 	case errors.As(err, &kind):
 		field := kind.Field

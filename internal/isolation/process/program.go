@@ -147,8 +147,11 @@ func (p *initProcess) enterCwd() error {
 	dir := cwd(p.spec.Process)
 	if err := unix.Chdir(dir); err != nil {
 		err = fmt.Errorf("process.cwd: chdir to cwd (%q): %w", dir, err)
-		if errors.Is(err, unix.EACCES) {
+		switch {
+		case errors.Is(err, unix.EACCES):
 			err = fmt.Errorf("%w: name a directory that the program's user may enter", err)
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+			err = fmt.Errorf("%w: name a directory that is there in the container", err)
 		}
 		return err
 	}
