@@ -120,7 +120,7 @@ var fields = []Field{
 	{"linux.cgroupsPath", Runtime, "the sandbox's cgroup on the host; inside, a container sees its own as the root"},
 	{"linux.namespaces[].type", Inside, "pid, ipc, uts and mount must be listed; those that are not are the sandbox's, and never the host's. Without network, programs use the host's sockets"},
 	{"linux.namespaces[].path", Inside, "those of the sandbox that the container belongs to. Of a network namespace of the host's the sandbox takes the interfaces over that are up, with their addresses, routes and permanent neighbours (docs/networking.md), and delete gives them back. Others are refused"},
-	{"linux.devices", Inside, "null, zero, full, random, urandom, tty, console, ptmx, fuse and pipes; other devices are refused"},
+	{"linux.devices", Inside, "null, zero, full, random, urandom, tty, console, ptmx, fuse, net/tun and pipes; other devices are refused"},
 	{"linux.netDevices", Inside, "moved into the container's network namespace on the host, and taken over from there"},
 	{"linux.seccomp.defaultAction", Inside, "evaluated by the guest's kernel"},
 	{"linux.seccomp.defaultErrnoRet", Inside, ""},

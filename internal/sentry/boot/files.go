@@ -13,6 +13,7 @@ import (
 	"coffer/internal/sentry/fs/overlayfs"
 	"coffer/internal/sentry/fs/sysfs"
 	"coffer/internal/sentry/fs/tmpfs"
+	_ "coffer/internal/sentry/fs/tun" // a device
 	"coffer/internal/sentry/kernel"
 	"coffer/internal/sentry/vfs"
 

@@ -227,6 +227,8 @@ func carries(d device) bool {
 		return d.carrier()
 	case *outside:
 		return d.Running()
+	case *tun:
+		return !d.noCarrier.Load()
 	}
 	return true
 }

@@ -13,7 +13,7 @@ import (
 func TestOnlyTheLastHopOfOthersPacketsIsTaken(t *testing.T) {
 	n := Loopback()
 	p := new(port)
-	p.settle(n, loopbackIndex)
+	p.settle(n, LoopbackIndex)
 	for _, c := range []struct {
 		to        string
 		ttl, want uint8

@@ -20,7 +20,7 @@ type GroupInfo struct {
 // HardwareAddr is the Ethernet address of the group; false if the interface is lo,
 // which has none.
 func (g *GroupInfo) HardwareAddr() (h [6]byte, ok bool) {
-	if g.Link == loopbackIndex {
+	if g.Link == LoopbackIndex {
 		return h, false
 	}
 	if g.Address.Is4() {

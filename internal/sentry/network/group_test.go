@@ -13,11 +13,11 @@ func TestGroups(t *testing.T) {
 	n := Empty()
 	group := netip.MustParseAddr("239.1.1.1")
 	in := func() bool {
-		is, err := n.Stack().IsInGroup(loopbackIndex, toStack(group))
+		is, err := n.Stack().IsInGroup(LoopbackIndex, toStack(group))
 		return err == nil && is
 	}
 	for range 2 {
-		if err := n.JoinGroup(loopbackIndex, group); err != nil {
+		if err := n.JoinGroup(LoopbackIndex, group); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -28,17 +28,17 @@ func TestGroups(t *testing.T) {
 		t.Error("an interface that is down shows groups")
 	}
 	for _, up := range []bool{true, false, true} {
-		n.SetUp(loopbackIndex, up)
+		n.SetUp(LoopbackIndex, up)
 	}
-	if list := n.Groups(); len(list) != 3 || list[1] != (GroupInfo{loopbackIndex, "lo", group, 2}) || !in() {
+	if list := n.Groups(); len(list) != 3 || list[1] != (GroupInfo{LoopbackIndex, "lo", group, 2}) || !in() {
 		t.Errorf("it is in %+v", list)
 	}
-	n.LeaveGroup(loopbackIndex, group)
+	n.LeaveGroup(LoopbackIndex, group)
 	if !in() {
 		t.Error("the first who leaves takes the others with it")
 	}
-	n.LeaveGroup(loopbackIndex, group)
-	n.LeaveGroup(loopbackIndex, group) // once too often
+	n.LeaveGroup(LoopbackIndex, group)
+	n.LeaveGroup(LoopbackIndex, group) // once too often
 	if in() || len(n.Groups()) != 2 {
 		t.Errorf("the group stays: %+v", n.Groups())
 	}

@@ -32,11 +32,11 @@ type LinkInfo struct {
 	Flags uint32
 	// MTU is in bytes, without the Ethernet header.
 	MTU uint32
-	// Type is ARPHRD_ETHER or ARPHRD_LOOPBACK.
+	// Type is ARPHRD_ETHER, ARPHRD_LOOPBACK, or ARPHRD_NONE for what has no addresses of its own.
 	Type uint16
-	// HardwareAddr and Broadcast have six bytes each.
+	// HardwareAddr and Broadcast are of AddressLen bytes.
 	HardwareAddr, Broadcast [6]byte
-	// Kind is "veth", "bridge", "dummy", or empty for lo and what leads out.
+	// Kind is "veth", "bridge", "dummy", "tun", or empty for lo and what leads out.
 	Kind string
 	// Master is the index of the bridge that the link is a port of, or 0.
 	Master int32
@@ -50,6 +50,16 @@ type LinkInfo struct {
 	Group      uint32
 	QueueLen   uint32
 	Statistics Statistics
+	// Tun is for those of kind "tun".
+	Tun TunInfo
+}
+
+// AddressLen is how many bytes a hardware address has.
+func (l *LinkInfo) AddressLen() int {
+	if l.Type == unix.ARPHRD_NONE {
+		return 0
+	}
+	return len(l.HardwareAddr)
 }
 
 // Statistics are a link's counters since it was made.
@@ -109,7 +119,7 @@ func (n *Namespace) Links() []LinkInfo {
 func (n *Namespace) LoopbackUp() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.links[loopbackIndex].up
+	return n.links[LoopbackIndex].up
 }
 
 // LinkByIndex and LinkByName look an interface up.
@@ -163,6 +173,12 @@ func (n *Namespace) info(l *link) LinkInfo {
 		i.Broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 		i.Statistics = statisticsOf(l.device)
 		carrier = carries(l.device)
+		i.Tun = tunInfo(l.device)
+	}
+	t, isTun := l.device.(*tun)
+	if isTun && !t.tap {
+		i.Type, i.Broadcast = unix.ARPHRD_NONE, [6]byte{}
+		i.Flags = i.Flags&^unix.IFF_BROADCAST | unix.IFF_POINTOPOINT | unix.IFF_NOARP
 	}
 	if l.kind == kindDummy {
 		i.Flags = i.Flags&^unix.IFF_MULTICAST | unix.IFF_NOARP
@@ -180,7 +196,7 @@ func (n *Namespace) info(l *link) LinkInfo {
 		i.Master = l.master.index
 	}
 	switch {
-	case l.up && (l.device == nil || l.kind == kindDummy):
+	case l.up && (l.device == nil || l.kind == kindDummy), l.up && carrier && isTun && !t.toggled.Load():
 		i.State = operUnknown
 	case l.up && carrier:
 		i.State = operUp
@@ -195,7 +211,7 @@ func (n *Namespace) loopbackStatistics() Statistics {
 	if n.stack == nil {
 		return Statistics{}
 	}
-	i, ok := n.stack.SingleNICInfo(loopbackIndex)
+	i, ok := n.stack.SingleNICInfo(LoopbackIndex)
 	if !ok {
 		return Statistics{}
 	}
@@ -210,6 +226,7 @@ const (
 	kindVeth   = "veth"
 	kindBridge = "bridge"
 	kindDummy  = "dummy"
+	kindTun    = "tun"
 )
 
 // validName is whether an interface may be called that.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // change has f change a link, and tells of it. ENODEV without the link.
@@ -58,6 +59,9 @@ func (n *Namespace) setUp(l *link, up bool) {
 	if l.device != nil {
 		l.device.base().up.Store(up)
 	}
+	if t, ok := l.device.(*tun); ok {
+		t.changedUp()
+	}
 	if !up {
 		// As in Linux, only those of IPv6 are told of.
 		n.dropRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is4() })
@@ -104,7 +108,13 @@ func (n *Namespace) addOwnAddresses(l *link) {
 
 // addLinkLocal gives a link the IPv6 address that it gets of itself.
 func (n *Namespace) addLinkLocal(l *link) {
-	n.addAddress(l, AddressInfo{Prefix: netip.PrefixFrom(linkLocal(string(l.device.LinkAddress())), 64), Protocol: protoKernelLL})
+	a := AddressInfo{Protocol: protoKernelLL}
+	if t, ok := l.device.(*tun); ok && !t.tap {
+		a.Prefix, a.Flags = netip.PrefixFrom(t.ownAddress(), 64), unix.IFA_F_STABLE_PRIVACY
+	} else {
+		a.Prefix = netip.PrefixFrom(linkLocal(string(l.device.LinkAddress())), 64)
+	}
+	n.addAddress(l, a)
 }
 
 // protoKernelLL is IFAPROT_KERNEL_LL of linux/if_addr.h.
@@ -252,7 +262,7 @@ func (n *Namespace) Rename(index int32, name string) error {
 func (n *Namespace) SetHardwareAddr(index int32, a [6]byte) error {
 	return n.change(index, func(l *link) error {
 		switch {
-		case l.device == nil || l.given:
+		case l.device == nil || l.given || l.device.ARPHardwareType() == header.ARPHardwareNone:
 			return refuse(unix.EOPNOTSUPP, "The hardware address of %s cannot be changed", l.name)
 		case a[0]&1 != 0 || a == [6]byte{}:
 			return unix.EADDRNOTAVAIL
@@ -262,13 +272,19 @@ func (n *Namespace) SetHardwareAddr(index int32, a [6]byte) error {
 	})
 }
 
-// SetAlias, SetQueueLen and SetGroup set what is only shown.
+// SetAlias, SetQueueLen and SetGroup set what is only shown, but for a queue's length: of a TUN or TAP device it counts.
 func (n *Namespace) SetAlias(index int32, alias string) error {
 	return n.change(index, func(l *link) error { l.alias = alias; return nil })
 }
 
 func (n *Namespace) SetQueueLen(index int32, length uint32) error {
-	return n.change(index, func(l *link) error { l.queueLen = length; return nil })
+	return n.change(index, func(l *link) error {
+		l.queueLen = length
+		if t, ok := l.device.(*tun); ok {
+			t.setQueueLen(length)
+		}
+		return nil
+	})
 }
 
 func (n *Namespace) SetGroup(index int32, group uint32) error {
@@ -295,6 +311,8 @@ func (n *Namespace) SetMaster(index, master int32) error {
 				return refuse(unix.ELOOP, "Can not enslave a bridge to a bridge")
 			case l.kind == "":
 				return refuse(unix.EINVAL, "%s cannot be a port of a bridge: only links that were made here can", l.name)
+			case l.device.ARPHardwareType() != header.ARPHardwareEther:
+				return refuse(unix.EINVAL, "%s carries no Ethernet frames", l.name)
 			}
 		}
 		if l.master != nil {

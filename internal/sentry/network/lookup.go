@@ -54,7 +54,7 @@ func (n *Namespace) local(to netip.Addr) (best RouteInfo, found bool) {
 		}
 	}
 	if found && best.Type == unix.RTN_LOCAL {
-		best.Link, best.Source = loopbackIndex, to
+		best.Link, best.Source = LoopbackIndex, to
 	}
 	return best, found
 }

@@ -14,14 +14,14 @@ func (n *Namespace) Changes() uint64 { return n.changes.Load() }
 // fragments up to an IP packet's payload of r.MTU(). An unspecified source is the stack's
 // choice. ok is false if packets are to be made of what is sent; the caller releases the route.
 func (n *Namespace) WayWithin(from, to tcpip.Address, protocol tcpip.NetworkProtocolNumber) (r *stack.Route, ok bool) {
-	if header.IsV6LinkLocalUnicastAddress(to) || !n.Stack().CheckNIC(loopbackIndex) || n.Stack().CheckLocalAddress(0, protocol, to) == 0 {
+	if header.IsV6LinkLocalUnicastAddress(to) || !n.Stack().CheckNIC(LoopbackIndex) || n.Stack().CheckLocalAddress(0, protocol, to) == 0 {
 		return nil, false
 	}
 	r, err := n.Stack().FindRoute(0, from, to, protocol, false)
 	if err != nil {
 		return nil, false
 	}
-	if r.NICID() != loopbackIndex || r.IsOutboundBroadcast() {
+	if r.NICID() != LoopbackIndex || r.IsOutboundBroadcast() {
 		r.Release()
 		return nil, false
 	}
@@ -36,7 +36,7 @@ type looped struct {
 }
 
 func (l *looped) init(s *stack.Stack) {
-	info, _ := s.SingleNICInfo(loopbackIndex)
+	info, _ := s.SingleNICInfo(LoopbackIndex)
 	l.link = info.Stats
 	for protocol, to := range map[tcpip.NetworkProtocolNumber]**tcpip.IPStats{header.IPv4ProtocolNumber: &l.v4, header.IPv6ProtocolNumber: &l.v6} {
 		*to = info.NetworkStats[protocol].(stack.IPNetworkEndpointStats).IPStats()

@@ -27,8 +27,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// loopbackIndex is the index of lo in every namespace.
-const loopbackIndex = 1
+// LoopbackIndex is the index of lo in every namespace.
+const LoopbackIndex = 1
 
 // rtnl is held by whoever changes the configuration of any namespace, as Linux's lock
 // of that name: changes may concern two of them.
@@ -101,10 +101,10 @@ func Empty() *Namespace    { return newNamespace(false) }
 func (n *Namespace) Hold() *hostlink.Hold { return n.held }
 
 func newNamespace(up bool) *Namespace {
-	lo := &link{index: loopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
+	lo := &link{index: LoopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
 	n := &Namespace{
-		links: map[int32]*link{loopbackIndex: lo}, names: map[string]int32{"lo": loopbackIndex},
-		lastIndex: loopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold),
+		links: map[int32]*link{LoopbackIndex: lo}, names: map[string]int32{"lo": LoopbackIndex},
+		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold),
 	}
 	if up {
 		rtnl.Lock()

@@ -29,10 +29,10 @@ func (n *Namespace) BindNonlocal(addr netip.Addr, bind func() tcpip.Error) tcpip
 	}
 	n.changes.Add(1)
 	address := ProtocolAddress(netip.PrefixFrom(addr, addr.BitLen()))
-	if err := s.AddProtocolAddress(loopbackIndex, address, stack.AddressProperties{PEB: stack.NeverPrimaryEndpoint}); err != nil {
+	if err := s.AddProtocolAddress(LoopbackIndex, address, stack.AddressProperties{PEB: stack.NeverPrimaryEndpoint}); err != nil {
 		return &tcpip.ErrBadLocalAddress{} // lo has it, and is down
 	}
 	defer n.changes.Add(1)
-	defer s.RemoveAddress(loopbackIndex, toStack(addr))
+	defer s.RemoveAddress(LoopbackIndex, toStack(addr))
 	return bind()
 }

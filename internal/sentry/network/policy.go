@@ -32,7 +32,7 @@ func (n *Namespace) staysInside(to netip.Addr) bool {
 		return false
 	}
 	l := n.links[r.Link]
-	return l != nil && (l.kind == kindVeth || l.kind == kindDummy)
+	return l != nil && (l.kind == kindVeth || l.kind == kindDummy || l.kind == kindTun)
 }
 
 // Policy decides where the programs of a network may connect and send to. What it

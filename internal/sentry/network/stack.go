@@ -72,10 +72,10 @@ func (n *Namespace) mirrorRoutes() {
 			table = append(table, r.toStack())
 		}
 	}
-	if lo := n.links[loopbackIndex]; lo.up {
+	if lo := n.links[LoopbackIndex]; lo.up {
 		for _, a := range lo.addresses {
 			if a.Prefix.Addr().IsLoopback() {
-				r := RouteInfo{Destination: a.network(), Link: loopbackIndex}
+				r := RouteInfo{Destination: a.network(), Link: LoopbackIndex}
 				table = append(table, r.toStack())
 			}
 		}

@@ -36,7 +36,7 @@ func TestSysctlsBeforeAndAfterTheStackStarts(t *testing.T) {
 		if name != "reno" {
 			t.Errorf("the stack's congestion control is %s", name)
 		}
-		if on, _ := n.Stack().NICForwarding(loopbackIndex, header.IPv4ProtocolNumber); !on {
+		if on, _ := n.Stack().NICForwarding(LoopbackIndex, header.IPv4ProtocolNumber); !on {
 			t.Error("lo does not forward")
 		}
 		if got, err := n.Sysctl("ipv4/tcp_rmem"); got != "5000\t6000\t7000" || err != nil {

@@ -12,7 +12,7 @@ import (
 
 func ioctlRows() []Row {
 	return []Row{
-		partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, network interfaces, seccomp listeners and the generic ones",
+		partial(16, "ioctl", sysIoctl, "the requests that the file at hand knows: terminals, pipes, sockets, network interfaces, TUN and TAP devices, seccomp listeners and the generic ones",
 			P("fd", FD), PF("request", Enum, ioctlNames), PD("arg", ioctlArg)),
 	}
 }
@@ -55,6 +55,12 @@ var ioctlNames = &FlagSet{Names: []FlagName{
 	{unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}, {unix.SIOCSIFADDR, "SIOCSIFADDR"}, {unix.SIOCSIFNETMASK, "SIOCSIFNETMASK"},
 	{unix.SIOCSIFMTU, "SIOCSIFMTU"}, {unix.SIOCSIFNAME, "SIOCSIFNAME"}, {unix.SIOCADDRT, "SIOCADDRT"}, {unix.SIOCDELRT, "SIOCDELRT"},
 	{unix.SIOCETHTOOL, "SIOCETHTOOL"},
+	{unix.TUNSETIFF, "TUNSETIFF"}, {unix.TUNGETIFF, "TUNGETIFF"}, {unix.TUNGETFEATURES, "TUNGETFEATURES"},
+	{unix.TUNSETPERSIST, "TUNSETPERSIST"}, {unix.TUNSETOWNER, "TUNSETOWNER"}, {unix.TUNSETGROUP, "TUNSETGROUP"},
+	{unix.TUNSETLINK, "TUNSETLINK"}, {unix.TUNSETOFFLOAD, "TUNSETOFFLOAD"}, {unix.TUNSETQUEUE, "TUNSETQUEUE"},
+	{unix.TUNSETIFINDEX, "TUNSETIFINDEX"}, {unix.TUNSETCARRIER, "TUNSETCARRIER"}, {unix.TUNGETSNDBUF, "TUNGETSNDBUF"},
+	{unix.TUNSETSNDBUF, "TUNSETSNDBUF"}, {unix.TUNGETVNETHDRSZ, "TUNGETVNETHDRSZ"}, {unix.TUNSETVNETHDRSZ, "TUNSETVNETHDRSZ"},
+	{unix.TUNGETVNETLE, "TUNGETVNETLE"}, {unix.TUNSETVNETLE, "TUNSETVNETLE"}, {unix.TUNSETTXFILTER, "TUNSETTXFILTER"},
 }}
 
 func sysIoctl(t *kernel.Task, a kernel.Args) (uintptr, error) {

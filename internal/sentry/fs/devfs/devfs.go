@@ -8,6 +8,7 @@ package devfs
 
 import (
 	"slices"
+	"strings"
 
 	"coffer/internal/sentry/vfs"
 
@@ -19,7 +20,7 @@ const majorMemory = 1
 
 // device is a character device's node, and its File if it is driven here.
 type device struct {
-	name         string
+	name         string // below /dev
 	major, minor uint32
 	perm         uint32
 	file         vfs.File
@@ -33,6 +34,7 @@ var devices = []device{
 	{"random", majorMemory, 8, 0o666, random{}},
 	{"urandom", majorMemory, 9, 0o666, random{}},
 	{"fuse", 10, 229, 0o666, nil},
+	{NetDir + "/tun", 10, 200, 0o666, nil},
 	{"tty", 5, 0, 0o666, nil},
 	{"console", 5, 1, 0o620, nil},
 	{"ptmx", 5, 2, 0o666, nil},
@@ -85,6 +87,9 @@ var links = [][2]string{
 	{"stderr", "/proc/self/fd/2"},
 }
 
+// NetDir is the directory in /dev of what makes network interfaces.
+const NetDir = "net"
+
 // Directories in /dev that something is to be mounted on.
 const (
 	PtsDir    = "pts"
@@ -106,8 +111,16 @@ func init() {
 // returned.
 func Populate(dir vfs.Inode) error {
 	root := vfs.Owner{}
+	net, err := dir.Mkdir(root, NetDir, unix.S_IFDIR|0o755)
+	if err != nil {
+		return err
+	}
 	for _, d := range devices {
-		if _, err := dir.Mknod(root, d.name, unix.S_IFCHR|d.perm, d.major, d.minor); err != nil {
+		in, name := dir, d.name
+		if rest, ok := strings.CutPrefix(name, NetDir+"/"); ok {
+			in, name = net, rest
+		}
+		if _, err := in.Mknod(root, name, unix.S_IFCHR|d.perm, d.major, d.minor); err != nil {
 			return err
 		}
 	}

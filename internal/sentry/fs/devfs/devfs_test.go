@@ -86,7 +86,7 @@ func TestPopulate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, dev := range map[string]uint32{"null": 0x103, "zero": 0x105, "full": 0x107, "random": 0x108,
-		"urandom": 0x109, "tty": 0x500, "console": 0x501, "ptmx": 0x502, "fd": 0, "stdin": 0, "pts": 0, "shm": 0} {
+		"urandom": 0x109, "tty": 0x500, "console": 0x501, "ptmx": 0x502, "net": 0, "tun": 10<<8 | 200, "fd": 0, "stdin": 0, "pts": 0, "shm": 0} {
 		if got, ok := r.made[name]; !ok || got != dev {
 			t.Errorf("%s: made %t, device %#x", name, ok, got)
 		}

@@ -3,6 +3,7 @@ package sysfs
 import (
 	"fmt"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/genfs"
 	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/vfs"
@@ -51,18 +52,18 @@ func (d *linksDir) For(c vfs.Caller) vfs.Inode {
 // Attr implements vfs.Inode.
 func (d *linksDir) Attr() (vfs.Attr, error) { return d.super.Attr(d.ino, unix.S_IFDIR|0o555), nil }
 
-func (d *linksDir) has(name string) bool {
+func (d *linksDir) link(name string) (network.LinkInfo, bool) {
 	n := networkOf(d.caller)
 	if n == nil {
-		return false
+		return network.LinkInfo{}, false
 	}
-	_, ok := n.LinkByName(name)
-	return ok
+	return n.LinkByName(name)
 }
 
 // Lookup implements vfs.Inode.
 func (d *linksDir) Lookup(name string) (vfs.Inode, error) {
-	if !d.has(name) {
+	l, ok := d.link(name)
+	if !ok {
 		return nil, unix.ENOENT
 	}
 	ino := genfs.Ino(d.ino, name)
@@ -71,7 +72,7 @@ func (d *linksDir) Lookup(name string) (vfs.Inode, error) {
 			return "../../devices/virtual/net/" + name, nil
 		}}, nil
 	}
-	return newLinkDir(d.super, ino, d.ino, name), nil
+	return newLinkDir(d.super, ino, d.ino, name, l.Kind), nil
 }
 
 // Open implements vfs.Inode.
@@ -100,16 +101,17 @@ func (d *linksDir) List(c vfs.Caller, after int64, emit func(int64, vfs.DirEntry
 // Revalidate implements vfs.Revalidator: interfaces come and go.
 func (fs *FS) Revalidate(dir vfs.Inode, name string, child vfs.Inode) bool {
 	if d, ok := dir.(*linksDir); ok {
-		return (child != nil) == d.has(name)
+		_, ok := d.link(name)
+		return (child != nil) == ok
 	}
 	return child != nil
 }
 
-// newLinkDir is the directory of an interface, by its name: what its files tell is
+// newLinkDir is the directory of an interface of a kind, by its name: what its files tell is
 // looked up as they are read.
-func newLinkDir(super *genfs.Super, ino, parent uint64, name string) vfs.Inode {
+func newLinkDir(super *genfs.Super, ino, parent uint64, name, kind string) vfs.Inode {
 	d := &genfs.Dir{Super: super, Ino: ino, Parent: parent, Perm: 0o755}
-	add := func(to *genfs.Dir, file string, text func(l *network.LinkInfo) (string, error)) {
+	addFor := func(to *genfs.Dir, file string, text func(l *network.LinkInfo, c vfs.Caller) (string, error)) {
 		to.AddFile(file, func(c vfs.Caller, b []byte) ([]byte, error) {
 			n := networkOf(c)
 			if n == nil {
@@ -119,15 +121,27 @@ func newLinkDir(super *genfs.Super, ino, parent uint64, name string) vfs.Inode {
 			if !ok {
 				return nil, unix.ENODEV
 			}
-			s, err := text(&l)
+			s, err := text(&l, c)
 			if err != nil {
 				return nil, err
 			}
 			return append(append(b, s...), '\n'), nil
 		})
 	}
+	add := func(to *genfs.Dir, file string, text func(l *network.LinkInfo) (string, error)) {
+		addFor(to, file, func(l *network.LinkInfo, _ vfs.Caller) (string, error) { return text(l) })
+	}
 	for _, f := range linkFiles {
 		add(d, f.name, f.text)
+	}
+	if kind == "tun" {
+		add(d, "tun_flags", one(func(l *network.LinkInfo) string { return fmt.Sprintf("%#x", l.Tun.Flags) }))
+		addFor(d, "owner", func(l *network.LinkInfo, c vfs.Caller) (string, error) {
+			return fmt.Sprint(int32(idIn(l.Tun.Owner, c.Credentials().UserNS.FromUID))), nil
+		})
+		addFor(d, "group", func(l *network.LinkInfo, c vfs.Caller) (string, error) {
+			return fmt.Sprint(int32(idIn(l.Tun.Group, c.Credentials().UserNS.FromGID))), nil
+		})
 	}
 	statistics := d.AddDir("statistics")
 	for _, s := range linkStatistics {
@@ -140,15 +154,23 @@ func newLinkDir(super *genfs.Super, ino, parent uint64, name string) vfs.Inode {
 	return d
 }
 
+// idIn is an ID in a user namespace, or none.
+func idIn(id uint32, from func(uint32) uint32) uint32 {
+	if id == auth.NoID {
+		return id
+	}
+	return from(id)
+}
+
 // linkFiles are the files of an interface. EINVAL is for what it has not, as on Linux.
 var linkFiles = []struct {
 	name string
 	text func(l *network.LinkInfo) (string, error)
 }{
 	{"addr_assign_type", one(func(l *network.LinkInfo) string { return "0" })},
-	{"addr_len", one(func(l *network.LinkInfo) string { return "6" })},
-	{"address", one(func(l *network.LinkInfo) string { return hardware(l.HardwareAddr) })},
-	{"broadcast", one(func(l *network.LinkInfo) string { return hardware(l.Broadcast) })},
+	{"addr_len", one(func(l *network.LinkInfo) string { return fmt.Sprint(l.AddressLen()) })},
+	{"address", one(func(l *network.LinkInfo) string { return hardware(l, l.HardwareAddr) })},
+	{"broadcast", one(func(l *network.LinkInfo) string { return hardware(l, l.Broadcast) })},
 	{"carrier", func(l *network.LinkInfo) (string, error) {
 		if l.Flags&unix.IFF_UP == 0 {
 			return "", unix.EINVAL
@@ -177,7 +199,12 @@ var linkFiles = []struct {
 	})},
 	{"link_mode", one(func(l *network.LinkInfo) string { return "0" })},
 	{"mtu", one(func(l *network.LinkInfo) string { return fmt.Sprint(l.MTU) })},
-	{"name_assign_type", one(func(l *network.LinkInfo) string { return "3" })},
+	{"name_assign_type", func(l *network.LinkInfo) (string, error) {
+		if l.Kind == "tun" {
+			return "", unix.EINVAL
+		}
+		return "3", nil
+	}},
 	{"netdev_group", one(func(l *network.LinkInfo) string { return fmt.Sprint(l.Group) })},
 	{"operstate", one(func(l *network.LinkInfo) string { return operStates[l.State] })},
 	{"proto_down", one(func(l *network.LinkInfo) string { return "0" })},
@@ -207,7 +234,10 @@ func flag(v bool) string {
 	return "0"
 }
 
-func hardware(a [6]byte) string {
+func hardware(l *network.LinkInfo, a [6]byte) string {
+	if l.AddressLen() == 0 {
+		return ""
+	}
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5])
 }
 

@@ -3,6 +3,7 @@ package netlink
 import (
 	"encoding/binary"
 
+	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
@@ -53,8 +54,10 @@ func (s *Socket) fillLink(w *builder, l *network.LinkInfo, change uint32) {
 		w.attrText(unix.IFLA_IFALIAS, l.Alias)
 	}
 	w.attr(unix.IFLA_MAP, make([]byte, 32))
-	w.attr(unix.IFLA_ADDRESS, l.HardwareAddr[:])
-	w.attr(unix.IFLA_BROADCAST, l.Broadcast[:])
+	if n := l.AddressLen(); n > 0 {
+		w.attr(unix.IFLA_ADDRESS, l.HardwareAddr[:n])
+		w.attr(unix.IFLA_BROADCAST, l.Broadcast[:n])
+	}
 	fillStatistics(w, &l.Statistics)
 	s.fillPeer(w, l)
 	if l.Master != 0 {
@@ -63,12 +66,51 @@ func (s *Socket) fillLink(w *builder, l *network.LinkInfo, change uint32) {
 	if l.Kind != "" {
 		end := w.nest(unix.IFLA_LINKINFO)
 		w.attrText(unix.IFLA_INFO_KIND, l.Kind)
+		if l.Kind == "tun" {
+			s.fillTun(w, &l.Tun)
+		}
 		end()
 	}
 	end := w.nest(unix.IFLA_AF_SPEC)
 	inet6 := w.nest(unix.AF_INET6)
-	w.attr8(inet6AddrGenMode, 0)
+	w.attr8(inet6AddrGenMode, addrGenMode(l))
 	inet6()
+	end()
+}
+
+// addrGenMode is how the link's own IPv6 address is made: of its hardware address, or at random (IN6_ADDR_GEN_MODE_*).
+func addrGenMode(l *network.LinkInfo) uint8 {
+	if l.AddressLen() == 0 {
+		return 3
+	}
+	return 0
+}
+
+// fillTun lays out what is of a TUN or TAP device alone.
+func (s *Socket) fillTun(w *builder, t *network.TunInfo) {
+	flag := func(typ int, on bool) {
+		v := uint8(0)
+		if on {
+			v = 1
+		}
+		w.attr8(typ, v)
+	}
+	end := w.nest(unix.IFLA_INFO_DATA)
+	w.attr8(unix.IFLA_TUN_TYPE, uint8(t.Flags&(unix.IFF_TUN|unix.IFF_TAP)))
+	if t.Owner != auth.NoID {
+		w.attr32(unix.IFLA_TUN_OWNER, s.opener.UserNS.FromUID(t.Owner))
+	}
+	if t.Group != auth.NoID {
+		w.attr32(unix.IFLA_TUN_GROUP, s.opener.UserNS.FromGID(t.Group))
+	}
+	flag(unix.IFLA_TUN_PI, t.Flags&unix.IFF_NO_PI == 0)
+	flag(unix.IFLA_TUN_VNET_HDR, t.Flags&unix.IFF_VNET_HDR != 0)
+	flag(unix.IFLA_TUN_PERSIST, t.Flags&unix.IFF_PERSIST != 0)
+	flag(unix.IFLA_TUN_MULTI_QUEUE, t.Flags&unix.IFF_MULTI_QUEUE != 0)
+	if t.Flags&unix.IFF_MULTI_QUEUE != 0 {
+		w.attr32(unix.IFLA_TUN_NUM_QUEUES, t.Queues)
+		w.attr32(unix.IFLA_TUN_NUM_DISABLED_QUEUES, t.Disabled)
+	}
 	end()
 }
 

@@ -125,6 +125,8 @@ func (s *Socket) makeLink(c Caller, r *request, at *attrs) error {
 		made, err = where.AddBridge(o)
 	case "dummy":
 		made, err = where.AddDummy(o)
+	case "tun":
+		return refuse(unix.EOPNOTSUPP, "tun/tap creation via rtnetlink is not supported.")
 	default:
 		return refuse(unix.EOPNOTSUPP, "Unknown device type")
 	}

@@ -55,7 +55,7 @@ func (s *Socket) changeMembership(add bool, value []byte) error {
 	switch {
 	case !ok:
 		return unix.ENODEV
-	case n > len(l.HardwareAddr), n < len(l.HardwareAddr) && (m.typ == unix.PACKET_MR_MULTICAST || m.typ == unix.PACKET_MR_UNICAST):
+	case n > len(l.HardwareAddr), n < l.AddressLen() && (m.typ == unix.PACKET_MR_MULTICAST || m.typ == unix.PACKET_MR_UNICAST):
 		return unix.EINVAL
 	case at >= 0:
 		s.memberships[at].count++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"coffer/internal/bpf"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/shmem"
 	"coffer/internal/sentry/socket"
 	"coffer/internal/sentry/vfs"
@@ -51,14 +52,20 @@ func (s *Socket) HandlePacket(nic tcpip.NICID, protocol tcpip.NetworkProtocolNum
 	raw.Release()
 	f := frame{from: address{protocol: uint16(protocol), index: int32(nic), packetType: typ}, net: len(header), at: time.Now()}
 	f.from.hardwareType = unix.ARPHRD_ETHER
-	if len(header) < etherHeader {
+	switch {
+	case len(header) >= etherHeader:
+	case nic != network.LoopbackIndex:
+		f.from.hardwareType = unix.ARPHRD_NONE
+	default:
 		// lo has no header of its own: Linux shows one of zeros.
 		f.from.hardwareType = unix.ARPHRD_LOOPBACK
 		with := make([]byte, etherHeader, etherHeader+len(whole))
 		binary.BigEndian.PutUint16(with[12:], uint16(protocol))
 		whole, f.net = append(with, whole...), etherHeader
 	}
-	f.from.addr = whole[6:12]
+	if f.net == etherHeader {
+		f.from.addr = whole[6:12]
+	}
 	if g != nil {
 		if s = g.choose(&f, whole); s == nil {
 			return

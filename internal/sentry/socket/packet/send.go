@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // Send implements socket.Socket. ENXIO without an interface to send by, ENETDOWN if it
@@ -59,15 +60,28 @@ func (s *Socket) send(p []byte, to *address) (int, error) {
 	return s.sendPayload(p, a, l)
 }
 
-// sendFrame sends a whole frame, with its Ethernet header.
+// sendFrame sends a whole frame, with its Ethernet header if the link has one.
 func (s *Socket) sendFrame(p []byte, a address, l network.LinkInfo) (int, error) {
+	size := etherHeader
+	if l.AddressLen() == 0 {
+		size = 0
+	}
 	switch {
-	case len(p) < etherHeader:
+	case len(p) < max(size, 1):
 		return 0, unix.EINVAL
-	case len(p) > int(l.MTU)+etherHeader:
+	case len(p) > int(l.MTU)+size:
 		return 0, unix.EMSGSIZE
 	}
-	protocol := tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(p[12:]))
+	protocol := tcpip.NetworkProtocolNumber(a.protocol)
+	switch {
+	case size > 0:
+		protocol = tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(p[12:]))
+	case protocol != 0 && protocol != unix.ETH_P_ALL:
+	case p[0]>>4 == header.IPv4Version:
+		protocol = header.IPv4ProtocolNumber
+	case p[0]>>4 == header.IPv6Version:
+		protocol = header.IPv6ProtocolNumber
+	}
 	body := p
 	if loopback(l) {
 		body = p[etherHeader:] // the stack's lo has no headers
@@ -84,12 +98,12 @@ func (s *Socket) sendPayload(p []byte, a address, l network.LinkInfo) (int, erro
 	switch {
 	case len(p) > int(l.MTU):
 		return 0, unix.EMSGSIZE
-	case !loopback(l) && len(a.addr) < len(l.HardwareAddr):
+	case !loopback(l) && len(a.addr) < l.AddressLen():
 		return 0, unix.EINVAL
 	}
 	var remote tcpip.LinkAddress // lo's frames have none
 	if !loopback(l) {
-		remote = tcpip.LinkAddress(a.addr[:len(l.HardwareAddr)])
+		remote = tcpip.LinkAddress(a.addr[:l.AddressLen()])
 	}
 	defer s.deaf(p)()
 	err := s.stack.WritePacketToRemote(tcpip.NICID(a.index), remote, tcpip.NetworkProtocolNumber(a.protocol), buffer.MakeWithData(bytes.Clone(p)))

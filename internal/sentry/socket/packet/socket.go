@@ -177,7 +177,7 @@ func (s *Socket) Name() []byte {
 	a := address{protocol: s.protocol, index: s.index}
 	s.bindMu.Unlock()
 	if l, ok := s.ns.LinkByIndex(a.index); ok {
-		a.hardwareType, a.addr = l.Type, l.HardwareAddr[:]
+		a.hardwareType, a.addr = l.Type, l.HardwareAddr[:l.AddressLen()]
 	}
 	return a.bytes()[:offsetAddr+len(a.addr)]
 }
