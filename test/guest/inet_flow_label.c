@@ -4,6 +4,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <netinet/ip6.h>
+#include <net/if.h>
 
 #define SIX IPPROTO_IPV6
 #ifndef IPV6_FLOWINFO
@@ -192,4 +193,84 @@ TEST(goes_with_streams) {
 	OK(set(c, SIX, IPV6_AUTOFLOWLABEL, 0));
 	EQUAL(send(c, "abc", 3, 0), 3);
 	EQUAL(label_of_segment(capture, port_of(s)), 0);
+}
+
+/* label_of is the flow label of the next packet of a protocol whose first two bytes are a port, or of any. */
+static unsigned label_of(int capture, int protocol, int port) {
+	for (;;) {
+		unsigned char p[2048];
+		ready(capture, POLLIN);
+		OK(recv(capture, p, sizeof p, 0));
+		if (p[6] == protocol && (!port || (p[40] << 8 | p[41]) == port))
+			return (p[1] & 0xf) << 16 | p[2] << 8 | p[3];
+	}
+}
+
+/* all_labelled checks whether all that sockets send has labels, of which they say nothing, or as option says. */
+static void all_labelled(int capture, int option, int want) {
+	static char much[3000];
+	int r = bound(AF_INET6, SOCK_DGRAM), s = OK(socket(AF_INET6, SOCK_DGRAM, 0)), l = listener(AF_INET6), c = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	int raw = OK(socket(AF_INET6, SOCK_RAW, 253));
+	if (option >= 0) {
+		int all[] = { s, l, c, raw };
+		for (int i = 0; i < 4; i++)
+			OK(set(all[i], SIX, IPV6_AUTOFLOWLABEL, option));
+	}
+	says(s, r, 0);
+	unsigned label = label_of(capture, IPPROTO_UDP, port_of(s));
+	EQUAL(label > 0, want);
+	union addr a = name_of(r, 0);
+	OK(sendto(s, much, sizeof much, 0, &a.sa, sizeof a.in6));
+	for (int i = 0; i < 3; i++)
+		EQUAL(label_of(capture, IPPROTO_FRAGMENT, 0), label);
+	connect_to(c, l);
+	label = label_of(capture, IPPROTO_TCP, port_of(c)); /* SYN */
+	EQUAL(label > 0, want);
+	unsigned answer = label_of(capture, IPPROTO_TCP, port_of(l));
+	EQUAL(answer > 0, want);
+	EQUAL(label_of(capture, IPPROTO_TCP, port_of(c)), label); /* ACK */
+	int o = OK(accept(l, NULL, NULL));
+	EQUAL(send(c, "abc", 3, 0), 3);
+	EQUAL(label_of(capture, IPPROTO_TCP, port_of(c)), label);
+	EQUAL(recv(o, buf, 3, 0), 3);
+	EQUAL(label_of(capture, IPPROTO_TCP, port_of(o)), answer);
+	EQUAL(send(o, "abc", 3, 0), 3);
+	EQUAL(label_of(capture, IPPROTO_TCP, port_of(o)), answer);
+	a.in6.sin6_port = 0;
+	EQUAL(sendto(raw, "x", 1, 0, &a.sa, sizeof a.in6), 1);
+	EQUAL(label_of(capture, 253, 0) > 0, want);
+	close(o);
+	close(c);
+	close(s);
+	close(r);
+	close(raw);
+	close(l);
+}
+
+TEST(all_that_leaves_has_one) {
+	/* What is said of labels by the setting of the network; what is wanted of who says nothing, no or yes. */
+	static const struct { char *setting; int unsaid, no, yes; } cases[] = { { NULL, 1, 0, 1 }, { "0", 0, 0, 0 }, { "1", 1, 0, 1 }, { "2", 0, 0, 1 }, { "3", 1, 1, 1 } };
+	own_network();
+	struct ifreq q = { .ifr_name = "lo", .ifr_mtu = 1500 };
+	int capture = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6)));
+	OK(ioctl(capture, SIOCSIFMTU, &q));
+	set_lo(1);
+	need_family(AF_INET6);
+	for (int i = 0; i < sizeof cases / sizeof *cases; i++) {
+		if (cases[i].setting) {
+			int f = OK(open("/proc/sys/net/ipv6/auto_flowlabels", O_WRONLY));
+			OK(write(f, cases[i].setting, 1));
+			close(f);
+		}
+		int s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+		EQUAL(option(s, SIX, IPV6_AUTOFLOWLABEL), cases[i].unsaid);
+		OK(set(s, SIX, IPV6_AUTOFLOWLABEL, !cases[i].unsaid));
+		EQUAL(option(s, SIX, IPV6_AUTOFLOWLABEL), !cases[i].unsaid);
+		close(s);
+		all_labelled(capture, -1, cases[i].unsaid);
+		all_labelled(capture, 0, cases[i].no);
+		all_labelled(capture, 1, cases[i].yes);
+	}
+	int f = OK(open("/proc/sys/net/ipv6/auto_flowlabels", O_WRONLY));
+	FAILS(write(f, "4", 1), EINVAL);
 }

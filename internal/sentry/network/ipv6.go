@@ -17,9 +17,8 @@ import (
 // Extended is the owner of packets of IPv6 with extension headers or a flow label.
 type Extended interface {
 	tcpip.PacketOwner
-	// ExtensionHeaders are those of a packet to an address; false for neither. It is called with locks of the
-	// endpoint held.
-	ExtensionHeaders(to tcpip.Address) (Extensions, bool)
+	// ExtensionHeaders are those of a packet to an address. It is called with locks of the endpoint held.
+	ExtensionHeaders(to tcpip.Address) Extensions
 }
 
 // Extensions are the extension headers of a packet.
@@ -28,8 +27,9 @@ type Extensions struct {
 	Way, End []Extension
 	// Hop is where the packet goes first, or nothing if that is where it is to go.
 	Hop tcpip.Address
-	// Label is the flow label.
-	Label uint32
+	// Label is the flow label, or 0; Labelling says whether there may be one then.
+	Label     uint32
+	Labelling Labelling
 }
 
 // Extension is an extension header: its number, and what it is, of which the first byte, the
@@ -42,7 +42,8 @@ type Extension struct {
 // ipv6Protocol is the stack's IPv6 but for that.
 type ipv6Protocol struct {
 	ipv6Stack
-	stack *stack.Stack
+	stack  *stack.Stack
+	labels *labels
 }
 
 // ipv6Stack and ipv6Link are what the stack's IPv6 implements, altogether and of an interface.
@@ -64,27 +65,34 @@ type ipv6Link interface {
 // ipv6Endpoint is IPv6 of an interface.
 type ipv6Endpoint struct {
 	ipv6Link
-	stack *stack.Stack
-	nic   stack.NetworkInterface
+	stack  *stack.Stack
+	nic    stack.NetworkInterface
+	labels *labels
 }
 
-func newIPv6(s *stack.Stack) stack.NetworkProtocol {
-	return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s}
+// newIPv6 returns what makes the protocol, which labels packets.
+func newIPv6(l *labels) stack.NetworkProtocolFactory {
+	return func(s *stack.Stack) stack.NetworkProtocol { return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s, l} }
 }
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic}
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic, p.labels}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
 func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderParams, pkt *stack.PacketBuffer) tcpip.Error {
-	owner, ok := pkt.Owner.(Extended)
-	if !ok {
-		return e.ipv6Link.WritePacket(r, params, pkt)
+	var x Extensions
+	if owner, ok := pkt.Owner.(Extended); ok {
+		x = owner.ExtensionHeaders(r.RemoteAddress())
 	}
-	x, ok := owner.ExtensionHeaders(r.RemoteAddress())
-	if !ok {
+	extended := len(x.Way)+len(x.End) > 0
+	// What goes out and comes back (multicasts) has none: the stack trusts the checksum of what comes back only if it has
+	// made the header.
+	if x.Label == 0 && e.labels.wanted(x.Labelling) && (extended || r.Loop() == stack.PacketOut) {
+		x.Label = labelOf(r, params.Protocol, pkt)
+	}
+	if x.Label == 0 && !extended {
 		return e.ipv6Link.WritePacket(r, params, pkt)
 	}
 	if x.Hop.BitLen() != 0 {
@@ -102,14 +110,16 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	end, next := chain(x.End, uint8(params.Protocol))
 	way, first := chain(x.Way, next)
 	switch gso := &pkt.GSOOptions; {
-	case gso.Type == stack.GSONone:
+	case gso.Type == stack.GSONone && (extended || r.Loop() != stack.PacketOut || header.IPv6MinimumSize+pkt.Size() > int(e.nic.MTU())):
 	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
 		completeChecksum(pkt)
 	default:
 		// The link cuts it into packets, whose size is for TCP to say, which knows nothing of the headers here.
 		extra := len(way) + len(end)
 		send := func(pkt *stack.PacketBuffer) tcpip.Error {
-			pkt.GSOOptions.L3HdrLen = uint16(header.IPv6MinimumSize + extra)
+			if pkt.GSOOptions.Type != stack.GSONone {
+				pkt.GSOOptions.L3HdrLen = uint16(header.IPv6MinimumSize + extra)
+			}
 			length := extra + pkt.Size()
 			h := pkt.NetworkHeader().Push(header.IPv6MinimumSize + extra)
 			encodeExtended(h, r, params, x.Label, first, length)

@@ -19,14 +19,14 @@ type extended struct {
 	hop tcpip.Address
 }
 
-func (x extended) ExtensionHeaders(to tcpip.Address) (Extensions, bool) {
+func (x extended) ExtensionHeaders(to tcpip.Address) Extensions {
 	route := append([]byte{0, 2, 4, 1, 0, 0, 0, 0}, to.AsSlice()...)
-	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_ROUTING, Data: route}}, Hop: x.hop}, true
+	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_ROUTING, Data: route}}, Hop: x.hop}
 }
 
 // TestRoutedFragments: fragments fit the link that a routing header leads to first, whatever other ones take.
 func TestRoutedFragments(t *testing.T) {
-	s := newStack()
+	s := newStack(newLabels())
 	defer s.Destroy()
 	address := func(nic, host byte) tcpip.Address { return tcpip.AddrFrom16([16]byte{0: 0xfd, 1: nic, 15: host}) }
 	links := map[tcpip.NICID]*offloads{1: {dummy: newDummy(1500)}, 2: {dummy: newDummy(1280)}}
@@ -88,14 +88,14 @@ type heavy struct {
 	options []byte
 }
 
-func (x heavy) ExtensionHeaders(tcpip.Address) (Extensions, bool) {
-	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_HOPOPTS, Data: x.options}}}, true
+func (x heavy) ExtensionHeaders(tcpip.Address) Extensions {
+	return Extensions{Way: []Extension{{Kind: unix.IPPROTO_HOPOPTS, Data: x.options}}}
 }
 
 // TestExtendedSegments: segments that the link finishes have room for extension headers, however long these are, and
 // are several if they are too long with them.
 func TestExtendedSegments(t *testing.T) {
-	s := newStack()
+	s := newStack(newLabels())
 	defer s.Destroy()
 	l := &offloads{dummy: newDummy(1500)}
 	if err := s.CreateNIC(1, l); err != nil {

@@ -55,6 +55,7 @@ type Namespace struct {
 	// changes counts what has been told to the stack that a packet's way may depend on.
 	changes atomic.Uint64
 	looped  looped
+	labels  *labels
 	held    *hostlink.Hold // of the interfaces that lead out
 
 	mu        sync.Mutex
@@ -104,7 +105,7 @@ func newNamespace(up bool) *Namespace {
 	lo := &link{index: LoopbackIndex, name: "lo", mtu: loopbackMTU, queueLen: 1000}
 	n := &Namespace{
 		links: map[int32]*link{LoopbackIndex: lo}, names: map[string]int32{"lo": LoopbackIndex},
-		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold),
+		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold), labels: newLabels(),
 	}
 	if up {
 		rtnl.Lock()
@@ -127,7 +128,7 @@ func (n *Namespace) Stack() *stack.Stack {
 	n.once.Do(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.stack = newStack()
+		n.stack = newStack(n.labels)
 		n.mirror()
 		n.looped.init(n.stack)
 		n.serveNames()

@@ -11,9 +11,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
 )
 
-func newStack() *stack.Stack {
+func newStack(l *labels) *stack.Stack {
 	s := stack.New(stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, newIPv6, arp.NewProtocol},
+		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, newIPv6(l), arp.NewProtocol},
 		TransportProtocols: append([]stack.TransportProtocolFactory{
 			newTCP, newUDP, newPing(icmp.NewProtocol4), newPing(icmp.NewProtocol6),
 		}, rawProtocolFactories()...),

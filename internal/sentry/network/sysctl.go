@@ -55,6 +55,7 @@ const (
 	ipForward             = "ipv4/ip_forward"
 	nonlocalBind4         = "ipv4/ip_nonlocal_bind"
 	nonlocalBind6         = "ipv6/ip_nonlocal_bind"
+	autoFlowLabels        = "ipv6/auto_flowlabels"
 	maxInt                = 1<<31 - 1
 	maxGroup              = 1<<32 - 1
 	maxBuffer             = 64 << 20
@@ -170,6 +171,10 @@ var sysctls = []sysctl{
 	{name: BindV6Only, initial: []int64{0}, max: 1},
 	{name: MaxSources6, initial: []int64{64}, max: MostSources},
 	{name: nonlocalBind6, initial: []int64{0}, max: 1},
+	{name: autoFlowLabels, initial: []int64{labelUnlessRefused}, max: labelAll},
+	{name: "ipv6/flowlabel_consistency", initial: []int64{1}, fixed: true},
+	{name: "ipv6/flowlabel_reflect", initial: []int64{0}, fixed: true},
+	{name: "ipv6/flowlabel_state_ranges", initial: []int64{0}, fixed: true},
 }
 
 // congestionControls are the algorithms of the stack; the first is the default. It is not
@@ -325,8 +330,11 @@ func (n *Namespace) SetSysctl(name, value string) error {
 	}
 	n.changed[name] = v
 	n.changes.Add(1)
-	if name == ipForward {
+	switch name {
+	case ipForward:
 		n.forwardAll(0, v[0] != 0)
+	case autoFlowLabels:
+		n.labels.mode.Store(v[0])
 	}
 	return nil
 }

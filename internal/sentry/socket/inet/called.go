@@ -121,7 +121,7 @@ func (l *Socket) callOptions(from, to tcpip.Address, pkt *stack.PacketBuffer) *h
 // takeCall gives a connection that a listener has accepted what is kept of its beginning.
 func (s *Socket) takeCall(l *Socket, peer tcpip.FullAddress) {
 	e := s.ep.Load()
-	if s.always6.Load() == nil {
+	if !s.ownsPackets() {
 		setOwner(e, nil) // so far its packets have said that they are the listener's
 	}
 	local, err := e.GetLocalAddress()

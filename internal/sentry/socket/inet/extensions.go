@@ -155,13 +155,14 @@ func (s *Socket) extensions() *extensions {
 }
 
 // ExtensionHeaders implements network.Extended.
-func (s *Socket) ExtensionHeaders(to tcpip.Address) (out network.Extensions, ok bool) {
+func (s *Socket) ExtensionHeaders(to tcpip.Address) (out network.Extensions) {
 	x := s.extensions()
+	out.Labelling = s.labelling()
 	if !s.stream() || s.ep.Load().state() != tcp.StateListen { // otherwise they are of connections that begin
-		out.Label = s.label(0)
+		out.Label = s.chosenLabel()
 	}
 	if x == nil {
-		return out, out.Label != 0
+		return out
 	}
 	if x.hop != nil {
 		out.Way = append(out.Way, network.Extension{Kind: unix.IPPROTO_HOPOPTS, Data: x.hop})
@@ -185,7 +186,7 @@ func (s *Socket) ExtensionHeaders(to tcpip.Address) (out network.Extensions, ok 
 		}
 		*last = append(*last, network.Extension{Kind: unix.IPPROTO_DSTOPTS, Data: x.end})
 	}
-	return out, true
+	return out
 }
 
 // arrivedExtensions are the extension headers of a packet of IPv6 that programs are told of, in their order. Each

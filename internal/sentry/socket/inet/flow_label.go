@@ -2,20 +2,17 @@ package inet
 
 import (
 	"encoding/binary"
-	"hash/maphash"
 	"sync/atomic"
 
 	"coffer/internal/sentry/network"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 // Flow labels of IPv6 (RFC 6437). Programs give them with the addresses that they connect and send to
-// (IPV6_FLOWINFO_SEND), or with a datagram (IPV6_FLOWINFO). Otherwise datagrams that stay within a namespace get one that
-// is made of their addresses and ports (IPV6_AUTOFLOWLABEL); others have none.
+// (IPV6_FLOWINFO_SEND), or with a datagram (IPV6_FLOWINFO). Otherwise packets get one by themselves, as the network has it
+// and IPV6_AUTOFLOWLABEL.
 
 const (
 	// flowMask is what of the first bytes of a header says which flow it is of: the traffic class and the label.
@@ -25,8 +22,9 @@ const (
 
 // labels are what a socket has of flow labels.
 type labels struct {
-	// sendsFlow is IPV6_FLOWINFO_SEND, unlabelled the opposite of IPV6_AUTOFLOWLABEL.
-	sendsFlow, unlabelled atomic.Bool
+	// sendsFlow is IPV6_FLOWINFO_SEND, automatic a network.Labelling: IPV6_AUTOFLOWLABEL.
+	sendsFlow atomic.Bool
+	automatic atomic.Uint32
 	// ofPeer is what came with the address that the socket has connected to.
 	ofPeer atomic.Uint32
 	// ofNext is that of the datagram that is being sent; sendMu protects it.
@@ -35,8 +33,27 @@ type labels struct {
 	asksFlow atomic.Bool
 }
 
-func applyFlowSend(s *Socket, _ tcpip.Endpoint, v int32)  { s.sendsFlow.Store(v != 0) }
-func applyAutoLabel(s *Socket, _ tcpip.Endpoint, v int32) { s.unlabelled.Store(v == 0) }
+func applyFlowSend(s *Socket, _ tcpip.Endpoint, v int32) { s.sendsFlow.Store(v != 0) }
+
+// applyAutoLabel is IPV6_AUTOFLOWLABEL, and shownAutoLabel what it is also before it is set.
+func applyAutoLabel(s *Socket, e tcpip.Endpoint, v int32) {
+	said := network.LabelRefused
+	if v != 0 {
+		said = network.LabelAsked
+	}
+	s.automatic.Store(uint32(said))
+	s.own(e)
+}
+
+func shownAutoLabel(s *Socket, v int32) int32 {
+	if said := s.labelling(); said == network.LabelUnsaid {
+		return truth(s.net.Labels(said))
+	}
+	return v
+}
+
+// labelling is what the socket says of labels.
+func (s *Socket) labelling() network.Labelling { return network.Labelling(s.automatic.Load()) }
 
 // applyFlowInfo is IPV6_FLOWINFO.
 func applyFlowInfo(s *Socket, e tcpip.Endpoint, v int32) {
@@ -74,7 +91,7 @@ func (s *Socket) connectFlow(addr []byte) {
 
 // label is that of the next packet: automatic, unless the program says another one, or that there is to be none.
 func (s *Socket) label(automatic uint32) uint32 {
-	if l := s.chosenLabel(); l != 0 || s.unlabelled.Load() {
+	if l := s.chosenLabel(); l != 0 || !s.net.Labels(s.labelling()) {
 		return l
 	}
 	return automatic
@@ -86,15 +103,4 @@ func (s *Socket) chosenLabel() uint32 {
 		return s.ofPeer.Load() & labelMask
 	}
 	return s.ofNext.Load() & labelMask
-}
-
-// labelSeed makes labels that nobody foretells.
-var labelSeed = maphash.MakeSeed()
-
-// labelOf is the label of a flow, which is not 0.
-func labelOf(id *stack.TransportEndpointID) uint32 {
-	if id.LocalAddress.Len() != header.IPv6AddressSize {
-		return 0
-	}
-	return max(uint32(maphash.Comparable(labelSeed, *id))&labelMask, 1)
 }

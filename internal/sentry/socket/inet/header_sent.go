@@ -3,6 +3,7 @@ package inet
 import (
 	"sync/atomic"
 
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -67,6 +68,11 @@ func (s *Socket) stampsAt(ip [4]byte) bool {
 
 // own has an endpoint's packets say whose they are, so that they get options.
 func (s *Socket) own(e tcpip.Endpoint) { setOwner(e, s) }
+
+// ownsPackets reports whether packets get something by that.
+func (s *Socket) ownsPackets() bool {
+	return s.always.Load() != nil || s.always6.Load() != nil || s.ofPeer.Load() != 0 || s.labelling() != network.LabelUnsaid
+}
 
 // setOwner has an endpoint's packets be somebody's, or nobody's.
 func setOwner(e tcpip.Endpoint, owner tcpip.PacketOwner) {

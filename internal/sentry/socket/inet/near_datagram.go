@@ -107,7 +107,9 @@ func (s *Socket) findWay(e *endpoint, to tcpip.FullAddress) way {
 	w.id = stack.TransportEndpointID{LocalAddress: to.Addr, LocalPort: to.Port, RemoteAddress: r.LocalAddress(), RemotePort: from.Port}
 	w.nic = r.NICID()
 	w.most, w.hops = min(int(r.MTU())-header.UDPMinimumSize, math.MaxUint16-headers), r.DefaultTTL()
-	w.label = labelOf(&w.id)
+	if w.protocol == header.IPv6ProtocolNumber {
+		w.label = network.FlowLabel(w.id.RemoteAddress, w.id.LocalAddress, header.UDPProtocolNumber, w.id.RemotePort, w.id.LocalPort)
+	}
 	return w
 }
 

@@ -88,7 +88,7 @@ var ip6Options = []option{
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_DONTFRAG, of: ofAll, check: boolean, apply: applyDontFragment},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_RECVTCLASS, of: ofAll, check: boolean, apply: applyRecvTClass},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_TCLASS, of: ofAll, check: checkTClass, apply: applyTClass},
-	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, initial: 1, check: boolean, apply: applyAutoLabel},
+	{level: unix.IPPROTO_IPV6, name: unix.IPV6_AUTOFLOWLABEL, of: ofAll, check: boolean, apply: applyAutoLabel, shown: shownAutoLabel},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ADDR_PREFERENCES, of: ofAll, check: checkPreferences, shown: shownPreferences},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_MINHOPCOUNT, of: ofAll, check: between(0, 255)},
 	{level: unix.IPPROTO_IPV6, name: unix.IPV6_ORIGDSTADDR, of: ofAll, check: boolean, apply: reports(reportOrigDst6)},

@@ -192,7 +192,7 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
 	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
-	if s.always.Load() != nil || s.always6.Load() != nil || s.ofPeer.Load() != 0 {
+	if s.ownsPackets() {
 		s.own(ep)
 	}
 	e.entry.Init(e, stackwaiter.AllEvents)
