@@ -15,6 +15,13 @@ static const u8 small[8] = { 0, 0, 1, 4 }, large[16] = { 0, 1, 0x1e, 12, 1, 2, 3
 static const u8 segments[40] = { 0, 4, 4, 1, 1, 0, 0, 0, [23] = 1, [24] = 0xfd, [39] = 9 };
 
 #define SIX IPPROTO_IPV6
+#define OSPF 89
+#ifndef IPV6_FLOWINFO
+#define IPV6_FLOWINFO 11
+#endif
+#ifndef IPV6_AUTOFLOWLABEL
+#define IPV6_AUTOFLOWLABEL 70
+#endif
 
 static int set_header(int fd, int name, const void *h, int n) { return setsockopt(fd, SIX, name, h, n); }
 
@@ -169,6 +176,41 @@ TEST(are_told_as_once) {
 	EQUAL(hear(r), 2);
 	is(told[0], IPV6_2292HOPOPTS, small, 8, IPPROTO_DSTOPTS);
 	is(told[1], IPV6_2292DSTOPTS, large, 16, IPPROTO_UDP);
+}
+
+/* Raw sockets are told too, and get what follows the headers. */
+TEST(are_told_to_raw_sockets) {
+	close(sender());
+	own_network_up();
+	int s = OK(socket(AF_INET6, SOCK_RAW, OSPF)), r = OK(socket(AF_INET6, SOCK_RAW, OSPF));
+	union addr a;
+	socklen_t n = loopback(&a, AF_INET6, 0);
+	OK(bind(r, &a.sa, n));
+	want_all(r);
+	OK(set(r, SIX, IPV6_FLOWINFO, 1));
+	OK(set(s, SIX, IPV6_AUTOFLOWLABEL, 0));
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	EQUAL(hear(r), 0);
+	OK(set_header(s, IPV6_DSTOPTS, large, 16));
+	OK(set_header(s, IPV6_HOPOPTS, small, 8));
+	for (int i = 0; i < 3; i++)
+		EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	for (int i = 0; i < 3; i++) {
+		EQUAL(hear(r), 2);
+		CHECK(!memcmp(buf, "abc", 3));
+		is(told[0], IPV6_HOPOPTS, small, 8, IPPROTO_DSTOPTS);
+		is(told[1], IPV6_DSTOPTS, large, 16, OSPF);
+	}
+	OK(set_header(s, IPV6_HOPOPTS, NULL, 0));
+	OK(set(s, SIX, IPV6_TCLASS, 0x48));
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	EQUAL(hear(r), 2);
+	EQUAL(told[0]->cmsg_type, IPV6_FLOWINFO);
+	is(told[1], IPV6_DSTOPTS, large, 16, OSPF);
+	OK(set(r, SIX, IPV6_RECVDSTOPTS, 0));
+	OK(set(r, SIX, IPV6_FLOWINFO, 0));
+	EQUAL(sendto(s, "abc", 3, 0, &a.sa, n), 3);
+	EQUAL(hear(r), 0);
 }
 
 static int send_with(int s, int to, int type, const void *h, int n) {

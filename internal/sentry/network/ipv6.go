@@ -77,7 +77,18 @@ func newIPv6(l *labels) stack.NetworkProtocolFactory {
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, d).(ipv6Link), p.stack, nic, p.labels}
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels}
+}
+
+// rawDispatcher hands packets to raw sockets also where headers come before that of their protocol.
+type rawDispatcher struct{ stack.TransportDispatcher }
+
+// DeliverTransportPacket implements stack.TransportDispatcher.
+func (d rawDispatcher) DeliverTransportPacket(protocol tcpip.TransportProtocolNumber, pkt *stack.PacketBuffer) stack.TransportPacketDisposition {
+	if h := header.IPv6(pkt.NetworkHeader().Slice()); h.TransportProtocol() != protocol {
+		d.DeliverRawPacket(protocol, pkt)
+	}
+	return d.TransportDispatcher.DeliverTransportPacket(protocol, pkt)
 }
 
 // WritePacket implements stack.NetworkEndpoint.

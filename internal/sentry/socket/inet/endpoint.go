@@ -27,6 +27,8 @@ type endpoint struct {
 	waiting atomic.Int32
 	// examined says that segments for the endpoint are looked at.
 	examined atomic.Bool
+	// leaveRaw has the stack hand it no more packets, nil unless it is one of a raw socket that is handed them.
+	leaveRaw func()
 	// half is the endpoint's side of a connection past the stack, or nil.
 	half atomic.Pointer[half]
 }
@@ -99,6 +101,9 @@ func (e *endpoint) Readiness(m stackwaiter.EventMask) stackwaiter.EventMask {
 
 // Close implements tcpip.Endpoint.
 func (e *endpoint) Close() {
+	if e.leaveRaw != nil {
+		e.leaveRaw()
+	}
 	if h := e.half.Load(); h != nil {
 		h.leave(e.Endpoint, false)
 		return
@@ -108,6 +113,9 @@ func (e *endpoint) Close() {
 
 // Abort implements tcpip.Endpoint.
 func (e *endpoint) Abort() {
+	if e.leaveRaw != nil {
+		e.leaveRaw()
+	}
 	if h := e.half.Load(); h != nil {
 		h.leave(e.Endpoint, true)
 		return

@@ -18,7 +18,8 @@ import (
 
 // The stack's datagrams forget the options of their headers, and extension headers. For sockets that want to
 // know them (IP_RECVOPTS, IP_RETOPTS, IPV6_RECVHOPOPTS and the like) the headers are kept beside, and found again by the
-// sender of a datagram and the time at which it came. Those of raw sockets of IPv4 are in what they receive.
+// sender of a datagram and the time at which it came. Those of raw sockets of IPv4 are in what they receive; to raw sockets
+// of IPv6 the stack hands packets by the socket's own endpoint.
 
 // keptHeaders are those of datagrams that nobody has received yet. After the lock come only that of keepers and those
 // of an endpoint.
@@ -28,7 +29,7 @@ type keptHeaders struct {
 	// keptSize is how many bytes they have.
 	keptSize int64
 	// keptOf is the endpoint that they are kept of, or nil.
-	keptOf stack.TransportEndpoint
+	keptOf tcpip.Endpoint
 }
 
 // arrivedHeader is that of a datagram that the stack was given between two times, the second of
@@ -57,17 +58,19 @@ func init() { network.SetKeeper(keepHeader) }
 
 // settleHeaders begins or ends to keep the headers of what an endpoint of the socket's gets, as its program wants it.
 func (s *Socket) settleHeaders(e tcpip.Endpoint) {
-	t, ok := e.(stack.TransportEndpoint)
-	if !ok || s.stream() || s.isRaw() {
+	if s.stream() || s.isRaw() && s.family.Load() == unix.AF_INET {
 		return
+	}
+	if of, ok := e.(*endpoint); ok {
+		e = of.Endpoint
 	}
 	s.keptMu.Lock()
 	defer s.keptMu.Unlock()
 	if s.report.Load()&reportsHeader == 0 {
 		s.dropKept(len(s.kept))
-		t = nil
+		e = nil
 	}
-	s.keepOf(t)
+	s.keepOf(e)
 }
 
 // forgetHeaders ends it.
@@ -80,14 +83,18 @@ func (s *Socket) forgetHeaders() {
 
 // keepOf has the headers be kept of what an endpoint gets from now on, or of none's, and no longer of the one before.
 // s.keptMu is held.
-func (s *Socket) keepOf(t stack.TransportEndpoint) {
-	if t == s.keptOf {
+func (s *Socket) keepOf(e tcpip.Endpoint) {
+	if e == s.keptOf {
 		return
 	}
 	keepers.Lock()
 	defer keepers.Unlock()
-	delete(keepers.of, s.keptOf)
-	if s.keptOf = t; t == nil {
+	if t, ok := s.keptOf.(stack.TransportEndpoint); ok {
+		delete(keepers.of, t)
+	}
+	s.keptOf = e
+	t, ok := e.(stack.TransportEndpoint)
+	if !ok { // a raw one
 		return
 	}
 	if keepers.of == nil {
@@ -126,12 +133,35 @@ func keepHeader(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *s
 		hand(to, id, pkt)
 		return
 	}
-	a := &arrivedHeader{
-		from: id.RemoteAddress, port: id.RemotePort, begin: time.Now(),
-		data: slices.Clone(pkt.NetworkHeader().Slice()),
+	s.keepWhile(id.RemoteAddress, id.RemotePort, pkt, func() { hand(to, id, pkt) })
+}
+
+// HandlePacket implements stack.RawTransportEndpoint for raw sockets of IPv6.
+func (e *endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	hand := func() { e.Endpoint.(stack.RawTransportEndpoint).HandlePacket(pkt) }
+	report := e.owner.report.Load()
+	if len(pkt.NetworkHeader().Slice()) == header.IPv6MinimumSize && report&reportFlow == 0 || report&reportsHeader == 0 {
+		hand()
+		return
 	}
+	e.owner.keepWhile(pkt.Network().SourceAddress(), 0, pkt, hand)
+}
+
+// takeRaw has packets for an endpoint of a raw socket of IPv6 come by HandlePacket.
+func (s *Socket) takeRaw(e *endpoint) {
+	if t, ok := e.Endpoint.(stack.RawTransportEndpoint); ok && s.isRaw() && s.family.Load() == unix.AF_INET6 && s.protocol != unix.IPPROTO_RAW {
+		st, number := s.net.Stack(), tcpip.TransportProtocolNumber(s.protocol)
+		st.UnregisterRawTransportEndpoint(header.IPv6ProtocolNumber, number, t)
+		st.RegisterRawTransportEndpoint(header.IPv6ProtocolNumber, number, e)
+		e.leaveRaw = func() { st.UnregisterRawTransportEndpoint(header.IPv6ProtocolNumber, number, e) }
+	}
+}
+
+// keepWhile has a packet from somewhere be handed over, and its header be kept if it is.
+func (s *Socket) keepWhile(from tcpip.Address, port uint16, pkt *stack.PacketBuffer, hand func()) {
+	a := &arrivedHeader{from: from, port: port, begin: time.Now(), data: slices.Clone(pkt.NetworkHeader().Slice())}
 	if s.keepsHeader(a) {
-		hand(to, id, pkt)
+		hand()
 		s.keptMu.Lock()
 		a.end = time.Now()
 		s.keptMu.Unlock()
@@ -163,10 +193,7 @@ func (s *Socket) keepsHeader(a *arrivedHeader) bool {
 // headerOf is the header of a datagram's packet, of which data is the beginning; nil if it has neither options nor
 // extensions. What is kept of those that came before it is forgotten unless it is only looked at.
 func (s *Socket) headerOf(res *tcpip.ReadResult, data []byte, peek bool) []byte {
-	if s.isRaw() {
-		if s.family.Load() != unix.AF_INET {
-			return nil
-		}
+	if s.isRaw() && s.family.Load() == unix.AF_INET {
 		return data
 	}
 	at := res.ControlMessages.Timestamp

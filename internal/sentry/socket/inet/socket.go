@@ -197,6 +197,7 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 	}
 	e.entry.Init(e, stackwaiter.AllEvents)
 	q.EventRegister(&e.entry)
+	s.takeRaw(e)
 	s.ep.Store(e)
 }
 
