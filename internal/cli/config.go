@@ -40,7 +40,11 @@ func readConfig(path string) (c config, err error) {
 	}
 	meta, err := toml.Decode(string(data), &c)
 	if err != nil {
-		return config{}, fmt.Errorf("%s: %w", path, err)
+		text := strings.TrimPrefix(err.Error(), "toml: ")
+		if where, _, kinds := strings.Cut(text, ": incompatible types"); kinds { // of Go's
+			text = where + ": that is no value for this key: a text stands in quotes, and a list of texts in brackets"
+		}
+		return config{}, fmt.Errorf("%s: %s", path, text)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return config{}, fmt.Errorf("%s: the key %q is not known: there are isolation, root and intercept, and in [network] default, deny, directory, cni_configs and cni_plugins", path, unknown[0])

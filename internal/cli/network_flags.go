@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	"coffer/internal/egress"
@@ -143,6 +144,13 @@ func (c *networkConfig) check() error {
 		}
 		if err := o.SetNetwork(name); err != nil {
 			return fmt.Errorf("network.deny: %w", err)
+		}
+	}
+	for key, paths := range map[string][]string{"directory": {c.Directory}, "cni_configs": {c.CNIConfigs}, "cni_plugins": c.CNIPlugins} {
+		for _, path := range paths {
+			if path != "" && !filepath.IsAbs(path) {
+				return fmt.Errorf("network.%s %q is not an absolute path", key, path)
+			}
 		}
 	}
 	return nil
