@@ -62,7 +62,12 @@ func TestPodman(t *testing.T) {
 			eventually(t, "it ends", func() bool {
 				return strings.TrimSpace(podman(t, "inspect", "--format", "{{.State.Status}}", "one").stdout) == "exited"
 			})
+			must(t, argv("cp", policy, "one:/copied")...)
 			must(t, argv("start", "one")...)
+			eventually(t, "it has what was copied", func() bool { return podman(t, "exec", "one", "cat", "/copied").stdout != "" })
+			if o := podman(t, "top", "one", "-ef"); !strings.Contains(o.stdout, "sleep 1000") {
+				t.Errorf("top: %q and %q", o.stdout, o.stderr)
+			}
 			must(t, argv("rm", "--force", "--time", "0", "one")...)
 		})
 		t.Run("network", func(t *testing.T) {
