@@ -59,6 +59,7 @@ func TestDo(t *testing.T) {
 			stdin: "x", stdout: "[(0, 1), (1, 4), (2, 4)]\n"},
 		{name: "selected stdin", args: []string{"--", "bash", "-c", "read -t 60 x; echo $x"}, stdin: "line\n", stdout: "line\n"},
 		{name: "not found", args: []string{"--", "no-such-program"}, code: 127, stderr: "not found in the sandbox's PATH"},
+		{name: "bound to where it cannot be", args: []string{"--bind", "/etc:/etc/passwd/x", "--", "true"}, code: 125, stderr: "not a directory (name another place in the sandbox with --bind)"},
 		{name: "not found by path", args: []string{"--", "/no/such"}, code: 127, stderr: "no such file"},
 		{name: "not executable", args: []string{bind, "--", "/b/plain"}, code: 126, stderr: "not executable"},
 		{name: "a directory", args: []string{"--", "/etc"}, code: 126, stderr: "cannot be run"},

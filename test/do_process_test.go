@@ -66,7 +66,7 @@ func TestDoProcess(t *testing.T) {
 		{name: "missing bind", args: []string{"--bind", "/no/such", "--", "true"}, code: 125, stderr: "it must exist on the host"},
 		{name: "a working directory that the user may not enter", args: []string{bind("ro"), "--cwd", "/b/closed", "--user", "1234", "--", "pwd"}, code: 125, stderr: "name a directory that the program's user may enter"},
 		{name: "a working directory that root may enter", args: []string{bind("ro"), "--cwd", "/b/closed", "--", "pwd"}, stdout: "/b/closed\n"},
-		{name: "a working directory that is a file", args: []string{bind("ro"), "--cwd", "/b/plain", "--", "pwd"}, code: 125, stderr: "not a directory"},
+		{name: "a working directory that is a file", args: []string{bind("ro"), "--cwd", "/b/plain", "--", "pwd"}, code: 125, stderr: "coffer: the working directory (--cwd): chdir"},
 		{name: "a tree of its own", args: []string{"--", "sh", "-c", "echo $PPID; hostname; set -- /proc/[0-9]*; echo $#"}, stdout: "1\ncoffer\n2\n"},
 		{name: "orphans are reaped", args: []string{"--", "sh", "-c", "(sleep 0.1 &); while set -- /proc/[0-9]*; test $# -gt 2; do :; done; echo done"}, stdout: "done\n"},
 		{name: "only the streams are open", args: []string{"--", "sh", "-c", "ls /proc/self/fd"}, stdout: "0\n1\n2\n3\n"}, // 3 is the directory
@@ -78,6 +78,7 @@ func TestDoProcess(t *testing.T) {
 		{name: "bound to read", args: []string{bind("ro"), "--", "sh", "-c", "cat /b/secret; echo x >/b/plain"}, code: 2, stdout: "for root\n", stderr: "Read-only file system"},
 		{name: "bound to write", args: []string{bind("rw"), "--", "sh", "-c", "echo new >/b/new; stat -c %u /b/new"}, stdout: "0\n"},
 		{name: "a rootfs with separators in its name", args: []string{"--rootfs", odd, "--", "/no/such"}, code: 127, stderr: "no such file"},
+		{name: "bound to where it cannot be", args: []string{"--bind", dir + ":/etc/passwd/x", "--", "true"}, code: 125, stderr: "coffer: --bind " + dir + ":/etc/passwd/x: binding"},
 		{name: "no such working directory", args: []string{"--cwd", "/no/such", "--", "pwd"}, code: 125, stderr: "the working directory /no/such is not there in the sandbox"},
 		{name: "a working directory made for a bind", args: []string{"--bind", dir + ":/made/b", "--cwd", "/made", "--", "ls"}, stdout: "b\n"},
 		{name: "environment", args: []string{"--env", "A=b c", "--", "sh", "-c", `echo "$A"`}, stdout: "b c\n"},

@@ -349,7 +349,7 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 		return refused(err)
 	}
 	defer end()
-	return programFailed(runForeground(store, &container.CreateRequest{
+	err = programFailed(runForeground(store, &container.CreateRequest{
 		ID: id, Bundle: r.dir, Config: data, Spec: spec, Isolation: isolation.LevelProcess, Reap: true, UserCwd: cfg.Sandbox.UserCwd,
 		Cgroup: hostcgroup.Options{Systemd: g.systemdCgroup},
 		Network: func(init isolation.PID) error {
@@ -366,6 +366,33 @@ func (f *doFlags) runProcess(g *globals, args []string) error {
 			return nil
 		},
 	}, &runFlags{}))
+	var ee *exitError
+	if errors.As(err, &ee) {
+		return &exitError{ee.code, f.inFlags(ee.message)}
+	}
+	return err
+}
+
+// inFlags has a message name the flag where it names a field of a configuration, which
+// nobody has written.
+func (f *doFlags) inFlags(message string) string {
+	if rest, ok := strings.CutPrefix(message, "process.cwd: "); ok {
+		return "the working directory (--cwd): " + rest
+	}
+	if !strings.HasPrefix(message, "mounts[") {
+		return message
+	}
+	_, about, _ := strings.Cut(message, "] ")
+	for _, bind := range f.binds {
+		host, guest, _, err := parseBind(bind)
+		if guest == "" {
+			guest, _ = filepath.Abs(host)
+		}
+		if why, ok := strings.CutPrefix(about, strconv.Quote(guest)+": "); err == nil && ok {
+			return "--bind " + bind + ": " + why
+		}
+	}
+	return message
 }
 
 // spec describes the container. Its root has all capabilities in a user namespace
