@@ -442,9 +442,14 @@ TEST(a_program_answers_pings) {
 	}
 }
 
+/* longest is how long the longest frame was that turner's child has read. */
+static volatile int *longest;
+
 /* turner has a child send back all that a TUN device sends, whose frames have so much before the packet. So what is sent
  * to another address of the network comes back from there. */
 static pid_t turner(int fd, int before) {
+	longest = mmap(NULL, sizeof *longest, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(longest != MAP_FAILED);
 	pid_t k = OK(fork());
 	if (k)
 		return k;
@@ -452,6 +457,8 @@ static pid_t turner(int fd, int before) {
 	for (;;) {
 		int n = OK(read(fd, b, sizeof b));
 		struct iphdr *ip = (void *)(b + before);
+		if (n > *longest)
+			*longest = n;
 		if (ip->version == 4) {
 			turn(ip);
 			EQUAL(write(fd, b, n), n);
@@ -544,9 +551,22 @@ TEST(offloads) {
 	start("t", "10.9.0.1");
 	pid_t k = turner(fd, 12);
 	through("10.9.0.2", 1000000);
-	/* Connections go on when that changes. */
+	CHECK(*longest > 12 + 1500);
 	OK(ioctl(fd, TUNSETOFFLOAD, 0));
+	*longest = 0;
 	through("10.9.0.3", 100000);
+	CHECK(*longest > 1000 && *longest <= 12 + 1500);
+	/* Connections go on when that changes. */
+	pid_t changer = OK(fork());
+	if (!changer)
+		for (;;) {
+			OK(ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6));
+			sleep_ms(1);
+			OK(ioctl(fd, TUNSETOFFLOAD, 0));
+			sleep_ms(1);
+		}
+	through("10.9.0.4", 3000000);
+	kill(changer, SIGKILL);
 	kill(k, SIGKILL);
 	OK(waitpid(k, NULL, 0));
 

@@ -47,8 +47,9 @@ type tun struct {
 	// queues are those of the open files, disabled those that take part no more (TUNSETQUEUE).
 	queues, disabled []*TunQueue
 	queueLen         int
-	// vnetSize is the length of the virtio-net header.
+	// vnetSize is the length of the virtio-net header, offload what who reads can be left to do (TUN_F_*).
 	vnetSize int
+	offload  uint32
 }
 
 // TunInfo is what a link of kind "tun" is and has beside what all have.
@@ -129,9 +130,30 @@ func (t *tun) AddHeader(pkt *stack.PacketBuffer) {
 // ParseHeader implements stack.LinkEndpoint.
 func (t *tun) ParseHeader(pkt *stack.PacketBuffer) bool { return !t.tap || t.port.ParseHeader(pkt) }
 
-// GSOMaxSize and SupportedGSO implement stack.GSOEndpoint, as for a veth.
-func (*tun) GSOMaxSize() uint32               { return stack.GVisorGSOMaxSize }
-func (*tun) SupportedGSO() stack.SupportedGSO { return stack.GVisorGSOSupported }
+// GSOMaxSize implements stack.GSOEndpoint. It leaves room for headers in what an IP packet can be.
+func (t *tun) GSOMaxSize() uint32 {
+	return 65535 - header.IPv4MaximumHeaderSize - header.TCPHeaderMaximumSize
+}
+
+// SupportedGSO implements stack.GSOEndpoint: large segments are who reads' to cut, if he says that he can
+// when the connection begins, and otherwise the stack's, many in one go.
+func (t *tun) SupportedGSO() stack.SupportedGSO {
+	const all = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	if t.cuts()&all == all {
+		return stack.HostGSOSupported
+	}
+	return stack.GVisorGSOSupported
+}
+
+// cuts is what who reads can be left to do (TUN_F_*).
+func (t *tun) cuts() uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.info.Flags&unix.IFF_VNET_HDR == 0 {
+		return 0
+	}
+	return t.offload
+}
 
 // WritePackets implements stack.LinkEndpoint. As on Linux, who sends is not told that a frame was dropped.
 func (t *tun) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {

@@ -7,10 +7,12 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 // Who writes frames to a device with IFF_VNET_HDR may leave it to the device to compute a checksum, and to cut segments
-// from a large one. All of that is done here, but for the cutting where the packet does not go on.
+// from a large one. All of that is done here, but for the cutting where the packet does not go on. The other way round the
+// same is left to who reads, as far as he has said that he can (TUNSETOFFLOAD).
 
 const (
 	// vnetHeaderSize is the size of struct virtio_net_hdr, maxVnetSize the most that may stand for it.
@@ -30,6 +32,44 @@ type vnetHeader struct {
 func parseVnet(b []byte) vnetHeader {
 	n := func(at int) uint16 { return binary.LittleEndian.Uint16(b[at:]) }
 	return vnetHeader{b[0], b[1], n(2), n(4), n(6), n(8)}
+}
+
+// put lays the header out.
+func (v *vnetHeader) put(b []byte) {
+	b[0], b[1] = v.flags, v.kind
+	for i, n := range []uint16{v.length, v.size, v.checksumStart, v.checksumOffset} {
+		binary.LittleEndian.PutUint16(b[2+2*i:], n)
+	}
+}
+
+// vnetOf says what is left to do with a packet of the stack's.
+func vnetOf(pkt *stack.PacketBuffer) (v vnetHeader) {
+	o := &pkt.GSOOptions
+	if o.Type != stack.GSOTCPv4 && o.Type != stack.GSOTCPv6 {
+		return v
+	}
+	if o.NeedsCsum {
+		v.flags = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM
+		v.checksumStart, v.checksumOffset = uint16(len(pkt.LinkHeader().Slice()))+o.L3HdrLen, o.CsumOffset
+	}
+	if pkt.Data().Size() > int(o.MSS) {
+		v.kind, v.length, v.size = unix.VIRTIO_NET_HDR_GSO_TCPV4, uint16(pkt.HeaderSize()), o.MSS
+		if o.Type == stack.GSOTCPv6 {
+			v.kind = unix.VIRTIO_NET_HDR_GSO_TCPV6
+		}
+	}
+	return v
+}
+
+// within reports whether nothing else is left to do than what can be (TUN_F_*).
+func (v *vnetHeader) within(offload uint32) bool {
+	switch v.kind {
+	case unix.VIRTIO_NET_HDR_GSO_TCPV4:
+		return offload&unix.TUN_F_TSO4 != 0
+	case unix.VIRTIO_NET_HDR_GSO_TCPV6:
+		return offload&unix.TUN_F_TSO6 != 0
+	}
+	return !v.needsChecksum() || offload&unix.TUN_F_CSUM != 0
 }
 
 // needsChecksum reports whether a checksum is to be computed.

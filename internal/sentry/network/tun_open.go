@@ -264,6 +264,11 @@ func (q *TunQueue) SetCarrier(on bool) error {
 	return nil
 }
 
+// SetOffload says what who reads can be left to do with frames (TUN_F_*), behind a virtio-net header.
+func (q *TunQueue) SetOffload(offload uint32) error {
+	return q.change(func(t *tun) error { t.offload = offload; return nil })
+}
+
 // VnetSize is the length of the virtio-net header, SetVnetSize sets it: EINVAL below that of
 // struct virtio_net_hdr, or above what could be of use.
 func (q *TunQueue) VnetSize() (int, error) {

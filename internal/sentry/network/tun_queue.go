@@ -37,6 +37,8 @@ type TunQueue struct {
 type tunFrame struct {
 	protocol uint16
 	data     []byte
+	// left is what is left to do with it.
+	left vnetHeader
 }
 
 // charge is what a frame that waits counts as.
@@ -49,11 +51,28 @@ func (q *TunQueue) of() *tun {
 	return q.device
 }
 
-// put has a copy of a frame of a device's wait, among so many at most.
+// put has a copy of a frame of a device's wait, among so many at most. What who reads cannot be left to do with it is done.
 func (q *TunQueue) put(t *tun, pkt *stack.PacketBuffer, most int) bool {
 	b := pkt.ToBuffer()
-	f := tunFrame{uint16(pkt.NetworkProtocolNumber), b.Flatten()}
+	f := tunFrame{protocol: uint16(pkt.NetworkProtocolNumber), data: b.Flatten(), left: vnetOf(pkt)}
 	b.Release()
+	if f.left.within(t.cuts()) {
+		return q.add(t, f, most)
+	}
+	pieces, err := f.left.apply(f.data, t.headerSize(), func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return false })
+	if err != nil {
+		return false
+	}
+	for _, data := range pieces {
+		if !q.add(t, tunFrame{protocol: f.protocol, data: data}, most) {
+			return false
+		}
+	}
+	return true
+}
+
+// add has a frame wait.
+func (q *TunQueue) add(t *tun, f tunFrame, most int) bool {
 	q.mu.Lock()
 	if q.device != t || len(q.frames) >= most || !shmem.Buffers.Charge(f.charge()) {
 		q.mu.Unlock()
@@ -145,7 +164,8 @@ func (q *TunQueue) Read(p []byte) (int, error) {
 		if len(room) < vnetSize {
 			return 0, unix.EINVAL
 		}
-		clear(room[:vnetSize]) // all has been done
+		clear(room[:vnetSize])
+		f.left.put(room)
 		room = room[vnetSize:]
 	}
 	copy(room, f.data)

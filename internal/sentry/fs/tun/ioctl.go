@@ -75,7 +75,10 @@ func (f *File) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 	case unix.TUNSETLINK:
 		return 0, setLink(l, arg)
 	case unix.TUNSETOFFLOAD:
-		return 0, checkOffload(arg)
+		if err := checkOffload(arg); err != nil {
+			return 0, err
+		}
+		return 0, f.queue.SetOffload(uint32(arg))
 	case unix.TUNSETNOCSUM, unix.TUNSETDEBUG:
 		return 0, nil
 	case unix.TUNSETCARRIER:
@@ -185,8 +188,8 @@ const (
 	offloadUSO6 = 0x40
 )
 
-// checkOffload is TUNSETOFFLOAD, which says what who reads could do: it is left nothing to do. EINVAL for what Linux
-// does not know, or what makes no sense without the others.
+// checkOffload is for TUNSETOFFLOAD, which says what who reads can be left to do. EINVAL for what Linux does not know, or what
+// makes no sense without the others.
 func checkOffload(offload uint64) error {
 	if offload&unix.TUN_F_CSUM != 0 {
 		offload &^= unix.TUN_F_CSUM | offloadUFO
