@@ -439,3 +439,23 @@ TEST(of_streams_past_the_stack) {
 	OK(set_header(pair[0], IPV6_HOPOPTS, NULL, 0));
 	EQUAL(get_header(pair[0], IPV6_HOPOPTS, buf, sizeof buf), 0);
 }
+
+/* Long headers take none of the room that a receiver has offered. */
+TEST(of_streams_that_are_long) {
+	close(sender_that_fragments());
+	int p = OK(socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IPV6))), l = listener(AF_INET6), c = OK(socket(AF_INET6, SOCK_STREAM, 0)), s;
+	static u8 long_options[1024] = { 0, 127 };
+	for (int i = 2; i < sizeof long_options; i += 2 + long_options[i + 1]) {
+		int left = sizeof long_options - i - 2;
+		long_options[i] = 0x1e;
+		long_options[i + 1] = left > 255 ? 253 : left;
+	}
+	OK(set_header(c, IPV6_HOPOPTS, long_options, sizeof long_options));
+	connect_to(c, l);
+	s = OK(accept(l, NULL, NULL));
+	EQUAL(chain_of(p, port_of(c)), 0);
+	time_t begin = time(NULL);
+	for (int i = 0; i < 40; i++)
+		streamed(c, s);
+	CHECK(time(NULL) - begin < 10);
+}

@@ -3,6 +3,7 @@ package network
 import (
 	"sync/atomic"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -132,5 +133,28 @@ func (p choosingTCP) QueuePacket(to stack.TransportEndpoint, id stack.TransportE
 }
 
 func (p choosingTCP) hand(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	handOver(to, id, pkt, p.tcpProtocol.QueuePacket)
+	handOver(to, id, pkt, p.queue)
+}
+
+// queue has the stack keep a segment, without its extension headers: these count for the receive buffer too, but not for the
+// window that the sender is told, and what does not fit is dropped.
+func (p choosingTCP) queue(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	network, transport := pkt.NetworkHeader().Slice(), pkt.TransportHeader().Slice()
+	if pkt.NetworkProtocolNumber != header.IPv6ProtocolNumber || len(network) == header.IPv6MinimumSize {
+		p.tcpProtocol.QueuePacket(to, id, pkt)
+		return
+	}
+	bare := stack.NewPacketBuffer(stack.PacketBufferOptions{
+		ReserveHeaderBytes: header.IPv6MinimumSize + len(transport), Payload: buffer.MakeWithData(pkt.Data().AsRange().ToSlice()),
+	})
+	defer bare.DecRef()
+	copy(bare.TransportHeader().Push(len(transport)), transport)
+	h := header.IPv6(bare.NetworkHeader().Push(header.IPv6MinimumSize))
+	copy(h, network)
+	h.SetNextHeader(uint8(header.TCPProtocolNumber))
+	h.SetPayloadLength(uint16(len(transport) + bare.Data().Size()))
+	bare.NetworkProtocolNumber, bare.TransportProtocolNumber = pkt.NetworkProtocolNumber, pkt.TransportProtocolNumber
+	bare.NICID, bare.PktType, bare.RXChecksumValidated, bare.Hash = pkt.NICID, pkt.PktType, pkt.RXChecksumValidated, pkt.Hash
+	bare.NetworkPacketInfo = pkt.NetworkPacketInfo
+	p.tcpProtocol.QueuePacket(to, id, bare)
 }

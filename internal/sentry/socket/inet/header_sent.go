@@ -127,7 +127,7 @@ func (s *Socket) fitOptions(e *endpoint, o *headerOptions, x *extensions) {
 	if err != nil {
 		return
 	}
-	t.HandleError(narrower(max(int(r.MTU())-n, minMSS)), nil)
+	t.HandleError(narrower(max(int(r.MTU())-n, 0)), nil)
 	r.Release()
 	e.fitted = n
 }
