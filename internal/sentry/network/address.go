@@ -204,7 +204,7 @@ func (n *Namespace) deleteAddress(l *link, a *AddressInfo) {
 	})
 	if addr.Is4() && !slices.ContainsFunc(l.addresses, func(o *AddressInfo) bool { return o.Prefix.Addr().Is4() }) {
 		// With its last address a link loses all IPv4 routes. As in Linux, they are not told of.
-		n.dropRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is4() })
+		n.dropRoutes(func(r *RouteInfo) bool { return n.over(r, l.index) && r.Destination.Addr().Is4() })
 	}
 	n.tell(Event{Deleted: true, Address: ref(*a)})
 	if l.up {

@@ -102,7 +102,7 @@ func (n *Namespace) addGivenRoutes(list []Route) error {
 			if !viaGateway && r.Destination.Addr().Is4() {
 				info.Scope = unix.RT_SCOPE_LINK
 			}
-			if viaGateway && info.Link != 0 && n.onLink(r.Gateway) == 0 {
+			if viaGateway && info.Link != 0 && n.onLink(r.Gateway, unix.RT_TABLE_MAIN) == 0 {
 				info.Flags |= unix.RTNH_F_ONLINK
 			}
 			mode := RouteCreate

@@ -7,6 +7,7 @@ type Event struct {
 	Link      *LinkInfo
 	Address   *AddressInfo
 	Route     *RouteInfo
+	Rule      *RuleInfo
 	Neighbour *NeighbourInfo
 }
 

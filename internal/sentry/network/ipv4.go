@@ -26,7 +26,8 @@ type Optioned interface {
 // ipv4Protocol is the stack's IPv4 but for that.
 type ipv4Protocol struct {
 	ipv4Stack
-	stack *stack.Stack
+	stack    *stack.Stack
+	steering *steering
 }
 
 // ipv4Stack and ipv4Link are what the stack's IPv4 implements, altogether and of an interface.
@@ -46,17 +47,21 @@ type ipv4Link interface {
 // ipv4Endpoint is IPv4 of an interface.
 type ipv4Endpoint struct {
 	ipv4Link
-	stack *stack.Stack
-	nic   stack.NetworkInterface
+	stack    *stack.Stack
+	nic      stack.NetworkInterface
+	steering *steering
 }
 
-func newIPv4(s *stack.Stack) stack.NetworkProtocol {
-	return ipv4Protocol{ipv4.NewProtocol(s).(ipv4Stack), s}
+func newIPv4(st *steering) stack.NetworkProtocolFactory {
+	return func(s *stack.Stack) stack.NetworkProtocol {
+		return ipv4Protocol{ipv4.NewProtocol(s).(ipv4Stack), s, st}
+	}
 }
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv4Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic}
+	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
+	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic, p.steering}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
@@ -130,6 +135,9 @@ func completeChecksum(pkt *stack.PacketBuffer) {
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv4ProtocolNumber, pkt) {
+		return
+	}
 	if !sourceRouted(pkt) {
 		e.ipv4Link.HandlePacket(pkt)
 	}

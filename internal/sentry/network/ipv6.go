@@ -42,8 +42,9 @@ type Extension struct {
 // ipv6Protocol is the stack's IPv6 but for that.
 type ipv6Protocol struct {
 	ipv6Stack
-	stack  *stack.Stack
-	labels *labels
+	stack    *stack.Stack
+	labels   *labels
+	steering *steering
 }
 
 // ipv6Stack and ipv6Link are what the stack's IPv6 implements, altogether and of an interface.
@@ -65,19 +66,23 @@ type ipv6Link interface {
 // ipv6Endpoint is IPv6 of an interface.
 type ipv6Endpoint struct {
 	ipv6Link
-	stack  *stack.Stack
-	nic    stack.NetworkInterface
-	labels *labels
+	stack    *stack.Stack
+	nic      stack.NetworkInterface
+	labels   *labels
+	steering *steering
 }
 
 // newIPv6 returns what makes the protocol, which labels packets.
-func newIPv6(l *labels) stack.NetworkProtocolFactory {
-	return func(s *stack.Stack) stack.NetworkProtocol { return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s, l} }
+func newIPv6(l *labels, st *steering) stack.NetworkProtocolFactory {
+	return func(s *stack.Stack) stack.NetworkProtocol {
+		return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s, l, st}
+	}
 }
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels}
+	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels, p.steering}
 }
 
 // rawDispatcher hands packets to raw sockets also where headers come before that of their protocol.
@@ -89,6 +94,14 @@ func (d rawDispatcher) DeliverTransportPacket(protocol tcpip.TransportProtocolNu
 		d.DeliverRawPacket(protocol, pkt)
 	}
 	return d.TransportDispatcher.DeliverTransportPacket(protocol, pkt)
+}
+
+// HandlePacket implements stack.NetworkEndpoint.
+func (e *ipv6Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv6ProtocolNumber, pkt) {
+		return
+	}
+	e.ipv6Link.HandlePacket(pkt)
 }
 
 // WritePacket implements stack.NetworkEndpoint.

@@ -255,6 +255,7 @@ func (n *Namespace) insert(l *link, index int32) error {
 	}
 	l.index, l.linkSettings, l.damaged = index, n.linkDefault, damageOf(l.device)
 	n.links[index], n.names[l.name] = l, index
+	n.steer()
 	l.device.base().settle(n, index)
 	n.hold(l.device)
 	if l.kind == kindVeth {

@@ -64,8 +64,9 @@ func (n *Namespace) setUp(l *link, up bool) {
 	}
 	if !up {
 		// As in Linux, only those of IPv6 are told of.
-		n.dropRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is4() })
-		n.deleteRoutes(func(r *RouteInfo) bool { return r.Link == l.index })
+		n.dropRoutes(func(r *RouteInfo) bool { return n.over(r, l.index) && r.Destination.Addr().Is4() })
+		n.deleteRoutes(func(r *RouteInfo) bool { return n.over(r, l.index) })
+		n.steer()
 		for _, a := range slices.Clone(l.addresses) {
 			if a.Prefix.Addr().Is6() {
 				n.deleteAddress(l, a)
@@ -83,6 +84,10 @@ func (n *Namespace) setUp(l *link, up bool) {
 	if n.stack != nil {
 		n.stack.EnableNIC(l.nic())
 		n.changes.Add(1)
+	}
+	if n.Steered() {
+		n.steer()
+		n.mirrorRoutes()
 	}
 	n.tellLink(l, false)
 	for _, a := range l.addresses {
@@ -250,6 +255,7 @@ func (n *Namespace) Rename(index int32, name string) error {
 		}
 		delete(n.names, l.name)
 		l.name, n.names[name] = name, l.index
+		n.steer()
 		if n.stack != nil {
 			n.stack.SetNICName(l.nic(), name)
 		}

@@ -239,6 +239,7 @@ func (n *Namespace) removeLink(l *link) {
 	n.tellLink(l, true)
 	delete(n.links, l.index)
 	delete(n.names, l.name)
+	n.steer()
 	l.device.base().settle(nil, 0)
 	n.devices.remove(l.device)
 	if n.stack != nil {

@@ -6,31 +6,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lookup returns the route that a packet to an address takes, with the source address that it
-// gets if source is not valid: as ip(8) route get shows it. link is that of the interface it must leave by,
-// or 0. ENETUNREACH if there is none, or if source is no interface's.
-func (n *Namespace) Lookup(to, source netip.Addr, link int32) (RouteInfo, error) {
+// Lookup returns the route that a packet takes, with the source address that it gets if it has none: as ip(8) route get
+// shows it. The error is that of a route or rule which refuses it, or ENETUNREACH if there is none, or if the source is no
+// interface's.
+func (n *Namespace) Lookup(k RouteKey) (RouteInfo, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if source.Is4() && !source.IsUnspecified() {
-		if own, ok := n.local(source); !ok || own.Type != unix.RTN_LOCAL {
+	if k.In == 0 && k.From.Is4() && !k.From.IsUnspecified() {
+		if own, ok := n.local(k.From); !ok || own.Type != unix.RTN_LOCAL {
 			return RouteInfo{}, unix.ENETUNREACH
 		}
 	}
-	r, ok := n.local(to)
-	if !ok {
-		if r, ok = n.best(to, link); !ok {
-			return r, unix.ENETUNREACH
-		}
+	a := n.currentFIB().search(k, n.local)
+	if a.err != 0 {
+		return RouteInfo{}, a.err
 	}
-	if source.IsValid() {
-		r.Source = source
+	r := *a.route
+	r.Gateway, r.Link, r.Hops = a.hop.Gateway, a.hop.Link, nil
+	if k.From.IsValid() && k.In == 0 {
+		r.Source = k.From
 	}
 	if l := n.links[r.Link]; !r.Source.IsValid() && l != nil {
-		r.Source = l.sourceFor(to, r.Gateway)
+		r.Source = l.sourceFor(k.To, r.Gateway)
 	}
-	r.Destination = netip.PrefixFrom(to, to.BitLen())
+	r.Destination = netip.PrefixFrom(k.To, k.To.BitLen())
 	return r, nil
+}
+
+// currentFIB is what steers the stack, or would. n.mu is held.
+func (n *Namespace) currentFIB() *fib {
+	if f := n.steering.Load(); f != nil {
+		return f
+	}
+	return n.newFIB()
 }
 
 // Broadcast reports whether an address is that of a whole network which an interface is in.
@@ -59,22 +67,9 @@ func (n *Namespace) local(to netip.Addr) (best RouteInfo, found bool) {
 	return best, found
 }
 
-// best looks an address up in the main table.
-func (n *Namespace) best(to netip.Addr, link int32) (best RouteInfo, found bool) {
-	for _, r := range n.routes {
-		if !r.counts() || !r.Destination.Contains(to) || link != 0 && r.Link != link {
-			continue
-		}
-		if !found || r.Destination.Bits() > best.Destination.Bits() || r.Destination.Bits() == best.Destination.Bits() && r.Metric < best.Metric {
-			best, found = *r, true
-		}
-	}
-	return best, found
-}
-
 // sourceFor is the address of the link that packets to an address come from.
 func (l *link) sourceFor(to, gateway netip.Addr) netip.Addr {
-	if gateway.IsValid() {
+	if gateway.IsValid() && gateway.Is4() == to.Is4() {
 		to = gateway
 	}
 	var first netip.Addr

@@ -57,6 +57,8 @@ type Namespace struct {
 	looped  looped
 	labels  *labels
 	held    *hostlink.Hold // of the interfaces that lead out
+	// steering is nil inside as long as the stack has all routes itself.
+	steering *steering
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started
@@ -65,7 +67,11 @@ type Namespace struct {
 	lastIndex int32
 	gone      ipCounters
 	routes    []*RouteInfo
-	watchers  map[Watcher]struct{}
+	// rules are those of IPv4, then those of IPv6. ruled says that they are not the usual ones, rulesAdded that those of
+	// IPv4 have ever been changed.
+	rules             []RuleInfo
+	ruled, rulesAdded bool
+	watchers          map[Watcher]struct{}
 	// changed are the settings of sysctls that are not as at first, congestion which of
 	// congestionControls is the default; linkAll and linkDefault are those of
 	// interfaces that conf/all and conf/default have.
@@ -106,6 +112,7 @@ func newNamespace(up bool) *Namespace {
 	n := &Namespace{
 		links: map[int32]*link{LoopbackIndex: lo}, names: map[string]int32{"lo": LoopbackIndex},
 		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold), labels: newLabels(),
+		steering: new(steering), rules: defaultRules(),
 	}
 	if up {
 		rtnl.Lock()
@@ -128,7 +135,7 @@ func (n *Namespace) Stack() *stack.Stack {
 	n.once.Do(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.stack = newStack(n.labels)
+		n.stack = newStack(n.labels, n.steering)
 		n.mirror()
 		n.looped.init(n.stack)
 		n.serveNames()

@@ -27,11 +27,11 @@ func (n *Namespace) staysInside(to netip.Addr) bool {
 	if r, local := n.local(to); local && r.Type == unix.RTN_LOCAL {
 		return true
 	}
-	r, found := n.best(to, 0)
-	if !found {
+	a := n.currentFIB().search(RouteKey{To: to}, nil)
+	if a.err != 0 {
 		return false
 	}
-	l := n.links[r.Link]
+	l := n.links[a.hop.Link]
 	return l != nil && (l.kind == kindVeth || l.kind == kindDummy || l.kind == kindTun)
 }
 

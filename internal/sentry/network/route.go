@@ -13,9 +13,11 @@ import (
 type RouteInfo struct {
 	// Destination is a network; 0.0.0.0/0 and ::/0 are the default routes.
 	Destination netip.Prefix
-	// Gateway and Source are invalid if there are none.
+	// Gateway and Source are invalid if there are none. A gateway may be of the other family.
 	Gateway, Source netip.Addr
-	// From is the source address that Lookup was asked for, of IPv4, if it has been given.
+	// Hops are what takes the place of Gateway and Link if there are several.
+	Hops []NextHop
+	// From is the source address that a lookup was asked for, as it is shown.
 	From netip.Addr
 	// Link is the interface's index.
 	Link int32
@@ -30,9 +32,31 @@ type RouteInfo struct {
 	MTU uint32
 }
 
-// counts reports whether the stack is told of a route: the rules lead to the main table alone, and
+// NextHop is one of several ways to a destination.
+type NextHop struct {
+	// Gateway is invalid if there is none.
+	Gateway netip.Addr
+	Link    int32
+	// Weight is how many of all flows go there, of the sum of all weights.
+	Weight uint16
+	// Flags are RTNH_F_*.
+	Flags uint32
+}
+
+// maxHops bounds the hops of a route.
+const maxHops = 256
+
+// counts reports whether the stack is told of a route: the usual rules lead to the main table alone, and
 // its own local one.
 func (r *RouteInfo) counts() bool { return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST }
+
+// over reports whether a route goes over a link, and over no other one that is up.
+func (n *Namespace) over(r *RouteInfo, index int32) bool {
+	return r.Link == index || len(r.Hops) > 0 && !slices.ContainsFunc(r.Hops, func(h NextHop) bool {
+		l := n.links[h.Link]
+		return h.Link != index && l != nil && l.up
+	})
+}
 
 // same reports whether two routes cannot both be in a table.
 func (r *RouteInfo) same(o *RouteInfo) bool {
@@ -77,6 +101,16 @@ func (n *Namespace) shown(r *RouteInfo) *RouteInfo {
 	out := *r
 	if l := n.links[r.Link]; r.Type != unix.RTN_LOCAL && l != nil && l.device != nil && !carries(l.device) {
 		out.Flags |= unix.RTNH_F_LINKDOWN
+	}
+	out.Hops = slices.Clone(r.Hops)
+	for i := range out.Hops {
+		h := &out.Hops[i]
+		switch l := n.links[h.Link]; {
+		case l == nil || !l.up:
+			h.Flags |= unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
+		case l.device != nil && !carries(l.device):
+			h.Flags |= unix.RTNH_F_LINKDOWN
+		}
 	}
 	return &out
 }
@@ -201,10 +235,9 @@ func (n *Namespace) addRoute(r RouteInfo, mode RouteMode) error {
 	case i >= 0 && mode == RouteCreate:
 		return unix.EEXIST
 	case i >= 0 && mode != RouteAppend:
-		*n.routes[i] = r
-		if n.stack != nil {
-			n.mirrorRoutes()
-		}
+		n.routes[i] = &r // whoever steers has the old one
+		n.steer()
+		n.mirrorRoutes()
 		n.tell(Event{Route: n.shown(&r)})
 		return nil
 	case len(n.routes) >= maxRoutes:
@@ -223,8 +256,8 @@ func (n *Namespace) checkRoute(r *RouteInfo) error {
 	if r.Table == 0 {
 		r.Table = unix.RT_TABLE_MAIN
 	}
-	if r.Table == unix.RT_TABLE_LOCAL || r.Table == unix.RT_TABLE_DEFAULT {
-		return refuse(unix.EOPNOTSUPP, "Routes can be added to the main table and to those of one's own only")
+	if r.Table == unix.RT_TABLE_LOCAL {
+		return refuse(unix.EOPNOTSUPP, "Routes can be added to other tables than the local one only")
 	}
 	if r.Metric == 0 && v6 {
 		r.Metric = 1024
@@ -232,9 +265,10 @@ func (n *Namespace) checkRoute(r *RouteInfo) error {
 	switch r.Type {
 	case unix.RTN_UNICAST:
 	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
-		if r.Table == unix.RT_TABLE_MAIN {
-			return refuse(unix.EOPNOTSUPP, "Routes that refuse are not supported")
+		if !v6 && (r.Link != 0 || r.Gateway.IsValid() || len(r.Hops) > 0) {
+			return refuse(unix.EINVAL, "Gateway, device and multipath can not be specified for this route type")
 		}
+		r.Link, r.Gateway, r.Hops = 0, netip.Addr{}, nil
 		return nil
 	default:
 		return refuse(unix.EINVAL, "Invalid route type")
@@ -242,26 +276,40 @@ func (n *Namespace) checkRoute(r *RouteInfo) error {
 	if r.Source.IsValid() && !n.hasAddress(r.Source) {
 		return refuse(unix.EINVAL, "Invalid preferred source address")
 	}
-	if r.Gateway.IsValid() {
-		if r.Gateway.Is6() != v6 {
-			return refuse(unix.EOPNOTSUPP, "A gateway of the other family is not supported")
-		}
-		if r.Flags&unix.RTNH_F_ONLINK == 0 {
-			on := n.onLink(r.Gateway)
-			if r.Link == 0 {
-				r.Link = on
-			}
-			if v6 && r.Gateway.IsLinkLocalUnicast() {
-				on = r.Link
-			}
-			if on == 0 || n.hasAddress(r.Gateway) {
-				return refuse(unix.ENETUNREACH, "Nexthop has invalid gateway")
-			}
+	if len(r.Hops) == 0 {
+		h := NextHop{Gateway: r.Gateway, Link: r.Link, Flags: r.Flags}
+		err := n.checkHop(r, &h)
+		r.Link = h.Link
+		return err
+	}
+	if len(r.Hops) > maxHops {
+		return refuse(unix.EINVAL, "A route has %d next hops at most", maxHops)
+	}
+	for i := range r.Hops {
+		if err := n.checkHop(r, &r.Hops[i]); err != nil {
+			return err
 		}
 	}
-	l := n.links[r.Link]
+	return nil
+}
+
+// checkHop is that for where a route leads.
+func (n *Namespace) checkHop(r *RouteInfo, h *NextHop) error {
+	if h.Gateway.IsValid() && h.Flags&unix.RTNH_F_ONLINK == 0 {
+		on := n.onLink(h.Gateway, r.Table)
+		if h.Link == 0 {
+			h.Link = on
+		}
+		if h.Gateway.Is6() && h.Gateway.IsLinkLocalUnicast() {
+			on = h.Link
+		}
+		if on == 0 || n.hasAddress(h.Gateway) {
+			return refuse(unix.ENETUNREACH, "Nexthop has invalid gateway")
+		}
+	}
+	l := n.links[h.Link]
 	switch {
-	case r.Link == 0:
+	case h.Link == 0:
 		return refuse(unix.ENODEV, "A route needs an interface or a gateway")
 	case l == nil:
 		return refuse(unix.ENODEV, "There is no such interface")
@@ -271,11 +319,11 @@ func (n *Namespace) checkRoute(r *RouteInfo) error {
 	return nil
 }
 
-// onLink returns the link whose network an address is in, or 0.
-func (n *Namespace) onLink(a netip.Addr) int32 {
+// onLink returns the link whose network an address is in, by the main table or another one, or 0.
+func (n *Namespace) onLink(a netip.Addr, table uint32) int32 {
 	best, bits := int32(0), -1
 	for _, r := range n.routes {
-		if r.counts() && !r.Gateway.IsValid() && r.Destination.Contains(a) && r.Destination.Bits() > bits {
+		if (r.counts() || r.Table == table && r.Type == unix.RTN_UNICAST && len(r.Hops) == 0) && !r.Gateway.IsValid() && r.Destination.Contains(a) && r.Destination.Bits() > bits {
 			best, bits = r.Link, r.Destination.Bits()
 		}
 	}
@@ -285,7 +333,13 @@ func (n *Namespace) onLink(a netip.Addr) int32 {
 // enter puts a route in the table.
 func (n *Namespace) enter(r RouteInfo) {
 	n.routes = append(n.routes, &r)
-	if n.stack != nil && r.counts() {
+	n.steer()
+	switch {
+	case n.Steered():
+		if r.MTU != 0 {
+			n.mirrorRoutes()
+		}
+	case n.stack != nil && r.counts():
 		later := slices.ContainsFunc(n.routes, func(o *RouteInfo) bool { return o.Destination == r.Destination && o.Metric > r.Metric })
 		if later {
 			n.mirrorRoutes()
@@ -306,11 +360,14 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 	if r.Table == 0 {
 		r.Table = unix.RT_TABLE_MAIN
 	}
+	if refusal(r.Type) != 0 {
+		r.Link = 0 // Linux has them on lo
+	}
 	var best *RouteInfo
 	for _, o := range n.routes {
 		if o.Table == r.Table && o.Destination == r.Destination && (r.Metric == 0 || o.Metric == r.Metric) &&
-			(!r.Gateway.IsValid() || o.Gateway == r.Gateway) && (!r.Source.IsValid() || o.Source == r.Source) &&
-			(r.Link == 0 || o.Link == r.Link) && (r.Protocol == 0 || o.Protocol == r.Protocol) && (r.Type == 0 || o.Type == r.Type) &&
+			(!r.Gateway.IsValid() || o.first().Gateway == r.Gateway) && (!r.Source.IsValid() || o.Source == r.Source) &&
+			(r.Link == 0 || o.first().Link == r.Link) && (len(r.Hops) == 0 || sameHops(r.Hops, o.Hops)) && (r.Protocol == 0 || o.Protocol == r.Protocol) && (r.Type == 0 || o.Type == r.Type) &&
 			(r.Scope == unix.RT_SCOPE_NOWHERE || r.Destination.Addr().Is6() || o.Scope == r.Scope) && (best == nil || o.Metric < best.Metric) {
 			best = o
 		}
@@ -320,6 +377,21 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 	}
 	n.deleteRoutes(func(o *RouteInfo) bool { return o == best })
 	return nil
+}
+
+// first is where a route leads, or the first of several hops.
+func (r *RouteInfo) first() NextHop {
+	if len(r.Hops) > 0 {
+		return r.Hops[0]
+	}
+	return NextHop{Gateway: r.Gateway, Link: r.Link}
+}
+
+// sameHops reports whether hops that somebody has described are those of a route.
+func sameHops(described, have []NextHop) bool {
+	return slices.EqualFunc(described, have, func(a, b NextHop) bool {
+		return (a.Link == 0 || a.Link == b.Link) && (!a.Gateway.IsValid() || a.Gateway == b.Gateway) && a.Weight == b.Weight
+	})
 }
 
 // deleteRoutes takes away the routes that match, and tells of each.
@@ -338,6 +410,16 @@ func (n *Namespace) dropRoutes(match func(*RouteInfo) bool) (gone []*RouteInfo) 
 		gone = append(gone, r)
 		return true
 	})
+	if len(gone) == 0 {
+		return nil
+	}
+	was := n.Steered()
+	if n.steer(); was {
+		if n.Steered() && slices.ContainsFunc(gone, func(r *RouteInfo) bool { return r.MTU != 0 }) {
+			n.mirrorRoutes()
+		}
+		return gone
+	}
 	for _, r := range gone {
 		if n.stack != nil && r.counts() {
 			was, first := r.toStack(), true

@@ -11,9 +11,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
 )
 
-func newStack(l *labels) *stack.Stack {
+func newStack(l *labels, st *steering) *stack.Stack {
 	s := stack.New(stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4, newIPv6(l), arp.NewProtocol},
+		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4(st), newIPv6(l, st), arp.NewProtocol},
 		TransportProtocols: append([]stack.TransportProtocolFactory{
 			newTCP, newUDP, newPing(icmp.NewProtocol4), newPing(icmp.NewProtocol6),
 		}, rawProtocolFactories()...),
@@ -66,10 +66,17 @@ func (n *Namespace) mirrorNeighbour(l *link, i NeighbourInfo) tcpip.Error {
 // mirrorRoutes gives the stack the whole table, which it searches in order: the longest
 // prefix first, which is its doing, and among equals the least metric, which is ours.
 func (n *Namespace) mirrorRoutes() {
+	if n.stack == nil {
+		return
+	}
 	var table []tcpip.Route
-	for _, r := range sortedByMetric(n.routes) {
-		if r.counts() {
-			table = append(table, r.toStack())
+	if n.Steered() {
+		table = n.steeredTable()
+	} else {
+		for _, r := range sortedByMetric(n.routes) {
+			if r.counts() {
+				table = append(table, r.toStack())
+			}
 		}
 	}
 	if lo := n.links[LoopbackIndex]; lo.up {
@@ -81,6 +88,7 @@ func (n *Namespace) mirrorRoutes() {
 		}
 	}
 	n.stack.SetRouteTable(table)
+	n.changes.Add(1)
 }
 
 // toStack is a route as the stack has it.

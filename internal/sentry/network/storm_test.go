@@ -51,7 +51,10 @@ func TestStorm(t *testing.T) {
 				b.Routes()
 				b.Addresses()
 				b.Neighbours()
-				b.Lookup(addr, netip.Addr{}, 0)
+				b.Lookup(RouteKey{To: addr})
+				b.AddRule(mark(uint32(worker), uint32(i)), false, true)
+				b.Way(RouteKey{To: addr.Next(), Mark: uint32(worker)})
+				b.DeleteRule(func(r *RuleInfo) bool { return r.Mark == uint32(worker) })
 				if i%2 == 0 {
 					if at, err := b.Move(other.Index, a, name+"m"); err == nil {
 						a.SetUp(at, true)

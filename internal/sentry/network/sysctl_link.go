@@ -206,5 +206,5 @@ func (n *Namespace) disableIPv6(l *link, on bool) {
 			n.deleteAddress(l, a)
 		}
 	}
-	n.deleteRoutes(func(r *RouteInfo) bool { return r.Link == l.index && r.Destination.Addr().Is6() })
+	n.deleteRoutes(func(r *RouteInfo) bool { return n.over(r, l.index) && r.Destination.Addr().Is6() })
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"coffer/internal/sentry/network"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -27,9 +29,15 @@ func netRoute(v netView, b []byte) []byte {
 		if !r.Destination.Addr().Is4() || r.Table != unix.RT_TABLE_MAIN {
 			continue
 		}
+		if len(r.Hops) > 0 {
+			r.Link, r.Gateway = r.Hops[0].Link, r.Hops[0].Gateway // as Linux shows them
+		}
 		flags := rtfUp
 		if r.Gateway.IsValid() {
 			flags |= rtfGateway
+		}
+		if r.Gateway.Is6() {
+			r.Gateway = netip.IPv4Unspecified()
 		}
 		if r.Destination.Bits() == 32 {
 			flags |= rtfHost
@@ -57,27 +65,39 @@ func netRoute6(v netView, b []byte) []byte {
 		if !r.Destination.Addr().Is6() {
 			continue
 		}
-		flags := uint32(rtfUp)
-		if r.Gateway.IsValid() {
-			flags |= rtfGateway
+		hops := r.Hops
+		if len(hops) == 0 {
+			hops = []network.NextHop{{Gateway: r.Gateway, Link: r.Link}}
 		}
-		if r.Destination.Bits() == 128 && r.Table == unix.RT_TABLE_MAIN {
-			flags |= rtfHost
+		for _, h := range hops {
+			b = appendRoute6(b, &r, h, names)
 		}
-		switch r.Type {
-		case unix.RTN_LOCAL:
-			flags |= rtfLocal | rtfNoNext
-		case unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE:
-			flags |= rtfReject
-		}
-		gateway := netip.IPv6Unspecified()
-		if r.Gateway.IsValid() {
-			gateway = r.Gateway
-		}
-		b = fmt.Appendf(b, "%032x %02x %032x %02x %032x %08x %08x %08x %08x %8s\n", r.Destination.Addr().As16(), r.Destination.Bits(),
-			[16]byte{}, 0, gateway.As16(), r.Metric, 1, 0, flags, names[r.Link])
 	}
 	return b
+}
+
+// appendRoute6 is a line of it.
+func appendRoute6(b []byte, r *network.RouteInfo, h network.NextHop, names map[int32]string) []byte {
+	flags := uint32(rtfUp)
+	if h.Gateway.IsValid() {
+		flags |= rtfGateway
+	}
+	if r.Destination.Bits() == 128 && r.Table == unix.RT_TABLE_MAIN {
+		flags |= rtfHost
+	}
+	name := names[h.Link]
+	switch r.Type {
+	case unix.RTN_LOCAL:
+		flags |= rtfLocal | rtfNoNext
+	case unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE, unix.RTN_THROW:
+		flags, name = rtfReject|rtfNoNext, "lo"
+	}
+	gateway := netip.IPv6Unspecified()
+	if h.Gateway.IsValid() {
+		gateway = h.Gateway
+	}
+	return fmt.Appendf(b, "%032x %02x %032x %02x %032x %08x %08x %08x %08x %8s\n", r.Destination.Addr().As16(), r.Destination.Bits(),
+		[16]byte{}, 0, gateway.As16(), r.Metric, 1, 0, flags, name)
 }
 
 // netFibTrie shows what is routed where, without the shape of a tree that there is none of:

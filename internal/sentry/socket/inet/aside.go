@@ -36,6 +36,9 @@ type aside struct {
 	// flow is IPV6_FLOWINFO, if flowed instead of what comes with the address.
 	flowed bool
 	flow   uint32
+	// mark is SO_MARK, if marked instead of the socket's.
+	marked bool
+	mark   uint32
 }
 
 // apply makes the socket's next datagrams what control messages said; the result undoes it.
@@ -64,6 +67,10 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 		s.once6.Store(a.extensions)
 		s.own(e)
 	}
+	mark := e.SocketOptions().GetMark()
+	if a.marked {
+		e.SocketOptions().SetMark(a.mark)
+	}
 	before := 0
 	if a.classed {
 		if v, err := e.GetSockOptInt(a.option); err == nil {
@@ -75,6 +82,9 @@ func (a *aside) apply(s *Socket, e *endpoint, o *tcpip.WriteOptions) (undo func(
 		s.from, s.wholeOnce = tcpip.Address{}, 0
 		s.once.Store(nil)
 		s.once6.Store(nil)
+		if a.marked {
+			e.SocketOptions().SetMark(mark)
+		}
 		if a.classed {
 			e.SetSockOptInt(a.option, before)
 		}

@@ -316,9 +316,19 @@ func (s *Socket) start(e *endpoint, addr []byte) error {
 	if terr == nil && s.net.Broadcast(ip) {
 		return unix.ENETUNREACH
 	}
+	var source tcpip.Address
+	if terr == nil && s.net.Steered() {
+		if source, err = s.steer(e, &full, netip.Addr{}, true); err != nil {
+			return err
+		}
+	}
 	if terr == nil {
 		if p := s.portless.Load(); p != nil && p.Addr.Len() != 0 && e.state() == tcp.StateInitial {
 			terr = e.Bind(*p)
+		} else if source.Len() != 0 {
+			if e, err = s.comeFrom(e, source); err != nil {
+				return err
+			}
 		} else if e, err = s.fromLoopback(e, ip); err != nil {
 			return err
 		}
@@ -347,24 +357,7 @@ func (s *Socket) fromLoopback(e *endpoint, to netip.Addr) (*endpoint, error) {
 	if terr != nil || s.sort() == ofOthers || !needsSource(to, local.Addr) || !s.net.LoopbackUp() {
 		return e, nil
 	}
-	if local.Port == 0 {
-		terr = e.Bind(tcpip.FullAddress{Addr: loopback4Address})
-		if s.sourced = terr == nil; s.stream() {
-			return e, errno(terr)
-		}
-		return e, autobindError(terr)
-	}
-	if !s.stream() && s.joinedGroups() {
-		return e, nil // another endpoint would not have them
-	}
-	bound := s.bound
-	s.bound = &tcpip.FullAddress{Addr: loopback4Address, Port: local.Port}
-	err := s.renew()
-	if s.bound != nil {
-		s.bound = bound
-	}
-	s.sourced = true
-	return s.ep.Load(), err
+	return s.comeFrom(e, loopback4Address)
 }
 
 // connectDatagram sends nothing, so that no policy is asked: programs connect to learn from
@@ -395,6 +388,15 @@ func (s *Socket) connectDatagram(addr []byte) error {
 	if terr == nil {
 		if e, err = s.fromLoopback(e, ip); err != nil {
 			return err
+		}
+		if s.net.Steered() {
+			source, err := s.steer(e, &full, netip.Addr{}, true)
+			if err == nil && source.Len() != 0 && s.sort() != ofOthers {
+				e, err = s.comeFrom(e, source)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		terr = e.Connect(full)
 	}

@@ -189,7 +189,7 @@ func (s *Socket) sendControlStream(c vfs.Caller, list []socket.ControlMessage) e
 	return nil
 }
 
-// sendControlSocket reads a control message of SOL_SOCKET: SO_TIMESTAMPING, and SO_MARK, SO_PRIORITY and SCM_TXTIME,
+// sendControlSocket reads a control message of SOL_SOCKET: SO_TIMESTAMPING and SO_MARK, and SO_PRIORITY and SCM_TXTIME,
 // which nothing inside heeds.
 func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.ControlMessage) error {
 	switch m.Type {
@@ -198,6 +198,7 @@ func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.Control
 			return unix.EPERM
 		}
 		if len(m.Data) == 4 {
+			beside.marked, beside.mark = true, binary.LittleEndian.Uint32(m.Data)
 			return nil
 		}
 	case unix.SO_PRIORITY:

@@ -229,7 +229,7 @@ func (s *Socket) interfaceFor(address, local netip.Addr, index int32) int32 {
 		}
 		return 0
 	}
-	if r, err := s.net.Lookup(address, netip.Addr{}, 0); err == nil {
+	if r, err := s.net.Lookup(network.RouteKey{To: address}); err == nil {
 		return r.Link
 	}
 	if address.Is6() {

@@ -213,6 +213,13 @@ func (s *Socket) sendDatagram(c vfs.Caller, p []byte, m *socket.Message) (int, e
 		}
 		defer undo()
 	}
+	if s.net.Steered() {
+		from := s.from
+		defer func() { s.from = from }()
+		if err := s.steerDatagram(e, &opts); err != nil {
+			return 0, err
+		}
+	}
 	if s.sendsHeader(e) && s.headerOptions() != nil {
 		return 0, unix.EINVAL
 	}

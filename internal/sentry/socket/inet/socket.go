@@ -104,6 +104,8 @@ type Socket struct {
 	woke atomic.Bool
 	to   tcpip.FullAddress
 	way  way
+	// unsourced says that routes are asked for the datagrams under way without their source.
+	unsourced atomic.Bool
 	// droppedBefore is how many datagrams endpoints before ep had no room for.
 	droppedBefore atomic.Uint64
 	// sentBefore is how many bytes of a stream went through the stack.

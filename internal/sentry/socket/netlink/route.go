@@ -49,7 +49,7 @@ var routeKinds = map[int]routeKind{
 		size: unix.SizeofNdMsg, dump: (*Socket).dumpNeighbours, get: (*Socket).getNeighbour,
 		add: (*Socket).newNeighbour, del: (*Socket).deleteNeighbour,
 	},
-	kindRule:   {size: sizeofRule, dump: (*Socket).dumpRules, add: refuseRule, del: refuseRule},
+	kindRule:   {size: sizeofRule, dump: (*Socket).dumpRules, add: (*Socket).newRule, del: (*Socket).deleteRule},
 	kindQdisc:  {size: sizeofTC, dump: (*Socket).dumpQdiscs, add: refuseQdisc, del: refuseQdisc},
 	kindClass:  {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
 	kindFilter: {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
@@ -159,6 +159,12 @@ func (s *Socket) NetworkEvent(e network.Event) {
 	case e.Route != nil:
 		group, typ = unix.RTNLGRP_IPV6_ROUTE, unix.RTM_NEWROUTE
 		fill = func(w *builder) { fillRoute(w, e.Route) }
+	case e.Rule != nil:
+		group, typ = unix.RTNLGRP_IPV4_RULE, unix.RTM_NEWRULE
+		if e.Rule.Family == unix.AF_INET6 {
+			group = unix.RTNLGRP_IPV6_RULE
+		}
+		fill = func(w *builder) { fillRule(w, e.Rule, s.opener.UserNS) }
 	case e.Neighbour != nil:
 		group, typ = groupNeighbour, unix.RTM_NEWNEIGH
 		fill = func(w *builder) { fillNeighbour(w, e.Neighbour) }

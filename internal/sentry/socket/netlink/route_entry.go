@@ -3,6 +3,7 @@ package netlink
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"coffer/internal/sentry/network"
 
@@ -49,16 +50,44 @@ func fillRoute(w *builder, r *network.RouteInfo) {
 		w.attr32(unix.RTAX_MTU, r.MTU)
 		end()
 	}
-	if r.Gateway.IsValid() {
-		w.attr(unix.RTA_GATEWAY, r.Gateway.AsSlice())
-	}
-	if r.Link != 0 {
+	fillGateway(w, dst, r.Gateway)
+	switch {
+	case len(r.Hops) > 0:
+		fillHops(w, r)
+	case r.Link != 0:
 		w.attr32(unix.RTA_OIF, uint32(r.Link))
+	case dst.Is6() && r.Type != unix.RTN_UNICAST:
+		w.attr32(unix.RTA_OIF, network.LoopbackIndex) // where Linux has those that refuse
 	}
 	if dst.Is6() {
 		w.attr(unix.RTA_CACHEINFO, make([]byte, 32))
 		w.attr8(unix.RTA_PREF, 0)
 	}
+}
+
+// fillGateway lays out the gateway to a destination, if there is one: RTA_VIA if it is of the other family.
+func fillGateway(w *builder, dst, gateway netip.Addr) {
+	switch {
+	case !gateway.IsValid():
+	case gateway.Is4() == dst.Is4():
+		w.attr(unix.RTA_GATEWAY, gateway.AsSlice())
+	default:
+		w.attr(unix.RTA_VIA, append([]byte{family(gateway), 0}, gateway.AsSlice()...))
+	}
+}
+
+// fillHops lays out RTA_MULTIPATH: for each hop struct rtnexthop and its attributes.
+func fillHops(w *builder, r *network.RouteInfo) {
+	end := w.nest(unix.RTA_MULTIPATH)
+	for _, h := range r.Hops {
+		start := len(w.b)
+		w.u16(0)
+		w.u8(uint8(h.Flags), uint8(h.Weight-1))
+		w.u32(uint32(h.Link))
+		fillGateway(w, r.Destination.Addr(), h.Gateway)
+		binary.LittleEndian.PutUint16(w.b[start:], uint16(len(w.b)-start))
+	}
+	end()
 }
 
 // dumpRoutes answers a RTM_GETROUTE with NLM_F_DUMP.
@@ -94,7 +123,7 @@ func (s *Socket) dumpRoutes(_ Caller, r *request) error {
 		for i := range list {
 			e := &list[i]
 			if !wants(fam, family(e.Destination.Addr())) || table != 0 && e.Table != table || protocol != 0 && e.Protocol != protocol ||
-				typ != 0 && e.Type != typ || link != 0 && e.Link != link {
+				typ != 0 && e.Type != typ || link != 0 && e.Link != link && !slices.ContainsFunc(e.Hops, func(h network.NextHop) bool { return h.Link == link }) {
 				continue
 			}
 			w.begin(unix.RTM_NEWROUTE, unix.NLM_F_MULTI, r.seq, s.portID())
@@ -106,7 +135,7 @@ func (s *Socket) dumpRoutes(_ Caller, r *request) error {
 }
 
 // getRoute answers a RTM_GETROUTE for one destination.
-func (s *Socket) getRoute(_ Caller, r *request) error {
+func (s *Socket) getRoute(c Caller, r *request) error {
 	at, err := s.attrs(r, unix.SizeofRtMsg)
 	if err != nil {
 		return err
@@ -136,11 +165,31 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 			dst = netip.IPv6Unspecified()
 		}
 	}
-	own := src
-	if at.has(unix.RTA_IIF) {
-		own = netip.Addr{} // that of a packet which comes in
+	k := network.RouteKey{From: src, To: dst, Link: int32(oif), Mark: mark, UID: s.uid, TOS: r.body[3] &^ 3}
+	if src.IsValid() && src.IsUnspecified() {
+		k.From = netip.Addr{}
 	}
-	e, err := s.ns.IP.Lookup(dst, own, int32(oif))
+	iif, _, err := at.u32(unix.RTA_IIF)
+	if err != nil {
+		return err
+	}
+	k.In = int32(iif)
+	uid, ok, err := at.u32(unix.RTA_UID)
+	if err != nil {
+		return err
+	}
+	if ok {
+		k.UID = c.Credentials().UserNS.ToUID(uid)
+	}
+	if k.Protocol, _, err = at.u8(unix.RTA_IP_PROTO); err != nil {
+		return err
+	}
+	for typ, port := range map[int]*uint16{unix.RTA_SPORT: &k.SourcePort, unix.RTA_DPORT: &k.DestinationPort} {
+		if b := at[typ]; len(b) >= 2 {
+			*port = binary.BigEndian.Uint16(b)
+		}
+	}
+	e, err := s.ns.IP.Lookup(k)
 	if err != nil {
 		return err
 	}
@@ -157,16 +206,32 @@ func (s *Socket) getRoute(_ Caller, r *request) error {
 			e.From = src
 			e.Source = netip.Addr{} // the same
 		}
-		e.Table = unix.RT_TABLE_MAIN // in Linux tables local and main are one until rules part them
+		if e.Table == unix.RT_TABLE_LOCAL && !s.ns.IP.RulesAdded() {
+			e.Table = unix.RT_TABLE_MAIN // in Linux the two are one until rules part them
+		}
+	}
+	if fam == unix.AF_INET6 {
+		// Linux shows it also if there is none.
+		if e.From = netip.IPv6Unspecified(); src.IsValid() {
+			e.From = src
+		}
+	}
+	if iif != 0 {
+		e.Source = netip.Addr{} // it has one already
 	}
 	s.reply(func(w *builder) {
 		w.begin(unix.RTM_NEWROUTE, 0, r.seq, s.portID())
 		fillRoute(w, &e)
+		if iif != 0 {
+			w.attr32(unix.RTA_IIF, iif)
+		}
 		if fam == unix.AF_INET {
 			if mark != 0 {
 				w.attr32(unix.RTA_MARK, mark)
 			}
-			w.attr32(unix.RTA_UID, s.uid)
+			if iif == 0 {
+				w.attr32(unix.RTA_UID, c.Credentials().UserNS.FromUID(k.UID))
+			}
 			w.attr(unix.RTA_CACHEINFO, make([]byte, 32))
 		}
 		w.end()
@@ -228,37 +293,67 @@ func (s *Socket) parseRoute(r *request) (e network.RouteInfo, err error) {
 	return e, nil
 }
 
-// parseNexthop reads where a route leads: an interface and a gateway, or a RTA_MULTIPATH with one of these.
+// parseNexthop reads where a route leads: an interface and a gateway, or several of these in RTA_MULTIPATH.
 func (s *Socket) parseNexthop(e *network.RouteInfo, at *attrs, fam uint8) (err error) {
-	if at.has(unix.RTA_VIA) || at.has(unix.RTA_ENCAP) || at.has(rtaNextHopID) {
-		return refuse(unix.EOPNOTSUPP, "Gateways of other families, encapsulation and next hop objects are not supported")
+	if at.has(unix.RTA_ENCAP) || at.has(rtaNextHopID) {
+		return refuse(unix.EOPNOTSUPP, "Encapsulation and next hop objects are not supported")
 	}
-	if b := at[unix.RTA_MULTIPATH]; len(b) > 0 {
-		// struct rtnexthop: length, flags, hops, interface; then attributes.
-		if len(b) < unix.SizeofRtNexthop {
-			return unix.EINVAL
-		}
-		n := int(binary.LittleEndian.Uint16(b))
-		if n < unix.SizeofRtNexthop || n > len(b) {
-			return unix.EINVAL
-		}
-		if len(b)-align(n) >= unix.SizeofRtNexthop {
-			return refuse(unix.EOPNOTSUPP, "Routes with several next hops are not supported")
-		}
-		e.Flags |= uint32(b[2]) & unix.RTNH_F_ONLINK
-		e.Link = int32(binary.LittleEndian.Uint32(b[4:]))
-		if at, err = parseAttrs(b[unix.SizeofRtNexthop:n], false); err != nil {
-			return err
-		}
-	} else {
+	b := at[unix.RTA_MULTIPATH]
+	if len(b) == 0 {
 		oif, _, err := at.u32(unix.RTA_OIF)
 		if err != nil {
 			return err
 		}
 		e.Link = int32(oif)
+		e.Gateway, err = at.gateway(fam)
+		return err
 	}
-	e.Gateway, err = at.ip(unix.RTA_GATEWAY, fam)
-	return err
+	for len(b) >= unix.SizeofRtNexthop {
+		// struct rtnexthop: length, flags, one less than the weight, interface; then attributes.
+		n := int(binary.LittleEndian.Uint16(b))
+		if n < unix.SizeofRtNexthop || n > len(b) {
+			return unix.EINVAL
+		}
+		h := network.NextHop{Flags: uint32(b[2]) & unix.RTNH_F_ONLINK, Weight: uint16(b[3]) + 1, Link: int32(binary.LittleEndian.Uint32(b[4:]))}
+		in, err := parseAttrs(b[unix.SizeofRtNexthop:n], false)
+		if err != nil {
+			return err
+		}
+		if in.has(unix.RTA_ENCAP) {
+			return refuse(unix.EOPNOTSUPP, "Encapsulation is not supported")
+		}
+		if h.Gateway, err = in.gateway(fam); err != nil {
+			return err
+		}
+		e.Hops = append(e.Hops, h)
+		b = b[min(align(n), len(b)):]
+	}
+	if len(e.Hops) == 1 {
+		h := e.Hops[0]
+		e.Hops, e.Link, e.Gateway = nil, h.Link, h.Gateway
+		e.Flags |= h.Flags
+	}
+	return nil
+}
+
+// gateway reads RTA_GATEWAY, or RTA_VIA, which is of another family: struct rtvia. Only IPv4 goes by gateways of IPv6.
+func (a *attrs) gateway(fam uint8) (netip.Addr, error) {
+	via := a[unix.RTA_VIA]
+	if via == nil {
+		return a.ip(unix.RTA_GATEWAY, fam)
+	}
+	if fam != unix.AF_INET {
+		return netip.Addr{}, refuse(unix.EINVAL, "IPv6 does not support RTA_VIA attribute")
+	}
+	if len(via) < 2 {
+		return netip.Addr{}, refuse(unix.EINVAL, "Invalid attribute length for RTA_VIA")
+	}
+	addr, ok := netip.AddrFromSlice(via[2:])
+	of := binary.LittleEndian.Uint16(via)
+	if !ok || a.has(unix.RTA_GATEWAY) || of != uint16(family(addr)) {
+		return netip.Addr{}, refuse(unix.EINVAL, "Invalid address in RTA_VIA")
+	}
+	return addr, nil
 }
 
 func (s *Socket) newRoute(_ Caller, r *request) error {
