@@ -44,10 +44,11 @@ type Config struct {
 	Log func(string)
 }
 
-// Inflow has who reads go to another processor before, and counts what was read.
+// Inflow has who reads go to another processor before, and counts what was read, which may be of several
+// streams.
 type Inflow interface {
 	Begin()
-	Read(bytes int)
+	Read(bytes int, several bool)
 }
 
 // Statistics count since the link was made. Frames count as the other end gave or

@@ -504,8 +504,8 @@ func TestReceiverRests(t *testing.T) {
 // inflow counts what it is told of.
 type inflow struct{ begins, bytes atomic.Int64 }
 
-func (i *inflow) Begin()     { i.begins.Add(1) }
-func (i *inflow) Read(n int) { i.bytes.Add(int64(n)) }
+func (i *inflow) Begin()             { i.begins.Add(1) }
+func (i *inflow) Read(n int, _ bool) { i.bytes.Add(int64(n)) }
 
 // TestInflow: who reads says so before, and how much it was.
 func TestInflow(t *testing.T) {

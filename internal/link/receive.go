@@ -77,8 +77,10 @@ type receiver struct {
 	// which are so many: see rest.
 	burst       int
 	most, waits int
-	slots       [batchFrames]slot
-	messages    [batchFrames]message
+	// stream is that of the last large frame (streamOf).
+	stream   uint64
+	slots    [batchFrames]slot
+	messages [batchFrames]message
 	// toTake is take, made once.
 	toTake func(uintptr)
 	// n and err are what the last read came to. over says that no more can come.
@@ -168,12 +170,22 @@ func (r *receiver) read() bool {
 	return !all
 }
 
-// bytes is how many were read.
-func (r *receiver) bytes() (all int) {
+// bytes is how many were read, and whether they are of several streams, as small frames may be.
+func (r *receiver) bytes() (all int, several bool) {
+	same := false
 	for i := range r.messages[:r.n] {
-		all += int(r.messages[i].n)
+		n := int(r.messages[i].n)
+		all += n
+		if n < largeFrom {
+			continue
+		}
+		if of := streamOf(r.slots[i].pieces[0].AsSlice()); of == r.stream {
+			same = true
+		} else {
+			r.stream, several = of, true
+		}
 	}
-	return all
+	return all, several || !same
 }
 
 // take reads frames.

@@ -21,14 +21,17 @@ const (
 // who takes it to a guest: each needs a processor of its own.
 type Inflow struct {
 	bulk atomic.Bool
+	// one says that it is a single stream's.
+	one atomic.Bool
 	// aside takes the calling thread out of the way of who takes it to a guest.
 	aside atomic.Pointer[func()]
 
 	// mu protects what follows.
-	mu    sync.Mutex
-	since time.Time
-	bytes int
-	timer *time.Timer
+	mu      sync.Mutex
+	since   time.Time
+	bytes   int
+	several bool
+	timer   *time.Timer
 }
 
 // FromHost is the inflow of all that leads out of the sandbox.
@@ -41,22 +44,24 @@ func (i *Inflow) Begin() {
 	}
 }
 
-// Read notes that so many bytes were.
-func (i *Inflow) Read(n int) {
+// Read notes that so many bytes were, of several streams or not.
+func (i *Inflow) Read(n int, several bool) {
 	if n >= inflowLeast {
-		i.read(n, time.Now())
+		i.read(n, several, time.Now())
 	}
 }
 
-func (i *Inflow) read(n int, now time.Time) {
+func (i *Inflow) read(n int, several bool, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.bytes += n
+	i.several = i.several || several
 	took := now.Sub(i.since)
 	if took < inflowSpan {
 		return
 	}
 	if took < inflowLasts && i.bytes >= inflowFrom {
+		i.one.Store(!i.several)
 		i.bulk.Store(true)
 		if i.timer == nil {
 			i.timer = time.AfterFunc(inflowLasts, i.end)
@@ -64,16 +69,20 @@ func (i *Inflow) read(n int, now time.Time) {
 			i.timer.Reset(inflowLasts)
 		}
 	}
-	i.since, i.bytes = now, 0
+	i.since, i.bytes, i.several = now, 0, false
 }
 
 func (i *Inflow) end() {
 	i.bulk.Store(false)
+	i.one.Store(false)
 	i.aside.Store(nil)
 }
 
 // InBulk reports whether much comes.
 func (i *Inflow) InBulk() bool { return i.bulk.Load() }
+
+// IsOne reports whether much comes, all in one stream.
+func (i *Inflow) IsOne() bool { return i.one.Load() }
 
 // Avoid has who reads call f before, until the inflow is no longer in bulk.
 func (i *Inflow) Avoid(f *func()) {

@@ -35,7 +35,7 @@ func TestInflow(t *testing.T) {
 			now := begin
 			for range 100 {
 				now = now.Add(c.every)
-				i.read(c.bytes, now)
+				i.read(c.bytes, false, now)
 			}
 			i.Avoid(&step)
 			i.Begin()
@@ -53,4 +53,31 @@ func TestInflow(t *testing.T) {
 			i.timer.Stop()
 		}
 	}
+}
+
+// TestInflowOne: what comes is one stream's until frames of several have come, and again once they no longer do.
+func TestInflowOne(t *testing.T) {
+	var i Inflow
+	now := time.Now()
+	comes := func(several bool) {
+		for range 3 {
+			now = now.Add(inflowSpan)
+			i.read(inflowFrom, several, now)
+		}
+	}
+	for _, several := range []bool{false, true, false} {
+		// Again if the host has the test wait so long that it may have ended by itself.
+		for begin, took := time.Now(), inflowLasts; took >= inflowLasts; took = time.Since(begin) {
+			begin = time.Now()
+			comes(several)
+			if i.InBulk() && i.IsOne() == several {
+				t.Errorf("several streams %v: one %v", several, i.IsOne())
+			}
+		}
+	}
+	i.end()
+	if i.IsOne() {
+		t.Error("nothing comes, in one stream")
+	}
+	i.timer.Stop()
 }

@@ -14,11 +14,15 @@ import (
 // reader counts as one more at work for such a task, whose sides go together (bulk.go). But whenever
 // both sleep the host wakes the reader there, since the processor is idle: then the task waits behind it,
 // and soon the other processor has nothing to do. So the reader goes away from there first.
+//
+// A single stream does not bring enough at a time for that: each part of it would wake two threads, and be
+// copied from one processor's cache to the other's. There the reader stays, and both work by turns (solo.go),
+// while who sends has the other processor.
 
 // inflow is what all threads know of it.
 type inflow struct {
-	// inBulk reports whether much comes.
-	inBulk func() bool
+	// inBulk reports whether much comes, isOne whether all that is one stream.
+	inBulk, isOne func() bool
 	// taken is one more than the processor of the pair that takes what comes, 0 without one.
 	taken atomic.Uint32
 	// aside is stepAside, made once.

@@ -12,7 +12,7 @@ import (
 func idle() bool { return false }
 
 // TestInflow: while much comes from the host a thread that takes much has both its sides go to one
-// processor, though no other is at work, and who reads leaves that.
+// processor, though no other is at work, and who reads leaves that, unless it is one stream.
 func TestInflow(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("there is one processor only")
@@ -20,16 +20,19 @@ func TestInflow(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for _, c := range []struct {
-		name       string
-		size       int
-		much, want bool
+		name             string
+		size             int
+		much, one        bool
+		together, leaves bool
 	}{
-		{"much for a thread that takes much", 128 << 10, true, true},
-		{"much for others", 1 << 10, true, false},
-		{"little", 128 << 10, false, false},
+		{"much for a thread that takes much", 128 << 10, true, false, true, true},
+		{"much in one stream", 128 << 10, true, true, true, false},
+		{"much for others", 1 << 10, true, false, false, false},
+		{"little", 128 << 10, false, false, false, false},
 	} {
 		s, threads := atWork(1)
 		s.inflow.inBulk = func() bool { return c.much }
+		s.inflow.isOne = func() bool { return c.one }
 		th := threads[0]
 		th.page.stubCPU = cpu()
 		th.page.sentryCPU = th.page.stubCPU + 1
@@ -37,8 +40,8 @@ func TestInflow(t *testing.T) {
 		th.takeFloor()
 		full, _ := th.budget(&th.patience)
 		th.beforeSleep()
-		if full == c.want || th.placement.pinned != c.want {
-			t.Errorf("%s: want together %v: spins %v, together %v", c.name, c.want, full, th.placement.pinned)
+		if full == c.together || th.placement.pinned != c.together {
+			t.Errorf("%s: want together %v: spins %v, together %v", c.name, c.together, full, th.placement.pinned)
 		}
 		at := th.stubCPU()
 		th.Rest()
@@ -49,8 +52,8 @@ func TestInflow(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.stepAside()
-		if n, _ := processors(t, at); (n > 1) != c.want {
-			t.Errorf("%s: who reads may run on %d processors, want to have left %v", c.name, n, c.want)
+		if n, _ := processors(t, at); (n > 1) != c.leaves {
+			t.Errorf("%s: who reads may run on %d processors, want to have left %v", c.name, n, c.leaves)
 		}
 		unix.SchedSetaffinity(0, &free)
 	}

@@ -42,7 +42,8 @@ const (
 	// another and then waits for it, as by a pipe, takes one or two.
 	soloTurns = 8
 	// soloBulk is how many bytes speak against solo if a task gets them between two waits: what
-	// follows them could be taken through the network stack meanwhile.
+	// follows them could be taken through the network stack meanwhile. That of a single stream
+	// from the host is little (inflow.go).
 	soloBulk = 64 << 10
 	// soloWorth is how many looks make it worth it.
 	soloWorth = 16
@@ -71,7 +72,7 @@ type solo struct {
 // held: that is for two.
 func (s *Stubs) rested(got int) {
 	o := &s.solo
-	if got >= soloBulk {
+	if got >= soloBulk && !s.inflow.isOne() {
 		o.several()
 		return
 	}
@@ -103,14 +104,24 @@ func (o *solo) several() {
 }
 
 // giveWay lets others run every now and then in solo, while the thread's guest runs: only so
-// is a second task at work, which the thread has woken and could do without.
+// is a second task at work, which the thread has woken and could do without. A task that takes
+// what comes from the host in bulk need never wait: this is its rest.
 func (t *Thread) giveWay() {
-	if atomic.LoadUint32(&t.proc.stubs.solo.state) == soloOff {
+	s := t.proc.stubs
+	on := atomic.LoadUint32(&s.solo.state) != soloOff
+	if !on && t.bulk.average < bulkFrom {
 		return
 	}
-	if t.alone++; t.alone%soloTurns == 0 {
+	if t.alone++; t.alone%soloTurns != 0 {
+		return
+	}
+	if on {
 		t.unpin() // as in callDue
 		waiter.LetRun()
+	}
+	if t.inBulk() && s.inflow.inBulk() {
+		s.rested(t.bulk.written)
+		t.bulk.written = 0
 	}
 }
 

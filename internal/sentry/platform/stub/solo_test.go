@@ -9,7 +9,7 @@ import (
 // soloStubs returns what solo needs, with two of Go's processors.
 func soloStubs(t *testing.T) *Stubs {
 	was := runtime.GOMAXPROCS(2)
-	s := &Stubs{}
+	s := &Stubs{inflow: inflow{inBulk: idle, isOne: idle}}
 	t.Cleanup(func() {
 		s.solo.several()
 		s.awaitSolo(soloOff)
@@ -72,6 +72,38 @@ func TestSoloBulk(t *testing.T) {
 	}
 	s.rested(soloBulk)
 	s.awaitSolo(soloOff)
+}
+
+// TestSoloOneStream has a task that takes what comes in a single stream begin solo, though it never waits, and
+// what it takes not speak against that.
+func TestSoloOneStream(t *testing.T) {
+	s := soloStubs(t)
+	yes := func() bool { return true }
+	s.inflow.inBulk, s.inflow.isOne = yes, yes
+	task := &Thread{proc: &Process{stubs: s}}
+	task.bulk.average = bulkFrom
+	turns := func(n int) {
+		for range n {
+			task.bulk.written += soloBulk
+			task.giveWay()
+		}
+	}
+	turns((soloRests - 1) * soloTurns)
+	if got := s.solo.rests.Load(); got != soloRests-1 {
+		t.Fatalf("%d turns are %d rests, want %d", (soloRests-1)*soloTurns, got, soloRests-1)
+	}
+	s.inflow.isOne = idle
+	turns(soloTurns)
+	if got := s.solo.rests.Load(); got != 0 {
+		t.Fatalf("several streams leave %d rests", got)
+	}
+	s.inflow.isOne = yes
+	const before = 1 << 30
+	s.solo.looks.Store(before)
+	turns(soloRests * soloTurns)
+	if s.solo.looks.Load() >= before {
+		t.Error("solo does not begin")
+	}
 }
 
 // TestSoloGivesWay has one whom a task has woken run while that goes on, after some turns.
