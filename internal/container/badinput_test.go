@@ -44,7 +44,7 @@ func TestIDs(t *testing.T) {
 }
 
 // TestPIDFilePlace: a number is written where a file is or can be, and who names another place is
-// told what to do. A device is not replaced.
+// told what to do. Nothing else that is there is replaced, or removed.
 func TestPIDFilePlace(t *testing.T) {
 	dir := t.TempDir()
 	file, fifo := filepath.Join(dir, "pid"), filepath.Join(dir, "fifo")
@@ -59,6 +59,17 @@ func TestPIDFilePlace(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link, other := filepath.Join(dir, "link"), filepath.Join(dir, ".pid.new")
+	if err := os.Symlink("pid", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, writePIDFile(link, 43), "--pid-file "+link+": that is a symbolic link")
+	if err := writePIDFile(file, 42); err != nil {
+		t.Error(err)
+	}
 	for _, c := range []struct{ path, says string }{
 		{filepath.Join(dir, "none", "pid"), "no such file or directory: make its directory first"},
 		{filepath.Join(file, "pid"), "not a directory: what stands before the last /"},
@@ -70,8 +81,8 @@ func TestPIDFilePlace(t *testing.T) {
 	if st, err := os.Lstat(fifo); err != nil || st.Mode()&fs.ModeNamedPipe == 0 {
 		t.Errorf("the pipe was replaced: %v, %v", st, err)
 	}
-	if list, _ := os.ReadDir(dir); len(list) != 2 {
-		t.Errorf("files are left: %v", list)
+	if list, _ := os.ReadDir(dir); len(list) != 4 {
+		t.Errorf("files are left or gone: %v", list)
 	}
 }
 

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -203,11 +204,14 @@ func (m *creation) undo(cause error) error {
 func writePIDFile(path string, pid int) error {
 	abs, err := filepath.Abs(path)
 	if err == nil {
-		// A file in its place goes; a device that everybody needs is not to.
-		if st, serr := os.Lstat(abs); serr == nil && !st.Mode().IsRegular() && st.Mode()&fs.ModeSymlink == 0 {
+		// A file in its place goes; a device that everybody needs is not to, nor a link such
+		// as /dev/stdout. What a link leads to may be anybody's choice.
+		if st, serr := os.Lstat(abs); serr == nil && !st.Mode().IsRegular() {
 			return fmt.Errorf("--pid-file %s: that is a %s: name a file that is not there yet", path, kindOf(st.Mode()))
 		}
-		err = writeFile(abs, fmt.Appendf(nil, "%d", pid), 0o644)
+		// Nobody has a file of this name beside it.
+		temp := filepath.Join(filepath.Dir(abs), "."+rand.Text())
+		err = replaceFile(abs, temp, fmt.Appendf(nil, "%d", pid), 0o644)
 	}
 	if err == nil {
 		return nil
@@ -221,6 +225,8 @@ func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
 		return "directory"
+	case mode&fs.ModeSymlink != 0:
+		return "symbolic link"
 	case mode&fs.ModeNamedPipe != 0:
 		return "pipe"
 	case mode&fs.ModeSocket != 0:

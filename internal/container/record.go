@@ -134,11 +134,16 @@ func (c *Container) keepBefore() error {
 // writeFile writes a file that is there as a whole or not at all, whoever is
 // killed. It does not wait for the disk: after a crash of the host no container
 // lives, and one whose record is lost is removed by force.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
+func writeFile(path string, data []byte, mode fs.FileMode) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return replaceFile(path, temp, data, mode)
+}
+
+// replaceFile writes a file by way of one beside it that is not there yet.
+func replaceFile(path, temp string, data []byte, mode fs.FileMode) (err error) {
 	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
