@@ -38,11 +38,11 @@ func (p PID) Alive() (bool, error) {
 	return st.started == p.Started && !st.ended(), nil
 }
 
-// Headless reports whether the first thread of the process, the one that executes
-// programs, has ended and others have not: SCMP_ACT_KILL ends a thread alone.
+// Headless reports whether a seccomp filter has ended the first thread of the process,
+// the one that executes programs, and others go on: SCMP_ACT_KILL ends a thread alone.
 func (p PID) Headless() bool {
 	st, err := readStat(p.PID)
-	return err == nil && st.started == p.Started && st.state == 'Z' && !st.ended()
+	return err == nil && st.started == p.Started && st.headless()
 }
 
 // Open returns a descriptor of the process (pidfd_open(2)), which stays that
@@ -104,12 +104,22 @@ type processStat struct {
 	state   byte
 	threads int
 	started uint64
+	// exit is how the first thread ended, as wait(2) has it; 0 until then, and for
+	// callers that may not know.
+	exit int
 }
 
 // ended reports whether nothing of the process runs any more. Its first thread
 // may have ended before the others do: it is a zombie until then.
 func (s processStat) ended() bool {
 	return s.state == 'X' || s.state == 'Z' && s.threads <= 1
+}
+
+// headless tells a process whose first thread a filter ended from one that is ending as
+// a whole, of which other threads may take long.
+func (s processStat) headless() bool {
+	by := unix.WaitStatus(s.exit)
+	return s.state == 'Z' && !s.ended() && (by == 0 || by.Signaled() && by.Signal() == unix.SIGSYS)
 }
 
 func readStat(pid int) (processStat, error) {
@@ -133,7 +143,8 @@ func readStat(pid int) (processStat, error) {
 func parseStat(s string) (st processStat, err error) {
 	_, rest, found := cutLast(s, ") ")
 	f := strings.Fields(rest)
-	// rest begins with field 3, the state; threads are field 20, the start time 22.
+	// rest begins with field 3, the state; threads are field 20, the start time 22, and
+	// how the thread ended 52.
 	if !found || len(f) < 20 {
 		return st, fmt.Errorf("not in the form of proc_pid_stat(5): %q", s)
 	}
@@ -143,6 +154,11 @@ func parseStat(s string) (st processStat, err error) {
 	}
 	if st.started, err = strconv.ParseUint(f[19], 10, 64); err != nil {
 		return st, fmt.Errorf("the start time, %q, is not a number", f[19])
+	}
+	if len(f) >= 50 {
+		if st.exit, err = strconv.Atoi(f[49]); err != nil {
+			return st, fmt.Errorf("the exit code, %q, is not a number", f[49])
+		}
 	}
 	return st, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,21 @@ func TestFirstThreadEnds(t *testing.T) {
 	if (processStat{state: 'Z', threads: 2}).ended() || !(processStat{state: 'Z', threads: 1}).ended() {
 		t.Error("a zombie with other threads runs, one without has ended")
 	}
+	for _, c := range []struct {
+		stat processStat
+		want bool
+	}{
+		{processStat{state: 'Z', threads: 2, exit: int(unix.SIGSYS)}, true},
+		{processStat{state: 'Z', threads: 2}, true},
+		{processStat{state: 'Z', threads: 1, exit: int(unix.SIGSYS)}, false},
+		{processStat{state: 'Z', threads: 2, exit: int(unix.SIGKILL)}, false},
+		{processStat{state: 'Z', threads: 2, exit: 1 << 8}, false},
+		{processStat{state: 'S', threads: 2}, false},
+	} {
+		if got := c.stat.headless(); got != c.want {
+			t.Errorf("%+v: headless %v", c.stat, got)
+		}
+	}
 }
 
 func TestParseStat(t *testing.T) {
@@ -76,8 +92,10 @@ func TestParseStat(t *testing.T) {
 		want processStat
 		ok   bool
 	}{
-		{"12 (cat) S" + tail, processStat{'S', 7, 4321}, true},
-		{"12 (a) Z 1) R" + tail, processStat{'R', 7, 4321}, true},
+		{"12 (cat) S" + tail, processStat{'S', 7, 4321, 0}, true},
+		{"12 (cat) Z" + tail + strings.Repeat(" 0", 28) + " 31", processStat{'Z', 7, 4321, 31}, true},
+		{"12 (cat) Z" + tail + strings.Repeat(" 0", 28) + " x", processStat{}, false},
+		{"12 (a) Z 1) R" + tail, processStat{'R', 7, 4321, 0}, true},
 		{"12 (cat) S 1 2", processStat{}, false},
 		{"", processStat{}, false},
 	} {
