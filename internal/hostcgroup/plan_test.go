@@ -103,6 +103,9 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	}
+	if name := fieldOf("cpu.max"); name != "" { // it holds quota and period
+		t.Errorf("cpu.max is said to be %s", name)
+	}
 }
 
 func TestLimitLeavesAloneWhatIsNotNamed(t *testing.T) {

@@ -53,7 +53,7 @@ var fields = []field{
 	{"memory.swappiness", "memory", "", "memory.swappiness", memory(func(m *specs.LinuxMemory) bool { return m.Swappiness != nil })},
 	{"memory.disableOOMKiller", "memory", "", "memory.oom_control", memory(func(m *specs.LinuxMemory) bool { return m.DisableOOMKiller != nil && *m.DisableOOMKiller })},
 	{"cpu.shares", "cpu", "cpu", "cpu.shares cpu.weight", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Shares) })},
-	{"cpu.quota", "cpu", "cpu", "cpu.cfs_quota_us cpu.max", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Quota) })},
+	{"cpu.quota", "cpu", "cpu", "cpu.cfs_quota_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Quota) })},
 	{"cpu.burst", "cpu", "cpu", "cpu.cfs_burst_us cpu.max.burst", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Burst) })},
 	{"cpu.period", "cpu", "cpu", "cpu.cfs_period_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.Period) })},
 	{"cpu.realtimeRuntime", "cpu", "", "cpu.rt_runtime_us", cpu(func(c *specs.LinuxCPU) bool { return positive(c.RealtimeRuntime) })},
