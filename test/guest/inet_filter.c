@@ -416,6 +416,21 @@ TEST(what_comes_after_the_end_is_answered_in_vain) {
 	}
 }
 
+TEST(who_has_shut_down_and_closed_is_missed_once_the_answer_comes) {
+	EACH_PAIR(s, f, early) {
+		ATTACH(s[1], no_reset);
+		OK(shutdown(s[0], SHUT_RDWR));
+		ready(s[1], POLLRDHUP);
+		EQUAL(send(s[1], "x", 1, 0), 1);
+		ready(s[0], POLLHUP);
+		close(s[0]);
+		EQUAL(option(s[1], SOL_SOCKET, SO_ERROR), 0);
+		detach(s[1]);
+		hears(s[1], EPIPE);
+		close(s[1]);
+	}
+}
+
 TEST(a_refusal_that_is_dropped_comes_again) {
 	EACH_FAMILY(f) {
 		need_family(f);

@@ -25,7 +25,7 @@ func (s *Socket) Lingers() (limit time.Duration, done func() bool) {
 
 // done reports whether the peer's kernel has all that was sent, or never will.
 func (c *closing) done() bool {
-	if c.end != nil && c.end.unreceived() > 0 {
+	if c.end != nil && c.end.awaits() {
 		return false
 	}
 	switch c.endpoint.state() {
@@ -41,4 +41,12 @@ func (n *end) unreceived() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return max(0, n.out().data.Len()-size(&n.peer.recvBuffer)) + n.out().unheeded
+}
+
+// awaits reports whether any of them may be received yet: nothing is after a reset.
+func (n *end) awaits() bool {
+	n.mu.Lock()
+	reset := n.reset
+	n.mu.Unlock()
+	return !reset && n.unreceived() > 0
 }

@@ -13,6 +13,7 @@ import (
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
 // TestFilterComesAndGoes has filters come and go while bytes are sent, which drop segments or cut them: all arrives.
@@ -174,5 +175,60 @@ func TestFilteredReset(t *testing.T) {
 			}
 		}
 		y.Release()
+	}
+}
+
+// TestFilteredResetThenClosed: of a connection whose reset nobody heard nothing is left when the other end is closed too,
+// whether or not that has sent anything since, nor of one whose end was answered with resets that were kept back.
+func TestFilteredResetThenClosed(t *testing.T) {
+	nothingHeld(t)
+	noReset, _ := bpf.NewSocketFilter([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, {Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 4, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16}, {Code: unix.BPF_RET | unix.BPF_K},
+	})
+	for _, linger := range []int32{0, 1} {
+		for _, sends := range []bool{false, true} {
+			for _, ends := range []int32{0, 1} {
+				n := newNet()
+				x, y := n.pair(t, true)
+				y.InheritFilter(noReset, &socket.Filter{})
+				applyLinger(x.ep.Load(), [2]int32{linger, 0})
+				x.Release()
+				end := y.end.Load()
+				if sends {
+					if _, err := (stream{y}).Write([]byte("x")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				applyLinger(y.ep.Load(), [2]int32{ends, 0})
+				y.Release()
+				end.mu.Lock()
+				if w := end.out().withheld; w != (withheld{}) {
+					t.Errorf("%d, %v, %d: it still sends: %+v", linger, sends, ends, w)
+				}
+				end.mu.Unlock()
+				for side := range end.pair.ends {
+					if state := (half{end.pair, side}).current(); linger == 1 || sends {
+						if state != tcp.StateClose {
+							t.Errorf("%d, %v, %d: side %d is in state %v", linger, sends, ends, side, state)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestLingersAfterReset: close(2) does not wait for bytes that a reset has answered.
+func TestLingersAfterReset(t *testing.T) {
+	x, y := newNet().pair(t, true)
+	x.Release()
+	if _, err := (stream{y}).Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	applyLinger(y.ep.Load(), [2]int32{1, 60})
+	y.Release()
+	if limit, done := y.Lingers(); limit != 60*time.Second || !done() {
+		t.Errorf("close waits up to %v", limit)
 	}
 }

@@ -408,9 +408,12 @@ func (s *Socket) depart(e *endpoint, reset bool) bool {
 	told := in.over && n.out().over && !reset
 	in.gone, in.urgency = true, notUrgent
 	in.data.Release()
-	in.forget()
+	lost := in.lost
+	if in.unheeded == 0 { // otherwise the peer sends it again until it hears that nobody is there
+		in.forget()
+	}
 	switch out := n.out(); {
-	case in.lost && n.pair != nil:
+	case n.pair != nil && (lost || out.unheeded > 0):
 		n.half().abort()
 		out.forget()
 	case reset && !out.gone && n.peer.keepsBack(n, header.TCPFlagRst|header.TCPFlagAck):
