@@ -84,43 +84,54 @@ func (v *vnetHeader) headerLen() int {
 	return n
 }
 
-// apply does what is left to do with a frame that begins with a header of size bytes, and returns frames of their own. It
-// asks whole whether a packet to an address need not be cut. EINVAL for what cannot be done.
-func (v vnetHeader) apply(frame []byte, size int, whole func(tcpip.NetworkProtocolNumber, tcpip.Address) bool) ([][]byte, error) {
+// apply does what is left to do with a frame that begins with a header of size bytes, and hands over frames of their own, one
+// after the other: all together would take much more memory than the frame. It asks whole whether a packet to an address need
+// not be cut. EINVAL for what cannot be done.
+func (v vnetHeader) apply(frame []byte, size int, whole func(tcpip.NetworkProtocolNumber, tcpip.Address) bool, each func([]byte)) error {
 	frame = append([]byte(nil), frame...)
 	kind := v.kind &^ unix.VIRTIO_NET_HDR_GSO_ECN
 	if kind == unix.VIRTIO_NET_HDR_GSO_NONE {
-		return [][]byte{frame}, v.completeChecksum(frame)
+		return v.applyWhole(frame, each)
 	}
 	p, err := parseIP(frame, size)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	headers := 0
 	switch kind {
 	case unix.VIRTIO_NET_HDR_GSO_TCPV4, unix.VIRTIO_NET_HDR_GSO_TCPV6:
 		if p.transport != header.TCPProtocolNumber || p.v6 != (kind == unix.VIRTIO_NET_HDR_GSO_TCPV6) || len(p.payload()) < header.TCPMinimumSize {
-			return nil, unix.EINVAL
+			return unix.EINVAL
 		}
 		if headers = int(header.TCP(p.payload()).DataOffset()); headers < header.TCPMinimumSize {
-			return nil, unix.EINVAL
+			return unix.EINVAL
 		}
 	case unix.VIRTIO_NET_HDR_GSO_UDP_L4, unix.VIRTIO_NET_HDR_GSO_UDP:
 		if headers = header.UDPMinimumSize; p.transport != header.UDPProtocolNumber {
-			return nil, unix.EINVAL
+			return unix.EINVAL
 		}
 	default:
-		return nil, unix.EINVAL
+		return unix.EINVAL
 	}
 	switch {
 	case v.size == 0, p.fragment, len(p.payload()) < headers:
-		return nil, unix.EINVAL
+		return unix.EINVAL
 	case kind == unix.VIRTIO_NET_HDR_GSO_UDP, // which would be cut into fragments: that the stack does
 		kind != unix.VIRTIO_NET_HDR_GSO_UDP_L4 && whole(p.protocol(), p.destination()),
 		len(p.payload())-headers <= int(v.size):
-		return [][]byte{frame}, v.completeChecksum(frame)
+		return v.applyWhole(frame, each)
 	}
-	return p.cut(frame[:size], headers, int(v.size)), nil
+	p.cut(frame[:size], headers, int(v.size), each)
+	return nil
+}
+
+// applyWhole is apply for a frame that is not cut.
+func (v *vnetHeader) applyWhole(frame []byte, each func([]byte)) error {
+	if err := v.completeChecksum(frame); err != nil {
+		return err
+	}
+	each(frame)
+	return nil
 }
 
 // completeChecksum computes a checksum, of which there is the part of the addresses. EINVAL for a place that is not there.
@@ -204,7 +215,7 @@ func (p *ipPacket) destination() tcpip.Address {
 
 // cut makes frames of a packet of TCP or UDP, each with the link's header and so much data, which follows
 // headers of that length behind IP's.
-func (p *ipPacket) cut(link []byte, headers, size int) (out [][]byte) {
+func (p *ipPacket) cut(link []byte, headers, size int, each func([]byte)) {
 	before := p.headerLen + headers
 	data := p.packet[before:]
 	for at, i := 0, 0; at < len(data); at, i = at+size, i+1 {
@@ -248,7 +259,6 @@ func (p *ipPacket) cut(link []byte, headers, size int) (out [][]byte) {
 			h.SetChecksum(0)
 			h.SetChecksum(^checksum.Checksum(rest, sum))
 		}
-		out = append(out, f)
+		each(f)
 	}
-	return out
 }

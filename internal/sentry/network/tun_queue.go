@@ -59,16 +59,11 @@ func (q *TunQueue) put(t *tun, pkt *stack.PacketBuffer, most int) bool {
 	if f.left.within(t.cuts()) {
 		return q.add(t, f, most)
 	}
-	pieces, err := f.left.apply(f.data, t.headerSize(), func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return false })
-	if err != nil {
-		return false
-	}
-	for _, data := range pieces {
-		if !q.add(t, tunFrame{protocol: f.protocol, data: data}, most) {
-			return false
-		}
-	}
-	return true
+	room := true
+	err := f.left.apply(f.data, t.headerSize(), func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return false }, func(piece []byte) {
+		room = room && q.add(t, tunFrame{protocol: f.protocol, data: piece}, most)
+	})
+	return room && err == nil
 }
 
 // add has a frame wait.
@@ -237,14 +232,7 @@ func (t *tun) write(protocol tcpip.NetworkProtocolNumber, flags uint16, v vnetHe
 		t.inject(protocol, b)
 		return nil
 	}
-	frames, err := v.apply(b, t.headerSize(), t.takesWhole)
-	if err != nil {
-		return err
-	}
-	for _, f := range frames {
-		t.inject(protocol, f)
-	}
-	return nil
+	return v.apply(b, t.headerSize(), t.takesWhole, func(frame []byte) { t.inject(protocol, frame) })
 }
 
 // takesWhole reports whether a packet to an address stays here, so that it need not be cut.

@@ -120,7 +120,8 @@ func TestTunCut(t *testing.T) {
 				checksum.Put(at, header.PseudoHeaderChecksum(c.protocol, tcpip.AddrFromSlice(a[:len(a)/2]), tcpip.AddrFromSlice(a[len(a)/2:]), uint16(c.headers+n)))
 				frame := append(bytes.Clone(link), whole...)
 				before := bytes.Clone(frame)
-				out, err := v.apply(frame, len(link), func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return false })
+				var out [][]byte
+				err = v.apply(frame, len(link), func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return false }, func(piece []byte) { out = append(out, piece) })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -189,8 +190,10 @@ func TestTunRefusals(t *testing.T) {
 		"no header":               {vnetHeader{kind: unix.VIRTIO_NET_HDR_GSO_TCPV4, size: 9}, empty[:30]},
 		"no packet":               {vnetHeader{kind: unix.VIRTIO_NET_HDR_GSO_TCPV4, size: 9}, nil},
 	} {
-		if out, err := c.v.apply(c.frame, 0, func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return true }); err != unix.EINVAL {
-			t.Errorf("%s: %d frames, %v", name, len(out), err)
+		frames := 0
+		err := c.v.apply(c.frame, 0, func(tcpip.NetworkProtocolNumber, tcpip.Address) bool { return true }, func([]byte) { frames++ })
+		if err != unix.EINVAL || frames > 0 {
+			t.Errorf("%s: %d frames, %v", name, frames, err)
 		}
 	}
 }
