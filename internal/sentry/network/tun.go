@@ -50,6 +50,8 @@ type tun struct {
 	// vnetSize is the length of the virtio-net header, offload what who reads can be left to do (TUN_F_*).
 	vnetSize int
 	offload  uint32
+	// vnetLE is TUNSETVNETLE.
+	vnetLE bool
 }
 
 // TunInfo is what a link of kind "tun" is and has beside what all have.

@@ -290,6 +290,24 @@ func (q *TunQueue) SetVnetSize(n int) error {
 	})
 }
 
+// VnetLE and SetVnetLE are about TUNSETVNETLE, which is only remembered: the machine's own order is the same.
+func (q *TunQueue) VnetLE() (int32, error) {
+	t := q.of()
+	if t == nil {
+		return 0, unix.EBADFD
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.vnetLE {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+func (q *TunQueue) SetVnetLE(on bool) error {
+	return q.change(func(t *tun) error { t.vnetLE = on; return nil })
+}
+
 // change has f change the device, and tells of it. EBADFD without one.
 func (q *TunQueue) change(f func(*tun) error) error {
 	t := q.of()

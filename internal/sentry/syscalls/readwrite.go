@@ -227,7 +227,7 @@ func (x *transfer) write(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 	for {
 		step := buf.b[:min(uint64(len(buf.b)), g.total)]
 		n, fault := g.copyIn(t, step)
-		if n == 0 && fault != nil {
+		if fault != nil && (n == 0 || writesMessages(x.d.File)) {
 			if done > 0 {
 				return done, nil
 			}
@@ -247,6 +247,11 @@ func (x *transfer) write(t *kernel.Task, g *guestBuffer) (uintptr, error) {
 			return done, nil
 		}
 	}
+}
+
+func writesMessages(f vfs.File) bool {
+	_, ok := f.(vfs.MessageWriter)
+	return ok
 }
 
 // writeAll writes p, waiting for room unless the transfer is non-blocking.

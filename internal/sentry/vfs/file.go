@@ -51,6 +51,12 @@ type DescriptionSetter interface {
 	SetDescription(*FileDescription)
 }
 
+// MessageWriter is implemented by a File that takes each write as one message: nothing is written of one that the
+// guest's memory has only the beginning of.
+type MessageWriter interface {
+	WritesMessages()
+}
+
 // NoFile is the file that can do nothing.
 type NoFile struct{}
 

@@ -13,6 +13,9 @@ import (
 
 var le = binary.LittleEndian
 
+// sockaddrSize is the size of struct sockaddr.
+const sockaddrSize = 16
+
 // ifreq is struct ifreq of netdevice(7): a name, and what the request is about.
 type ifreq [40]byte
 
@@ -91,6 +94,10 @@ func (f *File) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		return 0, f.number(c, cmd, arg)
 	case unix.SIOCGIFHWADDR:
 		var r ifreq
+		if _, err := c.CopyIn(arg, r[:]); err != nil { // its name stays
+			return 0, err
+		}
+		clear(r.value()[:sockaddrSize])
 		le.PutUint16(r.value(), l.Type)
 		copy(r.value()[2:], l.HardwareAddr[:])
 		_, err := c.CopyOut(arg, r[:])
@@ -99,6 +106,9 @@ func (f *File) Ioctl(c vfs.Caller, cmd uint32, arg uint64) (uintptr, error) {
 		var r ifreq
 		if _, err := c.CopyIn(arg, r[:]); err != nil {
 			return 0, err
+		}
+		if l.AddressLen() > 0 && le.Uint16(r.value()) != l.Type {
+			return 0, unix.EINVAL
 		}
 		return 0, ns.SetHardwareAddr(l.Index, [6]byte(r.value()[2:]))
 	}
@@ -220,8 +230,12 @@ func (f *File) number(c vfs.Caller, cmd uint32, arg uint64) error {
 			return err
 		}
 		return copyOut(c, arg, int32(n))
-	case unix.TUNGETVNETLE: // the machine's own order, which is the same
-		return copyOut(c, arg, 0)
+	case unix.TUNGETVNETLE:
+		on, err := f.queue.VnetLE()
+		if err != nil {
+			return err
+		}
+		return copyOut(c, arg, on)
 	}
 	n, err := copyIn(c, arg)
 	switch {
@@ -229,6 +243,8 @@ func (f *File) number(c vfs.Caller, cmd uint32, arg uint64) error {
 		return err
 	case cmd == unix.TUNSETVNETHDRSZ:
 		return f.queue.SetVnetSize(int(n))
+	case cmd == unix.TUNSETVNETLE:
+		return f.queue.SetVnetLE(n != 0)
 	case cmd == unix.TUNSETSNDBUF && n <= 0:
 		return unix.EINVAL
 	case cmd == unix.TUNSETSNDBUF:

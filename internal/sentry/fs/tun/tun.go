@@ -68,6 +68,9 @@ func (f *File) Write(_ vfs.Caller, p []byte, off int64, _ uint32) (int, int64, e
 	return len(p), off, nil
 }
 
+// WritesMessages implements vfs.MessageWriter.
+func (*File) WritesMessages() {}
+
 // Release implements vfs.File.
 func (f *File) Release() { f.queue.Close() }
 
