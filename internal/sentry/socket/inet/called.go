@@ -59,6 +59,19 @@ func (l *Socket) keepCall(id stack.TransportEndpointID, keep func(c *call)) {
 	keepBegun(beginning{l.net.Stack(), id}, l)
 }
 
+// filterOfCall is the filter of a connection that nobody has accepted, or nil. As on Linux it is the listener's one until who
+// calls has acknowledged the answer.
+func (l *Socket) filterOfCall(id stack.TransportEndpointID, state tcp.EndpointState) *bpf.SocketFilter {
+	l.callMu.Lock()
+	defer l.callMu.Unlock()
+	c, ok := l.begun[id]
+	if ok && state == tcp.StateSynRecv {
+		c.filter = l.FilterProgram()
+		l.begun[id] = c
+	}
+	return c.filter
+}
+
 // answerCalls has calls be kept from now on.
 func (l *Socket) answerCalls() {
 	l.callMu.Lock()

@@ -106,9 +106,7 @@ func examineSegment(st *stack.Stack, to stack.TransportEndpoint, id stack.Transp
 	case s != nil && state != tcp.StateTimeWait: // on Linux the socket is no part of the connection any more
 		filter = s.FilterProgram()
 	case l != nil:
-		l.callMu.Lock()
-		filter = l.begun[id].filter
-		l.callMu.Unlock()
+		filter = l.filterOfCall(id, state)
 	}
 	if filter != nil {
 		if pkt = filtered(filter, pkt); pkt == nil {
