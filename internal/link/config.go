@@ -45,10 +45,12 @@ type Config struct {
 }
 
 // Inflow has who reads go to another processor before, and counts what was read, which may be of several
-// streams.
+// streams. Aside has work done soon on another processor than the caller's, if that has time and
+// much comes in several streams, and reports whether; it does not wait.
 type Inflow interface {
 	Begin()
 	Read(bytes int, several bool)
+	Aside(work func()) bool
 }
 
 // Statistics count since the link was made. Frames count as the other end gave or

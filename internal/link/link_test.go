@@ -506,6 +506,7 @@ type inflow struct{ begins, bytes atomic.Int64 }
 
 func (i *inflow) Begin()             { i.begins.Add(1) }
 func (i *inflow) Read(n int, _ bool) { i.bytes.Add(int64(n)) }
+func (i *inflow) Aside(func()) bool  { return false }
 
 // TestInflow: who reads says so before, and how much it was.
 func TestInflow(t *testing.T) {

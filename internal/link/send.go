@@ -55,7 +55,14 @@ type sender struct {
 	now    []*stack.PacketBuffer
 	toSend func(uintptr)
 
-	// What a call is made of: the goroutine's while it is there, else under mu.
+	// call is the goroutine's while it is there, else under mu.
+	call call
+	// aside sends acknowledgements for others.
+	aside aside
+}
+
+// call is what a call of the host's is made of.
+type call struct {
 	messages [batchFrames]message
 	vnets    [batchFrames]vnet
 	iovecs   []unix.Iovec
@@ -78,7 +85,7 @@ func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	if len(packets) > 0 && packets[0].Size() >= queueFrom {
 		s.awaitLower()
 	}
-	if passed := s.acks.pass(packets, l.segment()); len(passed) > 0 && !l.hold(passed) {
+	if passed := s.acks.pass(packets, l.segment()); len(passed) > 0 && !l.leave(passed) && !l.hold(passed) {
 		l.writeHeld()
 		l.write(passed)
 	}
@@ -131,6 +138,19 @@ func (l *Link) write(packets []*stack.PacketBuffer) {
 		l.raw.Control(s.toSend)
 		packets, s.now = s.now, nil
 	}
+	l.enqueue(packets)
+}
+
+// queue queues packets.
+func (l *Link) queue(packets []*stack.PacketBuffer) {
+	l.sender.mu.Lock()
+	defer l.sender.mu.Unlock()
+	l.enqueue(packets)
+}
+
+// enqueue is queue for who holds the sender's lock.
+func (l *Link) enqueue(packets []*stack.PacketBuffer) {
+	s := &l.sender
 	for _, pkt := range packets {
 		if !l.running.Load() || len(s.queue) >= queueFrames || s.bytes >= queueBytes {
 			l.sentDropped.Add(1)
@@ -149,7 +169,7 @@ func (l *Link) write(packets []*stack.PacketBuffer) {
 func (l *Link) sendNow(fd uintptr) {
 	s := &l.sender
 	for len(s.now) > 0 {
-		n := l.transmit(fd, s.now)
+		n := l.transmit(fd, &s.call, s.now)
 		if n == 0 {
 			return
 		}
@@ -161,7 +181,7 @@ func (l *Link) sendNow(fd uintptr) {
 func (l *Link) Pending() bool {
 	l.sender.mu.Lock()
 	defer l.sender.mu.Unlock()
-	return len(l.sender.queue) > 0 || len(l.sender.held) > 0 || len(l.sender.acks.line) > 0
+	return len(l.sender.queue) > 0 || len(l.sender.held) > 0 || len(l.sender.acks.line) > 0 || l.sender.aside.pending()
 }
 
 // permitted returns those packets that the guard lets leave.
@@ -179,26 +199,25 @@ func (l *Link) permitted(packets []*stack.PacketBuffer) []*stack.PacketBuffer {
 }
 
 // transmit gives the socket what it takes of some packets, and returns how many are
-// done with: sent, or impossible to send. The caller may use what calls are made of.
-func (l *Link) transmit(fd uintptr, packets []*stack.PacketBuffer) int {
-	s := &l.sender
+// done with: sent, or impossible to send.
+func (l *Link) transmit(fd uintptr, c *call, packets []*stack.PacketBuffer) int {
 	packets = packets[:min(len(packets), batchFrames)]
-	s.iovecs = s.iovecs[:0]
+	c.iovecs = c.iovecs[:0]
 	var starts [batchFrames + 1]int
 	for i, pkt := range packets {
-		starts[i] = len(s.iovecs)
+		starts[i] = len(c.iovecs)
 		if l.config.Offload {
-			s.vnets[i].encode(pkt)
-			s.piece(s.vnets[i][:])
+			c.vnets[i].encode(pkt)
+			c.piece(c.vnets[i][:])
 		}
-		s.frame(pkt)
+		c.frame(pkt)
 	}
-	starts[len(packets)] = len(s.iovecs)
+	starts[len(packets)] = len(c.iovecs)
 	for i := range packets {
-		s.messages[i].set(s.iovecs[starts[i]:starts[i+1]])
+		c.messages[i].set(c.iovecs[starts[i]:starts[i+1]])
 	}
-	n, err := sendBatch(fd, s.messages[:len(packets)])
-	clear(s.iovecs) // they must not keep packets alive
+	n, err := sendBatch(fd, c.messages[:len(packets)])
+	clear(c.iovecs) // they must not keep packets alive
 	if err != nil {
 		return l.unsent(fd, packets[0], err)
 	}
@@ -228,11 +247,11 @@ func (l *Link) unsent(fd uintptr, pkt *stack.PacketBuffer, err error) int {
 }
 
 // frame adds a frame's pieces to what is sent.
-func (s *sender) frame(pkt *stack.PacketBuffer) {
+func (c *call) frame(pkt *stack.PacketBuffer) {
 	views, offset := pkt.AsViewList()
 	if views.Len() > iovecsMax {
 		all := pkt.ToView()
-		s.piece(all.ToSlice())
+		c.piece(all.ToSlice())
 		all.Release()
 		return
 	}
@@ -240,15 +259,15 @@ func (s *sender) frame(pkt *stack.PacketBuffer) {
 		b := v.AsSlice()
 		skip := min(offset, len(b))
 		offset -= skip
-		s.piece(b[skip:])
+		c.piece(b[skip:])
 	}
 }
 
-func (s *sender) piece(b []byte) {
+func (c *call) piece(b []byte) {
 	if len(b) > 0 {
 		v := unix.Iovec{Base: &b[0]}
 		v.SetLen(len(b))
-		s.iovecs = append(s.iovecs, v)
+		c.iovecs = append(c.iovecs, v)
 	}
 }
 
@@ -330,7 +349,7 @@ func (l *Link) flushTo(fd uintptr) bool {
 		if len(batch) == 0 {
 			return true
 		}
-		n := l.transmit(fd, batch)
+		n := l.transmit(fd, &s.call, batch)
 		clear(batch)
 		if n == 0 {
 			return false

@@ -25,6 +25,8 @@ type Inflow struct {
 	one atomic.Bool
 	// aside takes the calling thread out of the way of who takes it to a guest.
 	aside atomic.Pointer[func()]
+	// helper has work done on another processor, if it can.
+	helper atomic.Pointer[func(work func()) bool]
 
 	// mu protects what follows.
 	mu      sync.Mutex
@@ -81,13 +83,23 @@ func (i *Inflow) end() {
 // InBulk reports whether much comes.
 func (i *Inflow) InBulk() bool { return i.bulk.Load() }
 
-// IsOne reports whether much comes, all in one stream.
-func (i *Inflow) IsOne() bool { return i.one.Load() }
-
 // Avoid has who reads call f before, until the inflow is no longer in bulk.
 func (i *Inflow) Avoid(f *func()) {
 	i.aside.Store(f)
 	if !i.bulk.Load() {
 		i.aside.Store(nil)
 	}
+}
+
+// HelpedBy has f be what Aside asks: it has work done on another processor and reports true, or false.
+func (i *Inflow) HelpedBy(f func(work func()) bool) { i.helper.Store(&f) }
+
+// Aside has work done on another processor than the caller's, soon, and reports whether it will be: while
+// much comes, and not in one stream, which leaves time for all to who takes it to a guest.
+func (i *Inflow) Aside(work func()) bool {
+	if !i.bulk.Load() || i.one.Load() {
+		return false
+	}
+	f := i.helper.Load()
+	return f != nil && (*f)(work)
 }

@@ -55,29 +55,37 @@ func TestInflow(t *testing.T) {
 	}
 }
 
-// TestInflowOne: what comes is one stream's until frames of several have come, and again once they no longer do.
-func TestInflowOne(t *testing.T) {
+// TestInflowAside: others do work while much comes in several streams, and only then.
+func TestInflowAside(t *testing.T) {
 	var i Inflow
+	asked := 0
+	i.HelpedBy(func(func()) bool {
+		asked++
+		return true
+	})
 	now := time.Now()
-	comes := func(several bool) {
-		for range 3 {
-			now = now.Add(inflowSpan)
-			i.read(inflowFrom, several, now)
-		}
-	}
-	for _, several := range []bool{false, true, false} {
+	for _, several := range []bool{false, true, false, true} {
 		// Again if the host has the test wait so long that it may have ended by itself.
 		for begin, took := time.Now(), inflowLasts; took >= inflowLasts; took = time.Since(begin) {
 			begin = time.Now()
-			comes(several)
-			if i.InBulk() && i.IsOne() == several {
-				t.Errorf("several streams %v: one %v", several, i.IsOne())
+			for range 3 {
+				now = now.Add(inflowSpan)
+				i.read(inflowFrom, several, now)
+			}
+			asked = 0
+			if did := i.Aside(func() {}); i.InBulk() && (did != several || did != (asked == 1)) {
+				t.Errorf("several streams %v: does %v, asked %d times", several, did, asked)
 			}
 		}
 	}
-	i.end()
-	if i.IsOne() {
-		t.Error("nothing comes, in one stream")
-	}
 	i.timer.Stop()
+	i.end()
+	if i.Aside(func() {}) {
+		t.Error("others do work where nothing comes")
+	}
+	i.bulk.Store(true)
+	i.helper.Store(nil)
+	if i.Aside(func() {}) {
+		t.Error("somebody does work where nobody helps")
+	}
 }

@@ -9,7 +9,7 @@ import (
 
 // atWork returns threads at work on a host that has room for one pair to spin.
 func atWork(n int) (*Stubs, []*Thread) {
-	s := &Stubs{spin: spinning{min: 1, max: 100, slice: 1 << 30, short: 1 << 31, workers: 1}, inflow: inflow{inBulk: idle, isOne: idle}}
+	s := &Stubs{spin: spinning{min: 1, max: 100, slice: 1 << 30, short: 1 << 31, workers: 1}, inflow: inflow{inBulk: idle}}
 	var threads []*Thread
 	for range n {
 		t := &Thread{proc: &Process{stubs: s, threads: map[int]*Thread{}, refs: 1 << 20}, page: new(page)}

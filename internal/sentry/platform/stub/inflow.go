@@ -15,14 +15,14 @@ import (
 // both sleep the host wakes the reader there, since the processor is idle: then the task waits behind it,
 // and soon the other processor has nothing to do. So the reader goes away from there first.
 //
-// A single stream does not bring enough at a time for that: each part of it would wake two threads, and be
-// copied from one processor's cache to the other's. There the reader stays, and both work by turns (solo.go),
-// while who sends has the other processor.
+// With two processors, one of which who sends has, if he is on this host, all that is ours goes on by turns on the
+// other one: each part would wake two threads otherwise, and be copied from one processor's cache to the other's. That is
+// solo (solo.go), in which the reader stays. What takes others' time there, as to acknowledge, is left to solo's holder.
 
 // inflow is what all threads know of it.
 type inflow struct {
-	// inBulk reports whether much comes, isOne whether all that is one stream.
-	inBulk, isOne func() bool
+	// inBulk reports whether much comes.
+	inBulk func() bool
 	// taken is one more than the processor of the pair that takes what comes, 0 without one.
 	taken atomic.Uint32
 	// aside is stepAside, made once.
@@ -37,14 +37,20 @@ func (s *Stubs) takesIn(cpu uint32) {
 
 // stepAside takes the calling thread off the processor of who takes what comes.
 func (s *Stubs) stepAside() {
-	at := s.inflow.taken.Load()
-	if at == 0 || cpu()&cpuNumber != at-1 {
+	if at := s.inflow.taken.Load(); at != 0 && atomic.LoadUint32(&s.solo.state) == soloOff {
+		avoid(at - 1)
+	}
+}
+
+// avoid takes the calling thread off a processor.
+func avoid(at uint32) {
+	if cpu()&cpuNumber != at {
 		return
 	}
 	// Threads made from this one would be bound as well.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	leave(at - 1)
+	leave(at)
 }
 
 // leave takes the calling thread to another processor, and reports whether it could. It is free to

@@ -12,7 +12,7 @@ import (
 func idle() bool { return false }
 
 // TestInflow: while much comes from the host a thread that takes much has both its sides go to one
-// processor, though no other is at work, and who reads leaves that, unless it is one stream.
+// processor, though no other is at work, and who reads leaves that.
 func TestInflow(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("there is one processor only")
@@ -22,17 +22,18 @@ func TestInflow(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		size             int
-		much, one        bool
+		much             bool
+		solo             uint32
 		together, leaves bool
 	}{
-		{"much for a thread that takes much", 128 << 10, true, false, true, true},
-		{"much in one stream", 128 << 10, true, true, true, false},
-		{"much for others", 1 << 10, true, false, false, false},
-		{"little", 128 << 10, false, false, false, false},
+		{"much for a thread that takes much", 128 << 10, true, soloOff, true, true},
+		{"much in solo", 128 << 10, true, soloOn, true, false},
+		{"much for others", 1 << 10, true, soloOff, false, false},
+		{"little", 128 << 10, false, soloOff, false, false},
 	} {
 		s, threads := atWork(1)
 		s.inflow.inBulk = func() bool { return c.much }
-		s.inflow.isOne = func() bool { return c.one }
+		s.solo.state = c.solo // without a holder
 		th := threads[0]
 		th.page.stubCPU = cpu()
 		th.page.sentryCPU = th.page.stubCPU + 1

@@ -113,7 +113,7 @@ func (t *Thread) beforeSleep() {
 		return
 	}
 	p.pinned, p.cpu, p.met = true, cpu, 0
-	if t.inBulk() && s.inflow.inBulk() && !s.inflow.isOne() {
+	if t.inBulk() && s.inflow.inBulk() {
 		s.takesIn(cpu)
 	}
 }

@@ -2,6 +2,7 @@ package stub
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,7 +28,8 @@ import (
 // and one that spins can be stopped. The holder has no lock, and nobody waits for it but the
 // runtime, when it stops all goroutines or scans their stacks, as for a garbage collection:
 // its signal ends the holder's sleep, and solo. And whatever may be, solo ends if for the time
-// soloLook no task has come to wait.
+// soloLook no task has come to wait. While the holder does work for others (aside) it is a goroutine
+// like any.
 
 const (
 	// soloRests is how many times tasks must have come to wait, one after another with
@@ -42,8 +44,8 @@ const (
 	// another and then waits for it, as by a pipe, takes one or two.
 	soloTurns = 8
 	// soloBulk is how many bytes speak against solo if a task gets them between two waits: what
-	// follows them could be taken through the network stack meanwhile. That of a single stream
-	// from the host is little (inflow.go).
+	// follows them could be taken through the network stack meanwhile. What comes in bulk from
+	// the host does not (inflow.go).
 	soloBulk = 64 << 10
 	// soloWorth is how many looks make it worth it.
 	soloWorth = 16
@@ -54,6 +56,7 @@ const (
 	soloOff    = iota
 	soloOn     // the holder sleeps, or is about to
 	soloEnding // it is to end
+	soloCalled // it is on, and the holder is called to work
 )
 
 // solo is what all threads know of it.
@@ -65,6 +68,12 @@ type solo struct {
 	rest atomic.Bool
 	// looks are the holder's since it began.
 	looks atomic.Uint32
+
+	// mu protects what follows, and that solo is not over before the last work is done.
+	mu sync.Mutex
+	// work is what the holder is to do, called on which processor.
+	work []func()
+	from uint32
 }
 
 // rested notes that a task, which has got so many bytes since it last did, waits for something
@@ -72,7 +81,7 @@ type solo struct {
 // held: that is for two.
 func (s *Stubs) rested(got int) {
 	o := &s.solo
-	if got >= soloBulk && !s.inflow.isOne() {
+	if got >= soloBulk && !s.inflow.inBulk() {
 		o.several()
 		return
 	}
@@ -97,7 +106,7 @@ func (o *solo) several() {
 	if o.rests.Load() != 0 {
 		o.rests.Store(0)
 	}
-	if atomic.LoadUint32(&o.state) == soloOn && atomic.CompareAndSwapUint32(&o.state, soloOn, soloEnding) {
+	if was := atomic.LoadUint32(&o.state); was != soloOff && was != soloEnding && atomic.CompareAndSwapUint32(&o.state, was, soloEnding) {
 		o.learn(true)
 		futexWake(&o.state)
 	}
@@ -135,11 +144,21 @@ func (o *solo) learn(vain bool) {
 	}
 }
 
-// hold has a processor of Go's and does nothing, while solo lasts.
+// hold has a processor of Go's and does nothing but what it is called for, while solo lasts.
 func (s *Stubs) hold() {
 	o := &s.solo
 	limit := unix.NsecToTimespec(soloLook.Nanoseconds())
-	for atomic.LoadUint32(&o.state) == soloOn {
+	for {
+		was := atomic.LoadUint32(&o.state)
+		if was == soloEnding {
+			break
+		}
+		if was == soloCalled {
+			atomic.CompareAndSwapUint32(&o.state, soloCalled, soloOn)
+			for o.help(false) {
+			}
+			continue
+		}
 		o.rest.Store(false)
 		// A raw call, or the processor would be given to others. A signal of the runtime's
 		// ends it, since it has a limit: futex(2).
@@ -153,6 +172,43 @@ func (s *Stubs) hold() {
 		// Before sysmon, after 10 ms, takes this for a goroutine that should let others run.
 		runtime.Gosched()
 	}
-	o.rests.Store(0)
-	atomic.StoreUint32(&o.state, soloOff)
+	for o.help(true) {
+	}
+}
+
+// aside has solo's holder do work, on another processor than the caller's, and reports whether it will. It is for
+// what does not wait.
+func (s *Stubs) aside(work func()) bool {
+	o := &s.solo
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case atomic.CompareAndSwapUint32(&o.state, soloOn, soloCalled):
+		o.from = cpu() & cpuNumber
+		futexWake(&o.state)
+	case atomic.LoadUint32(&o.state) != soloCalled:
+		return false
+	}
+	o.work = append(o.work, work)
+	return true
+}
+
+// help does the work that there is, and reports whether there was any. If not, and ends says so, solo is over.
+func (o *solo) help(ends bool) bool {
+	o.mu.Lock()
+	work, from := o.work, o.from
+	o.work = nil
+	if len(work) == 0 && ends {
+		o.rests.Store(0)
+		atomic.StoreUint32(&o.state, soloOff)
+	}
+	o.mu.Unlock()
+	if len(work) == 0 {
+		return false
+	}
+	avoid(from)
+	for _, f := range work {
+		f()
+	}
+	return true
 }

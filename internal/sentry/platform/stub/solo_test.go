@@ -9,7 +9,7 @@ import (
 // soloStubs returns what solo needs, with two of Go's processors.
 func soloStubs(t *testing.T) *Stubs {
 	was := runtime.GOMAXPROCS(2)
-	s := &Stubs{inflow: inflow{inBulk: idle, isOne: idle}}
+	s := &Stubs{inflow: inflow{inBulk: idle}}
 	t.Cleanup(func() {
 		s.solo.several()
 		s.awaitSolo(soloOff)
@@ -74,12 +74,12 @@ func TestSoloBulk(t *testing.T) {
 	s.awaitSolo(soloOff)
 }
 
-// TestSoloOneStream has a task that takes what comes in a single stream begin solo, though it never waits, and
-// what it takes not speak against that.
-func TestSoloOneStream(t *testing.T) {
+// TestSoloInflow has a task that takes what comes in bulk begin solo, though it never waits, and what
+// it takes not speak against that.
+func TestSoloInflow(t *testing.T) {
 	s := soloStubs(t)
-	yes := func() bool { return true }
-	s.inflow.inBulk, s.inflow.isOne = yes, yes
+	much := func() bool { return true }
+	s.inflow.inBulk = much
 	task := &Thread{proc: &Process{stubs: s}}
 	task.bulk.average = bulkFrom
 	turns := func(n int) {
@@ -92,17 +92,52 @@ func TestSoloOneStream(t *testing.T) {
 	if got := s.solo.rests.Load(); got != soloRests-1 {
 		t.Fatalf("%d turns are %d rests, want %d", (soloRests-1)*soloTurns, got, soloRests-1)
 	}
-	s.inflow.isOne = idle
-	turns(soloTurns)
+	s.inflow.inBulk = idle
+	s.rested(soloBulk)
 	if got := s.solo.rests.Load(); got != 0 {
-		t.Fatalf("several streams leave %d rests", got)
+		t.Fatalf("what comes from elsewhere leaves %d rests", got)
 	}
-	s.inflow.isOne = yes
+	s.inflow.inBulk = much
 	const before = 1 << 30
 	s.solo.looks.Store(before)
 	turns(soloRests * soloTurns)
 	if s.solo.looks.Load() >= before {
 		t.Error("solo does not begin")
+	}
+}
+
+// TestSoloAside has the holder do all work that it has accepted, also when solo ends meanwhile, and accept none
+// without solo.
+func TestSoloAside(t *testing.T) {
+	s := soloStubs(t)
+	var did atomic.Int32
+	accepted := int32(0)
+	for round := range 1000 {
+		s.begins(soloRestsMax)
+		for range 3 {
+			if s.aside(func() { did.Add(1) }) {
+				accepted++
+			}
+		}
+		if round%2 == 0 {
+			s.solo.several()
+		}
+		if s.aside(func() { did.Add(1) }) {
+			accepted++
+		}
+		if round%5 == 0 {
+			s.solo.several()
+			s.awaitSolo(soloOff)
+			if got := did.Load(); got != accepted {
+				t.Fatalf("round %d: %d of %d done when solo is over", round, got, accepted)
+			}
+			if s.aside(func() {}) {
+				t.Fatal("work is accepted without solo")
+			}
+		}
+	}
+	if accepted == 0 {
+		t.Error("nothing was accepted")
 	}
 }
 

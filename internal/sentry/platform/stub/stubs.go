@@ -110,7 +110,8 @@ func New(options ...Option) (*Stubs, error) {
 	s := &Stubs{procFD: -1, user: -1, answerTick: answerTick, pid: os.Getpid(), code: c, fp: findFPFormat(), procs: make(map[int]*Process)}
 	s.fsgsbase = hasFSGSBASE()
 	s.stagings.tick = stagingTick
-	s.inflow.inBulk, s.inflow.isOne, s.inflow.aside = waiter.FromHost.InBulk, waiter.FromHost.IsOne, s.stepAside
+	s.inflow.inBulk, s.inflow.aside = waiter.FromHost.InBulk, s.stepAside
+	waiter.FromHost.HelpedBy(s.aside)
 	for _, o := range options {
 		o(s)
 	}
