@@ -32,7 +32,7 @@ X
 for n in g1 g2 g3; do at $n ip addr add 10.9.0.1/32 dev e; at $n ip addr add fd09::1/128 dev e nodad; at $n python3 server.py $n >log-$n & done
 cat >ask.py <<'X'
 import errno, os, socket, sys
-def ask(what, six=False, mark=0, source=None, uid=0, port=7, device=None, flags="tuc", tos=0, to=None):
+def ask(what, six=False, mark=0, source=None, uid=0, port=7, device=None, flags="tuc", tos=0, to=None, size=1):
     f, to, level = (socket.AF_INET6, to or "fd09::1", 41) if six else (socket.AF_INET, to or "10.9.0.1", 0)
     out = []
     for kind in flags:
@@ -45,10 +45,10 @@ def ask(what, six=False, mark=0, source=None, uid=0, port=7, device=None, flags=
             if device: s.setsockopt(socket.SOL_SOCKET, 25, device.encode())
             if tos: s.setsockopt(level, 67 if six else 1, tos)
             if source: s.bind((source, 0))
-            if kind == "u": s.sendto(b"x", (to, port))
+            if kind == "u": s.sendto(b"x" * size, (to, port))
             else:
                 s.connect((to, port))
-                if kind == "c": s.send(b"x")
+                if kind == "c": s.send(b"x" * size)
             out.append(s.recv(100).decode())
         except OSError as e: out.append(errno.errorcode[e.errno] if e.errno else type(e).__name__)
         s.close()
@@ -200,6 +200,47 @@ ip rule add iif c5 pref 10 lookup 102; ip -6 rule add iif c5 pref 10 lookup 102;
 ip rule add from 10.5.0.2 pref 9 prohibit; ip rule add from 10.5.0.3 pref 9 unreachable; ip -6 rule add from fd05::2 pref 9 prohibit; echo "rules:"; sleep 2; told 10.7.0.1; told "-I 10.5.0.3 10.7.0.1"; told fd07::1
 ip rule del pref 9; ip rule del pref 9; ip -6 rule del pref 9; ip rule del pref 10; ip route change 10.9.0.0/24 nexthop via 10.1.0.252 nexthop via 10.1.0.251; from 'ask("several hops")' | sed 's/g[12]/one/g'
 ip route get 10.9.0.1 from 10.5.0.3 iif c5 | head -1; ip -6 route get fd09::1 from fd05::2 iif c5 | head -1
+kill $(jobs -p); wait`},
+
+	{"ip-rule-corners", []string{"ip", "nsenter", "ping", "python3"}, `
+for n in g1 g2 g3; do await says ready log-$n; done
+for a in 10.1.0.251 10.1.0.252 10.2.0.253 fd01::251 fd01::252 fd02::253; do await ping -c 1 -W 1 $a; done
+ip route add default via 10.1.0.252 table 102; ip -6 route add default via fd01::252 table 102; ip route add default via 10.2.0.253 table 103; ip -6 route add default via fd02::253 table 103
+for f in -4 -6; do ip $f rule add oif c2 lookup 103; ip $f rule add oif c1 lookup 102; done
+py 'for x in False, True: ask("device only", x, device="c2"); ask("other device only", x, device="c1")'
+ip route add 10.9.0.0/24 via 10.1.0.251; ip -6 route add fd09::/64 via fd01::251
+py 'for x in False, True: ask("device and main", x, device="c1")'
+ip route del 10.9.0.0/24; ip -6 route del fd09::/64
+for f in -4 -6; do ip $f rule add ipproto udp dport 8 lookup 103; ip $f rule add uidrange 1000-1001 lookup 102; done
+py 'for x in False, True: ask("fragments by port", x, port=8, size=4000, flags="uc"); ask("fragments by user", x, uid=1000, size=4000, flags="uc")
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(0, 4, bytes([1, 1, 1, 0])); s.sendto(b"x", ("10.9.0.1", 8)); print("options:", s.recv(100))'
+ip rule flush; ip -6 rule flush; for f in -4 -6; do ip $f rule add pref 32766 lookup main; done
+ip route add default table 107 nexthop via 10.1.0.252 nexthop via 10.2.0.253; ip rule add fwmark 10 lookup 107
+py 'bad = []
+for i in range(64):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, 36, 10)
+    try: s.connect(("10.9.0.%d" % (i + 1), 7)); s.send(b"x")
+    except OSError as e: bad.append(e)
+print("hops of a table:", bad)'
+ip rule add from 0.0.0.0/1 to 10.9.0.0/24 lookup 102; py 'ask("half of all sources")'; ip rule del from 0.0.0.0/1 to 10.9.0.0/24
+ip -6 route add fd0a::/64 nexthop via fd01::251 nexthop via fd02::253 nexthop via fd01::252; ip -6 route del fd0a::/64 via fd02::253; ip -6 route show fd0a::/64; ip -6 route del fd0a::/64 via fd01::251; ip -6 route show fd0a::/64; ip -6 route del fd0a::/64 via fd01::250 2>&1; ip -6 route del fd0a::/64; ip -6 route show fd0a::/64
+kill $(jobs -p); wait`},
+
+	{"ip-rule-forwarding-corners", []string{"ip", "nsenter", "ping", "python3"}, `
+for n in g1 g2 g3; do await says ready log-$n; done
+ip netns add cl; ip link add c5 type veth peer name e; ip link set e netns cl; ip addr add 10.5.0.1/24 dev c5; ip addr add fd05::1/64 dev c5 nodad; ip link set c5 up
+at cl ip link set lo up; at cl ip addr add 10.5.0.2/24 dev e; at cl ip addr add fd05::2/64 dev e nodad; at cl ip link set e up; at cl ip route add default via 10.5.0.1; at cl ip -6 route add default via fd05::1
+at g3 ip route add default via 10.2.0.1; at g3 ip -6 route add default via fd02::1
+mkdir proc; mount -t proc proc proc && echo 1 >proc/sys/net/ipv4/ip_forward && echo 1 >proc/sys/net/ipv6/conf/all/forwarding || exit 98; umount proc
+from() { at cl python3 -c "from ask import *
+$1"; }
+for a in 10.5.0.1 fd05::1; do await at cl ping -c 1 -W 1 $a; done; for a in 10.2.0.253 fd02::253; do await ping -c 1 -W 1 $a; done
+ip route add default via 10.2.0.253 table 103; ip -6 route add default via fd02::253 table 103
+ip -6 rule add ipproto udp dport 8 lookup 103; from 'ask("by port", True, port=8, flags="uc")'; ip route add 10.9.0.0/24 via 10.2.0.253
+for f in -4 -6; do ip $f rule add iif c5 lookup 103; done
+ip link set c1 mtu 1300; for a in 10.9.0.1 fd09::1; do at cl ping -c 1 -W 20 -M do -s 1440 -q $a | grep received; done
+ip link set c1 mtu 1500; ip link set c2 mtu 1400; at g3 ip link set e mtu 1400
+for a in 10.9.0.1 fd09::1; do at cl ping -c 1 -W 20 -M do -s 1440 $a 2>&1 | grep From; done
 kill $(jobs -p); wait`},
 }
 

@@ -31,7 +31,7 @@ type fib struct {
 	// routes are those of links that are up, in no order until sorted has been called.
 	routes []*RouteInfo
 	sorted func() map[fibTable][]*RouteInfo
-	links  map[int32]bool // those that are up
+	links  map[int32]uint32 // the MTUs of those that are up
 
 	mu sync.RWMutex
 	// known are the last answers.
@@ -65,9 +65,11 @@ const maxKnown = 1024
 
 // newFIB takes what there is now. n.mu is held.
 func (n *Namespace) newFIB() *fib {
-	f := &fib{routes: slices.Clone(n.routes), links: map[int32]bool{}, known: map[RouteKey]found{}}
+	f := &fib{routes: slices.Clone(n.routes), links: map[int32]uint32{}, known: map[RouteKey]found{}}
 	for i, l := range n.links {
-		f.links[i] = l.up
+		if l.up {
+			f.links[i] = l.mtu
+		}
 	}
 	index := func(name string) int32 {
 		if name == "" {
@@ -205,7 +207,7 @@ var flowSeed = maphash.MakeSeed()
 
 // choose takes one of a route's hops, always the same for two addresses, as often as its weight says.
 func (f *fib) choose(r *RouteInfo, k *RouteKey) (NextHop, bool) {
-	usable := func(h *NextHop) bool { return f.links[h.Link] && (k.Link == 0 || h.Link == k.Link) }
+	usable := func(h *NextHop) bool { return f.links[h.Link] != 0 && (k.Link == 0 || h.Link == k.Link) }
 	if len(r.Hops) == 0 {
 		h := NextHop{Gateway: r.Gateway, Link: r.Link}
 		return h, usable(&h)
@@ -233,15 +235,18 @@ func (f *fib) choose(r *RouteInfo, k *RouteKey) (NextHop, bool) {
 
 // matches reports whether a rule is for a packet.
 func (r *fibRule) matches(k *RouteKey) bool {
-	in := k.In
+	in, from := k.In, k.From
 	if in == 0 {
 		in = LoopbackIndex
+	}
+	if !from.IsValid() && r.Family == unix.AF_INET {
+		from = netip.IPv4Unspecified() // as Linux compares it
 	}
 	within := func(v uint16, ports [2]uint16) bool { return ports == [2]uint16{} || v >= ports[0] && v <= ports[1] }
 	of := func(p netip.Prefix, a netip.Addr) bool { return !p.IsValid() || p.Bits() == 0 || p.Contains(a) }
 	hit := (r.in == 0 || r.in == in) && (r.out == 0 || r.out == k.Link) &&
 		(r.Mark^k.Mark)&r.Mask == 0 && (!r.Users || k.UID >= r.UIDs[0] && k.UID <= r.UIDs[1]) &&
-		of(r.From, k.From) && of(r.To, k.To) && (r.TOS == 0 || r.TOS == k.TOS) && (r.IPProtocol == 0 || r.IPProtocol == k.Protocol) &&
+		of(r.From, from) && of(r.To, k.To) && (r.TOS == 0 || r.TOS == k.TOS) && (r.IPProtocol == 0 || r.IPProtocol == k.Protocol) &&
 		within(k.SourcePort, r.SourcePorts) && within(k.DestinationPort, r.DestinationPorts)
 	return hit != (r.Flags&RuleInvert != 0)
 }

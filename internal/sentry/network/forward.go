@@ -9,7 +9,8 @@ import (
 )
 
 // What a steered namespace is to forward by no route is refused before the stack looks, which has routes to everywhere
-// then; its sender is told as Linux does.
+// then, and so is what is too long for its link, which is another one than the stack thinks; its sender is told as Linux
+// does.
 
 // refuses reports whether a packet that comes in by a link is neither for the namespace nor to be forwarded. Its
 // header need not be whole.
@@ -22,22 +23,40 @@ func (f *fib) refuses(s *stack.Stack, link tcpip.NICID, protocol tcpip.NetworkPr
 	if !ok {
 		return false
 	}
-	k := RouteKey{In: int32(link)}
-	k.readHeader(protocol, h)
+	k := RouteKey{In: int32(link), Mark: pkt.Mark}
+	whole := k.readHeader(protocol, h)
 	to := toStack(k.To)
-	if !leaves(k.To) || !leaves(k.From) || s.CheckLocalAddress(0, protocol, to) != 0 || s.IsSubnetBroadcast(0, protocol, to) {
+	if !leaves(k.To) || !leaves(k.From) || s.CheckLocalAddress(0, protocol, to) != 0 || s.IsSubnetBroadcast(0, protocol, to) ||
+		s.IsSubnetBroadcast(0, protocol, toStack(k.From)) {
 		return false
 	}
+	length, lives, uncut := size+int(header.IPv6(h).PayloadLength()), header.IPv6(h).HopLimit() > 1, true
+	if protocol == header.IPv4ProtocolNumber {
+		ip := header.IPv4(h)
+		size = int(ip.HeaderLength())
+		length, lives, uncut = int(ip.TotalLength()), ip.TTL() > 1, ip.Flags()&header.IPv4FlagDontFragment != 0
+	}
+	if whole {
+		const ports = 4
+		if t, ok := pkt.Data().PullUp(size + ports); ok {
+			k.readPorts(t[size:])
+		}
+	}
 	a := f.find(k)
-	if a.err == 0 {
+	mtu := int(f.links[a.hop.Link])
+	switch {
+	case a.err != 0:
+	case uncut && lives && length > mtu && pkt.GSOOptions.Type == stack.GSONone:
+		a.err = unix.EMSGSIZE
+	default:
 		return false
 	}
 	// Linux drops without a word what a blackhole takes.
 	if a.err != unix.EINVAL && pkt.PktType == tcpip.PacketHost && s.AllowICMPMessage() {
 		if protocol == header.IPv4ProtocolNumber {
-			tellUnreachable4(s, link, &k, a.err, pkt)
+			tellUnreachable4(s, link, &k, a.err, mtu, pkt)
 		} else {
-			tellUnreachable6(s, link, &k, a.err, pkt)
+			tellUnreachable6(s, link, &k, a.err, mtu, pkt)
 		}
 	}
 	return true
@@ -56,8 +75,8 @@ func beginning(pkt *stack.PacketBuffer, most int) buffer.Buffer {
 	return b
 }
 
-// tellUnreachable4 tells the sender of a packet of IPv4, unless that is an error itself or not the first fragment.
-func tellUnreachable4(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Errno, pkt *stack.PacketBuffer) {
+// tellUnreachable4 tells the sender of a packet of IPv4, with the MTU if it is too long, unless that is an error itself or not the first fragment.
+func tellUnreachable4(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Errno, mtu int, pkt *stack.PacketBuffer) {
 	b, _ := pkt.Data().PullUp(header.IPv4MinimumSize)
 	h := header.IPv4(b)
 	if h.FragmentOffset() != 0 || !h.IsValid(pkt.Data().Size()) {
@@ -79,6 +98,8 @@ func tellUnreachable4(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Er
 		code = header.ICMPv4HostUnreachable
 	case unix.EACCES:
 		code = header.ICMPv4AdminProhibited
+	case unix.EMSGSIZE:
+		code = header.ICMPv4FragmentationNeeded
 	}
 	r, err := s.FindRoute(link, tcpip.Address{}, toStack(k.From), header.IPv4ProtocolNumber, false)
 	if err != nil {
@@ -93,6 +114,9 @@ func tellUnreachable4(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Er
 	icmp := header.ICMPv4(out.TransportHeader().Push(header.ICMPv4MinimumSize))
 	icmp.SetType(header.ICMPv4DstUnreachable)
 	icmp.SetCode(code)
+	if why == unix.EMSGSIZE {
+		icmp.SetMTU(uint16(mtu))
+	}
 	icmp.SetChecksum(header.ICMPv4Checksum(icmp, out.Data().Checksum()))
 	const internetControl = 0xc0 // the precedence of what routers say
 	if r.WritePacket(stack.NetworkHeaderParams{Protocol: header.ICMPv4ProtocolNumber, TTL: r.DefaultTTL(), TOS: internetControl}, out) == nil {
@@ -101,16 +125,19 @@ func tellUnreachable4(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Er
 }
 
 // tellUnreachable6 is that for IPv6.
-func tellUnreachable6(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Errno, pkt *stack.PacketBuffer) {
+func tellUnreachable6(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Errno, mtu int, pkt *stack.PacketBuffer) {
 	if k.Protocol == unix.IPPROTO_ICMPV6 {
 		b, ok := pkt.Data().PullUp(header.IPv6MinimumSize + header.ICMPv6MinimumSize)
 		if !ok || header.ICMPv6(b[header.IPv6MinimumSize:]).Type() < header.ICMPv6EchoRequest {
 			return
 		}
 	}
-	code := header.ICMPv6NetworkUnreachable
-	if why == unix.EACCES {
+	typ, code := header.ICMPv6DstUnreachable, header.ICMPv6NetworkUnreachable
+	switch why {
+	case unix.EACCES:
 		code = header.ICMPv6Prohibited
+	case unix.EMSGSIZE:
+		typ, code = header.ICMPv6PacketTooBig, header.ICMPv6UnusedCode
 	}
 	r, err := s.FindRoute(link, tcpip.Address{}, toStack(k.From), header.IPv6ProtocolNumber, false)
 	if err != nil {
@@ -123,12 +150,19 @@ func tellUnreachable6(s *stack.Stack, link tcpip.NICID, k *RouteKey, why unix.Er
 	defer out.DecRef()
 	out.TransportProtocolNumber = header.ICMPv6ProtocolNumber
 	icmp := header.ICMPv6(out.TransportHeader().Push(header.ICMPv6DstUnreachableMinimumSize))
-	icmp.SetType(header.ICMPv6DstUnreachable)
+	icmp.SetType(typ)
 	icmp.SetCode(code)
+	if why == unix.EMSGSIZE {
+		icmp.SetMTU(uint32(mtu))
+	}
 	icmp.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{
 		Header: icmp, Src: r.LocalAddress(), Dst: r.RemoteAddress(), PayloadCsum: out.Data().Checksum(), PayloadLen: out.Data().Size(),
 	}))
 	if r.WritePacket(stack.NetworkHeaderParams{Protocol: header.ICMPv6ProtocolNumber, TTL: r.DefaultTTL()}, out) == nil {
-		s.Stats().ICMP.V6.PacketsSent.DstUnreachable.Increment()
+		if sent := s.Stats().ICMP.V6.PacketsSent; typ == header.ICMPv6PacketTooBig {
+			sent.PacketTooBig.Increment()
+		} else {
+			sent.DstUnreachable.Increment()
+		}
 	}
 }

@@ -72,6 +72,9 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	}
 	options, hop, strict := owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress(), pkt)
 	if len(options) == 0 {
+		if pkt.GSOOptions.Type == stack.GSONone && header.IPv4MinimumSize+pkt.Size() > int(e.nic.MTU()) {
+			defer e.steering.hold(r, params, pkt)()
+		}
 		return e.ipv4Link.WritePacket(r, params, pkt)
 	}
 	size := header.IPv4MinimumSize + len(options)
@@ -116,6 +119,7 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
 		return e.nic.WritePacket(r, pkt)
 	}
+	defer e.steering.hold(r, params, pkt)()
 	h := header.IPv4(make([]byte, size))
 	encode(h)
 	b := pkt.ToBuffer()

@@ -117,6 +117,9 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		x.Label = labelOf(r, params.Protocol, pkt)
 	}
 	if x.Label == 0 && !extended {
+		if pkt.GSOOptions.Type == stack.GSONone && header.IPv6MinimumSize+pkt.Size() > int(e.nic.MTU()) {
+			defer e.steering.hold(r, params, pkt)()
+		}
 		return e.ipv6Link.WritePacket(r, params, pkt)
 	}
 	if x.Hop.BitLen() != 0 {
@@ -157,6 +160,7 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		}
 		return segments(pkt, math.MaxUint16-extra, int(r.MaxHeaderLength())+header.IPv6MinimumSize+extra, send)
 	}
+	defer e.steering.hold(r, params, pkt)()
 	content := pkt.ToBuffer()
 	if len(end) > 0 {
 		content.Prepend(buffer.NewViewWithData(end))

@@ -85,8 +85,7 @@ func (n *Namespace) setUp(l *link, up bool) {
 		n.stack.EnableNIC(l.nic())
 		n.changes.Add(1)
 	}
-	if n.Steered() {
-		n.steer()
+	if n.steer(); n.Steered() {
 		n.mirrorRoutes()
 	}
 	n.tellLink(l, false)
@@ -228,6 +227,9 @@ func (n *Namespace) SetMTU(index int32, mtu uint32) error {
 		if n.stack != nil {
 			n.stack.SetNICMTU(l.nic(), mtu)
 			n.changes.Add(1)
+		}
+		if n.steer(); n.Steered() {
+			n.mirrorRoutes()
 		}
 		return nil
 	})

@@ -38,7 +38,10 @@ func (n *Namespace) currentFIB() *fib {
 	if f := n.steering.Load(); f != nil {
 		return f
 	}
-	return n.newFIB()
+	if n.unsteered == nil {
+		n.unsteered = n.newFIB()
+	}
+	return n.unsteered
 }
 
 // Broadcast reports whether an address is that of a whole network which an interface is in.

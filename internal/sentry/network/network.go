@@ -71,7 +71,9 @@ type Namespace struct {
 	// IPv4 have ever been changed.
 	rules             []RuleInfo
 	ruled, rulesAdded bool
-	watchers          map[Watcher]struct{}
+	// unsteered is what would steer the stack, once somebody has asked, until there is a change.
+	unsteered *fib
+	watchers  map[Watcher]struct{}
 	// changed are the settings of sysctls that are not as at first, congestion which of
 	// congestionControls is the default; linkAll and linkDefault are those of
 	// interfaces that conf/all and conf/default have.

@@ -234,17 +234,25 @@ func (n *Namespace) addRoute(r RouteInfo, mode RouteMode) error {
 		return unix.ENOENT
 	case i >= 0 && mode == RouteCreate:
 		return unix.EEXIST
-	case i >= 0 && mode != RouteAppend:
+	case i >= 0 && mode != RouteAppend && n.hops()-max(len(n.routes[i].Hops), 1)+max(len(r.Hops), 1) <= maxRoutes:
 		n.routes[i] = &r // whoever steers has the old one
 		n.steer()
 		n.mirrorRoutes()
 		n.tell(Event{Route: n.shown(&r)})
 		return nil
-	case len(n.routes) >= maxRoutes:
+	case n.hops()+max(len(r.Hops), 1) > maxRoutes:
 		return refuse(unix.ENOSPC, "There are %d routes already", maxRoutes)
 	}
 	n.enter(r)
 	return nil
+}
+
+// hops is how many ways all routes have, which maxRoutes bounds.
+func (n *Namespace) hops() (sum int) {
+	for _, r := range n.routes {
+		sum += max(len(r.Hops), 1)
+	}
+	return sum
 }
 
 // checkRoute completes a route and says what is wrong with it.
@@ -363,11 +371,22 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 	if refusal(r.Type) != 0 {
 		r.Link = 0 // Linux has them on lo
 	}
+	// Of a route of IPv6 only the hop goes that has the gateway.
+	hop := func(o *RouteInfo) int {
+		if !r.Gateway.IsValid() || o.Destination.Addr().Is4() {
+			return -1
+		}
+		return slices.IndexFunc(o.Hops, func(h NextHop) bool { return h.Gateway == r.Gateway && (r.Link == 0 || h.Link == r.Link) })
+	}
+	leads := func(o *RouteInfo) bool {
+		first := o.first()
+		return hop(o) >= 0 || (!r.Gateway.IsValid() || first.Gateway == r.Gateway) && (r.Link == 0 || first.Link == r.Link) &&
+			(len(r.Hops) == 0 || sameHops(r.Hops, o.Hops))
+	}
 	var best *RouteInfo
 	for _, o := range n.routes {
-		if o.Table == r.Table && o.Destination == r.Destination && (r.Metric == 0 || o.Metric == r.Metric) &&
-			(!r.Gateway.IsValid() || o.first().Gateway == r.Gateway) && (!r.Source.IsValid() || o.Source == r.Source) &&
-			(r.Link == 0 || o.first().Link == r.Link) && (len(r.Hops) == 0 || sameHops(r.Hops, o.Hops)) && (r.Protocol == 0 || o.Protocol == r.Protocol) && (r.Type == 0 || o.Type == r.Type) &&
+		if o.Table == r.Table && o.Destination == r.Destination && (r.Metric == 0 || o.Metric == r.Metric) && leads(o) &&
+			(!r.Source.IsValid() || o.Source == r.Source) && (r.Protocol == 0 || o.Protocol == r.Protocol) && (r.Type == 0 || o.Type == r.Type) &&
 			(r.Scope == unix.RT_SCOPE_NOWHERE || r.Destination.Addr().Is6() || o.Scope == r.Scope) && (best == nil || o.Metric < best.Metric) {
 			best = o
 		}
@@ -375,8 +394,27 @@ func (n *Namespace) DeleteRoute(r RouteInfo) error {
 	if best == nil {
 		return unix.ESRCH
 	}
+	if at := hop(best); at >= 0 {
+		n.deleteHop(best, at)
+		return nil
+	}
 	n.deleteRoutes(func(o *RouteInfo) bool { return o == best })
 	return nil
+}
+
+// deleteHop takes one of several hops from a route.
+func (n *Namespace) deleteHop(r *RouteInfo, at int) {
+	rest, gone := *r, *r
+	gone.Hops, gone.Gateway, gone.Link = nil, r.Hops[at].Gateway, r.Hops[at].Link
+	rest.Hops = slices.Delete(slices.Clone(r.Hops), at, at+1)
+	if len(rest.Hops) == 1 {
+		h := rest.Hops[0]
+		rest.Hops, rest.Gateway, rest.Link, rest.Flags = nil, h.Gateway, h.Link, rest.Flags|h.Flags
+	}
+	n.routes[slices.Index(n.routes, r)] = &rest // whoever steers has the old one
+	n.steer()
+	n.mirrorRoutes()
+	n.tell(Event{Deleted: true, Route: n.shown(&gone)})
 }
 
 // first is where a route leads, or the first of several hops.

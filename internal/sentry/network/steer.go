@@ -1,7 +1,10 @@
 package network
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +20,24 @@ import (
 
 // steering is what a stack is told of the rules and routes: nil as long as it is not steered. It is not the
 // namespace's own, since the stack must not keep that alive.
-type steering = atomic.Pointer[fib]
+type steering struct {
+	atomic.Pointer[fib]
+	// whole is what packets are looked up by that are being cut into fragments or made anew, which say less of
+	// themselves: RouteKeys by *stack.Route.
+	whole sync.Map
+}
+
+// hold has what is made of a packet be looked up as that, until the result is called.
+func (st *steering) hold(r *stack.Route, params stack.NetworkHeaderParams, pkt *stack.PacketBuffer) (end func()) {
+	if st.Load() == nil {
+		return func() {}
+	}
+	k := RouteKey{From: fromStack(r.LocalAddress()), To: fromStack(r.RemoteAddress()), Mark: pkt.Mark, TOS: params.TOS &^ 3, Protocol: uint8(params.Protocol)}
+	k.readPorts(pkt.TransportHeader().Slice())
+	k.readOwner(pkt.Owner)
+	st.whole.Store(r, k)
+	return func() { st.whole.Delete(r) }
+}
 
 // Steered reports whether sockets are to ask for their way.
 func (n *Namespace) Steered() bool { return n.steering.Load() != nil }
@@ -25,6 +45,7 @@ func (n *Namespace) Steered() bool { return n.steering.Load() != nil }
 // steer takes note of changes of rules, routes, or links. n.mu is held, here and below.
 func (n *Namespace) steer() {
 	was := n.Steered()
+	n.unsteered = nil
 	if !n.needsSteering() {
 		if was {
 			n.steering.Store(nil)
@@ -56,9 +77,12 @@ func (r *RouteInfo) ordinary() bool {
 }
 
 // steeredTable is the stack's table while it is steered: every address is on each link, whose MTUs are those of the
-// routes that have one.
+// routes that have one. What is forwarded goes to the link first that takes the longest packets, so that no other one
+// than its own finds it too long (redirect).
 func (n *Namespace) steeredTable() (table []tcpip.Route) {
-	for _, l := range n.sorted() {
+	links := n.sorted()
+	slices.SortStableFunc(links, func(a, b *link) int { return cmp.Compare(b.mtu, a.mtu) })
+	for _, l := range links {
 		if l.up && l.device != nil {
 			table = append(table, tcpip.Route{Destination: header.IPv4EmptySubnet, NIC: l.nic()}, tcpip.Route{Destination: header.IPv6EmptySubnet, NIC: l.nic()})
 		}
@@ -98,16 +122,21 @@ func (n *Namespace) Way(k RouteKey) (link int32, source netip.Addr, err error) {
 		if held {
 			return a.hop.Link, k.From, nil
 		}
-		// The stack sends by a link from its own addresses only. What a rule has sent elsewhere is not to go past that.
+		// The stack sends by a link from its own addresses only. What a rule has sent elsewhere is not to go past that,
+		// but to another hop of the same route.
 		own := n.stack.CheckLocalAddress(0, protocolOf(k.From), toStack(k.From))
-		if own == 0 || k.Link != 0 || a.route.Table != unix.RT_TABLE_MAIN {
+		if own == 0 || k.Link != 0 {
 			return 0, source, unix.ENETUNREACH
 		}
 		k.Link = int32(own)
-		if a = f.find(k); a.err != 0 {
-			return 0, source, a.err
+		b := f.find(k)
+		switch {
+		case a.route.Table != unix.RT_TABLE_MAIN && b.route != a.route:
+			return 0, source, unix.ENETUNREACH
+		case b.err != 0:
+			return 0, source, b.err
 		}
-		return a.hop.Link, k.From, nil
+		return b.hop.Link, k.From, nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -130,10 +159,13 @@ func (n *Namespace) addressesOf(index int32) []*AddressInfo {
 	return nil
 }
 
-// Unsourced is the owner of packets whose source it has left to the route, as Linux's lookup has it then.
-type Unsourced interface {
+// Sender is the owner of packets that are looked up as Linux looks its socket up.
+type Sender interface {
 	tcpip.PacketOwner
+	// Unsourced reports whether it has left their source to the route.
 	Unsourced() bool
+	// Bound is the interface that they must leave by, or 0.
+	Bound() int32
 }
 
 // steeredLink is an interface as IP sees it. What IP sends goes to the gateway that the rules and routes have for it.
@@ -157,7 +189,7 @@ func (l *steeredLink) WritePacket(r *stack.Route, pkt *stack.PacketBuffer) tcpip
 	if f == nil {
 		return l.NetworkInterface.WritePacket(r, pkt)
 	}
-	k := keyOf(l.protocol, pkt)
+	k := l.keyOf(r, pkt)
 	if !leaves(k.To) || r.IsOutboundBroadcast() {
 		return l.NetworkInterface.WritePacket(r, pkt)
 	}
@@ -202,34 +234,56 @@ func (l *steeredLink) redirect(r *stack.Route, by tcpip.NICID, k *RouteKey, pkt 
 	})
 	defer out.DecRef()
 	out.InputNICID = pkt.InputNICID
+	l.steering.whole.Store(to, *k)
+	defer l.steering.whole.Delete(to)
 	return to.WriteHeaderIncludedPacket(out)
 }
 
 // keyOf is what the way of a packet depends on that has its header of IP.
-func keyOf(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) RouteKey {
-	k := RouteKey{In: int32(pkt.InputNICID), Mark: pkt.Mark}
-	k.readHeader(protocol, pkt.NetworkHeader().Slice())
-	if t := pkt.TransportHeader().Slice(); len(t) >= 4 && (k.Protocol == unix.IPPROTO_TCP || k.Protocol == unix.IPPROTO_UDP) {
-		k.SourcePort, k.DestinationPort = header.UDP(t).SourcePort(), header.UDP(t).DestinationPort()
-	}
+func (l *steeredLink) keyOf(r *stack.Route, pkt *stack.PacketBuffer) RouteKey {
 	if pkt.Owner == nil {
-		return k
+		if k, ok := l.steering.whole.Load(r); ok {
+			return k.(RouteKey)
+		}
 	}
-	k.UID = pkt.Owner.KUID()
-	if o, ok := pkt.Owner.(Unsourced); ok && o.Unsourced() {
-		k.From = netip.Addr{}
+	k := RouteKey{In: int32(pkt.InputNICID), Mark: pkt.Mark}
+	if k.readHeader(l.protocol, pkt.NetworkHeader().Slice()) {
+		k.readPorts(pkt.TransportHeader().Slice())
 	}
+	k.readOwner(pkt.Owner)
 	return k
 }
 
-func (k *RouteKey) readHeader(protocol tcpip.NetworkProtocolNumber, h []byte) {
+// readHeader reads a header of IP, and reports whether the packet is no fragment.
+func (k *RouteKey) readHeader(protocol tcpip.NetworkProtocolNumber, h []byte) (whole bool) {
 	if protocol == header.IPv4ProtocolNumber {
 		ip := header.IPv4(h)
 		tos, _ := ip.TOS()
 		k.From, k.To, k.TOS, k.Protocol = fromStack(ip.SourceAddress()), fromStack(ip.DestinationAddress()), tos&^3, ip.Protocol()
-		return
+		return !ip.More() && ip.FragmentOffset() == 0
 	}
 	ip := header.IPv6(h)
 	class, _ := ip.TOS()
 	k.From, k.To, k.TOS, k.Protocol = fromStack(ip.SourceAddress()), fromStack(ip.DestinationAddress()), class&^3, ip.NextHeader()
+	return true // a fragment's next header is not that of its protocol
+}
+
+// readPorts reads the header after that, as far as it is there.
+func (k *RouteKey) readPorts(t []byte) {
+	if len(t) >= 4 && (k.Protocol == unix.IPPROTO_TCP || k.Protocol == unix.IPPROTO_UDP) {
+		k.SourcePort, k.DestinationPort = header.UDP(t).SourcePort(), header.UDP(t).DestinationPort()
+	}
+}
+
+// readOwner says who sends a packet: root if that is no socket.
+func (k *RouteKey) readOwner(owner tcpip.PacketOwner) {
+	if owner == nil {
+		return
+	}
+	k.UID = owner.KUID()
+	if s, ok := owner.(Sender); ok {
+		if k.Link = s.Bound(); s.Unsourced() {
+			k.From = netip.Addr{}
+		}
+	}
 }

@@ -106,6 +106,8 @@ type Socket struct {
 	way  way
 	// unsourced says that routes are asked for the datagrams under way without their source.
 	unsourced atomic.Bool
+	// leavesBy is the interface that a connection or the datagrams under way must leave by, beside SO_BINDTODEVICE, or 0.
+	leavesBy atomic.Int32
 	// droppedBefore is how many datagrams endpoints before ep had no room for.
 	droppedBefore atomic.Uint64
 	// sentBefore is how many bytes of a stream went through the stack.
@@ -194,13 +196,13 @@ func (s *Socket) adopt(ep tcpip.Endpoint, q *stackwaiter.Queue) {
 		ep.SocketOptions().SetReceiveBufferSize(s.net.Number(network.ReceiveBufferDefault), false)
 	}
 	e := &endpoint{Endpoint: ep, queue: q, owner: s}
-	if s.ownsPackets() {
-		s.own(ep)
-	}
 	e.entry.Init(e, stackwaiter.AllEvents)
 	q.EventRegister(&e.entry)
 	s.takeRaw(e)
 	s.ep.Store(e)
+	if s.ownsPackets() {
+		s.own(ep) // what it sends asks for the endpoint
+	}
 }
 
 // renew replaces the endpoint, whose connection is over, by a new one with the same

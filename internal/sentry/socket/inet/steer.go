@@ -12,8 +12,16 @@ import (
 // Where rules and routes say more than the stack knows, a socket asks the network which interface what it sends
 // leaves by. That it leaves by no other is all that the stack has to be told; gateways are found packet by packet.
 
-// Unsourced implements network.Unsourced.
+// Unsourced implements network.Sender.
 func (s *Socket) Unsourced() bool { return s.unsourced.Load() }
+
+// Bound implements network.Sender.
+func (s *Socket) Bound() int32 {
+	if link := s.leavesBy.Load(); link != 0 {
+		return link
+	}
+	return s.ep.Load().SocketOptions().GetBindToDevice()
+}
 
 // routeKey is what the way of what a socket sends depends on.
 func (s *Socket) routeKey(e *endpoint, to tcpip.FullAddress) network.RouteKey {
@@ -55,6 +63,7 @@ func (s *Socket) steer(e *endpoint, to *tcpip.FullAddress, from netip.Addr, conn
 		k.From = from
 	}
 	chosen := k.From.IsValid()
+	s.leavesBy.Store(k.Link)
 	link, address, err := s.net.Way(k)
 	if err == nil && link != 0 && connects && !chosen {
 		k.From = address
