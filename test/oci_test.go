@@ -115,6 +115,28 @@ func TestVerbs(t *testing.T) {
 	})
 }
 
+// TestStartFails: of a container that could not be started, `run` leaves nothing.
+func TestStartFails(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		for _, detach := range []string{"--detach", "--keep"} {
+			id, pidFile := r.id("start-"+r.isolation), filepath.Join(t.TempDir(), "pid")
+			bundle := r.bundle("s"+detach, func(s *specs.Spec) {
+				s.Version = "1.3.0" // before, hooks of poststart end nothing
+				s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/bin/false"}}}
+			}, "sleep", "1000")
+			if out := r.do("run", detach, "--pid-file", pidFile, "--bundle", bundle, id); out.code != 1 || !strings.Contains(out.stderr, "poststart") {
+				t.Errorf("run: %+v", out)
+			}
+			if _, err := os.Stat(pidFile); !os.IsNotExist(err) {
+				t.Errorf("with %s there is a PID file: %v", detach, err)
+			}
+			if out := r.do("state", id); out.code != 1 {
+				t.Errorf("with %s there is a container: %+v", detach, out)
+			}
+		}
+	})
+}
+
 // TestNoMoreProcesses: a limit of none is one of no more than the program itself.
 func TestNoMoreProcesses(t *testing.T) {
 	eachWall(t, func(t *testing.T, r *kernelRuntime) {

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"coffer/internal/container"
 
@@ -57,19 +60,30 @@ func runDetached(s *container.Store, r *container.CreateRequest, f *runFlags) er
 	if _, err := s.Create(r); err != nil {
 		return err
 	}
-	return startOrDelete(s, r.ID)
+	return startOrDelete(s, r)
 }
 
 // startOrDelete starts a container, and removes it if that fails: there is none
 // then, as after a create that fails.
-func startOrDelete(s *container.Store, id string) error {
-	err := s.Start(id)
-	if err != nil {
-		if derr := s.Delete(id, true); derr != nil {
-			err = fmt.Errorf("%w; and the container could not be removed: %w", err, derr)
+func startOrDelete(s *container.Store, r *container.CreateRequest) error {
+	if err := s.Start(r.ID); err != nil {
+		return unmake(s, r, err)
+	}
+	return nil
+}
+
+// unmake removes a container that was made in vain, with its PID file, and returns why that
+// was, with what could not be removed.
+func unmake(s *container.Store, r *container.CreateRequest, cause error) error {
+	if err := s.Delete(r.ID, true); err != nil {
+		cause = fmt.Errorf("%w; and the container could not be removed: %w", cause, err)
+	}
+	if r.PIDFile != "" {
+		if err := os.Remove(r.PIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			cause = fmt.Errorf("%w; and the PID file could not be removed: %w", cause, err)
 		}
 	}
-	return err
+	return cause
 }
 
 func runForeground(s *container.Store, r *container.CreateRequest, f *runFlags) error {
@@ -96,12 +110,9 @@ func runForeground(s *container.Store, r *container.CreateRequest, f *runFlags) 
 		return err
 	}
 	if err := front.connect(); err != nil {
-		if derr := s.Delete(r.ID, true); derr != nil {
-			slog.Warn(derr.Error())
-		}
-		return err
+		return unmake(s, r, err)
 	}
-	if err := startOrDelete(s, r.ID); err != nil {
+	if err := startOrDelete(s, r); err != nil {
 		return err
 	}
 	code, err := front.wait(init.PID, !f.noSubreaper, func(sig unix.Signal) error { return s.Kill(r.ID, sig, false) })
