@@ -268,6 +268,11 @@ func (f doFlags) config(args []string) (cfg kernel.Config, err error) {
 		return cfg, err
 	}
 	box.Hostname, box.Args = f.hostname, args
+	box.Advice = boot.Advice{
+		Cwd:      "give another one with --cwd, or show it with --bind",
+		Mount:    "name another place in the sandbox with --bind",
+		Emulator: "show the host's with --bind",
+	}
 	if box.Memory, err = parseMemory(f.memory); err != nil {
 		return cfg, err
 	}

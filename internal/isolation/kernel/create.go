@@ -115,6 +115,13 @@ func (m *making) settle(pid int) (err error) {
 	return oci.RunHooks(hooks, m.r.State(specs.StateCreating, pid), oci.CreateContainer)
 }
 
+// advice is about what a bundle says.
+var advice = boot.Advice{
+	Cwd:      "change the process's cwd, or let its user enter the directory",
+	Mount:    "change the mount's destination",
+	Emulator: "show the host's in it by a bind mount of",
+}
+
 // newSandbox starts a sentry, with the container as its first.
 func (m *making) newSandbox() error {
 	if err := liftLimits(); err != nil {
@@ -127,7 +134,7 @@ func (m *making) newSandbox() error {
 	if err != nil {
 		return err
 	}
-	desc := &boot.Sandbox{Intercept: m.r.Intercept, Memory: m.described.Resources.Memory, Container: *m.described}
+	desc := &boot.Sandbox{Intercept: m.r.Intercept, Memory: m.described.Resources.Memory, Advice: advice, Container: *m.described}
 	if desc.Intercept == "" {
 		desc.Intercept = boot.Platforms()[0]
 	}

@@ -54,6 +54,8 @@ type sandbox struct {
 	network *network.Namespace
 	// limit is Sandbox.Memory.
 	limit int64
+	// advice is Sandbox.Advice.
+	advice Advice
 	// first is the process with which all ends.
 	first *process
 	// server is nil in a sandbox that ends with its starter.
@@ -83,7 +85,7 @@ func boot(box *Sandbox, refusal uint32) (_ *sandbox, err error) {
 	if err := limitProcesses(tasks); err != nil {
 		return nil, err
 	}
-	s := new(sandbox)
+	s := &sandbox{advice: box.Advice}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -80,7 +80,7 @@ func (s *sandbox) files(c *Container) (*vfs.MountNamespace, error) {
 	for i := range c.Mounts {
 		m := &c.Mounts[i]
 		if err := t.bind(m, size); err != nil {
-			return nil, fmt.Errorf("binding to %s: %w (name another place in the sandbox with --bind)", m.Path, err)
+			return nil, fmt.Errorf("binding to %s: %w (%s)", m.Path, err, s.advice.Mount)
 		}
 	}
 	for i := range c.Written {

@@ -142,11 +142,7 @@ func (s *sandbox) workingDirectory(p *Process, mounts *vfs.MountNamespace, root 
 	if err == nil {
 		return cwd, nil
 	}
-	cure := "give another one with --cwd, or show it with --bind"
-	if s.served() {
-		cure = "change the process's cwd, or let its user enter the directory"
-	}
-	return vfs.Path{}, &programError{exitFailed, fmt.Sprintf("the working directory %s cannot be entered in the sandbox (%v): %s", p.Cwd, err, cure)}
+	return vfs.Path{}, &programError{exitFailed, fmt.Sprintf("the working directory %s cannot be entered in the sandbox (%v): %s", p.Cwd, err, s.advice.Cwd)}
 }
 
 // streams gives a process its first descriptors, and a terminal if it is to
@@ -295,8 +291,8 @@ func (s *sandbox) explainExec(name string, err error) error {
 	case errors.Is(err, unix.EFAULT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EIO):
 		why = "it is a damaged program: its file is shorter than it says, or contradicts itself"
 	case errors.As(err, &foreign):
-		why = fmt.Sprintf("it is a program for %s, which %s would run, but that is not in the sandbox: install qemu-user-static there, or show the host's with --bind %s",
-			foreign.Platform, foreign.Emulator, foreign.Emulator)
+		why = fmt.Sprintf("it is a program for %s, which %s would run, but that is not in the sandbox: install qemu-user-static there, or %s %s",
+			foreign.Platform, foreign.Emulator, s.advice.Emulator, foreign.Emulator)
 	case errors.Is(err, unix.ENOEXEC):
 		why = "it is neither an x86-64 Linux program nor a script that begins with #!"
 	case errors.Is(err, unix.ELIBBAD):

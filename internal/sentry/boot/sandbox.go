@@ -19,11 +19,22 @@ type Sandbox struct {
 	// Trace, if not nil, has each system call written down.
 	Trace *Trace
 
+	// Advice is what errors tell users to do.
+	Advice Advice
+
 	// Server, if not nil, makes the sandbox one that outlives its starter and
 	// is told what to do over a socket. Otherwise it ends with its starter.
 	Server *Server
 
 	Container
+}
+
+// Advice is what to do about errors, in the words of who describes the sandbox: boot does not
+// know what its users write.
+type Advice struct {
+	// Cwd is for a working directory that cannot be entered, Mount for a Mount that cannot be
+	// where it is to be, and Emulator for a host's file that is to be shown in the sandbox, whose path follows.
+	Cwd, Mount, Emulator string
 }
 
 // Server is how a sandbox that outlives its starter is reached.
