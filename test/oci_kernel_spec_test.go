@@ -259,6 +259,11 @@ var specCases = []specCase{
 				{Names: []string{"umask"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 0o77, Op: specs.OpEqualTo}}},
 			}}
 	}, script: "mkdir /x 2>&1; grep -i '^seccomp:' /proc/self/status | tr -d '\\t'; sh -c 'mkdir /y' 2>&1", want: "mkdir: can't create directory '/x': Operation not supported\nSeccomp:2\nmkdir: can't create directory '/y': Operation not supported\n", code: 1},
+	{name: "limits under a filter that refuses them", change: func(s *specs.Spec, _ string) {
+		s.Process.NoNewPrivileges = false
+		s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 199, Soft: 155}, {Type: "RLIMIT_CPU", Hard: 90, Soft: 80}}
+		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"prlimit64"}, Action: specs.ActErrno}}}
+	}, script: "grep -E 'open files|cpu time' /proc/self/limits | tr -s ' '", want: "Max cpu time 80 90 seconds \nMax open files 155 199 files \n"},
 	{name: "personality and priorities", change: func(s *specs.Spec, _ string) {
 		s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
 		s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 6}

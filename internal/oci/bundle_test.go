@@ -45,6 +45,25 @@ func TestUnknownFields(t *testing.T) {
 	}
 }
 
+// TestUnknownCalls: a warning names calls that a rule would refuse, and that there are not.
+func TestUnknownCalls(t *testing.T) {
+	for profile, warned := range map[string]bool{
+		`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdri"], "action": "SCMP_ACT_ERRNO"}]}`:  true,
+		`{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": ["mkdri"], "action": "SCMP_ACT_KILL"}]}`:              true,
+		`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}`:           false,
+		`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdri"], "action": "SCMP_ACT_LOG"}]}`:             false,
+		`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve", "mkdri"], "action": "SCMP_ACT_ALLOW"}]}`: false,
+	} {
+		log := logged(t)
+		if _, _, err := Load(bundle(t, small[:len(small)-1]+`, "linux": {"seccomp": `+profile+"}}")); err != nil {
+			t.Errorf("%s: %v", profile, err)
+		}
+		if got := strings.Contains(log.String(), `syscalls[0].names has what is no system call, so that the rule refuses none by it: [\"mkdri\"]`); got != warned {
+			t.Errorf("%s: the log has %q", profile, log)
+		}
+	}
+}
+
 const small = `{"ociVersion": "1.0.0", "root": {"path": "rootfs"}, "process": {"args": ["true"], "cwd": "/"}}`
 
 func TestLoadMakesPathsAbsolute(t *testing.T) {

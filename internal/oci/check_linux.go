@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"coffer/internal/oci/linuxname"
 	"coffer/internal/oci/mountoption"
+	"coffer/internal/seccomp/sysno"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -220,6 +222,19 @@ func deviceName(n string) bool {
 	return n != "" && len(n) < unix.IFNAMSIZ && n != "." && n != ".." && !strings.ContainsAny(n, "/: \t\n\v\f\r\x00")
 }
 
+// lets reports whether calls with an action are made.
+func lets(a specs.LinuxSeccompAction) bool { return a == specs.ActAllow || a == specs.ActLog }
+
+// warnUnknownCalls tells of names for which there is no call, in a rule that refuses what is
+// let through otherwise: of one that is mistaken nobody would notice. Profiles that permit
+// calls have names that are younger than we.
+func warnUnknownCalls(field string, names []string) {
+	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return sysno.Find(name) != nil })
+	if len(unknown) > 0 {
+		slog.Warn(fmt.Sprintf("%s: %s.names has what is no system call, so that the rule refuses none by it: %q", ConfigFile, field, unknown))
+	}
+}
+
 // checkSeccomp checks what does not take a compiler of profiles.
 func checkSeccomp(p *problems, s *specs.LinuxSeccomp) {
 	if s == nil {
@@ -239,6 +254,9 @@ func checkSeccomp(p *problems, s *specs.LinuxSeccomp) {
 		}
 		if c.Action == "" {
 			p.add(field+".action", "is missing")
+		}
+		if lets(s.DefaultAction) && !lets(c.Action) {
+			warnUnknownCalls(field, c.Names)
 		}
 		for j, a := range c.Args {
 			if a.Index > 5 {

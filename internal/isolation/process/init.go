@@ -232,6 +232,9 @@ func newSession() error {
 	return nil
 }
 
+// opened is more than init opens at a time beside what the program inherits.
+const opened = 64
+
 // become gives up all that the program is not to have, and finds the program.
 func (p *initProcess) become() error {
 	process := p.spec.Process
@@ -257,7 +260,13 @@ func (p *initProcess) become() error {
 	}
 	// What is installed without privileges is installed as late as can be:
 	// the filter need not allow what init does until then.
-	install := p.installFilter
+	install := func() error {
+		// The filter need not permit it.
+		if err := p.identity.LateLimits(uint64(channelBase + p.todo.Extra + opened)); err != nil {
+			return err
+		}
+		return p.installFilter()
+	}
 	if process.NoNewPrivileges {
 		install = nil
 	}
@@ -300,7 +309,7 @@ func (p *initProcess) execute() (int, error) {
 	if err := p.arrange(); err != nil {
 		return 0, err
 	}
-	if err := p.identity.LateLimits(); err != nil {
+	if err := p.identity.LateLimits(0); err != nil {
 		return 0, err
 	}
 	if process.NoNewPrivileges {

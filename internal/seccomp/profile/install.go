@@ -8,12 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flagTSyncESRCH has a TSYNC that fails return ESRCH instead of the thread's
-// number, which would look like a listener (since Linux 5.7; uapi/linux/seccomp.h).
-const flagTSyncESRCH = 1 << 4
-
-// Install puts the filter on the calling thread, and on the whole process if
-// the profile's flags say so. Without no_new_privs the thread needs
+// Install puts the filter on the calling thread, which is to call execve(2): that ends the
+// others. They are never filtered, whatever the profile's flags say: Go's runtime makes calls
+// on them until then, of which the profile need not know. Without no_new_privs the thread needs
 // CAP_SYS_ADMIN in its user namespace. The listener, close-on-exec, is nil
 // unless Notify is set.
 //
@@ -24,12 +21,9 @@ func (p *Program) Install() (listener *os.File, err error) {
 		return nil, nil
 	}
 	// Without a listener the flag means nothing, and Linux refuses it.
-	flags := p.Flags &^ unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	flags := p.Flags &^ (unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 	if p.Notify {
-		flags = p.Flags | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
-		if flags&unix.SECCOMP_FILTER_FLAG_TSYNC != 0 {
-			flags |= flagTSyncESRCH
-		}
+		flags = p.Flags&^unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
 	fprog := unix.SockFprog{Len: uint16(len(p.Filter)), Filter: &p.Filter[0]}
 	r, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&fprog)))
@@ -40,8 +34,6 @@ func (p *Program) Install() (listener *os.File, err error) {
 		err = fmt.Errorf("%w: this kernel does not know one of the flags (%#x) or actions of linux.seccomp, or was built without seccomp filters", errno, flags)
 	case errno == unix.EBUSY:
 		err = fmt.Errorf("%w: a filter of the process has a listener already, and there can be one only; leave SCMP_ACT_NOTIFY out", errno)
-	case errno == unix.ESRCH || errno == 0 && !p.Notify && r != 0:
-		err = fmt.Errorf("another thread has a filter that does not agree")
 	case errno != 0:
 		err = errno
 	case p.Notify:

@@ -58,8 +58,20 @@ func filtered() error {
 			return err
 		}
 	}
-	r, _, errno := unix.RawSyscall(unix.SYS_GETPRIORITY, 0, 0, 0)
-	fmt.Println(r, int(errno))
+	ask := func() {
+		r, _, errno := unix.RawSyscall(unix.SYS_GETPRIORITY, 0, 0, 0)
+		fmt.Println(r, int(errno))
+	}
+	if os.Getenv("THREAD") == "" {
+		ask()
+		return nil
+	}
+	done := make(chan bool)
+	go func() {
+		ask()
+		close(done)
+	}()
+	<-done
 	return nil
 }
 
@@ -104,6 +116,16 @@ func TestInstalledFilter(t *testing.T) {
 				t.Errorf("%v: %s", err, output(cmd))
 			}
 		})
+	}
+}
+
+// TestOtherThreads: they are Go's, and end with execve(2).
+func TestOtherThreads(t *testing.T) {
+	p := onePriority(specs.ActErrno)
+	p.Flags = []specs.LinuxSeccompFlag{flagTSync}
+	cmd := run(t, p, "THREAD=1")
+	if err := cmd.Wait(); err != nil || !strings.HasSuffix(output(cmd), " 0") {
+		t.Errorf("%v: %s", err, output(cmd))
 	}
 }
 

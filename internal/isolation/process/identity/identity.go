@@ -24,7 +24,7 @@
 //	Become   inside, last: afterwards there are no privileges left. A seccomp
 //	         filter is installed by a function that Become calls at the right
 //	         moment.
-//	LateLimits  inside, the very last
+//	LateLimits  inside, the very last, or before a filter that does not permit it
 //
 // Warnings (an unknown capability) go to log/slog's default logger.
 package identity
@@ -51,6 +51,9 @@ type Settings struct {
 	// Rootless is set if the container's user namespace maps one group only
 	// and forbids setgroups(2).
 	Rootless bool
+
+	// limited are the resources whose limits LateLimits has set.
+	limited map[int]bool
 }
 
 // linux is Linux, or nothing where there is none.

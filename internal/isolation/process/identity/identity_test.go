@@ -85,7 +85,7 @@ func become() error {
 			return err
 		}
 	}
-	if err := t.LateLimits(); err != nil {
+	if err := t.LateLimits(0); err != nil {
 		return err
 	}
 	os.Setenv(role, "show")

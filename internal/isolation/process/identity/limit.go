@@ -68,12 +68,14 @@ func (s *Settings) setLimits(pid int) error {
 	return nil
 }
 
-// LateLimits gives the calling process the limits that Outside has only raised. It is the
-// last thing before the program: with them little else may work.
-func (s *Settings) LateLimits() error {
+// LateLimits gives the calling process the limits that Outside has only raised, unless it has
+// them already. It is the last thing before the program: with them little else may work. But
+// it may be called before with how many files may have to be open until then: it waits with a
+// limit that is lower.
+func (s *Settings) LateLimits(files uint64) error {
 	for i, l := range s.Process.Rlimits {
 		resource, ok := linuxname.Rlimit(l.Type)
-		if !ok || !late(resource) {
+		if !ok || !late(resource) || s.limited[resource] || resource == unix.RLIMIT_NOFILE && l.Soft < files {
 			continue
 		}
 		// Of package syscall: from then on syscall.Exec does not set the limit on open
@@ -84,6 +86,10 @@ func (s *Settings) LateLimits() error {
 			}
 			return fmt.Errorf("setting process.rlimits[%d], %s, to %d (soft) and %d (hard): %w", i, l.Type, l.Soft, l.Hard, err)
 		}
+		if s.limited == nil {
+			s.limited = map[int]bool{}
+		}
+		s.limited[resource] = true
 	}
 	return nil
 }
