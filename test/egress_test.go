@@ -256,6 +256,7 @@ func checkEgressLog(t *testing.T, file string) {
 		Name     string `json:"name"`
 		Address  string `json:"address"`
 		Port     int    `json:"port"`
+		Rule     string `json:"rule"`
 	}
 	var got []entry
 	for line := range strings.Lines(string(b)) {
@@ -267,13 +268,15 @@ func checkEgressLog(t *testing.T, file string) {
 			got = append(got, e)
 		}
 	}
-	python := func(protocol, name, address string, port int) entry {
-		return entry{1, "python3", protocol, name, address, port}
+	python := func(protocol, name, address string, port int, rule string) entry {
+		return entry{1, "python3", protocol, name, address, port, rule}
 	}
+	const good = "good.test:80,443,25"
 	want := []entry{
-		python("tcp", "", "198.51.100.1", 80), python("tcp", "good.test", "198.51.100.1", 22), python("tcp", "", "198.51.100.2", 80),
-		python("tcp", "meta.test", "169.254.169.254", 80), python("tcp", "host.test", "198.51.100.254", 80),
-		python("dns", "other.test", "", 0), python("udp", "good.test", "198.51.100.1", 443), python("udp", "", "198.51.100.53", 53),
+		python("tcp", "", "198.51.100.1", 80, ""), python("tcp", "good.test", "198.51.100.1", 22, good),
+		python("tcp", "", "198.51.100.2", 80, "198.51.100.2:443"), python("tcp", "meta.test", "169.254.169.254", 80, "meta.test:80"),
+		python("tcp", "host.test", "198.51.100.254", 80, "host.test:80"), python("dns", "other.test", "", 0, ""),
+		python("udp", "good.test", "198.51.100.1", 443, good), python("udp", "", "198.51.100.53", 53, ""),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the log is\n%swant %+v", b, want)

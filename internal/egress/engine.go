@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,7 +26,8 @@ const (
 // Verdict is a decision and what it rests on.
 type Verdict struct {
 	Decision Decision
-	// Rule permits it, if one does.
+	// Rule permits it, if one does. Of what is refused it is the rule that comes nearest, since it
+	// permits the name or the address; "" if none does.
 	Rule string
 	// Name is what the address stands for, as far as is known, or what was asked for.
 	Name string
@@ -38,6 +41,14 @@ func permit(r *Rule, name string) Verdict {
 
 func refuse(name, format string, args ...any) Verdict {
 	return Verdict{Name: name, Reason: fmt.Sprintf(format, args...)}
+}
+
+// beside says which rule comes nearest to what is refused; nil is none.
+func (v Verdict) beside(r *Rule) Verdict {
+	if r != nil {
+		v.Rule = r.String()
+	}
+	return v
 }
 
 // Types of resource records (RFC 1035, 3.2.2; RFC 3596; RFC 9460).
@@ -133,7 +144,7 @@ func (e *Engine) Name(name string, kind uint16) Verdict {
 	case kind == typeHTTPS, kind == typeSVCB:
 		return Verdict{Decision: NoData, Name: canonical}
 	case kind != typeA && kind != typeAAAA && kind != typeCNAME:
-		return refuse(canonical, "by name, only records of types A, AAAA and CNAME can be asked for, not type %d", kind)
+		return refuse(canonical, "by name, only records of types A, AAAA and CNAME can be asked for, not type %d", kind).beside(by)
 	case by == nil:
 		return Verdict{Decision: Permit, Name: canonical}
 	}
@@ -152,7 +163,9 @@ func (e *Engine) Answer(name string, addresses []netip.Addr, ttl time.Duration) 
 	defer e.mu.Unlock()
 	for _, a := range addresses {
 		if !e.names.add(a.Unmap(), v.Name, ttl, false, e.config.Now()) {
-			return refuse(v.Name, "the sandbox has asked for too many names: %d addresses and names are kept, %d names of one address, until their TTL has passed", maxAnswers, maxNames)
+			full := refuse(v.Name, "the sandbox has asked for too many names: %d addresses and names are kept, %d names of one address, until their TTL has passed", maxAnswers, maxNames)
+			full.Rule = v.Rule
+			return full
 		}
 	}
 	return v
@@ -208,15 +221,16 @@ func (e *Engine) flow(proto Protocol, to netip.AddrPort, late time.Duration) (Ve
 	guard, guarded := guardOf(a, e.host)
 	for i := range rules {
 		r := &rules[i]
-		if r.byName() || r.prefix.IsValid() && !r.prefix.Contains(a) || !r.permitsPort(proto, port) {
+		if r.byName() || !r.isAbout(a, nil) || !r.permitsPort(proto, port) {
 			continue
 		}
 		if !guarded || r.opens(guard) {
 			return permit(r, lastName(known)), nil
 		}
 	}
+	near := func() *Rule { return nearest(rules, a, known, proto, port) }
 	if guarded {
-		return refuse(lastName(known), "%s is %s, which only a rule for that address permits", a, guard.what), nil
+		return refuse(lastName(known), "%s is %s, which only a rule for that address permits", a, guard.what).beside(near()), nil
 	}
 	var candidates []candidate
 	for _, k := range known {
@@ -230,19 +244,37 @@ func (e *Engine) flow(proto Protocol, to netip.AddrPort, late time.Duration) (Ve
 	}
 	switch {
 	case len(candidates) > 0 && proto == UDP && webPorts[port]:
-		return refuse(candidates[0].name, "QUIC (UDP port %d) is not permitted by name, since the name in it is not checked", port), nil
+		c := candidates[0]
+		return refuse(c.name, "QUIC (UDP port %d) is not permitted by name, since the name in it is not checked", port).beside(c.rule), nil
 	case len(candidates) > 0:
 		return permit(candidates[0].rule, candidates[0].name), candidates
+	}
+	r, name := near(), lastName(known)
+	switch {
+	case r == nil:
+		return refuse(name, "no rule permits this address, and no permitted name has resolved to it"), nil
 	case len(known) == 0:
-		return refuse("", "no rule permits this address, and no permitted name has resolved to it"), nil
+		return refuse("", "no rule permits %s of this address", portText(proto, port)).beside(r), nil
+	case slices.ContainsFunc(known, func(k answer) bool { return k.holds(now) }):
+		return refuse(name, "no rule permits %s of %s", portText(proto, port), name).beside(r), nil
 	}
-	name := lastName(known)
-	for _, k := range known {
-		if k.holds(now) {
-			return refuse(name, "no rule permits %s of %s", portText(proto, port), name), nil
+	return refuse(name, "the name resolved to this address too long ago; it must be looked up again").beside(r), nil
+}
+
+// nearest returns the rule that comes nearest to what is refused: one that is about the address,
+// and has the port as well if there is such a one.
+func nearest(rules []Rule, a netip.Addr, known []answer, proto Protocol, port uint16) (near *Rule) {
+	for i := range rules {
+		r := &rules[i]
+		if !r.isAbout(a, known) {
+			continue
 		}
+		if r.permitsPort(proto, port) {
+			return r
+		}
+		near = cmp.Or(near, r)
 	}
-	return refuse(name, "the name resolved to this address too long ago; it must be looked up again"), nil
+	return near
 }
 
 func portText(proto Protocol, port uint16) string {

@@ -75,7 +75,7 @@ func TestFlow(t *testing.T) {
 		{ICMP, "198.51.100.6:0", Permit, "all.example"},
 		{TCP, "198.51.100.99:443", Refuse, "no permitted name has resolved to it"},
 		{TCP, "10.1.2.3:5432", Permit, "10.0.0.0/8:5432"},
-		{TCP, "10.1.2.3:5433", Refuse, "no rule permits this address"},
+		{TCP, "10.1.2.3:5433", Refuse, "no rule permits tcp port 5433 of this address"},
 		{TCP, "10.0.0.9:443", Inspect, "pypi.org:443"},
 		{TCP, "[2001:db8::1]:443", Permit, "[2001:db8::]/32:443"},
 		// Guarded addresses, whatever resolves there and whatever prefix is around them.
@@ -110,6 +110,37 @@ func TestFlow(t *testing.T) {
 		if v.Decision != test.want || !strings.Contains(text, test.says) {
 			t.Errorf("%s %s: %d, %q; want %d, %q", test.proto, test.to, v.Decision, text, test.want, test.says)
 		}
+	}
+}
+
+// TestNearestRule: what is refused is told with the rule that comes nearest.
+func TestNearestRule(t *testing.T) {
+	e, c := newEngine(t, "10.0.0.0/8:5432, 10.0.0.0/16:80, *.debian.org:80,443, *.org:22, late.example:443, udp.example")
+	resolve(t, e, "ftp.debian.org", time.Hour, "198.51.100.2", "127.0.0.1")
+	resolve(t, e, "late.example", time.Minute, "198.51.100.3")
+	resolve(t, e, "udp.example", time.Hour, "198.51.100.4")
+	c.now = c.now.Add(30 * time.Minute)
+	for _, test := range []struct {
+		proto    Protocol
+		to, want string
+	}{
+		{TCP, "10.0.0.1:22", "10.0.0.0/8:5432"},
+		{TCP, "11.0.0.1:22", ""},
+		{TCP, "198.51.100.2:25", "*.debian.org:80,443"},
+		{UDP, "198.51.100.2:22", "*.debian.org:80,443"},
+		{TCP, "127.0.0.1:22", "*.org:22"},
+		{TCP, "198.51.100.3:443", "late.example:443"},
+		{UDP, "198.51.100.4:443", "udp.example"},
+	} {
+		if v := e.Flow(test.proto, netip.MustParseAddrPort(test.to)); v.Decision != Refuse || v.Rule != test.want {
+			t.Errorf("%s %s: %d, rule %q, want %q", test.proto, test.to, v.Decision, v.Rule, test.want)
+		}
+	}
+	if v := e.Name("ftp.debian.org", 16); v.Decision != Refuse || v.Rule != "*.org:22" {
+		t.Errorf("a record of type TXT is %d, rule %q", v.Decision, v.Rule)
+	}
+	if v := e.First(netip.MustParseAddrPort("198.51.100.2:443"), []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), false); v.Decision != Refuse || v.Rule != "*.debian.org:80,443" {
+		t.Errorf("another host is %d, rule %q", v.Decision, v.Rule)
 	}
 }
 

@@ -14,9 +14,9 @@ func firstVerdict(port uint16, candidates []candidate, first []byte, last bool) 
 	case errors.Is(err, errMore) && !last:
 		return Verdict{Decision: Inspect, Name: candidates[0].name}
 	case errors.Is(err, errMore) && what != "":
-		return refuse(candidates[0].name, "the %s does not end in time, or within %d bytes", what, len(first))
+		return refuse(candidates[0].name, "the %s does not end in time, or within %d bytes", what, len(first)).beside(candidates[0].rule)
 	case err != nil && what != "":
-		return refuse(candidates[0].name, "the %s is malformed: %v", what, err)
+		return refuse(candidates[0].name, "the %s is malformed: %v", what, err).beside(candidates[0].rule)
 	}
 	return namedVerdict(port, candidates, said, what)
 }
@@ -26,7 +26,7 @@ func firstVerdict(port uint16, candidates []candidate, first []byte, last bool) 
 func namedVerdict(port uint16, candidates []candidate, said, what string) Verdict {
 	switch {
 	case said == "" && webPorts[port]:
-		return refuse(candidates[0].name, "at port %d a flow that is permitted by name must begin with TLS or HTTP/1 that says the name (SNI, Host)", port)
+		return refuse(candidates[0].name, "at port %d a flow that is permitted by name must begin with TLS or HTTP/1 that says the name (SNI, Host)", port).beside(candidates[0].rule)
 	case said == "":
 		return permit(candidates[0].rule, candidates[0].name)
 	}
@@ -38,7 +38,7 @@ func namedVerdict(port uint16, candidates []candidate, said, what string) Verdic
 			}
 		}
 	}
-	return refuse(said, "the %s names %q, but the address is permitted as %s", what, shorten(said), list(candidates))
+	return refuse(said, "the %s names %q, but the address is permitted as %s", what, shorten(said), list(candidates)).beside(candidates[0].rule)
 }
 
 // list names candidates, a few of them.

@@ -24,7 +24,9 @@ type Refusal struct {
 	Name string
 	// Address is invalid for a question for a name.
 	Address netip.AddrPort
-	Reason  string
+	// Rule is the one that comes nearest to permitting it; "" if there is none.
+	Rule   string
+	Reason string
 }
 
 const (
@@ -121,8 +123,9 @@ func (l *Log) write(now time.Time, r Refusal) {
 			Name     string    `json:"name,omitempty"`
 			Address  string    `json:"address,omitempty"`
 			Port     uint16    `json:"port,omitempty"`
+			Rule     string    `json:"rule,omitempty"`
 			Reason   string    `json:"reason"`
-		}{now.UTC(), r.PID, bounded(r.Command), r.Protocol, bounded(r.Name), address, port, r.Reason})
+		}{now.UTC(), r.PID, bounded(r.Command), r.Protocol, bounded(r.Name), address, port, r.Rule, r.Reason})
 		return
 	}
 	var b strings.Builder
@@ -141,7 +144,11 @@ func (l *Log) write(now time.Time, r Refusal) {
 	if r.Name != "" {
 		fmt.Fprintf(&b, " (%s)", escaped(r.Name))
 	}
-	fmt.Fprintf(&b, ": %s\n", r.Reason)
+	fmt.Fprintf(&b, ": %s", r.Reason)
+	if r.Rule != "" {
+		fmt.Fprintf(&b, " (rule %s)", shorten(r.Rule))
+	}
+	b.WriteByte('\n')
 	io.WriteString(l.w, b.String())
 }
 

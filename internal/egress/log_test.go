@@ -14,10 +14,10 @@ func TestLogText(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	var b bytes.Buffer
 	l := NewLog(&b, false, c.Now)
-	l.Refused(Refusal{PID: 7, Command: "cu\x1b[31mrl\n", Protocol: "tcp", Name: "evil.example", Address: netip.MustParseAddrPort("198.51.100.1:443"), Reason: "no"})
+	l.Refused(Refusal{PID: 7, Command: "cu\x1b[31mrl\n", Protocol: "tcp", Name: "evil.example", Address: netip.MustParseAddrPort("198.51.100.1:443"), Rule: "good.example:443", Reason: "no"})
 	l.Refused(Refusal{Protocol: "dns", Name: "a\r\nb\u202e", Reason: "no rule"})
 	l.Refused(Refusal{Protocol: "icmp", Address: netip.MustParseAddrPort("[2001:db8::1]:0"), Reason: "no"})
-	want := `coffer: egress refused: cu\x1b[31mrl\n (pid 7) tcp 198.51.100.1:443 (evil.example): no
+	want := `coffer: egress refused: cu\x1b[31mrl\n (pid 7) tcp 198.51.100.1:443 (evil.example): no (rule good.example:443)
 coffer: egress refused: dns (a\r\nb\u202e): no rule
 coffer: egress refused: icmp 2001:db8::1: no
 `
@@ -30,12 +30,12 @@ func TestLogJSON(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	var b bytes.Buffer
 	l := NewLog(&b, true, c.Now)
-	l.Refused(Refusal{PID: 7, Command: "a\nb\xff", Protocol: "tcp", Address: netip.MustParseAddrPort("198.51.100.1:443"), Reason: "no"})
+	l.Refused(Refusal{PID: 7, Command: "a\nb\xff", Protocol: "tcp", Address: netip.MustParseAddrPort("198.51.100.1:443"), Rule: "10.0.0.0/8", Reason: "no"})
 	var got map[string]any
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil || strings.Count(b.String(), "\n") != 1 {
 		t.Fatalf("%q: %v", b.String(), err)
 	}
-	want := map[string]any{"time": "1970-01-01T00:16:40Z", "pid": 7.0, "command": "a\nb\uFFFD", "protocol": "tcp", "address": "198.51.100.1", "port": 443.0, "reason": "no"}
+	want := map[string]any{"time": "1970-01-01T00:16:40Z", "pid": 7.0, "command": "a\nb\uFFFD", "protocol": "tcp", "address": "198.51.100.1", "port": 443.0, "rule": "10.0.0.0/8", "reason": "no"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}

@@ -3,6 +3,7 @@ package egress
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -161,6 +162,14 @@ func (r *Rule) matchesName(name string) bool {
 		return name == r.name
 	}
 	return true
+}
+
+// isAbout reports whether the rule has an address, or one of the names that it stands for.
+func (r *Rule) isAbout(a netip.Addr, known []answer) bool {
+	if !r.byName() {
+		return !r.prefix.IsValid() || r.prefix.Contains(a)
+	}
+	return slices.ContainsFunc(known, func(k answer) bool { return r.matchesName(k.name) })
 }
 
 // Empty reports whether the policy permits nothing.

@@ -76,7 +76,7 @@ func (r *Requests) Next(b []byte) (pass []byte, v Verdict) {
 		case r.refused != nil:
 			return nil, *r.refused
 		case err != nil:
-			v := refuse(r.candidates[0].name, "a later part of the HTTP connection is malformed: %v", err)
+			v := refuse(r.candidates[0].name, "a later part of the HTTP connection is malformed: %v", err).beside(r.candidates[0].rule)
 			r.refused = &v
 			return nil, v
 		}

@@ -20,6 +20,9 @@ type Policy interface {
 	// was asked for. It says which of them the sandbox may be told; an answer with
 	// others is not passed on.
 	Answer(name string, addresses []netip.Addr, ttl time.Duration) Decision
+	// Withheld tells of an answer for a name that is not passed on, since it is not in a form
+	// in which Answer could be asked, and why.
+	Withheld(name string, why error)
 	// Connect says what becomes of a new flow.
 	Connect(Flow) Decision
 	// Data looks at the first bytes that the sandbox has sent on a TCP flow for which

@@ -9,6 +9,7 @@ import (
 
 	"coffer/internal/egress"
 
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 )
 
@@ -114,9 +115,15 @@ func (p *egressPolicy) Answer(name string, addresses []netip.Addr, ttl time.Dura
 	return p.decideName(p.engine.Answer(name, addresses, ttl))
 }
 
+// Withheld implements Policy.
+func (p *egressPolicy) Withheld(name string, why error) {
+	v := p.engine.Name(name, uint16(dnsmessage.TypeA))
+	p.decideName(egress.Verdict{Name: name, Rule: v.Rule, Reason: fmt.Sprintf("the name server's answer cannot be trusted: %v", why)})
+}
+
 func (p *egressPolicy) decideName(v egress.Verdict) Decision {
 	if v.Decision == egress.Refuse {
-		r := egress.Refusal{Protocol: "dns", Name: v.Name, Reason: v.Reason}
+		r := egress.Refusal{Protocol: "dns", Name: v.Name, Rule: v.Rule, Reason: v.Reason}
 		p.attribute(&r, func(q *egress.Question) bool {
 			return q.To.Port() == dnsPort && (q.To.Addr() == Resolver4 || q.To.Addr() == Resolver6)
 		})
@@ -209,7 +216,7 @@ func refusalOf(protocol uint8, to netip.AddrPort, v egress.Verdict) egress.Refus
 	if known, ok := protocols[protocol]; ok {
 		name = known.String()
 	}
-	return egress.Refusal{Protocol: name, Name: v.Name, Address: to, Reason: v.Reason}
+	return egress.Refusal{Protocol: name, Name: v.Name, Address: to, Rule: v.Rule, Reason: v.Reason}
 }
 
 // attribute names the process that asked last for what is refused, as far as the sandbox

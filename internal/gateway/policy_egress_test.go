@@ -93,14 +93,32 @@ func TestEgressPolicy(t *testing.T) {
 	}
 	p.close()
 	want := `coffer: egress refused: dns (evil.example): no rule permits this name
-coffer: egress refused: tcp 203.0.113.1:80 (pypi.org): no rule permits tcp port 80 of pypi.org
-coffer: egress refused: tcp 192.168.7.5:443 (pypi.org): 192.168.7.5 is an address of the host's own, which only a rule for that address permits
-coffer: egress refused: udp 198.51.100.7:53: no rule permits this address, and no permitted name has resolved to it
+coffer: egress refused: tcp 203.0.113.1:80 (pypi.org): no rule permits tcp port 80 of pypi.org (rule pypi.org:443)
+coffer: egress refused: tcp 192.168.7.5:443 (pypi.org): 192.168.7.5 is an address of the host's own, which only a rule for that address permits (rule pypi.org:443)
+coffer: egress refused: udp 198.51.100.7:53: no rule permits udp port 53 of this address (rule 198.51.100.0/24/icmp)
 coffer: egress refused: protocol 132 10.9.1.1:53: only TCP, UDP and ping can be permitted
-coffer: egress refused: tcp 203.0.113.1:443 (evil.example): the HTTP request names "evil.example", but the address is permitted as pypi.org
+coffer: egress refused: tcp 203.0.113.1:443 (evil.example): the HTTP request names "evil.example", but the address is permitted as pypi.org (rule pypi.org:443)
 `
 	if log.String() != want {
 		t.Errorf("the log is\n%swant\n%s", log, want)
+	}
+}
+
+// TestWithheldAnswer: an answer that says of another name than the one asked for where that
+// leads is refused and logged.
+func TestWithheldAnswer(t *testing.T) {
+	p, log := egressFor(t, "a.example:443")
+	r := newResolver(nil, nil, p)
+	if r.told("a.example", packAnswer(t, "a.example.", record{"b.example.", 60, netip.MustParseAddr("203.0.113.1")})) {
+		t.Error("it is passed on")
+	}
+	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "203.0.113.1:443")); d != Refuse {
+		t.Errorf("its address is %d", d)
+	}
+	p.close()
+	want := "coffer: egress refused: dns (a.example): the name server's answer cannot be trusted: an address of another name (rule a.example:443)\n"
+	if !strings.HasPrefix(log.String(), want) {
+		t.Errorf("the log is %s", log)
 	}
 }
 

@@ -125,6 +125,7 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 func (r *resolver) told(name string, answer []byte) bool {
 	addresses, ttl, err := answeredAddresses(name, answer)
 	if err != nil {
+		r.policy.Withheld(name, err)
 		return false
 	}
 	return len(addresses) == 0 || r.policy.Answer(name, addresses, ttl) == Permit
