@@ -242,6 +242,50 @@ ip link set c1 mtu 1300; for a in 10.9.0.1 fd09::1; do at cl ping -c 1 -W 20 -M 
 ip link set c1 mtu 1500; ip link set c2 mtu 1400; at g3 ip link set e mtu 1400
 for a in 10.9.0.1 fd09::1; do at cl ping -c 1 -W 20 -M do -s 1440 $a 2>&1 | grep From; done
 kill $(jobs -p); wait`},
+
+	// What comes in fragments goes on, is cut again for a smaller link, and is told of, also if rules say the way.
+	{"forwarding-fragments", []string{"ip", "nsenter", "ping", "python3"}, `
+for n in g1 g2 g3; do await says ready log-$n; done
+ip netns add cl; ip link add c5 type veth peer name e; ip link set e netns cl; ip addr add 10.5.0.1/24 dev c5; ip addr add fd05::1/64 dev c5 nodad; ip link set c5 up
+at cl ip link set lo up; at cl ip addr add 10.5.0.2/24 dev e; at cl ip addr add fd05::2/64 dev e nodad; at cl ip link set e up; at cl ip route add default via 10.5.0.1; at cl ip -6 route add default via fd05::1
+at g3 ip route add default via 10.2.0.1; at g3 ip -6 route add default via fd02::1
+mkdir proc; mount -t proc proc proc && echo 1 >proc/sys/net/ipv4/ip_forward && echo 1 >proc/sys/net/ipv6/conf/all/forwarding || exit 98; for r in 4/icmp_ratelimit 6/icmp/ratelimit; do echo 0 >proc/sys/net/ipv$r; done; umount proc
+for a in 10.5.0.1 fd05::1; do await at cl ping -c 1 -W 1 $a; done; for a in 10.2.0.253 fd02::253; do await ping -c 1 -W 1 $a; done
+cat >big.py <<'X'
+import hashlib, random, socket, struct, sys, threading
+def say(what, six, n, hops=0):
+    f, to, level = (socket.AF_INET6, "fd02::253", 41) if six else (socket.AF_INET, "10.2.0.253", 0)
+    data = random.Random(n).randbytes(n)
+    s = socket.socket(f, socket.SOCK_DGRAM); s.settimeout(20)
+    s.setsockopt(level, 25 if six else 11, 1)
+    s.setsockopt(level, 23 if six else 10, 0)
+    if hops: s.setsockopt(level, 16 if six else 2, hops)
+    s.sendto(data, (to, 9))
+    try: print(what, n, s.recv(100000) == data, flush=True)
+    except OSError as e:
+        d, c, _, a = s.recvmsg(100000, 1000, socket.MSG_ERRQUEUE)
+        print(what, n, e.errno, a[0], data.startswith(d), [struct.unpack("IBBB", x[2][:7]) for x in c], flush=True)
+def all(what):
+    for n in 100, 1500, 2953, 20000, 65000: say(what, False, n)
+    for n in 100, 5000: say(what, False, n, 1)
+def six(what):
+    for n in 100, 1500, 2953, 20000, 60000: say(what, True, n)
+    for n in 100, 5000: say(what, True, n, 1)
+if sys.argv[1:]:
+    f = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+    s = socket.socket(f, socket.SOCK_DGRAM); s.bind((sys.argv[1], 9)); s.setsockopt(41 if ":" in sys.argv[1] else 0, 23 if ":" in sys.argv[1] else 10, 0); print("ready", flush=True)
+    while True:
+        d, a = s.recvfrom(100000); s.sendto(d, a)
+X
+for a in 10.2.0.253 fd02::253; do at g3 python3 big.py $a >log-$a & await says ready log-$a; done
+big() { at cl python3 -c "from big import *
+$1('$2')"; }
+big all plain; big six plain
+ip link set c2 mtu 1300; at g3 ip link set e mtu 1300; big all smaller
+ip route add 10.2.0.0/24 dev c2 table 109; ip rule add iif c5 to 10.2.0.0/24 lookup 109; big all steered
+ip link set c2 mtu 1500; at g3 ip link set e mtu 1500
+ip -6 route add fd02::/64 dev c2 table 109; ip -6 rule add iif c5 to fd02::/64 lookup 109; big six steered
+kill $(jobs -p); wait`},
 }
 
 func TestRoutingPrograms(t *testing.T) {

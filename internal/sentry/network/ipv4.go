@@ -142,7 +142,7 @@ func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
 	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv4ProtocolNumber, pkt) {
 		return
 	}
-	if !sourceRouted(pkt) {
+	if !sourceRouted(pkt) && !(e.Forwarding() && e.forwardFragment(pkt)) {
 		e.ipv4Link.HandlePacket(pkt)
 	}
 }

@@ -280,7 +280,8 @@ func parseInner(e *queuedError, raw []byte) (in innerPacket, ok bool) {
 		}
 		h := header.IPv6(raw)
 		e.to.Addr = h.DestinationAddress()
-		return innerPacket{h.NextHeader(), h.SourceAddress(), raw[header.IPv6MinimumSize:]}, true
+		protocol, payload := skipExtensions(h.NextHeader(), raw[header.IPv6MinimumSize:])
+		return innerPacket{protocol, h.SourceAddress(), payload}, true
 	}
 	if len(raw) < header.IPv4MinimumSize {
 		return in, false
@@ -292,6 +293,29 @@ func parseInner(e *queuedError, raw []byte) (in innerPacket, ok bool) {
 	}
 	e.to.Addr = h.DestinationAddress()
 	return innerPacket{h.Protocol(), h.SourceAddress(), raw[n:]}, true
+}
+
+// skipExtensions returns what comes after the extension headers of IPv6, the first of which has a number, and that one's
+// number: that of the fragments' header before a fragment that does not begin the packet.
+func skipExtensions(next uint8, b []byte) (uint8, []byte) {
+	for len(b) >= header.IPv6FragmentHeaderSize {
+		size := header.IPv6FragmentHeaderSize
+		switch next {
+		case unix.IPPROTO_FRAGMENT:
+			if header.IPv6Fragment(b).FragmentOffset() != 0 {
+				return next, b
+			}
+		case unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_DSTOPTS:
+			size += 8 * int(b[1])
+		default:
+			return next, b
+		}
+		if size > len(b) {
+			break
+		}
+		next, b = b[0], b[size:]
+	}
+	return next, b
 }
 
 // unreachable4 are the errors of ICMP's destination unreachable, by code (RFC 1122,

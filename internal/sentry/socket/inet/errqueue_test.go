@@ -1,6 +1,7 @@
 package inet
 
 import (
+	"slices"
 	"sync"
 	"testing"
 
@@ -43,6 +44,29 @@ func TestErrorsOfICMP(t *testing.T) {
 		}
 		if in, ok := parseInner(&e, inner); !ok || in.protocol != unix.IPPROTO_UDP || string(in.payload[header.UDPMinimumSize:]) != "text" {
 			t.Errorf("type %d, code %d is about %+v, %v", c.typ, c.code, in, ok)
+		}
+	}
+}
+
+func TestSkipExtensions(t *testing.T) {
+	const udp = unix.IPPROTO_UDP
+	hop := []byte{unix.IPPROTO_DSTOPTS, 0, 1, 4, 0, 0, 0, 0}
+	long := append([]byte{unix.IPPROTO_FRAGMENT, 1, 1, 12}, make([]byte, 12)...)
+	first, later := []byte{udp, 0, 0, 1, 0, 0, 0, 9}, []byte{udp, 0, 0, 8, 0, 0, 0, 9}
+	for name, c := range map[string]struct {
+		next    uint8
+		b       []byte
+		want    uint8
+		payload string
+	}{
+		"none":           {udp, []byte("datagram"), udp, "datagram"},
+		"all":            {unix.IPPROTO_HOPOPTS, slices.Concat(hop, long, first, []byte("datagram")), udp, "datagram"},
+		"nothing after":  {unix.IPPROTO_FRAGMENT, first, udp, ""},
+		"later fragment": {unix.IPPROTO_FRAGMENT, later, unix.IPPROTO_FRAGMENT, string(later)},
+		"cut":            {unix.IPPROTO_DSTOPTS, long[:9], unix.IPPROTO_DSTOPTS, string(long[:9])},
+	} {
+		if got, b := skipExtensions(c.next, c.b); got != c.want || string(b) != c.payload {
+			t.Errorf("%s: %d, %q", name, got, b)
 		}
 	}
 }
