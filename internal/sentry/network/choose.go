@@ -153,8 +153,6 @@ func (p choosingTCP) queue(to stack.TransportEndpoint, id stack.TransportEndpoin
 	copy(h, network)
 	h.SetNextHeader(uint8(header.TCPProtocolNumber))
 	h.SetPayloadLength(uint16(len(transport) + bare.Data().Size()))
-	bare.NetworkProtocolNumber, bare.TransportProtocolNumber = pkt.NetworkProtocolNumber, pkt.TransportProtocolNumber
-	bare.NICID, bare.PktType, bare.RXChecksumValidated, bare.Hash = pkt.NICID, pkt.PktType, pkt.RXChecksumValidated, pkt.Hash
-	bare.NetworkPacketInfo = pkt.NetworkPacketInfo
+	cameAs(bare, pkt)
 	p.tcpProtocol.QueuePacket(to, id, bare)
 }

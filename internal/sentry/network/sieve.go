@@ -28,7 +28,7 @@ const (
 	sieveMost = 16 << 20
 )
 
-// sieve thins out acknowledgements that come with SACK blocks.
+// sieve thins out acknowledgements that come with SACK blocks, and has the stack know duplicates among them.
 type sieve struct {
 	hand Handler
 	toil time.Duration // sieveToil
@@ -36,6 +36,8 @@ type sieve struct {
 	count atomic.Int32
 	mu    sync.Mutex
 	flows map[sieveKey]*sievedFlow
+	// repeaters are of all flows.
+	repeaters repeaters
 }
 
 // sieveKey is a connection: who listens gets segments of many.
@@ -63,18 +65,19 @@ type selective struct {
 
 // take is handed a segment.
 func (s *sieve) take(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
-	a, ok := selectiveOf(pkt)
-	if !ok && s.count.Load() == 0 {
+	a, sacks := selectiveOf(pkt)
+	if !sacks && s.count.Load() == 0 {
 		s.hand(to, id, pkt)
 		return
 	}
+	ok := sacks && a.span() >= sieveFrom
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := sieveKey{to, id}
 	f := s.flows[key]
 	switch {
 	case f == nil && !ok:
-		s.hand(to, id, pkt)
+		s.pass(key, pkt, sacks)
 		return
 	case f == nil:
 		if s.flows == nil {
@@ -91,7 +94,7 @@ func (s *sieve) take(to stack.TransportEndpoint, id stack.TransportEndpointID, p
 		s.give(key, f)
 	}
 	if !ok {
-		s.hand(to, id, pkt)
+		s.pass(key, pkt, sacks)
 		return
 	}
 	if f.hold(pkt, a); !time.Now().Before(f.due) {
@@ -121,9 +124,18 @@ func (s *sieve) give(key sieveKey, f *sievedFlow) {
 	f.pause = time.Duration(min(f.says.span(), sieveMost)/sieveBytes) * s.toil
 	f.due = time.Now().Add(f.pause)
 	f.given = f.says.blocks
-	s.hand(key.to, key.id, f.held)
+	s.pass(key, f.held, true)
 	f.held.DecRef()
 	f.held = nil
+}
+
+// pass hands a segment over, which has SACK blocks and nothing else to say if sacks is true. s.mu is held.
+func (s *sieve) pass(key sieveKey, pkt *stack.PacketBuffer, sacks bool) {
+	if sacks {
+		pkt = s.repeaters.steady(key.id, pkt)
+		defer pkt.DecRef()
+	}
+	s.hand(key.to, key.id, pkt)
 }
 
 // hold has an acknowledgement wait, in the place of one that does.
@@ -137,8 +149,7 @@ func (f *sievedFlow) hold(pkt *stack.PacketBuffer, a selective) {
 // timestampsAlone is how long a header is that has timestamps and padding for its options.
 const timestampsAlone = header.TCPMinimumSize + 2 + header.TCPOptionTSLength
 
-// selectiveOf is what a segment tells, if it is an acknowledgement alone, with SACK blocks far
-// from it.
+// selectiveOf is what a segment tells, if it is an acknowledgement alone, with SACK blocks.
 func selectiveOf(pkt *stack.PacketBuffer) (a selective, ok bool) {
 	h := header.TCP(pkt.TransportHeader().Slice())
 	// Most are looked at no further.
@@ -148,7 +159,7 @@ func selectiveOf(pkt *stack.PacketBuffer) (a selective, ok bool) {
 	}
 	options := header.ParseTCPOptions(h[header.TCPMinimumSize:])
 	a = selective{seqnum.Value(h.AckNumber()), options.SACKBlocks}
-	return a, a.span() >= sieveFrom
+	return a, len(a.blocks) > 0
 }
 
 // span is how far what is told reaches, in bytes.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,11 +16,13 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // lane carries frames one way between two links: each takes a while, and every nth of
-// those with data gets lost.
-func lane(from, to *os.File, delay time.Duration, every int) {
+// those with data gets lost. The others are handed to change, unless that is nil.
+func lane(from, to *os.File, delay time.Duration, every int, change func(frame []byte)) {
 	type frame struct {
 		bytes []byte
 		due   time.Time
@@ -43,13 +46,15 @@ func lane(from, to *os.File, delay time.Duration, every int) {
 			if data++; every > 0 && data%every == 0 {
 				continue
 			}
+		} else if change != nil {
+			change(buf[:n])
 		}
 		queue <- frame{bytes.Clone(buf[:n]), time.Now().Add(delay)}
 	}
 }
 
 // farNets are two networks, 10.9.0.1 and 10.9.0.2, with a lane each way between them.
-func farNets(t *testing.T, delay time.Duration, every int) (nets [2]*net) {
+func farNets(t *testing.T, delay time.Duration, every int, change func(frame []byte)) (nets [2]*net) {
 	t.Helper()
 	var lanes [2]*os.File
 	for i, address := range []string{"10.9.0.1/24", "10.9.0.2/24"} {
@@ -72,8 +77,8 @@ func farNets(t *testing.T, delay time.Duration, every int) (nets [2]*net) {
 		nets[i], lanes[i] = &net{Namespace: n}, theirs
 		nets[i].Stack()
 	}
-	go lane(lanes[0], lanes[1], delay, every)
-	go lane(lanes[1], lanes[0], delay, every)
+	go lane(lanes[0], lanes[1], delay, every, change)
+	go lane(lanes[1], lanes[0], delay, every, change)
 	t.Cleanup(func() {
 		for i, n := range nets {
 			lanes[i].Close()
@@ -91,12 +96,15 @@ func TestFar(t *testing.T) {
 		size  int
 		every int
 		grows bool
+		// change is what happens to frames without data on the way.
+		change func(frame []byte)
 	}{
-		{"all arrives", 16 << 20, 0, true},
-		{"each 50th frame lost", 512 << 10, 50, false},
+		{"all arrives", 16 << 20, 0, true, nil},
+		{"each 50th frame lost", 512 << 10, 50, false, nil},
+		{"each 50th frame lost, and windows that grow", 512 << 10, 50, false, growWindow()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			nets := farNets(t, 10*time.Millisecond, test.every)
+			nets := farNets(t, 10*time.Millisecond, test.every, test.change)
 			l := nets[1].socket(t, unix.AF_INET, unix.SOCK_STREAM)
 			defer l.Release()
 			to := sockaddr(unix.AF_INET, tcpip.FullAddress{Addr: tcpip.AddrFrom4([4]byte{10, 9, 0, 2}), Port: 80})
@@ -137,8 +145,30 @@ func TestFar(t *testing.T) {
 			if last := at.ep.Load().SocketOptions().GetReceiveBufferSize(); test.grows && last <= first {
 				t.Errorf("the receive buffer was %d bytes at first and is %d", first, last)
 			}
+			if n := nets[0].Stack().Stats().TCP.SACKRecovery.Value(); test.every > 0 && n == 0 {
+				t.Error("nothing that was lost was sent again before the retransmission timeout")
+			}
 			from.Release()
 			at.Release()
 		})
+	}
+}
+
+// growWindow has each acknowledgement with SACK blocks say a larger window, as those of Linux do as long as its receive
+// buffer grows.
+func growWindow() func(frame []byte) {
+	var grown atomic.Uint32
+	return func(frame []byte) {
+		ip := header.IPv4(frame[header.EthernetMinimumSize:])
+		if header.Ethernet(frame).Type() != header.IPv4ProtocolNumber || ip.TransportProtocol() != header.TCPProtocolNumber {
+			return
+		}
+		h := header.TCP(ip.Payload())
+		if len(header.ParseTCPOptions(h.Options()).SACKBlocks) == 0 {
+			return
+		}
+		before := h.WindowSize()
+		h.SetWindowSize(before + uint16(grown.Add(1)))
+		h.SetChecksum(^checksum.Combine(checksum.Combine(^h.Checksum(), ^before), h.WindowSize()))
 	}
 }
