@@ -121,7 +121,10 @@ var wireCloseCases = []struct {
 		// An old SYN is answered with what is expected,
 		k.sendAt(segment{flags: rst, seq: k.next + 100}) // beside
 		k.flow.send(segment{flags: syn, seq: k.next - 50, window: 1000, options: optionStamp(900, 0)})
-		if !c.h.inside { // its stack passes it over
+		if c.h.inside { // it begins anew
+			k.expect("a SYN-ACK", func(s segment) bool { return s.flags == syn|ack && s.ack == k.next-49 })
+			k.sendAt(segment{flags: rst, seq: k.next - 49})
+		} else {
 			k.expectWithout("an ACK", func(s segment) bool { return s.flags == ack && s.ack == k.next }, isReset)
 		}
 		// and a new one begins anew.
@@ -129,6 +132,32 @@ var wireCloseCases = []struct {
 		k.flow.send(segment{flags: syn, seq: k.next + 100000, window: 1000, options: optionStamp(k.clock, 0)})
 		s := k.expect("a SYN-ACK", func(s segment) bool { return s.flags == syn|ack && s.ack == k.next+100001 })
 		k.next, k.due, k.echo = s.ack, s.seq+1, s.stamp
+		k.send(segment{})
+		c.call("ok", "accept", "l", "%sa", c.name)
+		k.alive()
+	}},
+	{"SYN with lower numbers in TIME_WAIT", func(c *wireCase) {
+		c.listen(10, "")
+		k := c.accepted(optionStamp(1000, 0))
+		k.alive()
+		c.call("ok", "close", "a", "")
+		k.expect("a FIN", func(s segment) bool { return s.flags&fin != 0 })
+		k.due++
+		k.send(segment{flags: fin})
+		k.acked()
+		// Who has forgotten the connection resets it if he is told of it, and tries again.
+		first, window := k.next-1<<20, uint16(1000)
+		k.flow.send(segment{flags: syn, seq: first, window: window, options: optionStamp(500, 0)})
+		s := k.expect("an answer", func(s segment) bool { return true })
+		if s.flags == ack {
+			k.sendAt(segment{flags: rst, seq: s.ack})
+			k.flow.send(segment{flags: syn, seq: first, window: window, options: optionStamp(600, 0)})
+			s = k.expect("an answer", func(s segment) bool { return true })
+		}
+		if s.flags != syn|ack || s.ack != first+1 {
+			c.Fatalf("the answer is %v", s)
+		}
+		k.clock, k.next, k.due, k.echo = 700, s.ack, s.seq+1, s.stamp
 		k.send(segment{})
 		c.call("ok", "accept", "l", "%sa", c.name)
 		k.alive()

@@ -3,6 +3,8 @@ package network
 import (
 	"sync/atomic"
 
+	"coffer/internal/sentry/crash"
+
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -124,6 +126,15 @@ func (ping) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID
 }
 
 func (p choosingTCP) QueuePacket(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
+	if reopens(to, pkt) {
+		pkt.IncRef()
+		go crash.Guard(func() { p.reopen(to, id, pkt) })()
+		return
+	}
+	p.deliver(to, id, pkt)
+}
+
+func (p choosingTCP) deliver(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
 	to = Chosen(to, id, pkt)
 	if f := examine.Load(); f != nil {
 		(*f)(p.stack, to, id, pkt, p.sieve.take)
