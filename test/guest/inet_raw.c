@@ -265,3 +265,52 @@ TEST(a_protocol_of_its_own) {
 	EQUAL(sendto(r6, "six", 3, 0, (void *)&to6, sizeof to6), 3);
 	EQUAL(recv(r6, got, sizeof got, 0), 3);
 }
+
+/* what is longer than the link takes goes in fragments, unless it has its header or is to stay whole */
+TEST(longer_than_the_link) {
+	own_network_up();
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_mtu = 1500 };
+	if (ioctl(OK(socket(AF_INET, SOCK_DGRAM, 0)), SIOCSIFMTU, &ifr) == -1)
+		SKIP("the MTU of lo cannot be changed here");
+	static char p[70000], got[70000];
+	for (size_t i = 0; i < sizeof p; i++)
+		p[i] = i * i >> 3;
+	struct sockaddr_in to = loopback4();
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int s = OK(socket(AF_INET, SOCK_RAW, 253)), s6 = OK(socket(AF_INET6, SOCK_RAW, 254)), whole = IP_PMTUDISC_DO, on = 1;
+	for (int n = 1000; n < 65515; n += 16001) {
+		EQUAL(sendto(s, p, n, 0, (void *)&to, sizeof to), n);
+		EQUAL(recv(s, got, sizeof got, 0), n + 20);
+		CHECK(!memcmp(got + 20, p, n));
+		EQUAL(sendto(s6, p, n, 0, (void *)&to6, sizeof to6), n);
+		EQUAL(recv(s6, got, sizeof got, 0), n);
+		CHECK(!memcmp(got, p, n));
+	}
+	FAILS(sendto(s, p, 65516, 0, (void *)&to, sizeof to), EMSGSIZE);
+	FAILS(sendto(s6, p, 65536, 0, (void *)&to6, sizeof to6), EMSGSIZE);
+	OK(setsockopt(s, IPPROTO_IP, IP_MTU_DISCOVER, &whole, sizeof whole));
+	EQUAL(sendto(s, p, 1480, 0, (void *)&to, sizeof to), 1480);
+	FAILS(sendto(s, p, 1481, 0, (void *)&to, sizeof to), EMSGSIZE);
+	OK(setsockopt(s6, IPPROTO_IPV6, IPV6_DONTFRAG, &on, sizeof on)); /* of UDP, ICMPv6 and IPPROTO_RAW alone */
+	EQUAL(sendto(s6, p, 1461, 0, (void *)&to6, sizeof to6), 1461);
+	OK(setsockopt(s6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &whole, sizeof whole));
+	FAILS(sendto(s6, p, 1461, 0, (void *)&to6, sizeof to6), EMSGSIZE);
+	/* the checksum is that of the whole */
+	int c = OK(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6));
+	struct icmp6_filter f;
+	ICMP6_FILTER_SETBLOCKALL(&f);
+	ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &f);
+	OK(setsockopt(c, IPPROTO_ICMPV6, ICMP6_FILTER, &f, sizeof f));
+	p[0] = (char)ICMP6_ECHO_REQUEST, p[1] = 0;
+	EQUAL(sendto(c, p, 5000, 0, (void *)&to6, sizeof to6), 5000);
+	EQUAL(recv(c, got, sizeof got, 0), 5000);
+	CHECK(!memcmp(got + 4, p + 4, 4996));
+	/* one with its header may fill the link */
+	int h = OK(socket(AF_INET, SOCK_RAW, IPPROTO_RAW)), r = OK(socket(AF_INET, SOCK_RAW, 254));
+	struct iphdr *ip = (void *)p;
+	*ip = (struct iphdr){ .version = 4, .ihl = 5, .ttl = 64, .protocol = 254, .daddr = to.sin_addr.s_addr };
+	EQUAL(sendto(h, p, 1500, 0, (void *)&to, sizeof to), 1500);
+	EQUAL(recv(r, got, sizeof got, 0), 1500);
+	CHECK(!memcmp(got + 20, p + 20, 1480));
+	FAILS(sendto(h, p, 1501, 0, (void *)&to, sizeof to), EMSGSIZE);
+}

@@ -110,9 +110,9 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 	if header.IsV4MappedAddress(to) {
 		to = tcpip.AddrFrom4Slice(to.AsSlice()[12:])
 	}
-	st, nic, loop, hops := s.net.Stack(), opts.To.NIC, true, tcpip.IPv4TTLOption
+	st, nic, loop := s.net.Stack(), opts.To.NIC, true
 	if header.IsV4MulticastAddress(to) {
-		loop, hops = e.SocketOptions().GetMulticastLoop(), tcpip.MulticastTTLOption
+		loop = e.SocketOptions().GetMulticastLoop()
 		if nic == 0 {
 			nic = s.groupLink(e)
 		}
@@ -147,15 +147,7 @@ func (s *Socket) sendFrom(e *endpoint, p []byte, opts tcpip.WriteOptions) (int, 
 		}
 		udp.SetChecksum(sum)
 	}
-	tos, _ := e.GetSockOptInt(tcpip.IPv4TOSOption)
-	ttl, _ := e.GetSockOptInt(hops)
-	switch {
-	case opts.ControlMessages.HasTTL:
-		ttl = int(opts.ControlMessages.TTL)
-	case ttl <= 0 && hops == tcpip.IPv4TTLOption:
-		ttl = int(r.DefaultTTL())
-	}
-	if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.UDPProtocolNumber, TTL: uint8(ttl), TOS: uint8(tos)}, pkt); err != nil {
+	if err := r.WritePacket(headerParams(e, r, &opts, header.UDPProtocolNumber), pkt); err != nil {
 		return 0, errno(err)
 	}
 	return len(p), nil

@@ -468,7 +468,10 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 	if s.wholeOnce != 0 {
 		whole = whole&^dontFragment | dontFragment*uint32(s.wholeOnce-1)
 	}
-	if whole == 0 || s.kind.typ == unix.SOCK_RAW { // the stack refuses all raw ones
+	if s.isRaw() && s.protocol != unix.IPPROTO_ICMPV6 {
+		whole &^= dontFragment // as on Linux
+	}
+	if whole == 0 || s.isRaw() && e.SocketOptions().GetHeaderIncluded() { // sendRaw refuses all with a header of their own
 		return false
 	}
 	var peer tcpip.FullAddress

@@ -279,6 +279,13 @@ func (s *Socket) transmit(c vfs.Caller, e *endpoint, p []byte, opts tcpip.WriteO
 		s.woke.Store(awaited.Load() != before)
 		return n, err
 	}
+	if s.isRaw() {
+		if long, err := s.sendRaw(e, p, &opts); err != nil {
+			return 0, err
+		} else if long {
+			return len(p), nil
+		}
+	}
 	_, terr := s.write(c, e, p, opts)
 	s.woke.Store(awaited.Load() != before)
 	switch terr.(type) {
