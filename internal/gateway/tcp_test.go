@@ -6,12 +6,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 )
 
 // noise is n bytes that are the same each time.
@@ -91,6 +94,31 @@ func TestHalfClose(t *testing.T) {
 			t.Errorf("%q", s)
 		}
 	})
+}
+
+// TestPortAgain: the port of a connection that the outside has ended can soon be used for another one. How soon
+// depends on the machine: of several tries one is not to wait for a second SYN.
+func TestPortAgain(t *testing.T) {
+	_, g := serve(t, nil)
+	to := netip.MustParseAddrPort(listen(t, outside4+":0", func(c *net.TCPConn) { c.Close() }))
+	own := tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(Guest4.Addr().AsSlice()), Port: 5000}
+	least := patience
+	for i := range 6 {
+		began := time.Now()
+		c, err := gonet.DialTCPWithBind(t.Context(), g.stack, own, tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}, protocolOf(to.Addr()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			least = min(least, time.Since(began))
+		}
+		io.ReadAll(c)
+		c.Close()
+		time.Sleep(50 * time.Millisecond)
+	}
+	if least > 500*time.Millisecond {
+		t.Errorf("each connection waits, %v at least", least)
+	}
 }
 
 func TestRefused(t *testing.T) {
