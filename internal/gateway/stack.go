@@ -37,7 +37,7 @@ func newStack(l *link.Link) (s *stack.Stack, open func(), err error) {
 		s.Destroy()
 		return nil, nil, fmt.Errorf("configuring the gateway's stack: %s", err)
 	}
-	return s, func() { l.Attach(late.dispatcher) }, nil
+	return s, func() { l.Attach(reopening{late.dispatcher, s}) }, nil
 }
 
 // lateLink is a link that reads nothing when it is attached.
@@ -56,9 +56,8 @@ func (l *lateLink) IsAttached() bool { return l.dispatcher != nil }
 
 func configure(s *stack.Stack, l stack.LinkEndpoint) tcpip.Error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(false)
-	// Between these two nothing is under way for long that could disturb a new connection. Meanwhile none
-	// can have the same port: of a sandbox's that makes thousands a second, many would wait.
-	timeWait := tcpip.TCPTimeWaitTimeoutOption(10 * time.Millisecond)
+	// Between these two nothing is under way for long that could disturb a new connection.
+	timeWait := tcpip.TCPTimeWaitTimeoutOption(time.Second)
 	recovery := tcpip.TCPRecovery(0) // as the sandbox's, and for the same reasons
 	for _, option := range []tcpip.SettableTransportProtocolOption{
 		&sack, &moderate, &timeWait, &recovery,
