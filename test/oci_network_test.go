@@ -293,6 +293,82 @@ func TestNetworkOfTwo(t *testing.T) {
 	})
 }
 
+// TestNetworkOfMany has a container in a namespace with a bridge, rules, and routes that refuse or
+// are in tables of their own, of which some come later.
+func TestNetworkOfMany(t *testing.T) {
+	eachWall(t, func(t *testing.T, r *kernelRuntime) {
+		inside, outside := newSpace(t), newSpace(t)
+		const first = "fifteen-bytes-1"
+		outside.joined("peer", "10.9.0.1/24", inside, first, "10.9.0.2/24")
+		outside.joined("peer2", "10.9.1.1/24", inside, "port", "")
+		outside.up("lo", "10.50.0.1/32")
+		ip := func(argv ...string) {
+			t.Helper()
+			if out, err := inside.command(append([]string{"busybox", "ip"}, argv...)...); err != nil {
+				t.Fatalf("ip %v: %v: %s", argv, err, out)
+			}
+		}
+		inside.do(func() error {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name = "br0"
+			bridge := &netlink.Bridge{LinkAttrs: attrs}
+			if err := netlink.LinkAdd(bridge); err != nil {
+				return err
+			}
+			port, err := netlink.LinkByName("port")
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMaster(port, bridge)
+		})
+		inside.up("br0", "10.9.1.2/24")
+		ip("route", "add", "blackhole", "10.60.0.0/16")
+		ip("route", "add", "default", "via", "10.9.1.1", "table", "100")
+		ip("rule", "add", "from", "10.9.1.2", "lookup", "100", "pref", "7")
+		id := r.id("many")
+		r.must("run", "--detach", "--bundle", r.bundle("a", inNetwork(inside.path()), forever...), id)
+		r.awaitReady(id)
+		for _, to := range []string{"10.9.0.2", "10.9.1.2"} {
+			if out, err := outside.command("ping", "-c", "2", "-i", "0.2", "-W", "10", to); err != nil || strings.Contains(out, "DUP!") {
+				t.Errorf("ping from outside to %s: %v: %s", to, err, out)
+			}
+		}
+		ping := func(to string) result {
+			return r.do("exec", id, "busybox", "ping", "-c", "1", "-W", "10", "-I", "10.9.1.2", to)
+		}
+		if out := ping("10.50.0.1"); out.code != 0 {
+			t.Errorf("by the rule: %+v", out)
+		}
+		const network = "10.9.0.0/24 dev " + first + " scope link  src 10.9.0.2 \n10.9.1.0/24 dev br0 scope link  src 10.9.1.2 \n"
+		listed := func(want string, argv ...string) {
+			t.Helper()
+			for until := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+				out := r.do(append([]string{"exec", id, "busybox", "ip"}, argv...)...)
+				if out.stdout == want {
+					return
+				}
+				if time.Now().After(until) {
+					t.Errorf("ip %v: %+v, want %q", argv, out, want)
+					return
+				}
+			}
+		}
+		listed(network+"blackhole 10.60.0.0/16 \n", "route")
+		listed("default via 10.9.1.1 dev br0 \n", "route", "show", "table", "100")
+		listed("0:\tfrom all lookup local \n7:\tfrom 10.9.1.2 lookup 100 \n32766:\tfrom all lookup main \n32767:\tfrom all lookup default \n", "rule")
+
+		ip("rule", "del", "pref", "7")
+		ip("route", "del", "blackhole", "10.60.0.0/16")
+		ip("route", "add", "unreachable", "10.61.0.0/16")
+		listed(network+"unreachable 10.61.0.0/16 \n", "route")
+		listed("0:\tfrom all lookup local \n32766:\tfrom all lookup main \n32767:\tfrom all lookup default \n", "rule")
+		if out := ping("10.50.0.1"); out.code == 0 {
+			t.Errorf("without the rule: %+v", out)
+		}
+		r.must("delete", "--force", id)
+	})
+}
+
 // TestNetworkDevices moves an interface into a network namespace of the container's own.
 func TestNetworkDevices(t *testing.T) {
 	eachWall(t, func(t *testing.T, r *kernelRuntime) {

@@ -18,16 +18,23 @@ import (
 // no Ethernet frames, and those that carry others (a VLAN's, a bridge's port), for which
 // frames must get further.
 //
+// What routers advertise is heard: the kernel makes IPv6 addresses and routes of it, and has
+// them expire, which the sentry is told of. It answers nothing to that.
+//
+// bridges are those of the interfaces that are bridges: where br_netfilter is loaded, the rules for
+// IP are asked of what comes to their ports before a bridge takes that. It must get it, or a
+// packet socket of its own has nothing.
+//
 // names says that Docker's name server is in the namespace. It asks others from there
 // (UDP), so it must hear their answers, and who their neighbours are. The sandbox
 // hears that too, and its own answers come to the kernel, which must not complain.
-func silence(interfaces []string, names bool) error {
+func silence(interfaces, bridges []string, names bool) error {
 	t, err := unsilenced()
 	if err != nil {
 		return err
 	}
 	t.table = t.conn.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
-	t.muffle(names)
+	t.muffle(bridges, names)
 	if names {
 		t.mute()
 	}
@@ -103,9 +110,13 @@ var withoutTables = []error{unix.EPROTONOSUPPORT, unix.EINVAL, unix.EOPNOTSUPP}
 
 // muffle drops what comes to the kernel's IP by any interface but lo, fragments before
 // anything waits for the rest of them.
-func (t *ruleset) muffle(names bool) {
+func (t *ruleset) muffle(bridges []string, names bool) {
 	add := t.chain("muffle", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityFirst)
 	add(from("lo"), accept)
+	add(routerTold, accept)
+	for _, name := range bridges {
+		add(from(name), accept)
+	}
 	if names {
 		add(neighbourFound, accept)
 		add(nameAnswer, accept)
@@ -122,6 +133,7 @@ func (t *ruleset) deafen(name string, names bool) {
 	add := func(parts ...[]expr.Any) {
 		t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: c, Exprs: rule(parts...)})
 	}
+	add(etherType(unix.ETH_P_IPV6), routerTold, accept)
 	if names {
 		add(etherType(unix.ETH_P_ARP), payload(expr.PayloadBaseNetworkHeader, 6, expr.CmpOpEq, nil, network16(arpReply)), accept)
 		add(etherType(unix.ETH_P_IPV6), neighbourFound, accept)
@@ -134,7 +146,9 @@ func (t *ruleset) deafen(name string, names bool) {
 const arpReply = 2
 
 // neighbourFound is the answer to who has an IPv6 address, nameAnswer one of a name server.
+// routerTold is what routers tell of themselves and of prefixes.
 var (
+	routerTold     = rule(protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{routerAdvertisement}))
 	neighbourFound = rule(protocol(unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, []byte{neighbourAdvertisement}))
 	nameAnswer     = rule(protocol(unix.IPPROTO_UDP), payload(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, nil, network16(53)))
 )

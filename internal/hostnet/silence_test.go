@@ -115,7 +115,7 @@ func TestReleaseWithoutRules(t *testing.T) {
 // TestSilenceNames has the host's kernel hear answers for names, and nothing else.
 func TestSilenceNames(t *testing.T) {
 	inside, outside := twoNamespaces(t)
-	if err := within(inside, func() error { return silence([]string{"eth0"}, true) }); err != nil {
+	if err := within(inside, func() error { return silence([]string{"eth0"}, nil, true) }); err != nil {
 		t.Fatal(err)
 	}
 	bound := func(ns *os.File, address [4]byte, port int) (fd int) {

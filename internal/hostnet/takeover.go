@@ -96,10 +96,13 @@ func (t *Taken) take(owner string, again bool) error {
 	if server != nil {
 		r.config.Nameserver = &network.Nameserver{Address: dockerNames, FD: t.give(server)}
 	}
-	var deaf []string
+	var deaf, bridges []string
 	for i, l := range r.links {
 		if !r.carries[l.Attrs().Index] {
 			deaf = append(deaf, l.Attrs().Name)
+			if l.Type() == "bridge" {
+				bridges = append(bridges, l.Attrs().Name)
+			}
 		}
 		if r.config.Interfaces[i].FD != had {
 			t.come = append(t.come, i)
@@ -110,7 +113,7 @@ func (t *Taken) take(owner string, again bool) error {
 		if is, err := silenced(deaf); is || err != nil {
 			return err
 		}
-		return silence(deaf, server != nil)
+		return silence(deaf, bridges, server != nil)
 	}
 	if err := r.mark(t.come, false); err != nil {
 		return err
@@ -120,7 +123,7 @@ func (t *Taken) take(owner string, again bool) error {
 			return fmt.Errorf("the interface %s: %w", r.config.Interfaces[i].Name, err)
 		}
 	}
-	return silence(deaf, server != nil)
+	return silence(deaf, bridges, server != nil)
 }
 
 // Told notes that the sentry has been told, and has what was opened. Where it is not called,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"coffer/internal/sentry/network"
 
@@ -50,7 +51,7 @@ func (r *reader) read() error {
 	r.carries = carriers(list)
 	for _, l := range list {
 		a := l.Attrs()
-		if a.RawFlags&unix.IFF_LOOPBACK != 0 {
+		if a.RawFlags&unix.IFF_LOOPBACK != 0 || isPort(l, list) {
 			continue
 		}
 		by, name, taken := parseAlias(a.Alias)
@@ -82,6 +83,14 @@ func (r *reader) read() error {
 		return nil
 	}
 	return r.readRoutes()
+}
+
+// isPort reports whether an interface is a port of another one in its namespace, which has what
+// comes there. Ports have no part in IP, and stay the host's.
+func isPort(l netlink.Link, list []netlink.Link) bool {
+	return slices.ContainsFunc(list, func(m netlink.Link) bool {
+		return m.Attrs().Index == l.Attrs().MasterIndex && slices.Contains([]string{"bridge", "bond", "team", "openvswitch"}, m.Type())
+	})
 }
 
 // carriers are those interfaces of a namespace that are a bridge's or a bond's port, or have
@@ -135,10 +144,11 @@ func (r *reader) readLink(l netlink.Link, name string, fd int) error {
 	return nil
 }
 
-// readRoutes reads the routes of the main table over the interfaces that were read.
+// readRoutes reads the rules, and the routes of all tables but the local one over the interfaces
+// that were read.
 func (r *reader) readRoutes() error {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		list, err := r.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		list, err := r.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return fmt.Errorf("listing its routes: %w", err)
 		}
@@ -148,11 +158,19 @@ func (r *reader) readRoutes() error {
 			}
 		}
 	}
-	return nil
+	return r.readRules()
 }
 
 func (r *reader) readRoute(from *netlink.Route, family int) error {
-	to := network.Route{Destination: everywhere(family), Metric: uint32(from.Priority)}
+	if from.Table == unix.RT_TABLE_LOCAL {
+		return nil // that follows from the addresses
+	}
+	to := network.Route{
+		Destination: everywhere(family), Metric: uint32(from.Priority), Protocol: uint8(from.Protocol), TOS: uint8(from.Tos), MTU: uint32(from.MTU),
+	}
+	if from.Table != unix.RT_TABLE_MAIN {
+		to.Table = uint32(from.Table)
+	}
 	if from.Dst != nil {
 		p, ok := prefix(from.Dst)
 		if !ok {
@@ -162,24 +180,33 @@ func (r *reader) readRoute(from *netlink.Route, family int) error {
 	}
 	switch from.Type {
 	case unix.RTN_UNICAST, unix.RTN_UNSPEC:
-	case unix.RTN_MULTICAST, unix.RTN_BROADCAST, unix.RTN_LOCAL, unix.RTN_ANYCAST:
-		return nil // the sentry's stack knows of these itself
-	default:
-		return fmt.Errorf("the route to %s is of a type that the kernel wall does not have (%d, as blackhole or unreachable): take it out of the namespace, or use the process wall", to.Destination, from.Type)
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
+		to.Type = uint8(from.Type)
+		r.config.Routes = append(r.config.Routes, to)
+		return nil
+	default: // multicast, broadcast and the like: the sentry's stack knows of these itself
+		return nil
 	}
-	index, gateway := from.LinkIndex, from.Gw
-	if len(from.MultiPath) > 0 {
-		// One way is as good as the others, and the stack takes one.
-		index, gateway = from.MultiPath[0].LinkIndex, from.MultiPath[0].Gw
+	encapsulated := from.Encap != nil
+	for _, h := range from.MultiPath {
+		encapsulated = encapsulated || h.Encap != nil
+		if hop, ok := r.hop(h.LinkIndex, h.Gw, h.Via); ok {
+			hop.Weight = uint16(h.Hops) + 1
+			to.Hops = append(to.Hops, hop)
+		}
 	}
-	name, ok := r.names[index]
-	if !ok {
-		return nil // over lo, or what is down
+	if encapsulated {
+		return r.cannot("the route to %s encapsulates packets, which the kernel wall does not", to.Destination)
 	}
-	to.Interface = name
-	if gateway != nil {
-		to.Gateway, _ = netip.AddrFromSlice(gateway)
-		to.Gateway = to.Gateway.Unmap()
+	switch len(to.Hops) {
+	case 0:
+		hop, ok := r.hop(from.LinkIndex, from.Gw, from.Via)
+		if !ok {
+			return nil // over lo, or what is down
+		}
+		to.Gateway, to.Interface = hop.Gateway, hop.Interface
+	case 1: // the others are down
+		to.Gateway, to.Interface, to.Hops = to.Hops[0].Gateway, to.Hops[0].Interface, nil
 	}
 	if from.Src != nil {
 		to.Source, _ = netip.AddrFromSlice(from.Src)
@@ -187,6 +214,26 @@ func (r *reader) readRoute(from *netlink.Route, family int) error {
 	}
 	r.config.Routes = append(r.config.Routes, to)
 	return nil
+}
+
+// hop is where a route leads, unless that is over no interface that was read.
+func (r *reader) hop(index int, gateway net.IP, via netlink.Destination) (h network.Hop, ok bool) {
+	if v, other := via.(*netlink.Via); other { // of the other family
+		gateway = v.Addr
+	}
+	h.Interface, ok = r.names[index]
+	if a, given := netip.AddrFromSlice(gateway); given {
+		h.Gateway = a.Unmap()
+	}
+	return h, ok
+}
+
+// cannot is what to say of something that a sentry cannot have. Later that is left alone.
+func (r *reader) cannot(format string, a ...any) error {
+	if r.again {
+		return nil
+	}
+	return fmt.Errorf(format+": take it out of the namespace, or use the process wall", a...)
 }
 
 func everywhere(family int) netip.Prefix {

@@ -1,6 +1,8 @@
 package hostnet
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"reflect"
@@ -9,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"coffer/internal/link"
 	"coffer/internal/sentry/network"
 
 	"github.com/vishvananda/netlink"
@@ -144,12 +147,13 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("the addresses are %v", c.Interfaces[0].Addresses)
 	}
 	for _, want := range []network.Route{
-		{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.9.0.1"), Interface: "eth0"},
-		{Destination: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fd09::1"), Interface: "eth0", Metric: 1024},
+		{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.9.0.1"), Interface: "eth0", Protocol: unix.RTPROT_BOOT},
+		{Destination: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fd09::1"), Interface: "eth0", Metric: 1024, Protocol: unix.RTPROT_BOOT},
 	} {
-		if !slices.Contains(c.Routes, want) {
-			t.Errorf("%+v is not among the routes %+v", want, c.Routes)
-		}
+		wantRoute(t, c, want)
+	}
+	if c.Rules != nil {
+		t.Errorf("the rules are %+v", c.Rules)
 	}
 	if want := (network.Neighbour{Address: netip.MustParseAddr("10.9.0.7"), HardwareAddr: "02:00:00:00:00:07", Interface: "eth0"}); !slices.Contains(c.Neighbours, want) {
 		t.Errorf("the neighbours are %+v", c.Neighbours)
@@ -180,6 +184,153 @@ func TestTakeOver(t *testing.T) {
 			t.Errorf("the host's kernel does not answer at %s", a)
 		}
 	}
+}
+
+func wantRoute(t *testing.T, c *network.Config, want network.Route) {
+	t.Helper()
+	if !slices.ContainsFunc(c.Routes, func(r network.Route) bool { return reflect.DeepEqual(r, want) }) {
+		t.Errorf("%+v is not among the routes %+v", want, c.Routes)
+	}
+}
+
+// TestTakeOverRoutes reads what leads on by more than one way, refuses, or is asked by a rule.
+func TestTakeOverRoutes(t *testing.T) {
+	inside, _ := twoNamespaces(t)
+	network1, network2, network3 := ipNet(netip.MustParsePrefix("10.77.0.0/16")), ipNet(netip.MustParsePrefix("10.78.0.0/16")), ipNet(netip.MustParsePrefix("fd78::/16"))
+	one, two := net.IP{10, 9, 0, 7}, net.IP{10, 9, 0, 8}
+	withLink(t, inside, "eth0", func(l netlink.Link) error {
+		index := l.Attrs().Index
+		for _, r := range []netlink.Route{
+			{Dst: network1, Type: unix.RTN_BLACKHOLE},
+			{Dst: network3, Type: unix.RTN_PROHIBIT, Family: unix.AF_INET6},
+			{Dst: network1, Type: unix.RTN_UNREACHABLE, Table: 100, Priority: 9},
+			{Dst: network2, MultiPath: []*netlink.NexthopInfo{{LinkIndex: index, Gw: one}, {LinkIndex: index, Gw: two, Hops: 2}}},
+			{Dst: network2, LinkIndex: index, Gw: two, Priority: 5, MTU: 1300, Table: 4711, Protocol: unix.RTPROT_STATIC},
+			{Dst: network2, LinkIndex: index, Via: &netlink.Via{AddrFamily: unix.AF_INET6, Addr: netip.MustParseAddr("fd09::1").AsSlice()}, Priority: 8},
+		} {
+			if err := netlink.RouteAdd(&r); err != nil {
+				return fmt.Errorf("%v: %w", r, err)
+			}
+		}
+		rule := netlink.NewRule()
+		rule.Src, rule.Table, rule.Priority, rule.IifName = ipNet(netip.MustParsePrefix("10.9.0.2/32")), 4711, 50, "lo"
+		return netlink.RuleAdd(rule)
+	})
+	taken, err := TakeOver(inside, "c1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken.Close()
+	c := taken.Network
+	to := netip.MustParsePrefix
+	gateway1, gateway2 := netip.MustParseAddr("10.9.0.7"), netip.MustParseAddr("10.9.0.8")
+	for _, want := range []network.Route{
+		{Destination: to("10.77.0.0/16"), Type: unix.RTN_BLACKHOLE, Protocol: unix.RTPROT_BOOT},
+		{Destination: to("fd78::/16"), Type: unix.RTN_PROHIBIT, Protocol: unix.RTPROT_BOOT, Metric: 1024},
+		{Destination: to("10.77.0.0/16"), Type: unix.RTN_UNREACHABLE, Protocol: unix.RTPROT_BOOT, Table: 100, Metric: 9},
+		{Destination: to("10.78.0.0/16"), Protocol: unix.RTPROT_BOOT, Hops: []network.Hop{{Gateway: gateway1, Interface: "eth0", Weight: 1}, {Gateway: gateway2, Interface: "eth0", Weight: 3}}},
+		{Destination: to("10.78.0.0/16"), Protocol: unix.RTPROT_STATIC, Table: 4711, Metric: 5, MTU: 1300, Gateway: gateway2, Interface: "eth0"},
+		{Destination: to("10.78.0.0/16"), Protocol: unix.RTPROT_BOOT, Metric: 8, Gateway: netip.MustParseAddr("fd09::1"), Interface: "eth0"},
+	} {
+		wantRoute(t, c, want)
+	}
+	want := network.DefaultRules()
+	want = slices.Insert(want, 1, network.RuleInfo{
+		Family: unix.AF_INET, Priority: 50, From: to("10.9.0.2/32"), In: "lo", Table: 4711, Action: unix.FR_ACT_TO_TBL, Suppress: -1,
+	})
+	if !slices.Equal(c.Rules, want) {
+		t.Errorf("the rules are %+v", c.Rules)
+	}
+	// The sentry's network takes all of it.
+	c.Interfaces[0].FD, err = unix.FcntlInt(frames(t).Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := network.New(*c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(0)
+	if got := len(n.Rules()); got != len(want) {
+		t.Errorf("the network has %d rules", got)
+	}
+
+	// What a sentry cannot have is an error at first, and left alone later.
+	changes, err := Watch(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withLink(t, inside, "eth0", func(netlink.Link) error {
+		rule := netlink.NewRule()
+		rule.Table, rule.Priority, rule.UIDRange = 100, 60, netlink.NewRuleUIDRange(1, 2)
+		return netlink.RuleAdd(rule)
+	})
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(changes.Fd()), Events: unix.POLLIN}}, -1); n != 1 {
+		t.Fatal(err)
+	}
+	if _, err := TakeOver(inside, "c1", false); err == nil || !strings.Contains(err.Error(), "the rule of priority 60 is for users of the host") {
+		t.Errorf("it says %v", err)
+	}
+	if taken, err = TakeOver(inside, "c1", true); err != nil || len(taken.Network.Rules) != len(want) {
+		t.Errorf("it has %+v, %v", taken, err)
+	}
+	taken.Close()
+}
+
+// TestTakeOverRouters: the host's kernel still hears what routers tell, on behalf of the sentry.
+func TestTakeOverRouters(t *testing.T) {
+	inside, outside := twoNamespaces(t)
+	taken, err := TakeOver(inside, "c1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken.Close()
+	// An advertisement (RFC 4861, 4.2), with a prefix to make addresses of (4.6.2).
+	message := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x07, 0x08, 0, 0, 0, 0}
+	told := netip.MustParsePrefix("fd55::/64")
+	message = append(message, told.Addr().AsSlice()...)
+	advertise := func(peer netlink.Link) error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+			return err
+		}
+		err = unix.Sendto(fd, message, 0, &unix.SockaddrInet6{Addr: netip.MustParseAddr("ff02::1").As16(), ZoneId: uint32(peer.Attrs().Index)})
+		if err == unix.EADDRNOTAVAIL {
+			err = nil // its link-local address is not there yet
+		}
+		return err
+	}
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		withLink(t, outside, "peer", advertise)
+		if taken, err = TakeOver(inside, "c1", true); err != nil {
+			t.Fatal(err)
+		}
+		taken.Close()
+		c := taken.Network
+		address := slices.ContainsFunc(c.Interfaces[0].Addresses, func(p netip.Prefix) bool { return told.Contains(p.Addr()) })
+		way := slices.ContainsFunc(c.Routes, func(r network.Route) bool { return r.Protocol == unix.RTPROT_RA && r.Destination.Bits() == 0 })
+		if address && way {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("there is %+v", c)
+		}
+	}
+}
+
+// frames is one end of what carries frames.
+func frames(t *testing.T) *os.File {
+	t.Helper()
+	f, other, err := link.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close(); other.Close() })
+	return f
 }
 
 // answers reports whether the kernel refuses a connection to an address, and is not silent:

@@ -11,7 +11,7 @@ import (
 // network namespace (rtnetlink(7)): what, TakeOver finds.
 type Changes struct{ fd int }
 
-// Watch has the kernel tell from here on of a namespace's interfaces, addresses and routes.
+// Watch has the kernel tell from here on of a namespace's interfaces, addresses, routes and rules.
 func Watch(ns *os.File) (*Changes, error) {
 	c := &Changes{fd: -1}
 	err := within(ns, func() (err error) {
@@ -20,7 +20,8 @@ func Watch(ns *os.File) (*Changes, error) {
 	})
 	if err == nil {
 		err = unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK,
-			Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE})
+			Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
+				1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)})
 	}
 	if err != nil {
 		if c.fd >= 0 {

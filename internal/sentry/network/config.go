@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,9 @@ type Config struct {
 	LoopbackUp bool
 	Interfaces []Interface
 	Routes     []Route
+	// Rules, if not nil, are all that say which table the way is looked up in, in the place
+	// of those that a namespace begins with (DefaultRules).
+	Rules      []RuleInfo
 	Neighbours []Neighbour
 	// Nameserver, if not nil, is asked for what programs send to its address.
 	Nameserver *Nameserver
@@ -73,6 +77,39 @@ type Route struct {
 	// Source is the preferred source address, or invalid.
 	Source netip.Addr
 	Metric uint32
+	// Hops are what takes the place of Gateway and Interface if there are several.
+	Hops []Hop
+	// Type is RTN_*, and Protocol RTPROT_*; 0 is RTN_UNICAST, and RTPROT_BOOT. A route that
+	// refuses (RTN_BLACKHOLE and so on) leads nowhere.
+	Type, Protocol uint8
+	// Table is a number as RT_TABLE_*; 0 is the main one.
+	Table uint32
+	TOS   uint8
+	// MTU is for this route alone, or 0.
+	MTU uint32
+}
+
+// Hop is one of several ways to a destination (NextHop).
+type Hop struct {
+	Gateway   netip.Addr
+	Interface string
+	Weight    uint16
+}
+
+// equal reports whether two routes are the same in all.
+func (r Route) equal(o Route) bool { return reflect.DeepEqual(r, o) }
+
+// inPlaceOf reports whether one of two routes takes the other's place in a table.
+func (r Route) inPlaceOf(o Route) bool {
+	return r.Destination == o.Destination && r.Metric == o.Metric && r.Table == o.Table && r.TOS == o.TOS
+}
+
+// hops are all ways of a route that does not refuse.
+func (r Route) hops() []Hop {
+	if len(r.Hops) > 0 {
+		return r.Hops
+	}
+	return []Hop{{Gateway: r.Gateway, Interface: r.Interface}}
 }
 
 // Neighbour is a permanent entry of the tables of ARP and neighbour discovery.
@@ -116,15 +153,21 @@ func (c *Config) check() error {
 		}
 	}
 	for _, r := range c.Routes {
-		switch {
-		case !r.Destination.IsValid():
+		if !r.Destination.IsValid() {
 			return fmt.Errorf("a route without a destination: 0.0.0.0/0 is the default route's")
-		case r.Interface != "" && !names[r.Interface]:
-			return fmt.Errorf("the route to %s: there is no network interface %s", r.Destination, r.Interface)
-		case r.Interface == "" && !r.Gateway.IsValid():
-			return fmt.Errorf("the route to %s: neither an interface nor a gateway is given", r.Destination)
-		case r.Gateway.IsValid() && r.Gateway.Is4() != r.Destination.Addr().Is4():
-			return fmt.Errorf("the route to %s: gateway %s is of the other family", r.Destination, r.Gateway)
+		}
+		if refusal(r.Type) != 0 {
+			continue
+		}
+		for _, h := range r.hops() {
+			switch {
+			case h.Interface != "" && !names[h.Interface]:
+				return fmt.Errorf("the route to %s: there is no network interface %s", r.Destination, h.Interface)
+			case h.Interface == "" && !h.Gateway.IsValid():
+				return fmt.Errorf("the route to %s: neither an interface nor a gateway is given", r.Destination)
+			case h.Gateway.IsValid() && h.Gateway.Is4() && !r.Destination.Addr().Is4():
+				return fmt.Errorf("the route to %s: gateway %s is of the other family", r.Destination, h.Gateway)
+			}
 		}
 	}
 	return nil

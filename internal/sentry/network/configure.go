@@ -1,10 +1,12 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"weak"
 
 	hostlink "coffer/internal/link"
@@ -47,14 +49,14 @@ func (o *outside) Close()                  {}
 func (o *outside) SetOnCloseAction(func()) {}
 
 // configure makes what the configuration says: the interfaces, up, with their addresses, then
-// the routes, then the neighbours.
+// the rules and routes, then the neighbours.
 func (n *Namespace) configure() error {
 	for i := range n.config.Interfaces {
 		if err := n.attach(&n.config.Interfaces[i]); err != nil {
 			return err
 		}
 	}
-	if err := n.addGivenRoutes(n.config.Routes); err != nil {
+	if err := errors.Join(n.giveRules(nil, n.config.Rules), n.addGivenRoutes(n.config.Routes)); err != nil {
 		return err
 	}
 	return n.addGivenNeighbours(n.config.Neighbours)
@@ -83,7 +85,27 @@ func (n *Namespace) indexOf(name string) int32 {
 	return n.names[name]
 }
 
-// addGivenRoutes adds routes, those to networks on a link before those that take a gateway.
+// giveRules has the rules be some instead of others, as far as programs have not changed them.
+func (n *Namespace) giveRules(old, now []RuleInfo) error {
+	if old == nil {
+		old = usualRules
+	}
+	if now == nil {
+		now = usualRules
+	}
+	for _, r := range missing(old, now) {
+		_ = n.DeleteRule(func(o *RuleInfo) bool { return *o == r }) // programs may have done it before
+	}
+	var all []error
+	for _, r := range missing(now, old) {
+		if err := n.AddRule(r, true, true); err != nil && !errors.Is(err, unix.EEXIST) {
+			all = append(all, fmt.Errorf("the rule of priority %d: %w", r.Priority, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// addGivenRoutes adds routes of n.given, those to networks on a link before those that take a gateway.
 func (n *Namespace) addGivenRoutes(list []Route) error {
 	rtnl.Lock()
 	defer rtnl.Unlock()
@@ -92,22 +114,17 @@ func (n *Namespace) addGivenRoutes(list []Route) error {
 	var all []error
 	for _, viaGateway := range []bool{false, true} {
 		for _, r := range list {
-			if r.Gateway.IsValid() != viaGateway {
+			if (r.Gateway.IsValid() || len(r.Hops) > 0) != viaGateway {
 				continue
 			}
-			info := RouteInfo{
-				Destination: r.Destination.Masked(), Gateway: r.Gateway, Source: r.Source, Metric: r.Metric, Link: n.names[r.Interface],
-				Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT, Type: unix.RTN_UNICAST,
-			}
-			if !viaGateway && r.Destination.Addr().Is4() {
-				info.Scope = unix.RT_SCOPE_LINK
-			}
-			if viaGateway && info.Link != 0 && n.onLink(r.Gateway, unix.RT_TABLE_MAIN) == 0 {
-				info.Flags |= unix.RTNH_F_ONLINK
-			}
+			info := n.routeInfo(&r)
 			mode := RouteCreate
-			if viaGateway && r.Destination.Addr().Is4() {
-				mode = RouteReplace // of an interface's own network, perhaps, as CNI's ptp has it
+			if r.Destination.Addr().Is4() {
+				if slices.ContainsFunc(n.given.Routes, func(o Route) bool { return r.inPlaceOf(o) && !r.equal(o) }) {
+					mode = RouteAppend
+				} else if viaGateway {
+					mode = RouteReplace // of what programs have made
+				}
 			}
 			// A route to an interface's own network is there already.
 			if err := n.addRoute(info, mode); err != nil && !n.connected(&info) {
@@ -118,10 +135,38 @@ func (n *Namespace) addGivenRoutes(list []Route) error {
 	return errors.Join(all...)
 }
 
+// routeInfo is a route of the configuration as a namespace has it. n.mu is held.
+func (n *Namespace) routeInfo(r *Route) RouteInfo {
+	info := RouteInfo{
+		Destination: r.Destination.Masked(), Source: r.Source, Metric: r.Metric, Table: cmp.Or(r.Table, unix.RT_TABLE_MAIN),
+		Protocol: cmp.Or(r.Protocol, unix.RTPROT_BOOT), Type: cmp.Or(r.Type, unix.RTN_UNICAST), TOS: r.TOS, MTU: r.MTU,
+	}
+	if refusal(r.Type) != 0 {
+		return info
+	}
+	onLink := func(h Hop) (flags uint32) {
+		if h.Gateway.IsValid() && h.Interface != "" && n.onLink(h.Gateway, info.Table) == 0 {
+			return unix.RTNH_F_ONLINK
+		}
+		return 0
+	}
+	for _, h := range r.Hops {
+		info.Hops = append(info.Hops, NextHop{Gateway: h.Gateway, Link: n.names[h.Interface], Weight: h.Weight, Flags: onLink(h)})
+	}
+	if len(r.Hops) == 0 {
+		h := r.hops()[0]
+		info.Gateway, info.Link, info.Flags = h.Gateway, n.names[h.Interface], onLink(h)
+		if !h.Gateway.IsValid() && r.Destination.Addr().Is4() {
+			info.Scope = unix.RT_SCOPE_LINK
+		}
+	}
+	return info
+}
+
 // connected reports whether there is a route to the same network on the same link.
 func (n *Namespace) connected(r *RouteInfo) bool {
 	for _, o := range n.routes {
-		if o.Link == r.Link && o.Destination == r.Destination && !o.Gateway.IsValid() && !r.Gateway.IsValid() {
+		if o.Table == r.Table && o.Type == r.Type && o.Link == r.Link && o.Destination == r.Destination && !o.Gateway.IsValid() && !r.Gateway.IsValid() {
 			return true
 		}
 	}
@@ -176,7 +221,7 @@ func (n *Namespace) attach(i *Interface) error {
 	n.outsides[i.Name] = o
 	n.setUp(l, true)
 	for _, p := range i.Addresses {
-		if err := n.addAddress(l, addressOf(p)); err != nil {
+		if err := n.addAddress(l, n.given.address(i, p)); err != nil {
 			return fmt.Errorf("network interface %s: the address %s: %w", i.Name, p, err)
 		}
 	}
@@ -189,9 +234,20 @@ func (n *Namespace) attach(i *Interface) error {
 	return nil
 }
 
-// addressOf is an address that the configuration gives an interface.
-func addressOf(p netip.Prefix) AddressInfo {
-	return AddressInfo{Prefix: p, Broadcast: BroadcastOf(p), Scope: scopeOf(p.Addr())}
+// address is one that the configuration gives an interface. One that has been taken over has all
+// its routes in the configuration: where that to the address's network is not there, it comes with none.
+func (c *Config) address(i *Interface, p netip.Prefix) AddressInfo {
+	a := AddressInfo{Prefix: p, Broadcast: BroadcastOf(p), Scope: scopeOf(p.Addr())}
+	own := Route{Destination: p.Masked()}
+	if p.Addr().Is6() {
+		own.Metric = prefixMetric
+	}
+	if i.Link == LinkPacket && !slices.ContainsFunc(c.Routes, func(r Route) bool {
+		return r.inPlaceOf(own) && r.Interface == i.Name && !r.Gateway.IsValid()
+	}) {
+		a.Flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	return a
 }
 
 // BroadcastOf is the last address of an IPv4 network, or invalid if it has none.

@@ -114,7 +114,7 @@ func newNamespace(up bool) *Namespace {
 	n := &Namespace{
 		links: map[int32]*link{LoopbackIndex: lo}, names: map[string]int32{"lo": LoopbackIndex},
 		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold), labels: newLabels(),
-		steering: new(steering), rules: defaultRules(),
+		steering: new(steering), rules: DefaultRules(),
 	}
 	if up {
 		rtnl.Lock()

@@ -170,6 +170,9 @@ func (n *Namespace) tellLocal(a *AddressInfo, deleted bool) {
 	}
 }
 
+// prefixMetric is that of the route to an IPv6 address's network (IP6_RT_PRIO_ADDRCONF).
+const prefixMetric = 256
+
 // connect adds the routes to an address's network. n.mu is held, here and below.
 func (n *Namespace) connect(l *link, a *AddressInfo) {
 	addr, p := a.Prefix.Addr(), a.network()
@@ -190,7 +193,7 @@ func (n *Namespace) connect(l *link, a *AddressInfo) {
 	case addr.Is4():
 		r.Scope, r.Source = unix.RT_SCOPE_LINK, addr
 	case r.Metric == 0:
-		r.Metric = 256
+		r.Metric = prefixMetric
 	}
 	if !slices.ContainsFunc(n.routes, func(o *RouteInfo) bool { return o.same(&r) && o.Link == r.Link }) {
 		n.enter(r)

@@ -47,8 +47,8 @@ type RuleInfo struct {
 	Flags    uint32
 }
 
-// defaultRules are those that Linux begins with.
-func defaultRules() []RuleInfo {
+// DefaultRules are those that Linux begins with.
+func DefaultRules() []RuleInfo {
 	var out []RuleInfo
 	for _, r := range []struct {
 		family   uint8
@@ -66,7 +66,7 @@ func defaultRules() []RuleInfo {
 }
 
 // usualRules are those, to compare with.
-var usualRules = defaultRules()
+var usualRules = DefaultRules()
 
 // Rules returns the rules of both families, those of IPv4 first, in the order in which they are asked.
 func (n *Namespace) Rules() []RuleInfo {

@@ -13,7 +13,7 @@ import (
 // network that others change from outside while the sandbox runs.
 //
 // An interface that the network has and keeps comes with -1 for its FD; one with a
-// descriptor is new, also if its name is not. Interfaces, Routes and Neighbours can
+// descriptor is new, also if its name is not. Interfaces, Routes, Rules and Neighbours can
 // change, and a Nameserver can come; the rest stays. Update owns the descriptors. What
 // cannot be done does not keep the rest from being done, and is in the error.
 func (n *Namespace) Update(c Config) error {
@@ -44,10 +44,13 @@ func (n *Namespace) Update(c Config) error {
 			all = append(all, n.updateInterface(from, to))
 		}
 	}
-	for _, r := range missing(old.Routes, c.Routes) {
-		if index := n.indexOf(r.Interface); index != 0 {
-			// Programs may have deleted it before.
-			_ = n.DeleteRoute(RouteInfo{Destination: r.Destination.Masked(), Gateway: r.Gateway, Source: r.Source, Metric: r.Metric, Link: index, Scope: unix.RT_SCOPE_NOWHERE})
+	for _, r := range missingRoutes(old.Routes, c.Routes) {
+		n.mu.Lock()
+		info := n.routeInfo(&r)
+		n.mu.Unlock()
+		if info.Link != 0 || len(info.Hops) > 0 || refusal(info.Type) != 0 {
+			info.Scope, info.Protocol = unix.RT_SCOPE_NOWHERE, 0
+			_ = n.DeleteRoute(info) // programs may have done it before
 		}
 	}
 	for _, k := range missing(old.Neighbours, c.Neighbours) {
@@ -55,7 +58,7 @@ func (n *Namespace) Update(c Config) error {
 			_ = n.DeleteNeighbour(index, k.Address) // likewise
 		}
 	}
-	all = append(all, n.addGivenRoutes(missing(c.Routes, old.Routes)), n.addGivenNeighbours(missing(c.Neighbours, old.Neighbours)))
+	all = append(all, n.giveRules(old.Rules, c.Rules), n.addGivenRoutes(missingRoutes(c.Routes, old.Routes)), n.addGivenNeighbours(missing(c.Neighbours, old.Neighbours)))
 	n.addNameserver(c.Nameserver)
 	return errors.Join(all...)
 }
@@ -68,6 +71,11 @@ func missing[T comparable](list, other []T) (out []T) {
 		}
 	}
 	return out
+}
+
+// missingRoutes are those of a list that are not in another one.
+func missingRoutes(list, other []Route) []Route {
+	return slices.DeleteFunc(slices.Clone(list), func(r Route) bool { return slices.ContainsFunc(other, r.equal) })
 }
 
 // named returns the interface of that name, or nil.
@@ -129,7 +137,7 @@ func (n *Namespace) updateInterface(from, to *Interface) error {
 		_ = n.DeleteAddress(index, p) // programs may have done it before
 	}
 	for _, p := range missing(to.Addresses, from.Addresses) {
-		a := addressOf(p)
+		a := n.given.address(to, p)
 		a.Link = index
 		if err := n.AddAddress(a); err != nil && !errors.Is(err, unix.EEXIST) {
 			all = append(all, fmt.Errorf("network interface %s: the address %s: %w", to.Name, p, err))

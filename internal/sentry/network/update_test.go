@@ -122,6 +122,59 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestUpdateRoutes: routes that refuse, of several hops or in other tables come and go, with the rules.
+func TestUpdateRoutes(t *testing.T) {
+	n := Loopback()
+	t.Cleanup(func() { n.Close(0) })
+	to := netip.MustParsePrefix
+	gateway := netip.MustParseAddr
+	routes := []Route{
+		{Destination: to("10.1.0.0/24"), Interface: "eth0", Protocol: unix.RTPROT_KERNEL, Source: gateway("10.1.0.2")},
+		{Destination: to("0.0.0.0/0"), Hops: []Hop{{Gateway: gateway("10.1.0.1"), Interface: "eth0", Weight: 1}, {Gateway: gateway("10.1.0.3"), Interface: "eth0", Weight: 2}}},
+		{Destination: to("10.7.0.0/16"), Type: unix.RTN_PROHIBIT},
+		{Destination: to("10.8.0.0/16"), Gateway: gateway("10.1.0.4"), Interface: "eth0", Table: 100, MTU: 1300, Protocol: unix.RTPROT_STATIC},
+		{Destination: to("10.9.0.0/16"), Gateway: gateway("10.1.0.5"), Interface: "eth0"},
+		{Destination: to("10.9.0.0/16"), Gateway: gateway("10.1.0.6"), Interface: "eth0", Protocol: unix.RTPROT_STATIC},
+	}
+	rules := slices.Insert(DefaultRules(), 1, RuleInfo{
+		Family: unix.AF_INET, Priority: 7, To: to("10.8.0.0/16"), Table: 100, Action: unix.FR_ACT_TO_TBL, Suppress: -1,
+	})
+	count := func() (others, prohibited, hops int) {
+		for _, r := range n.Routes() {
+			switch {
+			case r.Type == unix.RTN_PROHIBIT:
+				prohibited++
+			case r.Table == 100:
+				others++
+			case r.Table == unix.RT_TABLE_MAIN && !r.Destination.Addr().Is6():
+				hops += max(len(r.Hops), 1)
+			}
+		}
+		return others, prohibited, hops
+	}
+	ok(t, n.Update(Config{Interfaces: []Interface{given(t, "eth0", "10.1.0.2/24")}, Routes: routes, Rules: rules}))
+	if a, b, c := count(); a != 1 || b != 1 || c != 5 || !slices.Equal(n.Rules(), rules) {
+		t.Errorf("there are %+v, and the rules %+v", n.Routes(), n.Rules())
+	}
+	if a := n.Addresses(); a[len(a)-1].Flags&unix.IFA_F_NOPREFIXROUTE != 0 {
+		t.Errorf("the address is %+v", a[len(a)-1])
+	}
+	for to, want := range map[string]error{"10.7.0.1": unix.EACCES, "10.8.0.1": nil} {
+		r, err := n.Lookup(RouteKey{To: gateway(to)})
+		if err != want || err == nil && r.Gateway != gateway("10.1.0.4") {
+			t.Errorf("to %s it is %+v, %v", to, r, err)
+		}
+	}
+	second := Config{Interfaces: []Interface{kept("eth0", "10.1.0.2/24", "10.6.0.2/24")}, Routes: routes[:1]}
+	ok(t, n.Update(second))
+	if a, b, c := count(); a != 0 || b != 0 || c != 1 || !slices.Equal(n.Rules(), DefaultRules()) {
+		t.Errorf("then there are %+v, and the rules %+v", n.Routes(), n.Rules())
+	}
+	if a := n.Addresses(); a[len(a)-1].Flags&unix.IFA_F_NOPREFIXROUTE == 0 {
+		t.Errorf("the address without a route to its network is %+v", a[len(a)-1])
+	}
+}
+
 // TestUpdateRefused does what it can of an update, and leaks no descriptor.
 func TestUpdateRefused(t *testing.T) {
 	n := Loopback()
