@@ -217,8 +217,9 @@ func (g *Gateway) launch() error {
 		return explainLaunch(err)
 	}
 	ended := make(chan struct{})
+	var how error
 	go func() {
-		cmd.Wait()
+		how = cmd.Wait()
 		close(ended)
 	}()
 	theirs.Close()
@@ -229,6 +230,13 @@ func (g *Gateway) launch() error {
 		return err
 	}
 	g.cmd, g.ended = cmd, ended
+	if g.config.Log != nil {
+		go func() {
+			if <-ended; how != nil {
+				fmt.Fprintln(terminalLines(g.config.Log), "coffer: the sandbox has no network any more: its gateway has ended:", how)
+			}
+		}()
+	}
 	if g.config.Detached {
 		control.Close() // the helper has been told not to end with it
 	} else {

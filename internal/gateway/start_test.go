@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -25,7 +26,9 @@ func start(t *testing.T, c Config) (*Gateway, *guest) {
 	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0); errno == unix.ENOTSUP {
 		t.Skip("built with cgo, as for the race detector, the helper cannot give up its privileges")
 	}
-	c.Log = os.Stderr
+	if c.Log == nil {
+		c.Log = os.Stderr
+	}
 	gw, err := Start(c)
 	if err != nil {
 		t.Fatal(err)
@@ -135,12 +138,22 @@ func TestUnused(t *testing.T) {
 
 // TestHelperKilled has the sandbox learn that its network is gone.
 func TestHelperKilled(t *testing.T) {
-	gw, g := start(t, Config{})
+	said, log, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	defer log.Close()
+	gw, g := start(t, Config{Log: log})
 	at := listen(t, outside4+":0", func(c *net.TCPConn) { io.Copy(io.Discard, c) })
 	g.mustDial(at)
 	gw.helper(t).Kill()
 	gw.awaitEnd(t)
 	eventually(t, "the link is down", func() bool { return !g.link.Running() })
+	said.SetReadDeadline(time.Now().Add(patience))
+	if line, err := bufio.NewReader(said).ReadString('\n'); !strings.HasSuffix(line, "its gateway has ended: signal: killed\n") {
+		t.Errorf("it says %q, %v", line, err)
+	}
 }
 
 // TestSandboxKilled has the helper end with the sandbox, and what was open outside.
