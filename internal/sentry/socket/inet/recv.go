@@ -117,13 +117,14 @@ func (s *Socket) takeArrived(p []byte, flags int32) (int, error) {
 	if n != nil && !peek {
 		n.cameViaStack(res.Count)
 	}
+	roomy := terr == nil && len(p) > 0 && !peek && s.makeRoom(e, res.Count)
 	s.recvMu.Unlock()
 	switch terr.(type) {
 	case nil:
 		if len(p) == 0 {
 			return 0, nil
 		}
-		if !peek {
+		if !peek && !roomy {
 			e.ModerateRecvBuf(res.Count)
 		}
 		return res.Count, nil

@@ -96,6 +96,7 @@ type Socket struct {
 	recvMu  sync.Mutex
 	sink    tcpip.SliceWriter
 	unread  socket.Unread
+	room    room
 	scratch [1]byte // what nobody wants
 	ahead   atomic.Pointer[ahead]
 	sendMu  sync.Mutex
