@@ -232,8 +232,14 @@ func (g *Gateway) launch() error {
 	g.cmd, g.ended = cmd, ended
 	if g.config.Log != nil {
 		go func() {
-			if <-ended; how != nil {
-				fmt.Fprintln(terminalLines(g.config.Log), "coffer: the sandbox has no network any more: its gateway has ended:", how)
+			<-ended
+			why := ""
+			// Who waits for any child may have been told in the place of this one.
+			if as := new(exec.ExitError); errors.As(how, &as) {
+				why = ": " + as.Error()
+			}
+			if how != nil {
+				fmt.Fprintf(terminalLines(g.config.Log), "coffer: the sandbox has no network any more: its gateway has ended%s\n", why)
 			}
 		}()
 	}
