@@ -261,7 +261,23 @@ func TestKernelPause(t *testing.T) {
 	if out := r.do("exec", id, "true"); out.code == 0 || !strings.Contains(out.stderr, "paused") {
 		t.Errorf("exec in a paused container: %+v", out)
 	}
-	// It gets the signal when it goes on.
+	if out := r.do("ps", id); out.code == 0 || !strings.Contains(out.stderr, "it is paused") {
+		t.Errorf("ps of a paused container: %+v", out)
+	}
+	// It is told of new limits, and gets the signal, when it goes on.
+	r.must("update", "--pids-limit", "77", id)
+	r.must("resume", id)
+	for until := time.Now().Add(time.Minute); ; {
+		out := r.do("exec", id, "cat", "/sys/fs/cgroup/pids.max")
+		if out.stdout == "77\n" {
+			break
+		}
+		if time.Now().After(until) {
+			t.Errorf("the limit inside: %+v", out)
+			break
+		}
+	}
+	r.must("pause", id)
 	r.must("kill", id, "TERM")
 	r.expect(id, "paused")
 	r.must("resume", id)

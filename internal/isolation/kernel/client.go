@@ -92,6 +92,21 @@ func ask(c *isolation.Container, req *boot.Request, patience time.Duration) (*bo
 	return askOn(conn, req, nil, patience)
 }
 
+// frozen reports whether a container's cgroup is frozen: then its sandbox answers nobody.
+func frozen(c *isolation.Container) bool {
+	frozen, err := c.Cgroup.Frozen()
+	return err == nil && frozen
+}
+
+// tell sends a request whose answer is none. Who is frozen finds it when he goes on.
+func tell(c *isolation.Container, req *boot.Request) error {
+	if frozen(c) {
+		return leave(c, req)
+	}
+	_, err := ask(c, req, answerPatience)
+	return err
+}
+
 // leave sends a request and does not wait for the answer.
 func leave(c *isolation.Container, req *boot.Request) error {
 	conn, err := dial(c)

@@ -251,8 +251,7 @@ func (wall) Update(c *isolation.Container, r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	_, err = ask(c, &boot.Request{Op: boot.OpUpdate, Limits: change}, answerPatience)
-	return err
+	return tell(c, &boot.Request{Op: boot.OpUpdate, Limits: change})
 }
 
 // weightOf turns cgroup v1's cpu.shares, 2 to 262144, into version 2's cpu.weight,

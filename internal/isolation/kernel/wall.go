@@ -86,12 +86,7 @@ func (wall) Signal(c *isolation.Container, sig unix.Signal, all bool) error {
 		// All that is in the sandbox ends with the sentry, whatever that is at.
 		return c.Init.Signal(sig)
 	}
-	req := &boot.Request{Op: boot.OpSignal, Signal: int(sig), All: all}
-	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
-		// It is there to be found when the sandbox goes on.
-		return leave(c, req)
-	}
-	_, err = ask(c, req, answerPatience)
+	err = tell(c, &boot.Request{Op: boot.OpSignal, Signal: int(sig), All: all})
 	if err == nil {
 		return nil
 	}
@@ -110,6 +105,9 @@ func (wall) Signal(c *isolation.Container, sig unix.Signal, all bool) error {
 
 // Processes implements isolation.Wall.
 func (wall) Processes(c *isolation.Container) ([]isolation.Process, error) {
+	if frozen(c) {
+		return nil, fmt.Errorf("it is paused, and so is its kernel, which knows its processes: 'coffer resume %s' comes first", c.ID)
+	}
 	reply, err := ask(c, &boot.Request{Op: boot.OpProcesses}, answerPatience)
 	if err != nil {
 		return nil, err
@@ -143,8 +141,8 @@ func (wall) Usage(c *isolation.Container) (*isolation.Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if frozen, err := c.Cgroup.Frozen(); err == nil && frozen {
-		return nil, nil // a sandbox that is frozen does not answer
+	if frozen(c) {
+		return nil, nil
 	}
 	reply, err := ask(c, &boot.Request{Op: boot.OpUsage}, answerPatience)
 	if err != nil {
