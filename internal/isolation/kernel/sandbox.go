@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"coffer/internal/handover"
+	"coffer/internal/isolation"
 	"coffer/internal/scm"
 	"coffer/internal/sentry/boot"
 	"coffer/internal/sentry/network"
@@ -361,10 +362,9 @@ func sealed(name string, data []byte) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
-	if err != nil {
+	if err := isolation.Seal(fd); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("sealing a file in memory: %w", err)
+		return nil, err
 	}
 	return f, nil
 }

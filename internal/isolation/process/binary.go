@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 
+	"coffer/internal/isolation"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -80,13 +82,14 @@ func sealedFile(name string, mode uint32, write func(*os.File) error) (*os.File,
 	}
 	f := os.NewFile(uintptr(fd), name)
 	if err := write(f); err == nil {
-		err = unix.Fchmod(fd, mode)
-		if err == nil {
-			_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+		if err = unix.Fchmod(fd, mode); err != nil {
+			err = fmt.Errorf("setting the mode of a file in memory: %w", err)
+		} else {
+			err = isolation.Seal(fd)
 		}
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("sealing a file in memory: %w", err)
+			return nil, err
 		}
 	} else {
 		f.Close()
