@@ -243,6 +243,47 @@ ip link set c1 mtu 1500; ip link set c2 mtu 1400; at g3 ip link set e mtu 1400
 for a in 10.9.0.1 fd09::1; do at cl ping -c 1 -W 20 -M do -s 1440 $a 2>&1 | grep From; done
 kill $(jobs -p); wait`},
 
+	// Datagrams that are too long for a link on their way are cut once a router has said so, but not those of who probes.
+	{"path-mtu", []string{"ip", "nsenter", "ping", "python3"}, `
+for n in g1 g2 g3; do await says ready log-$n; done
+ip netns add cl; ip link add c5 type veth peer name e; ip link set e netns cl; ip addr add 10.5.0.1/24 dev c5; ip addr add fd05::1/64 dev c5 nodad; ip link set c5 up
+at cl ip link set lo up; at cl ip addr add 10.5.0.2/24 dev e; at cl ip addr add fd05::2/64 dev e nodad; at cl ip link set e up; at cl ip route add default via 10.5.0.1; at cl ip -6 route add default via fd05::1
+at g3 ip route add default via 10.2.0.1; at g3 ip -6 route add default via fd02::1
+mkdir proc; mount -t proc proc proc && echo 1 >proc/sys/net/ipv4/ip_forward && echo 1 >proc/sys/net/ipv6/conf/all/forwarding || exit 98; umount proc
+for a in 10.5.0.1 fd05::1; do await at cl ping -c 1 -W 1 $a; done; for a in 10.2.0.253 fd02::253; do await ping -c 1 -W 1 $a; done
+ip link set c2 mtu 1300; at g3 ip link set e mtu 1300
+cat >path.py <<'X'
+import socket, struct, sys
+f = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(f, socket.SOCK_DGRAM)
+if sys.argv[2:]:
+    s.bind((sys.argv[1], 9)); print("ready", flush=True)
+    while True:
+        d, a = s.recvfrom(100000); s.sendto(b"%d" % len(d), a)
+level, discover, mtu, errors = (41, 23, 24, 25) if ":" in sys.argv[1] else (0, 10, 14, 11)
+to = sys.argv[1], 9
+s.settimeout(1)
+for i in range(20):
+    s.sendto(b"x" * 1400, to)
+    try: print("cut", s.recv(100), flush=True); break
+    except TimeoutError: pass
+s.settimeout(20)
+s.sendto(b"x" * 5000, to); print("cut", s.recv(100), flush=True)
+c = socket.socket(f, socket.SOCK_DGRAM); c.settimeout(20); c.connect(to); print("mtu", c.getsockopt(level, mtu), flush=True)
+c.setsockopt(level, discover, 2)
+try: c.send(b"x" * 1400)
+except OSError as e: print("whole", e.errno, flush=True)
+c.send(b"x" * 1200); print("whole", c.recv(100), flush=True)
+s.setsockopt(level, discover, 3); s.setsockopt(level, errors, 1)
+s.sendto(b"x" * 1400, to)
+try: print(s.recv(100))
+except OSError as e:
+    d, c, _, a = s.recvmsg(100000, 1000, socket.MSG_ERRQUEUE); print("probe", e.errno, [struct.unpack("IBBBxI", x[2][:12]) for x in c], flush=True)
+X
+for a in 10.2.0.253 fd02::253; do at g3 python3 path.py $a serve >log-$a & await says ready log-$a; done
+for a in 10.2.0.253 fd02::253; do at cl python3 path.py $a; done
+kill $(jobs -p); wait`},
+
 	// What comes in fragments goes on, is cut again for a smaller link, and is told of, also if rules say the way.
 	{"forwarding-fragments", []string{"ip", "nsenter", "ping", "python3"}, `
 for n in g1 g2 g3; do await says ready log-$n; done

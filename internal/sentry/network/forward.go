@@ -62,6 +62,38 @@ func (f *fib) refuses(s *stack.Stack, link tcpip.NICID, protocol tcpip.NetworkPr
 	return true
 }
 
+// tooLong reports whether a packet of IPv6 is to be forwarded and longer than its link takes, which its sender is told
+// then: the stack would not say how long it may be. Its header need not be whole.
+func (e *ipv6Endpoint) tooLong(pkt *stack.PacketBuffer) bool {
+	b, ok := pkt.Data().PullUp(header.IPv6MinimumSize)
+	if !ok || pkt.GSOOptions.Type != stack.GSONone || pkt.PktType != tcpip.PacketHost {
+		return false
+	}
+	h := header.IPv6(b)
+	length := header.IPv6MinimumSize + int(h.PayloadLength())
+	if length <= header.IPv6MinimumMTU || length > pkt.Data().Size() || h.HopLimit() <= 1 {
+		return false
+	}
+	var k RouteKey
+	k.readHeader(header.IPv6ProtocolNumber, h)
+	if !leaves(k.To) || !leaves(k.From) || e.stack.CheckLocalAddress(0, header.IPv6ProtocolNumber, toStack(k.To)) != 0 {
+		return false
+	}
+	r, err := e.stack.FindRoute(0, tcpip.Address{}, toStack(k.To), header.IPv6ProtocolNumber, false)
+	if err != nil {
+		return false
+	}
+	defer r.Release()
+	mtu := int(r.MTU()) + header.IPv6MinimumSize
+	if length <= mtu {
+		return false
+	}
+	if e.stack.AllowICMPMessage() {
+		tellUnreachable6(e.stack, e.nic.ID(), &k, unix.EMSGSIZE, mtu, pkt)
+	}
+	return true
+}
+
 // The bytes of a packet that an error of ICMP and ICMPv6 brings back, whose own packets have 576 and 1280 at most.
 const (
 	most4 = 576 - header.IPv4MinimumSize - header.ICMPv4MinimumSize

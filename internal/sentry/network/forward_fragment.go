@@ -82,15 +82,19 @@ func (e *ipv4Endpoint) WriteHeaderIncludedPacket(r *stack.Route, pkt *stack.Pack
 		return &tcpip.ErrMessageTooLong{}
 	}
 	whole := pkt.Data().ToBuffer()
-	content := whole.Flatten()
-	whole.Release()
-	h, content := header.IPv4(content[:size]), content[size:]
+	defer whole.Release()
+	return e.cut(r, whole.Flatten(), size, room, pkt.Mark, pkt.InputNICID)
+}
+
+// cut sends a packet, whose header has a size, in fragments that have room for so many bytes of it.
+func (e *ipv4Endpoint) cut(r *stack.Route, whole []byte, size, room int, mark uint32, in tcpip.NICID) tcpip.Error {
+	h, content := header.IPv4(whole[:size]), whole[size:]
 	for at := 0; at < len(content); at += room {
 		piece := content[at:min(at+room, len(content))]
 		out := stack.NewPacketBuffer(stack.PacketBufferOptions{
-			ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: buffer.MakeWithData(slices.Concat(h, piece)), IsForwardedPacket: true, Mark: pkt.Mark,
+			ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: buffer.MakeWithData(slices.Concat(h, piece)), IsForwardedPacket: in != 0, Mark: mark,
 		})
-		out.InputNICID = pkt.InputNICID
+		out.InputNICID = in
 		b, _ := out.Data().PullUp(size)
 		cut := header.IPv4(b)
 		flags := h.Flags()

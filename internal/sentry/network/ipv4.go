@@ -28,6 +28,7 @@ type ipv4Protocol struct {
 	ipv4Stack
 	stack    *stack.Stack
 	steering *steering
+	paths    *pathMTUs
 }
 
 // ipv4Stack and ipv4Link are what the stack's IPv4 implements, altogether and of an interface.
@@ -50,28 +51,35 @@ type ipv4Endpoint struct {
 	stack    *stack.Stack
 	nic      stack.NetworkInterface
 	steering *steering
+	paths    *pathMTUs
 }
 
-func newIPv4(st *steering) stack.NetworkProtocolFactory {
+func newIPv4(st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
 	return func(s *stack.Stack) stack.NetworkProtocol {
-		return ipv4Protocol{ipv4.NewProtocol(s).(ipv4Stack), s, st}
+		return ipv4Protocol{ipv4.NewProtocol(s).(ipv4Stack), s, st, paths}
 	}
 }
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv4Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
 	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
-	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic, p.steering}
+	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic, p.steering, p.paths}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderParams, pkt *stack.PacketBuffer) tcpip.Error {
-	owner, ok := pkt.Owner.(Optioned)
-	if !ok {
-		return e.ipv4Link.WritePacket(r, params, pkt)
+	var options []byte
+	var hop tcpip.Address
+	var strict bool
+	owner, owned := pkt.Owner.(Optioned)
+	if owned {
+		options, hop, strict = owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress(), pkt)
 	}
-	options, hop, strict := owner.HeaderOptions(r.LocalAddress(), r.RemoteAddress(), pkt)
-	if len(options) == 0 {
+	least := e.paths.least(r, params, pkt, header.IPv4MinimumSize+len(options)+pkt.Size())
+	if len(options) == 0 && least == 0 {
+		if !owned {
+			return e.ipv4Link.WritePacket(r, params, pkt)
+		}
 		if pkt.GSOOptions.Type == stack.GSONone && header.IPv4MinimumSize+pkt.Size() > int(e.nic.MTU()) {
 			defer e.steering.hold(r, params, pkt)()
 		}
@@ -124,6 +132,14 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	encode(h)
 	b := pkt.ToBuffer()
 	b.Prepend(buffer.NewViewWithData(h))
+	if least != 0 {
+		defer b.Release()
+		whole := b.Flatten()
+		rng := e.stack.SecureRNG()
+		header.IPv4(whole).SetID(uint16(rng.Uint32()))
+		header.IPv4(whole).SetFlagsFragmentOffset(0, 0)
+		return e.cut(r, whole, size, (least-size)&^7, pkt.Mark, 0)
+	}
 	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: b, Mark: pkt.Mark})
 	defer out.DecRef()
 	return r.WriteHeaderIncludedPacket(out)
@@ -139,6 +155,7 @@ func completeChecksum(pkt *stack.PacketBuffer) {
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	e.paths.hear4(e.stack, pkt)
 	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv4ProtocolNumber, pkt) {
 		return
 	}

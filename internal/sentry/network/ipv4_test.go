@@ -62,7 +62,7 @@ func (r routed) HeaderOptions(_, to tcpip.Address, _ *stack.PacketBuffer) ([]byt
 // TestSourceRoutedSegments: where the way begins at the link that a segment of TCP was made for, that does the rest; another
 // gets it whole.
 func TestSourceRoutedSegments(t *testing.T) {
-	s := newStack(newLabels(), new(steering))
+	s := newStack(newLabels(), new(steering), new(pathMTUs))
 	defer s.Destroy()
 	own := tcpip.AddrFrom4([4]byte{10, 9, 1, 1})
 	links := map[tcpip.NICID]*offloads{}

@@ -45,6 +45,7 @@ type ipv6Protocol struct {
 	stack    *stack.Stack
 	labels   *labels
 	steering *steering
+	paths    *pathMTUs
 }
 
 // ipv6Stack and ipv6Link are what the stack's IPv6 implements, altogether and of an interface.
@@ -70,19 +71,20 @@ type ipv6Endpoint struct {
 	nic      stack.NetworkInterface
 	labels   *labels
 	steering *steering
+	paths    *pathMTUs
 }
 
 // newIPv6 returns what makes the protocol, which labels packets.
-func newIPv6(l *labels, st *steering) stack.NetworkProtocolFactory {
+func newIPv6(l *labels, st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
 	return func(s *stack.Stack) stack.NetworkProtocol {
-		return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s, l, st}
+		return ipv6Protocol{ipv6.NewProtocol(s).(ipv6Stack), s, l, st, paths}
 	}
 }
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
 	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels, p.steering}
+	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels, p.steering, p.paths}
 }
 
 // rawDispatcher hands packets to raw sockets also where headers come before that of their protocol.
@@ -98,8 +100,11 @@ func (d rawDispatcher) DeliverTransportPacket(protocol tcpip.TransportProtocolNu
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv6Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
-	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv6ProtocolNumber, pkt) {
-		return
+	e.paths.hear6(e.stack, pkt)
+	if e.Forwarding() {
+		if f := e.steering.Load(); f != nil && f.refuses(e.stack, e.nic.ID(), header.IPv6ProtocolNumber, pkt) || f == nil && e.tooLong(pkt) {
+			return
+		}
 	}
 	e.ipv6Link.HandlePacket(pkt)
 }
@@ -116,7 +121,9 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	if x.Label == 0 && e.labels.wanted(x.Labelling) && (extended || r.Loop() == stack.PacketOut) {
 		x.Label = labelOf(r, params.Protocol, pkt)
 	}
-	if x.Label == 0 && !extended {
+	least := e.paths.least(r, params, pkt, math.MaxInt)
+	cut := least != 0 && header.IPv6MinimumSize+pkt.Size() > least
+	if x.Label == 0 && !extended && !cut {
 		if pkt.GSOOptions.Type == stack.GSONone && header.IPv6MinimumSize+pkt.Size() > int(e.nic.MTU()) {
 			defer e.steering.hold(r, params, pkt)()
 		}
@@ -137,7 +144,7 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 	end, next := chain(x.End, uint8(params.Protocol))
 	way, first := chain(x.Way, next)
 	switch gso := &pkt.GSOOptions; {
-	case gso.Type == stack.GSONone && (extended || r.Loop() != stack.PacketOut || header.IPv6MinimumSize+pkt.Size() > int(e.nic.MTU())):
+	case gso.Type == stack.GSONone && (extended || cut || r.Loop() != stack.PacketOut || header.IPv6MinimumSize+pkt.Size() > int(e.nic.MTU())):
 	case r.NICID() != e.nic.ID() || r.Loop() != stack.PacketOut:
 		completeChecksum(pkt)
 	default:
@@ -170,6 +177,9 @@ func (e *ipv6Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		return &tcpip.ErrMessageTooLong{}
 	}
 	mtu := int(r.MTU()) + header.IPv6MinimumSize
+	if least != 0 {
+		mtu = min(mtu, least)
+	}
 	if header.IPv6MinimumSize+len(way)+int(content.Size()) <= mtu {
 		return writeExtended(r, params, pkt.Mark, x.Label, first, way, content.Flatten())
 	}

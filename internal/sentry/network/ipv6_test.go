@@ -26,7 +26,7 @@ func (x extended) ExtensionHeaders(to tcpip.Address) Extensions {
 
 // TestRoutedFragments: fragments fit the link that a routing header leads to first, whatever other ones take.
 func TestRoutedFragments(t *testing.T) {
-	s := newStack(newLabels(), new(steering))
+	s := newStack(newLabels(), new(steering), new(pathMTUs))
 	defer s.Destroy()
 	address := func(nic, host byte) tcpip.Address { return tcpip.AddrFrom16([16]byte{0: 0xfd, 1: nic, 15: host}) }
 	links := map[tcpip.NICID]*offloads{1: {dummy: newDummy(1500)}, 2: {dummy: newDummy(1280)}}
@@ -95,7 +95,7 @@ func (x heavy) ExtensionHeaders(tcpip.Address) Extensions {
 // TestExtendedSegments: segments that the link finishes have room for extension headers, however long these are, and
 // are several if they are too long with them.
 func TestExtendedSegments(t *testing.T) {
-	s := newStack(newLabels(), new(steering))
+	s := newStack(newLabels(), new(steering), new(pathMTUs))
 	defer s.Destroy()
 	l := &offloads{dummy: newDummy(1500)}
 	if err := s.CreateNIC(1, l); err != nil {

@@ -59,6 +59,8 @@ type Namespace struct {
 	held    *hostlink.Hold // of the interfaces that lead out
 	// steering is nil inside as long as the stack has all routes itself.
 	steering *steering
+	// paths are the MTUs of paths that take less than their first link.
+	paths *pathMTUs
 
 	mu        sync.Mutex
 	stack     *stack.Stack // nil before it is started
@@ -114,7 +116,7 @@ func newNamespace(up bool) *Namespace {
 	n := &Namespace{
 		links: map[int32]*link{LoopbackIndex: lo}, names: map[string]int32{"lo": LoopbackIndex},
 		lastIndex: LoopbackIndex, cookie: cookies.Add(1), outsides: map[string]*outside{}, held: new(hostlink.Hold), labels: newLabels(),
-		steering: new(steering), rules: DefaultRules(),
+		steering: new(steering), paths: new(pathMTUs), rules: DefaultRules(),
 	}
 	if up {
 		rtnl.Lock()
@@ -137,7 +139,7 @@ func (n *Namespace) Stack() *stack.Stack {
 	n.once.Do(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.stack = newStack(n.labels, n.steering)
+		n.stack = newStack(n.labels, n.steering, n.paths)
 		n.mirror()
 		n.looped.init(n.stack)
 		n.serveNames()

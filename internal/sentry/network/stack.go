@@ -11,9 +11,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/raw"
 )
 
-func newStack(l *labels, st *steering) *stack.Stack {
+func newStack(l *labels, st *steering, paths *pathMTUs) *stack.Stack {
 	s := stack.New(stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4(st), newIPv6(l, st), arp.NewProtocol},
+		NetworkProtocols: []stack.NetworkProtocolFactory{newIPv4(st, paths), newIPv6(l, st, paths), arp.NewProtocol},
 		TransportProtocols: append([]stack.TransportProtocolFactory{
 			newTCP, newUDP, newPing(icmp.NewProtocol4), newPing(icmp.NewProtocol6),
 		}, rawProtocolFactories()...),
@@ -88,6 +88,7 @@ func (n *Namespace) mirrorRoutes() {
 		}
 	}
 	n.stack.SetRouteTable(table)
+	n.paths.forget()
 	n.changes.Add(1)
 }
 

@@ -71,7 +71,7 @@ func (s *Socket) own(e tcpip.Endpoint) { setOwner(e, s) }
 
 // ownsPackets reports whether packets get something by that.
 func (s *Socket) ownsPackets() bool {
-	return s.net.Steered() || s.always.Load() != nil || s.always6.Load() != nil || s.ofPeer.Load() != 0 || s.labelling() != network.LabelUnsaid
+	return s.net.Steered() || s.always.Load() != nil || s.always6.Load() != nil || s.ofPeer.Load() != 0 || s.Probes(false) || s.Probes(true) || s.labelling() != network.LabelUnsaid
 }
 
 // setOwner has an endpoint's packets be somebody's, or nobody's.

@@ -218,6 +218,9 @@ const (
 	whole4 = 1 << iota
 	whole6
 	dontFragment
+	// What routers have said counts for nothing (IP_PMTUDISC_PROBE and _INTERFACE).
+	blind4
+	blind6
 )
 
 func (s *Socket) keepWhole(bit uint32, on bool) {
@@ -231,16 +234,34 @@ func (s *Socket) keepWhole(bit uint32, on bool) {
 // refusesFragments reports whether a value of IP_MTU_DISCOVER has what is too long refused.
 func refusesFragments(v int32) bool { return v >= unix.IP_PMTUDISC_DO && v != unix.IP_PMTUDISC_OMIT }
 
+// ignoreRouters has what is sent be as long as the link takes, if a value of IP_MTU_DISCOVER says so.
+func (s *Socket) ignoreRouters(e tcpip.Endpoint, bit uint32, v int32) {
+	on := v == unix.IP_PMTUDISC_PROBE || v == unix.IP_PMTUDISC_INTERFACE
+	if s.keepWhole(bit, on); on {
+		s.own(e)
+	}
+}
+
+// Probes implements network.Prober.
+func (s *Socket) Probes(six bool) bool {
+	if six {
+		return s.whole.Load()&blind6 != 0
+	}
+	return s.whole.Load()&blind4 != 0
+}
+
 func applyDontFragment(s *Socket, _ tcpip.Endpoint, v int32) { s.keepWhole(dontFragment, v != 0) }
 
 func applyMTUDiscover6(s *Socket, e tcpip.Endpoint, v int32) {
 	discoverMTU(e, v)
 	s.keepWhole(whole6, refusesFragments(v))
+	s.ignoreRouters(e, blind6, v)
 }
 
 func applyMTUDiscover(s *Socket, e tcpip.Endpoint, v int32) {
 	discoverMTU(e, v)
 	s.keepWhole(whole4, refusesFragments(v))
+	s.ignoreRouters(e, blind4, v)
 }
 
 func discoverMTU(e tcpip.Endpoint, v int32) {
@@ -435,13 +456,21 @@ func (s *Socket) mtuTo(e *endpoint, to tcpip.FullAddress) int32 {
 	}
 	defer r.Release()
 	info, ok := s.net.Stack().NICInfo()[r.NICID()]
+	path := s.pathMTUOf(r)
 	switch {
 	case !ok:
 		return 0
+	case path != 0 && path < int(info.MTU):
+		return int32(path)
 	case r.NetProto() == networkProtocol(unix.AF_INET):
 		return int32(min(info.MTU, maxIPv4MTU)) // that of lo is more
 	}
 	return int32(info.MTU)
+}
+
+// pathMTUOf is what routers have said of a path, or 0.
+func (s *Socket) pathMTUOf(r *stack.Route) int {
+	return s.net.PathMTU(r.RemoteAddress())
 }
 
 // routeTo is the way to an address. The caller releases it.
@@ -504,7 +533,14 @@ func (s *Socket) exceeds(e *endpoint, to *tcpip.FullAddress, n int) bool {
 		return false
 	}
 	defer r.Release()
-	return n > int(r.MTU())
+	most, size, blind := int(r.MTU()), header.IPv4MinimumSize, uint32(blind4)
+	if bits != whole4 {
+		size, blind = header.IPv6MinimumSize, blind6
+	}
+	if path := s.pathMTUOf(r); path != 0 && whole&blind == 0 {
+		most = min(most, path-size)
+	}
+	return n > most
 }
 
 // setIPOption sets an option of IPv4 or IPv6 that is not a number.
