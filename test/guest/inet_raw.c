@@ -288,6 +288,12 @@ TEST(longer_than_the_link) {
 	}
 	FAILS(sendto(s, p, 65516, 0, (void *)&to, sizeof to), EMSGSIZE);
 	FAILS(sendto(s6, p, 65536, 0, (void *)&to6, sizeof to6), EMSGSIZE);
+	for (int at = 1998; at < 4000; at += 1000) { /* a checksum that has no place */
+		OK(setsockopt(s6, IPPROTO_IPV6, IPV6_CHECKSUM, &at, sizeof at));
+		FAILS(sendto(s6, p, 1999, 0, (void *)&to6, sizeof to6), EINVAL);
+		FAILS(sendto(s6, p, 999, 0, (void *)&to6, sizeof to6), EINVAL);
+	}
+	OK(setsockopt(s6, IPPROTO_IPV6, IPV6_CHECKSUM, &(int){ -1 }, sizeof(int)));
 	OK(setsockopt(s, IPPROTO_IP, IP_MTU_DISCOVER, &whole, sizeof whole));
 	EQUAL(sendto(s, p, 1480, 0, (void *)&to, sizeof to), 1480);
 	FAILS(sendto(s, p, 1481, 0, (void *)&to, sizeof to), EMSGSIZE);

@@ -43,6 +43,10 @@ func (s *Socket) sendRaw(e *endpoint, p []byte, opts *tcpip.WriteOptions) (long 
 	content := buffer.MakeWithData(p)
 	if r.NetProto() == header.IPv6ProtocolNumber && !own {
 		if at, err := e.GetSockOptInt(tcpip.IPv6Checksum); err == nil && at >= 0 {
+			if at > len(p)-checksum.Size {
+				content.Release()
+				return true, unix.EINVAL
+			}
 			whole := content.Flatten()
 			checksum.Put(whole[at:], 0)
 			sum := header.PseudoHeaderChecksum(tcpip.TransportProtocolNumber(s.protocol), r.LocalAddress(), r.RemoteAddress(), uint16(len(whole)))
