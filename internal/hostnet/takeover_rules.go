@@ -16,7 +16,7 @@ import (
 // readRules reads the rules by which tables are chosen (ip-rule(8)), if they are others than a
 // namespace begins with. The library does not tell what rules do that choose no table.
 func (r *reader) readRules() error {
-	var all []network.RuleInfo
+	all := []network.RuleInfo{} // not nil, which says nothing
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		q := nl.NewNetlinkRequest(unix.RTM_GETRULE, unix.NLM_F_DUMP)
 		q.AddData(nl.NewIfInfomsg(int(family)))
@@ -44,8 +44,12 @@ func (r *reader) readRules() error {
 	return nil
 }
 
-// sizeofRule is that of struct fib_rule_hdr of linux/fib_rules.h.
-const sizeofRule = 12
+const (
+	// sizeofRule is that of struct fib_rule_hdr of linux/fib_rules.h.
+	sizeofRule = 12
+	// portMasks is FRA_SPORT_MASK, before FRA_DPORT_MASK. Linux has told of them since 6.15, of each rule for one port.
+	portMasks = 28
+)
 
 // parseRule reads a rule. what is not empty if it is for something that a sentry does not have.
 func parseRule(b []byte) (rule network.RuleInfo, what string, err error) {
@@ -122,6 +126,10 @@ func parseRule(b []byte) (rule network.RuleInfo, what string, err error) {
 		case unix.FRA_L3MDEV:
 			if octet() != 0 {
 				what = "VRFs"
+			}
+		case portMasks, portMasks + 1:
+			if len(v) < 2 || binary.NativeEndian.Uint16(v) != 0xffff { // that of one port whole
+				what = "masks of ports"
 			}
 		case unix.FRA_PAD:
 		default:

@@ -214,7 +214,12 @@ func TestTakeOverRoutes(t *testing.T) {
 		}
 		rule := netlink.NewRule()
 		rule.Src, rule.Table, rule.Priority, rule.IifName = ipNet(netip.MustParsePrefix("10.9.0.2/32")), 4711, 50, "lo"
-		return netlink.RuleAdd(rule)
+		if err := netlink.RuleAdd(rule); err != nil {
+			return err
+		}
+		ports := netlink.NewRule()
+		ports.Table, ports.Priority, ports.Sport, ports.Dport = 4711, 51, netlink.NewRulePortRange(80, 80), netlink.NewRulePortRange(90, 99)
+		return netlink.RuleAdd(ports)
 	})
 	taken, err := TakeOver(inside, "c1", false)
 	if err != nil {
@@ -237,6 +242,8 @@ func TestTakeOverRoutes(t *testing.T) {
 	want := network.DefaultRules()
 	want = slices.Insert(want, 1, network.RuleInfo{
 		Family: unix.AF_INET, Priority: 50, From: to("10.9.0.2/32"), In: "lo", Table: 4711, Action: unix.FR_ACT_TO_TBL, Suppress: -1,
+	}, network.RuleInfo{
+		Family: unix.AF_INET, Priority: 51, SourcePorts: [2]uint16{80, 80}, DestinationPorts: [2]uint16{90, 99}, Table: 4711, Action: unix.FR_ACT_TO_TBL, Suppress: -1,
 	})
 	if !slices.Equal(c.Rules, want) {
 		t.Errorf("the rules are %+v", c.Rules)

@@ -97,7 +97,7 @@ type Hop struct {
 }
 
 // equal reports whether two routes are the same in all.
-func (r Route) equal(o Route) bool { return reflect.DeepEqual(r, o) }
+func (r Route) equal(o Route) bool { return r.inPlaceOf(o) && reflect.DeepEqual(r, o) }
 
 // inPlaceOf reports whether one of two routes takes the other's place in a table.
 func (r Route) inPlaceOf(o Route) bool {

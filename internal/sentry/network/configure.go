@@ -242,7 +242,8 @@ func (c *Config) address(i *Interface, p netip.Prefix) AddressInfo {
 	if p.Addr().Is6() {
 		own.Metric = prefixMetric
 	}
-	if i.Link == LinkPacket && !slices.ContainsFunc(c.Routes, func(r Route) bool {
+	alone := p.Addr().Is4() && p.IsSingleIP() // Linux makes no route for it
+	if i.Link == LinkPacket && !alone && !slices.ContainsFunc(c.Routes, func(r Route) bool {
 		return r.inPlaceOf(own) && r.Interface == i.Name && !r.Gateway.IsValid()
 	}) {
 		a.Flags |= unix.IFA_F_NOPREFIXROUTE

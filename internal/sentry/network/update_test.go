@@ -173,6 +173,10 @@ func TestUpdateRoutes(t *testing.T) {
 	if a := n.Addresses(); a[len(a)-1].Flags&unix.IFA_F_NOPREFIXROUTE == 0 {
 		t.Errorf("the address without a route to its network is %+v", a[len(a)-1])
 	}
+	ok(t, n.Update(Config{Interfaces: []Interface{kept("eth0", "10.1.0.2/24", "10.5.0.2/32")}, Routes: routes[:1], Rules: []RuleInfo{}}))
+	if a := n.Addresses(); a[len(a)-1].Flags&unix.IFA_F_NOPREFIXROUTE != 0 || len(n.Rules()) != 0 {
+		t.Errorf("the address without a network is %+v, and the rules %+v", a[len(a)-1], n.Rules())
+	}
 }
 
 // TestUpdateRefused does what it can of an update, and leaks no descriptor.
