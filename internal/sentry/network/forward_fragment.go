@@ -83,11 +83,11 @@ func (e *ipv4Endpoint) WriteHeaderIncludedPacket(r *stack.Route, pkt *stack.Pack
 	}
 	whole := pkt.Data().ToBuffer()
 	defer whole.Release()
-	return e.cut(r, whole.Flatten(), size, room, pkt.Mark, pkt.InputNICID)
+	return cut(r, whole.Flatten(), size, room, pkt.Mark, pkt.InputNICID)
 }
 
-// cut sends a packet, whose header has a size, in fragments that have room for so many bytes of it.
-func (e *ipv4Endpoint) cut(r *stack.Route, whole []byte, size, room int, mark uint32, in tcpip.NICID) tcpip.Error {
+// cut sends a packet, whose header has a size, by the link of a route, in fragments that have room for so many bytes of it.
+func cut(r *stack.Route, whole []byte, size, room int, mark uint32, in tcpip.NICID) tcpip.Error {
 	h, content := header.IPv4(whole[:size]), whole[size:]
 	for at := 0; at < len(content); at += room {
 		piece := content[at:min(at+room, len(content))]
@@ -96,16 +96,16 @@ func (e *ipv4Endpoint) cut(r *stack.Route, whole []byte, size, room int, mark ui
 		})
 		out.InputNICID = in
 		b, _ := out.Data().PullUp(size)
-		cut := header.IPv4(b)
+		part := header.IPv4(b)
 		flags := h.Flags()
 		if at+room < len(content) {
 			flags |= header.IPv4FlagMoreFragments
 		}
-		cut.SetTotalLength(uint16(size + len(piece)))
-		cut.SetFlagsFragmentOffset(flags, h.FragmentOffset()+uint16(at))
-		cut.SetChecksum(0)
-		cut.SetChecksum(^cut.CalculateChecksum())
-		err := e.writeFragment(r, out, size)
+		part.SetTotalLength(uint16(size + len(piece)))
+		part.SetFlagsFragmentOffset(flags, h.FragmentOffset()+uint16(at))
+		part.SetChecksum(0)
+		part.SetChecksum(^part.CalculateChecksum())
+		err := r.WriteHeaderIncludedPacket(out)
 		if out.DecRef(); err != nil {
 			return err
 		}

@@ -136,9 +136,10 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		defer b.Release()
 		whole := b.Flatten()
 		rng := e.stack.SecureRNG()
-		header.IPv4(whole).SetID(uint16(rng.Uint32()))
+		header.IPv4(whole).SetID(uint16(1 + rng.Uint32()%math.MaxUint16)) // 0 would have each fragment get its own
 		header.IPv4(whole).SetFlagsFragmentOffset(0, 0)
-		return e.cut(r, whole, size, (least-size)&^7, pkt.Mark, 0)
+		least = min(least, int(r.MTU())+header.IPv4MinimumSize)
+		return cut(r, whole, size, (least-size)&^7, pkt.Mark, 0)
 	}
 	out := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: b, Mark: pkt.Mark})
 	defer out.DecRef()

@@ -59,12 +59,11 @@ func (r routed) HeaderOptions(_, to tcpip.Address, _ *stack.PacketBuffer) ([]byt
 	return append([]byte{131, 7, 4}, append(to.AsSlice(), 0)...), tcpip.Address(r), false
 }
 
-// TestSourceRoutedSegments: where the way begins at the link that a segment of TCP was made for, that does the rest; another
-// gets it whole.
-func TestSourceRoutedSegments(t *testing.T) {
-	s := newStack(newLabels(), new(steering), new(pathMTUs))
-	defer s.Destroy()
-	own := tcpip.AddrFrom4([4]byte{10, 9, 1, 1})
+// twoOffloads is a stack with links to 10.9.1.0/24 and 10.9.2.0/24 that forward, and its neighbours .2 and .3 there.
+func twoOffloads(t *testing.T, paths *pathMTUs) (*stack.Stack, map[tcpip.NICID]*offloads) {
+	t.Helper()
+	s := newStack(newLabels(), new(steering), paths)
+	t.Cleanup(s.Destroy)
 	links := map[tcpip.NICID]*offloads{}
 	var table []tcpip.Route
 	for nic := tcpip.NICID(1); nic <= 2; nic++ {
@@ -76,17 +75,27 @@ func TestSourceRoutedSegments(t *testing.T) {
 		if err := s.AddProtocolAddress(nic, tcpip.ProtocolAddress{Protocol: header.IPv4ProtocolNumber, AddressWithPrefix: address}, stack.AddressProperties{}); err != nil {
 			t.Fatal(err)
 		}
+		for host := byte(2); host <= 3; host++ {
+			if err := s.AddStaticNeighbor(nic, header.IPv4ProtocolNumber, tcpip.AddrFrom4([4]byte{10, 9, byte(nic), host}), randomAddress()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if _, err := s.SetNICForwarding(nic, header.IPv4ProtocolNumber, true); err != nil {
 			t.Fatal(err)
 		}
 		table = append(table, tcpip.Route{Destination: address.Subnet(), NIC: nic})
 	}
 	s.SetRouteTable(table)
+	return s, links
+}
+
+// TestSourceRoutedSegments: where the way begins at the link that a segment of TCP was made for, that does the rest; another
+// gets it whole.
+func TestSourceRoutedSegments(t *testing.T) {
+	s, links := twoOffloads(t, new(pathMTUs))
+	own := tcpip.AddrFrom4([4]byte{10, 9, 1, 1})
 	for nic, l := range links {
 		hop := tcpip.AddrFrom4([4]byte{10, 9, byte(nic), 2})
-		if err := s.AddStaticNeighbor(nic, header.IPv4ProtocolNumber, hop, randomAddress()); err != nil {
-			t.Fatal(err)
-		}
 		r, err := s.FindRoute(1, own, tcpip.AddrFrom4([4]byte{10, 9, 1, 3}), header.IPv4ProtocolNumber, false)
 		if err != nil {
 			t.Fatal(err)

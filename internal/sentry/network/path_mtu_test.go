@@ -37,6 +37,51 @@ func TestPathMTUs(t *testing.T) {
 	}
 }
 
+// TestCutForPath: fragments fit their link too, and leave by that of the address that they go by first.
+func TestCutForPath(t *testing.T) {
+	var paths pathMTUs
+	s, links := twoOffloads(t, &paths)
+	to := tcpip.AddrFrom4([4]byte{10, 9, 1, 3})
+	paths.learn(to, 1300)
+	for name, c := range map[string]struct {
+		owner tcpip.PacketOwner
+		link  tcpip.NICID
+		mtu   uint32
+		most  int
+	}{
+		"less than the link": {nil, 1, 1500, 1300}, "more than the link": {nil, 1, 700, 700},
+		"by another link": {routed(tcpip.AddrFrom4([4]byte{10, 9, 2, 2})), 2, 1500, 1300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.SetNICMTU(c.link, c.mtu)
+			r, err := s.FindRoute(1, tcpip.Address{}, to, header.IPv4ProtocolNumber, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Release()
+			const size = 4000
+			pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: int(r.MaxHeaderLength()), Payload: buffer.MakeWithData(make([]byte, size))})
+			defer pkt.DecRef()
+			pkt.Owner = c.owner
+			if err := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.UDPProtocolNumber, TTL: 9}, pkt); err != nil {
+				t.Fatal(err)
+			}
+			at, longest, id := 0, 0, uint16(0)
+			for _, sent := range links[c.link].sent {
+				h := header.IPv4(stack.PayloadSince(sent.NetworkHeader()).AsSlice())
+				if !h.IsValid(len(h)) || !h.IsChecksumValid() || int(h.FragmentOffset()) != at || at != 0 && h.ID() != id {
+					t.Errorf("at %d, after %d: % x", at, id, h[:h.HeaderLength()])
+				}
+				id, longest, at = h.ID(), max(longest, len(h)), at+int(h.PayloadLength())
+				sent.DecRef()
+			}
+			if links[c.link].sent = nil; at != size || longest > c.most || longest < c.most-8 {
+				t.Errorf("%d bytes, in packets of %d", at, longest)
+			}
+		})
+	}
+}
+
 // FuzzPathMTU has routers say anything: nobody is believed where there are no sockets.
 func FuzzPathMTU(f *testing.F) {
 	needed := make([]byte, 2*header.IPv4MinimumSize+header.ICMPv4MinimumSize+header.UDPMinimumSize)
