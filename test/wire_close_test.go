@@ -106,7 +106,7 @@ var wireCloseCases = []struct {
 		k.acked()
 	}},
 	{"TIME_WAIT", func(c *wireCase) {
-		c.listen(10, "")
+		c.listen(10, "1:2:0") // without SO_REUSEADDR
 		k := c.accepted(optionStamp(1000, 0))
 		k.alive()
 		c.call("ok", "close", "a", "")
@@ -137,7 +137,7 @@ var wireCloseCases = []struct {
 		k.alive()
 	}},
 	{"SYN with lower numbers in TIME_WAIT", func(c *wireCase) {
-		c.listen(10, "")
+		c.listen(10, "1:2:0") // without SO_REUSEADDR
 		k := c.accepted(optionStamp(1000, 0))
 		k.alive()
 		c.call("ok", "close", "a", "")

@@ -1,9 +1,10 @@
 package network
 
 import (
+	_ "unsafe" // for go:linkname
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/ports"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
@@ -24,19 +25,28 @@ func reopens(to stack.TransportEndpoint, pkt *stack.PacketBuffer) bool {
 	return ok && e.EndpointState() == tcp.StateTimeWait
 }
 
-// reopen gives such a segment to who listens, if anybody does, and then the old connection gets no more, which ends in
-// its time. It must be called without locks of the stack, and takes over a reference to the segment.
+// reopen ends a connection in TIME_WAIT if somebody listens, and then gives such a segment to who gets it now. It must be
+// called without locks of the stack, and takes over a reference to the segment.
 func (p choosingTCP) reopen(to stack.TransportEndpoint, id stack.TransportEndpointID, pkt *stack.PacketBuffer) {
 	defer pkt.DecRef()
-	protocol, near := pkt.NetworkProtocolNumber, id
+	find := func(id stack.TransportEndpointID) *tcp.Endpoint {
+		e, _ := p.stack.FindTransportEndpoint(pkt.NetworkProtocolNumber, tcp.ProtocolNumber, id, pkt.NICID).(*tcp.Endpoint)
+		return e
+	}
+	near := id
 	near.RemoteAddress, near.RemotePort = tcpip.Address{}, 0
-	l, ok := p.stack.FindTransportEndpoint(protocol, tcp.ProtocolNumber, near, pkt.NICID).(*tcp.Endpoint)
-	if ok && l.EndpointState() == tcp.StateListen {
-		// It has its place with the interface that the listener is bound to, or with none.
-		for _, bound := range []tcpip.NICID{0, pkt.NICID} {
-			p.stack.UnregisterTransportEndpoint([]tcpip.NetworkProtocolNumber{protocol}, tcp.ProtocolNumber, id, to, ports.Flags{}, bound)
+	if l := find(near); l != nil && l.EndpointState() == tcp.StateListen {
+		endTimeWait(to.(*tcp.Endpoint))
+		// Another SYN may have come first.
+		if e := find(id); e != nil {
+			to = e
 		}
-		to = l
 	}
 	p.deliver(to, id, pkt)
 }
+
+// endTimeWait does what the stack does when an endpoint's TIME_WAIT is over, and nothing in another state: the endpoint gives
+// its name and port away. The stack exports nothing that does so and does not reset the connection.
+//
+//go:linkname endTimeWait gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).timeWaitTimerExpired
+func endTimeWait(e *tcp.Endpoint)

@@ -1,0 +1,1 @@
+// Go lets a function have no body (endTimeWait) only in packages with assembly.
