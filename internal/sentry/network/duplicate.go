@@ -13,7 +13,8 @@ import (
 // the one before (RFC 5681, 2). With SACK blocks any counts that tells of more that has come (RFC 6675, 2), and where a
 // receiver's buffer tunes itself, as Linux's, each of them has a larger window as long as the slow start lasts: a loss
 // then cost a retransmission timeout. So the first few that acknowledge the same are handed over with the window of
-// the first one, which is less than there is.
+// the first one, which is less than there is. One that tells of nothing more is no duplicate, and has its own: it may be the one
+// that says that there is room again, also in answer to a probe, which comes with a block of what came twice (RFC 2883).
 
 const (
 	// duplicatesMost is how many after the first: as many as the stack counts.
@@ -24,7 +25,7 @@ const (
 
 // repeated is the last of what a connection was acknowledged with SACK blocks.
 type repeated struct {
-	ack    uint32
+	says   selective
 	window uint16
 	// times is how often that was repeated.
 	times int
@@ -33,18 +34,16 @@ type repeated struct {
 // repeaters are connections that were told of something lost, of which some may have ended.
 type repeaters map[stack.TransportEndpointID]repeated
 
-// steady is a segment that acknowledges with SACK blocks alone, or in its place a copy with another window, with a
-// reference for the caller.
-func (r *repeaters) steady(id stack.TransportEndpointID, pkt *stack.PacketBuffer) *stack.PacketBuffer {
+// steady is a segment that only acknowledges, with SACK blocks, or in its place a copy with another window, with a
+// reference for the caller. a is what it tells.
+func (r *repeaters) steady(id stack.TransportEndpointID, pkt *stack.PacketBuffer, a selective) *stack.PacketBuffer {
 	h := header.TCP(pkt.TransportHeader().Slice())
 	last, known := (*r)[id]
-	if known && h.AckNumber() == last.ack && h.WindowSize() >= last.window {
-		if last.times == duplicatesMost {
-			return pkt.IncRef()
-		}
+	if known && a.ack == last.says.ack && h.WindowSize() >= last.window && !last.says.tells(&a, nil) {
+		last.says = a
 		last.times++
 		(*r)[id] = last
-		if h.WindowSize() == last.window {
+		if last.times > duplicatesMost || h.WindowSize() == last.window {
 			return pkt.IncRef()
 		}
 		return withWindow(pkt, last.window)
@@ -58,7 +57,7 @@ func (r *repeaters) steady(id stack.TransportEndpointID, pkt *stack.PacketBuffer
 			break
 		}
 	}
-	(*r)[id] = repeated{ack: h.AckNumber(), window: h.WindowSize()}
+	(*r)[id] = repeated{says: a, window: h.WindowSize()}
 	return pkt.IncRef()
 }
 

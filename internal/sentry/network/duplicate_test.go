@@ -43,13 +43,18 @@ func TestDuplicates(t *testing.T) {
 			fault = fmt.Errorf("a segment without SACK blocks")
 		}
 	}}
-	comes := func(port uint16, ack uint32, window uint16) {
-		pkt := withHeaders(acknowledgement(ack, "", ack+1000, ack+2000), window)
+	says := func(port uint16, ack uint32, window uint16, ends ...uint32) {
+		pkt := withHeaders(acknowledgement(ack, "", ends...), window)
 		s.take(nil, stack.TransportEndpointID{RemotePort: port}, pkt)
 		if w := header.TCP(pkt.TransportHeader().Slice()).WindowSize(); w != window {
 			t.Errorf("the window of a segment that others may look at is %d now, not %d", w, window)
 		}
 		pkt.DecRef()
+	}
+	end := uint32(2000)
+	comes := func(port uint16, ack uint32, window uint16) {
+		end += 1000 // there is more each time
+		says(port, ack, window, ack+1000, ack+end)
 	}
 	want := func(windows ...uint16) {
 		t.Helper()
@@ -72,6 +77,18 @@ func TestDuplicates(t *testing.T) {
 	comes(2, 500, 90)
 	comes(1, 501, 80)
 	want(70, 80, 70, 80)
+	// What tells of nothing more is no duplicate, and what comes then is counted anew.
+	for w := range uint16(3) {
+		says(3, 500, 100+w, 1500, 2500)
+	}
+	says(3, 500, 110, 1500, 3500)
+	says(3, 500, 120, 100, 200, 1500, 3500)
+	want(100, 101, 102, 102, 120)
+	// There is room again, which answers to probes say: each byte has come twice.
+	for _, w := range []uint16{0, 0, 50} {
+		says(4, 500, w, 499, 500)
+	}
+	want(0, 0, 50)
 	for port := range uint16(2 * repeatersMost) {
 		comes(port, 1, 1)
 	}

@@ -77,7 +77,7 @@ func (s *sieve) take(to stack.TransportEndpoint, id stack.TransportEndpointID, p
 	f := s.flows[key]
 	switch {
 	case f == nil && !ok:
-		s.pass(key, pkt, sacks)
+		s.pass(key, pkt, a)
 		return
 	case f == nil:
 		if s.flows == nil {
@@ -94,7 +94,7 @@ func (s *sieve) take(to stack.TransportEndpoint, id stack.TransportEndpointID, p
 		s.give(key, f)
 	}
 	if !ok {
-		s.pass(key, pkt, sacks)
+		s.pass(key, pkt, a)
 		return
 	}
 	if f.hold(pkt, a); !time.Now().Before(f.due) {
@@ -124,15 +124,15 @@ func (s *sieve) give(key sieveKey, f *sievedFlow) {
 	f.pause = time.Duration(min(f.says.span(), sieveMost)/sieveBytes) * s.toil
 	f.due = time.Now().Add(f.pause)
 	f.given = f.says.blocks
-	s.pass(key, f.held, true)
+	s.pass(key, f.held, f.says)
 	f.held.DecRef()
 	f.held = nil
 }
 
-// pass hands a segment over, which has SACK blocks and nothing else to say if sacks is true. s.mu is held.
-func (s *sieve) pass(key sieveKey, pkt *stack.PacketBuffer, sacks bool) {
-	if sacks {
-		pkt = s.repeaters.steady(key.id, pkt)
+// pass hands a segment over. If a has SACK blocks, that is all that it tells. s.mu is held.
+func (s *sieve) pass(key sieveKey, pkt *stack.PacketBuffer, a selective) {
+	if len(a.blocks) > 0 {
+		pkt = s.repeaters.steady(key.id, pkt, a)
 		defer pkt.DecRef()
 	}
 	s.hand(key.to, key.id, pkt)
