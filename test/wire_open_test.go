@@ -129,13 +129,17 @@ var wireOpenCases = []struct {
 			port++
 			return c.dial(netip.AddrPortFrom(c.far.Addr(), port))
 		}
-		list := []*conn{dial(), dial()} // a backlog of 1 has room for two
+		first := dial()
+		first.send(segment{data: []byte("first")})
+		first.acked() // so that it comes before the second, which another thread may handle
+		dial()        // a backlog of 1 has room for two
 		was := c.h.counter(c.T, "netstat", which)
 		f := c.h.flow(c.T, netip.AddrPortFrom(c.far.Addr(), 99), c.near)
 		f.send(segment{flags: syn, seq: firstSeq, window: 1000})
 		c.h.awaitCounter(c.T, "netstat", which, was)
 		c.call("ok", "accept", "l", "%sa", c.name)
-		list[0].alive()
+		c.call(`"first"`, "read", "a", "5")
+		first.alive()
 		// Now there is room for one more, which has sent a SYN again.
 		f.send(segment{flags: syn, seq: firstSeq, window: 1000})
 		f.expect("a SYN-ACK", func(s segment) bool { return s.flags == syn|ack })
