@@ -87,6 +87,11 @@ TEST(protocol_independent_names) {
 	inet_pton(AF_INET6, "ff05::77", &a6->sin6_addr);
 	OK(setsockopt(s6, IPPROTO_IPV6, MCAST_JOIN_GROUP, &g, sizeof g));
 	OK(setsockopt(s6, IPPROTO_IPV6, MCAST_LEAVE_GROUP, &g, sizeof g));
+	a6->sin6_family = AF_INET;
+	FAILS(setsockopt(s6, IPPROTO_IPV6, MCAST_JOIN_GROUP, &g, sizeof g), EADDRNOTAVAIL);
+	FAILS(setsockopt(s6, IPPROTO_IPV6, MCAST_LEAVE_GROUP, &g, sizeof g), EADDRNOTAVAIL);
+	struct ip_mreq nowhere = { { htonl(0xef010101) }, { 0 } }; /* no interface leads there */
+	FAILS(setsockopt(s, IPPROTO_IP, IP_DROP_MEMBERSHIP, &nowhere, sizeof nowhere), ENODEV);
 }
 
 TEST(receiving_from_a_group) {

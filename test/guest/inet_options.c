@@ -212,6 +212,60 @@ TEST(lengths_of_what_is_not) {
 	}
 }
 
+/* Levels beside a socket's own: UDP's options are at UDP-Lite's too. */
+TEST(levels) {
+	need_family(AF_INET6);
+	for (int k = 0; k < 2; k++) {
+		int u = OK(socket(k ? AF_INET6 : AF_INET, SOCK_DGRAM, 0)), v = 0;
+		OK(set(u, IPPROTO_UDPLITE, 1 /* UDP_CORK */, 1));
+		EQUAL(option(u, IPPROTO_UDP, 1), 1);
+		EQUAL(option(u, IPPROTO_UDPLITE, 1), 1);
+		socklen_t n = sizeof v;
+		FAILS(getsockopt(u, IPPROTO_UDPLITE, 99, &v, &n), ENOPROTOOPT);
+		FAILS(setsockopt(u, IPPROTO_UDPLITE, 99, &v, 3), EINVAL);
+		FAILS(setsockopt(u, IPPROTO_UDPLITE, 99, &v, 4), ENOPROTOOPT);
+		int p = socket(k ? AF_INET6 : AF_INET, SOCK_DGRAM, k ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+		if (p >= 0)
+			FAILS(setsockopt(p, k ? IPPROTO_ICMPV6 : 99, 2, &v, 3), ENOPROTOOPT);
+		int r = socket(k ? AF_INET6 : AF_INET, SOCK_RAW, 89);
+		if (r < 0)
+			SKIP("only root can make raw sockets");
+		n = sizeof v;
+		FAILS(getsockopt(r, SOL_RAW, 2, &v, &n), ENOPROTOOPT);
+		FAILS(setsockopt(r, SOL_RAW, 2, &v, 3), k ? EINVAL : ENOPROTOOPT);
+		FAILS(setsockopt(r, SOL_RAW, 2, &v, 4), ENOPROTOOPT);
+		if (k) {
+			OK(set(r, IPPROTO_IPV6, IPV6_CHECKSUM, -7));
+			EQUAL(option(r, IPPROTO_IPV6, IPV6_CHECKSUM), -1);
+		}
+	}
+}
+
+/* There are no programs of bpf(2) among these descriptors. */
+TEST(programs) {
+	static const int names[] = { SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF };
+	for (int i = 0; i < 2; i++) {
+		int s = OK(socket(AF_INET, SOCK_DGRAM, 0)), v[2] = { 999 };
+		FAILS(setsockopt(s, SOL_SOCKET, names[i], v, 4), EBADF);
+		FAILS(setsockopt(s, SOL_SOCKET, names[i], v, 8), EINVAL);
+		FAILS(set(s, SOL_SOCKET, names[i], -1), EBADF);
+		FAILS(set(s, SOL_SOCKET, names[i], s), EINVAL);
+		OK(set(s, SOL_SOCKET, SO_LOCK_FILTER, 1));
+		FAILS(set(s, SOL_SOCKET, names[i], -1), EPERM);
+	}
+}
+
+/* Of a socket that is not being repaired only lengths and states count. */
+TEST(repair) {
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 0;
+	enum { window = 29, queue = 20, sequence = 21 };
+	FAILS(setsockopt(s, IPPROTO_TCP, queue, &v, 3), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_TCP, queue, &v, 4), EPERM);
+	FAILS(setsockopt(s, IPPROTO_TCP, window, &v, 3), EINVAL);
+	FAILS(setsockopt(s, IPPROTO_TCP, sequence, &v, 4), EINVAL);
+	FAILS(set(listener(AF_INET), IPPROTO_TCP, sequence, 0), EPERM);
+}
+
 /* Of IPv6 some take what is too short for 0, others do not. */
 TEST(lengths_of_ipv6) {
 	need_family(AF_INET6);

@@ -67,13 +67,16 @@ TEST(port_ids) {
 
 TEST(memberships) {
 	int s = netlink(NETLINK_ROUTE), g = RTNLGRP_LINK;
+	unsigned list[4] = { 0 };
+	socklen_t n = sizeof list;
+	OK(getsockopt(s, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, list, &n));
+	EQUAL(n, 0); /* nobody has asked for any */
 	OK(setsockopt(s, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &g, sizeof g));
 	EQUAL(name_of(s).nl_groups, RTMGRP_LINK);
 	EQUAL(name_of(s).nl_pid, 0);
 	g = RTNLGRP_NEXTHOP;
 	OK(setsockopt(s, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &g, sizeof g));
-	unsigned list[4] = { 0 };
-	socklen_t n = sizeof list;
+	n = sizeof list;
 	OK(getsockopt(s, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, list, &n));
 	CHECK(list[0] == (1u << (RTNLGRP_LINK - 1) | 1u << (RTNLGRP_NEXTHOP - 1)));
 	g = RTNLGRP_LINK;
@@ -88,6 +91,10 @@ TEST(memberships) {
 	n = sizeof v;
 	OK(setsockopt(s, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on));
 	OK(getsockopt(s, SOL_NETLINK, NETLINK_EXT_ACK, &v, &n));
+	EQUAL(v, 1);
+	OK(setsockopt(s, SOL_SOCKET, SO_PASSSEC, &on, sizeof on));
+	v = 0;
+	OK(getsockopt(s, SOL_SOCKET, SO_PASSSEC, &v, &n));
 	EQUAL(v, 1);
 }
 

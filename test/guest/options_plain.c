@@ -179,6 +179,26 @@ TEST(structures) {
 	}
 }
 
+/* Options that mean something to other families only, and those that cannot be asked for. */
+TEST(of_other_families) {
+	enum { advice = 53, detach = 68, budget = 70 };
+	for (int k = 0, s; (s = sockets(k)) >= 0; k++, close(s)) {
+		OK(set(s, SOL_SOCKET, advice, 1));
+		EQUAL(got(s, advice), NO(ENOPROTOOPT));
+		OK(set(s, SOL_SOCKET, budget, 0)); /* more takes a privilege on the host */
+		FAILS(set(s, SOL_SOCKET, budget, -1), EINVAL);
+		FAILS(set(s, SOL_SOCKET, detach, 0), EINVAL);
+		FAILS(set(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, 0), EINVAL);
+		struct sock_txtime t = { CLOCK_MONOTONIC, 1 };
+		socklen_t n = sizeof t;
+		OK(setsockopt(s, SOL_SOCKET, SO_TXTIME, &t, n));
+		FAILS(setsockopt(s, SOL_SOCKET, SO_TXTIME, &t, 4), EINVAL);
+		t.flags = 0;
+		OK(getsockopt(s, SOL_SOCKET, SO_TXTIME, &t, &n));
+		CHECK(n == 8 && t.clockid == CLOCK_MONOTONIC && t.flags == 1);
+	}
+}
+
 TEST(privileges) {
 	if (geteuid())
 		SKIP("only root can give up privileges");

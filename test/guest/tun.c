@@ -75,6 +75,9 @@ TEST(without_a_device) {
 	FAILS(read(fd, b, sizeof b), EBADFD);
 	FAILS(read(fd, b, 0), EBADFD);
 	FAILS(write(fd, b, sizeof b), EBADFD);
+	FAILS(pread(fd, b, sizeof b, 7), EBADFD); /* which is not for an offset, but takes any */
+	FAILS(pwrite(fd, b, sizeof b, 7), EBADFD);
+	FAILS(pread(fd, b, sizeof b, -1), EINVAL);
 	OK(ioctl(fd, TUNGETFEATURES, &v));
 	unsigned has = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE;
 	EQUAL(v & has, has);

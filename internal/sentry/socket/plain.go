@@ -129,6 +129,21 @@ func findPlain(name int32) *plain {
 	return nil
 }
 
+// SetHint sets an option that says something of which nothing follows here, and that cannot be asked for; ok is false if it
+// is none.
+func SetHint(name, v int32) (ok bool, err error) {
+	switch name {
+	case unix.SO_CNX_ADVICE: // that the way to the peer is bad, which is the only one
+		return true, nil
+	case unix.SO_BUSY_POLL_BUDGET: // there is no device to poll
+		if v < 0 || v > math.MaxUint16 {
+			return true, unix.EINVAL
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
 // PlainOption returns an option's value: ENOPROTOOPT if it is none of these, EOPNOTSUPP if only
 // other families have it.
 func (p *Plain) PlainOption(name int32) ([]byte, error) {
@@ -159,7 +174,14 @@ func (p *Plain) PlainOption(name int32) ([]byte, error) {
 // denies, EOPNOTSUPP for one that only other families have.
 func (p *Plain) SetPlainOption(name int32, value []byte, can func(capability int) bool) error {
 	o := findPlain(name)
+	if len(value) >= 4 {
+		if ok, err := SetHint(name, int32(binary.LittleEndian.Uint32(value))); ok {
+			return err
+		}
+	}
 	switch {
+	case name == unix.SO_ATTACH_REUSEPORT_CBPF || name == unix.SO_DETACH_REUSEPORT_BPF:
+		return unix.EINVAL // for sockets that share a port
 	case len(value) < 4 || o != nil && len(value) < o.least:
 		return unix.EINVAL
 	case o == nil:

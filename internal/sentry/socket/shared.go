@@ -13,6 +13,7 @@ type Shared struct {
 	Buffers
 	Stamps
 	Filter
+	SendTime
 	Plain
 }
 
@@ -29,6 +30,9 @@ func (s *Shared) SharedOption(name int32) ([]byte, error) {
 	}
 	if v, ok := s.FilterOption(name); ok {
 		return v, nil
+	}
+	if name == unix.SO_TXTIME {
+		return s.SendTimeOption(), nil
 	}
 	return s.PlainOption(name)
 }
@@ -50,6 +54,9 @@ func (s *Shared) SetSharedOption(c vfs.Caller, name int32, value []byte, can fun
 	}
 	if ok, err := s.SetFilterOption(c, name, value); ok {
 		return err
+	}
+	if name == unix.SO_TXTIME {
+		return s.SetSendTime(value, can)
 	}
 	return s.SetPlainOption(name, value, can)
 }

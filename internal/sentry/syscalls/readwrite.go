@@ -70,12 +70,12 @@ func (x *transfer) init(d *vfs.FileDescription) {
 }
 
 // at makes the transfer one at an offset. EINVAL for a negative one, ESPIPE
-// for a file that has none.
+// for a file that takes none.
 func (x *transfer) at(off int64) error {
 	if off < 0 {
 		return unix.EINVAL
 	}
-	if !seekable(x.d) {
+	if _, any := x.d.File.(vfs.AnyOffset); !any && !seekable(x.d) {
 		return unix.ESPIPE
 	}
 	x.atPosition, x.off = false, off

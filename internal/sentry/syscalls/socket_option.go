@@ -53,7 +53,27 @@ func sysSetsockopt(t *kernel.Task, a kernel.Args) (uintptr, error) {
 	if _, err := t.CopyIn(a[3], value); err != nil {
 		return 0, err
 	}
+	if a.Int(1) == unix.SOL_SOCKET && (a.Int(2) == unix.SO_ATTACH_BPF || a.Int(2) == unix.SO_ATTACH_REUSEPORT_EBPF) {
+		return 0, refuseProgram(t, s, value)
+	}
 	return 0, s.SetOption(t, a.Int(1), a.Int(2), value)
+}
+
+// refuseProgram answers who attaches a program of bpf(2), by its descriptor: there are none, so EBADF or EINVAL, and
+// EPERM for a socket whose filter is locked.
+func refuseProgram(t *kernel.Task, s socket.Socket, value []byte) error {
+	if len(value) != 4 {
+		return unix.EINVAL
+	}
+	if f, ok := s.(interface{ FilterLocked() bool }); ok && f.FilterLocked() {
+		return unix.EPERM
+	}
+	d, err := t.File(int32(le.Uint32(value)))
+	if err != nil {
+		return err
+	}
+	d.DecRef()
+	return unix.EINVAL
 }
 
 // shortened is an option's value for which there is less room than it takes. It is cut, but for those that

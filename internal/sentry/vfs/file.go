@@ -57,6 +57,11 @@ type MessageWriter interface {
 	WritesMessages()
 }
 
+// AnyOffset is implemented by a File that has no offset to seek to, but is read and written at any as at none.
+type AnyOffset interface {
+	TakesAnyOffset()
+}
+
 // NoFile is the file that can do nothing.
 type NoFile struct{}
 

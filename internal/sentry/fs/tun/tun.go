@@ -71,6 +71,9 @@ func (f *File) Write(_ vfs.Caller, p []byte, off int64, _ uint32) (int, int64, e
 // WritesMessages implements vfs.MessageWriter.
 func (*File) WritesMessages() {}
 
+// TakesAnyOffset implements vfs.AnyOffset.
+func (*File) TakesAnyOffset() {}
+
 // Release implements vfs.File.
 func (f *File) Release() { f.queue.Close() }
 

@@ -207,9 +207,7 @@ func (s *Socket) sendControlSocket(c vfs.Caller, beside *aside, m socket.Control
 			return err
 		}
 	case unix.SCM_TXTIME:
-		s.optionMu.Lock()
-		defer s.optionMu.Unlock()
-		if s.sendTimeSet && len(m.Data) == 8 {
+		if s.SendTimeSet() && len(m.Data) == 8 {
 			return nil
 		}
 	case unix.SO_TIMESTAMPING, unix.SO_TIMESTAMPING_NEW:

@@ -131,7 +131,10 @@ func groupRequest(level int32, value []byte) (address netip.Addr, index int32, e
 		return address, 0, unix.EINVAL
 	}
 	address, ok := storedAddress(level, value[8:])
-	if !ok {
+	switch {
+	case !ok && level == unix.IPPROTO_IPV6:
+		return address, 0, unix.EADDRNOTAVAIL
+	case !ok:
 		return address, 0, unix.EINVAL
 	}
 	return address, int32(binary.LittleEndian.Uint32(value)), nil
@@ -152,6 +155,9 @@ func (s *Socket) changeGroup(join, only bool, address, local netip.Addr, index i
 			if g.address == address {
 				return s.leave(i)
 			}
+		}
+		if address.Is4() && s.interfaceFor(address, local, index) == 0 {
+			return unix.ENODEV
 		}
 		return unix.EADDRNOTAVAIL
 	}

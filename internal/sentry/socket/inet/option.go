@@ -41,6 +41,7 @@ type options struct {
 	// corkedTo is where the datagram goes that is not complete yet.
 	corkedTo tcpip.FullAddress
 	socket.Stamps
+	socket.SendTime
 	// sentNumber is that of the next datagram that is told of.
 	sentNumber atomic.Uint32
 	// received is when the last datagram that was read had come, in nanoseconds since
@@ -51,13 +52,11 @@ type options struct {
 	// values are the options that have been set, by their rows.
 	values map[*option]int32
 	// linger is struct linger, pacing SO_MAX_PACING_RATE, congestion TCP_CONGESTION, fastOpenKey
-	// TCP_FASTOPEN_KEY, sendTime SO_TXTIME's clock and flags once sendTimeSet.
+	// TCP_FASTOPEN_KEY.
 	linger      [2]int32
 	pacing      uint64
 	congestion  string
 	fastOpenKey []byte
-	sendTime    [2]int32
-	sendTimeSet bool
 }
 
 func (o *options) init() {
@@ -188,6 +187,14 @@ func (s *Socket) applyAll(ep tcpip.Endpoint) {
 	}
 }
 
+// levelOf is a level without the names that it has beside its own: options of UDP are found at that of UDP-Lite too.
+func (s *Socket) levelOf(level int32) int32 {
+	if level == unix.IPPROTO_UDPLITE && s.sort() == ofUDP {
+		return unix.IPPROTO_UDP
+	}
+	return level
+}
+
 // hasLevel reports whether the socket has options of a level.
 func (s *Socket) hasLevel(level int32) bool {
 	switch level {
@@ -198,11 +205,16 @@ func (s *Socket) hasLevel(level int32) bool {
 	case unix.IPPROTO_IPV6:
 		return s.family.Load() == unix.AF_INET6
 	}
-	return level == s.protocol && !s.isRaw()
+	switch s.sort() {
+	case ofTCP, ofUDP:
+		return level == s.protocol
+	}
+	return s.isRaw() && level == unix.SOL_RAW
 }
 
 // Option implements socket.Socket.
 func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
+	level = s.levelOf(level)
 	if v, ok, err := s.rawOption(level, name); ok {
 		return v, err
 	}
@@ -237,11 +249,12 @@ func (s *Socket) Option(c vfs.Caller, level, name int32) ([]byte, error) {
 
 // SetOption implements socket.Socket.
 func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error {
+	level = s.levelOf(level)
 	if done, err := s.setRawOption(level, name, value); done {
 		return err
 	}
-	if !s.hasLevel(level) {
-		return unix.ENOPROTOOPT
+	if !s.hasLevel(level) || level == unix.SOL_RAW && s.family.Load() == unix.AF_INET {
+		return unix.ENOPROTOOPT // however short the value, while IPv6 looks at that first
 	}
 	if level == unix.IPPROTO_IP && !fits(name, len(value)) {
 		return unix.EINVAL

@@ -3,7 +3,6 @@ package inet
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"time"
 
 	"coffer/internal/sentry/abi"
@@ -229,9 +228,7 @@ func (s *Socket) socketOption(c vfs.Caller, name int32) ([]byte, error) {
 	case unix.SO_NETNS_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.net.Cookie()), nil
 	case unix.SO_TXTIME:
-		s.optionMu.Lock()
-		defer s.optionMu.Unlock()
-		return append(int32Bytes(s.sendTime[0]), int32Bytes(s.sendTime[1])...), nil
+		return s.SendTimeOption(), nil
 	case unix.SO_RESERVE_MEM:
 		return int32Bytes(0), nil
 	case unix.SO_MEMINFO:
@@ -269,6 +266,9 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, unix.EINVAL
 	}
 	v := int32(binary.LittleEndian.Uint32(value))
+	if ok, err := socket.SetHint(name, v); ok {
+		return true, err
+	}
 	switch name {
 	case unix.SO_LINGER:
 		if len(value) < 8 {
@@ -309,18 +309,11 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		s.optionMu.Unlock()
 		return true, nil
 	case unix.SO_TXTIME:
-		return true, s.setSendTime(c, value)
+		return true, s.SetSendTime(value, func(capability int) bool { return can(c, capability) })
 	case unix.SO_ATTACH_REUSEPORT_CBPF:
 		return true, s.attachChooser(c, value)
 	case unix.SO_DETACH_REUSEPORT_BPF:
 		return true, s.detachChooser()
-	case unix.SO_CNX_ADVICE:
-		return true, nil // that the way to the peer is bad, which is the only one
-	case unix.SO_BUSY_POLL_BUDGET:
-		if v < 0 || v > math.MaxUint16 {
-			return true, unix.EINVAL
-		}
-		return true, nil // there is no device to poll
 	case unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
 		return true, unix.EOPNOTSUPP
 	case unix.SO_TXREHASH:
@@ -338,29 +331,6 @@ func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) (bool, 
 		return true, unix.EOPNOTSUPP
 	}
 	return false, nil
-}
-
-// setSendTime is SO_TXTIME: the clock of the times that SCM_TXTIME messages say, and flags. They
-// are for queueing disciplines, of which there are none, so that all leaves at once.
-func (s *Socket) setSendTime(c vfs.Caller, value []byte) error {
-	if len(value) != 8 {
-		return unix.EINVAL
-	}
-	clock, flags := int32(binary.LittleEndian.Uint32(value)), int32(binary.LittleEndian.Uint32(value[4:]))
-	const deadlineMode, reportErrors = 1, 2 // SOF_TXTIME_*
-	if flags&^(deadlineMode|reportErrors) != 0 {
-		return unix.EINVAL
-	}
-	if clock != unix.CLOCK_MONOTONIC && !can(c, unix.CAP_NET_ADMIN) {
-		return unix.EPERM
-	}
-	if clock != unix.CLOCK_MONOTONIC && clock != unix.CLOCK_REALTIME && clock != unix.CLOCK_TAI {
-		return unix.EINVAL
-	}
-	s.optionMu.Lock()
-	s.sendTime, s.sendTimeSet = [2]int32{clock, flags}, true
-	s.optionMu.Unlock()
-	return nil
 }
 
 // applyLinger is SO_LINGER. Linux takes a negative time for a very long one.

@@ -315,8 +315,16 @@ func (s *Socket) setTCPOption(c vfs.Caller, name int32, value []byte) (bool, err
 		}
 		return true, unix.ENOPROTOOPT // the stack does not sign segments
 	case unix.TCP_REPAIR_QUEUE, unix.TCP_REPAIR_WINDOW:
+		if len(value) < 4 {
+			return true, unix.EINVAL
+		}
 		return true, unix.EPERM
-	case unix.TCP_REPAIR_OPTIONS, unix.TCP_QUEUE_SEQ:
+	case unix.TCP_QUEUE_SEQ:
+		if len(value) >= 4 && (s.connected() || s.ep.Load().state() == tcp.StateListen) {
+			return true, unix.EPERM
+		}
+		return true, unix.EINVAL
+	case unix.TCP_REPAIR_OPTIONS:
 		return true, unix.EINVAL
 	case unix.TCP_FASTOPEN_KEY:
 		return true, s.setFastOpenKey(value)

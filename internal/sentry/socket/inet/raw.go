@@ -105,7 +105,7 @@ func (s *Socket) setRawOption(level, name int32, value []byte) (bool, error) {
 		if level == unix.SOL_RAW && s.protocol == unix.IPPROTO_ICMPV6 {
 			return true, nil // that of ICMPv6 has one place
 		}
-		return true, errno(e.SetSockOptInt(tcpip.IPv6Checksum, int(v)))
+		return true, errno(e.SetSockOptInt(tcpip.IPv6Checksum, int(max(v, -1))))
 	case level == unix.SOL_RAW && name == icmpFilter && s.family.Load() == unix.AF_INET:
 		return true, unix.EOPNOTSUPP
 	default:

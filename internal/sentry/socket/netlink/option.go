@@ -29,6 +29,9 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		case isFlag(name):
 			return socket.Boolean(s.flag(name)), nil
 		case name == unix.NETLINK_LIST_MEMBERSHIPS:
+			if !s.asked.Load() {
+				return nil, nil
+			}
 			g := s.groups.Load()
 			b := binary.LittleEndian.AppendUint32(nil, uint32(g))
 			if s.groupMask() > 1<<32-1 {
@@ -58,6 +61,8 @@ func (s *Socket) Option(_ vfs.Caller, level, name int32) ([]byte, error) {
 		return socket.Number(int32(err)), nil
 	case unix.SO_PASSCRED:
 		return socket.Boolean(s.passcred.Load()), nil
+	case unix.SO_PASSSEC:
+		return socket.Boolean(s.passSecurity.Load()), nil
 	case unix.SO_NETNS_COOKIE:
 		return binary.LittleEndian.AppendUint64(nil, s.ns.IP.Cookie()), nil
 	case unix.SO_COOKIE:
@@ -87,6 +92,7 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 		if err := s.mayJoin(c); err != nil {
 			return err
 		}
+		s.asked.Store(true)
 		if v == 0 || v > maxGroups || 1<<(v-1)&s.groupMask() == 0 {
 			return unix.EINVAL
 		}
@@ -110,10 +116,15 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int32, value []byte) error 
 }
 
 func (s *Socket) setSocketOption(c vfs.Caller, name int32, value []byte) error {
-	if name != unix.SO_PASSCRED || len(value) < 4 {
+	if name != unix.SO_PASSCRED && name != unix.SO_PASSSEC || len(value) < 4 {
 		return s.SetSharedOption(c, name, value, func(capability int) bool { return c.Credentials().CanIn(s.ns.Owner, capability) })
 	}
-	s.passcred.Store(binary.LittleEndian.Uint32(value) != 0)
+	on := binary.LittleEndian.Uint32(value) != 0
+	if name == unix.SO_PASSSEC {
+		s.passSecurity.Store(on)
+	} else {
+		s.passcred.Store(on)
+	}
 	return nil
 }
 

@@ -60,7 +60,11 @@ type Socket struct {
 	// flags are the options of SOL_NETLINK that are on or off, a bit each.
 	flags    atomic.Uint32
 	passcred atomic.Bool
-	drops    atomic.Uint64
+	// passSecurity is SO_PASSSEC, of which there is nothing to tell.
+	passSecurity atomic.Bool
+	// asked says that groups have been asked for, also none: only then there is a list of them.
+	asked atomic.Bool
+	drops atomic.Uint64
 
 	mu    sync.Mutex
 	peer  address
@@ -128,6 +132,7 @@ func (s *Socket) Bind(c socket.Caller, addr []byte) error {
 		if err := s.mayJoin(c); err != nil {
 			return err
 		}
+		s.asked.Store(true)
 	}
 	switch id := s.port.Load(); {
 	case id != 0:

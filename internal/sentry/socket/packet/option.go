@@ -87,7 +87,7 @@ func (s *Socket) packetOption(name int32) ([]byte, error) {
 		return socket.Number(s.reserve.Load()), nil
 	case unix.PACKET_FANOUT:
 		return s.fanoutOption(), nil
-	case unix.PACKET_VNET_HDR:
+	case unix.PACKET_VNET_HDR, unix.PACKET_VNET_HDR_SZ:
 		return socket.Number(0), nil
 	}
 	if i := slices.Index(rememberedNames[:], name); i >= 0 {
