@@ -1,11 +1,13 @@
 package network
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -82,24 +84,46 @@ func TestCutForPath(t *testing.T) {
 	}
 }
 
+// correct gives what may be a message of ICMP or ICMPv6 the checksum that it must have.
+func correct(packet []byte) {
+	if len(packet) < header.IPv6MinimumSize+header.ICMPv6MinimumSize {
+		return
+	}
+	ip4, ip6 := header.IPv4(packet), header.IPv6(packet)
+	switch from, to := int(ip4.HeaderLength()), int(ip4.TotalLength()); {
+	case ip4.TransportProtocol() == header.ICMPv4ProtocolNumber && from+header.ICMPv4MinimumSize <= to && to <= len(packet):
+		icmp := header.ICMPv4(packet[from:to])
+		icmp.SetChecksum(0)
+		icmp.SetChecksum(^checksum.Checksum(icmp, 0))
+	case ip6.TransportProtocol() == header.ICMPv6ProtocolNumber:
+		end := header.IPv6MinimumSize + int(ip6.PayloadLength())
+		if end < header.IPv6MinimumSize+header.ICMPv6MinimumSize || end > len(packet) {
+			return
+		}
+		icmp := header.ICMPv6(packet[header.IPv6MinimumSize:end])
+		icmp.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: icmp, Src: ip6.SourceAddress(), Dst: ip6.DestinationAddress()}))
+	}
+}
+
 // FuzzPathMTU has routers say anything: nobody is believed where there are no sockets.
 func FuzzPathMTU(f *testing.F) {
 	needed := make([]byte, 2*header.IPv4MinimumSize+header.ICMPv4MinimumSize+header.UDPMinimumSize)
 	header.IPv4(needed).Encode(&header.IPv4Fields{TotalLength: uint16(len(needed)), TTL: 1, Protocol: uint8(header.ICMPv4ProtocolNumber)})
 	needed[header.IPv4MinimumSize], needed[header.IPv4MinimumSize+1], needed[header.IPv4MinimumSize+6] = 3, 4, 5
 	header.IPv4(needed[header.IPv4MinimumSize+header.ICMPv4MinimumSize:]).Encode(&header.IPv4Fields{TotalLength: 1500, TTL: 1, Protocol: uint8(header.UDPProtocolNumber)})
-	icmp := header.ICMPv4(needed[header.IPv4MinimumSize:])
-	icmp.SetChecksum(header.ICMPv4Checksum(icmp, 0))
 	f.Add(needed)
 	tooBig := make([]byte, 2*header.IPv6MinimumSize+header.ICMPv6PacketTooBigMinimumSize+header.IPv6FragmentHeaderSize+header.UDPMinimumSize)
 	header.IPv6(tooBig).Encode(&header.IPv6Fields{PayloadLength: uint16(len(tooBig) - header.IPv6MinimumSize), HopLimit: 1, TransportProtocol: header.ICMPv6ProtocolNumber})
 	tooBig[header.IPv6MinimumSize], tooBig[header.IPv6MinimumSize+6] = 2, 5
 	header.IPv6(tooBig[header.IPv6MinimumSize+header.ICMPv6PacketTooBigMinimumSize:]).Encode(&header.IPv6Fields{PayloadLength: 1400, HopLimit: 1, TransportProtocol: header.IPv6FragmentHeader})
+	tooBig[2*header.IPv6MinimumSize+header.ICMPv6PacketTooBigMinimumSize] = uint8(header.UDPProtocolNumber)
 	f.Add(tooBig)
 	s := newStack(newLabels(), new(steering), new(pathMTUs))
 	f.Cleanup(s.Destroy)
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		var p pathMTUs
+		packet = slices.Clone(packet)
+		correct(packet)
 		for _, hear := range []func(*stack.Stack, *stack.PacketBuffer){p.hear4, p.hear6} {
 			pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(packet)})
 			hear(s, pkt)
