@@ -99,6 +99,8 @@ func (o *Options) Check() error {
 		{closed && o.Capture != "", "--pcap captures what crosses the sandbox's edge, and with --network none nothing does"},
 		{o.Mode == ModeHost && len(o.Publish) > 0, "--publish has no use with --network host, where programs listen on the host's ports themselves"},
 		{o.Mode == ModeHost && o.Egress != nil, "--egress cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},
+		{o.Capture == "-", "--pcap - would mix with what the program writes: name a file, or in bash a program that reads it, as in --pcap >(tcpdump -nr -)"},
+		{o.EgressLog == "-", "--egress-log - would mix with what the program writes: name a file, or leave it out for lines on standard error"},
 		{o.EgressLog != "" && o.Egress == nil, "--egress-log takes what --egress refuses: give --egress as well"},
 		{o.Mode == ModeHost && o.Rate > 0, "--net-rate cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},
 		{o.Mode == ModeHost && o.Capture != "", "--pcap cannot be had with --network host, where programs use the host's sockets: choose --network user or bridge"},

@@ -3,6 +3,8 @@ package hostnet
 import (
 	"strings"
 	"testing"
+
+	"coffer/internal/egress"
 )
 
 func TestParsePublish(t *testing.T) {
@@ -11,6 +13,8 @@ func TestParsePublish(t *testing.T) {
 		{in: "8080:80", out: "8080:80"},
 		{in: "8080:80/tcp", out: "8080:80"},
 		{in: "53/udp", out: "53:53/udp"},
+		{in: "8080:80/UDP", out: "8080:80/udp"},
+		{in: "8080:80/Tcp", out: "8080:80"},
 		{in: "127.0.0.1:80", out: "127.0.0.1:80:80"},
 		{in: "127.0.0.1:8080:80/udp", out: "127.0.0.1:8080:80/udp"},
 		{in: "0.0.0.0:80", out: "0.0.0.0:80:80"},
@@ -41,6 +45,9 @@ func TestParsePublish(t *testing.T) {
 		{in: "[127.0.0.1]:80", err: "no IPv6 address"},
 		{in: "[::ffff:1.2.3.4]:80", err: "no IPv6 address"},
 		{in: "[fe80::1%eth0]:80", err: "zone"},
+		{in: "224.0.0.1:80:80", err: "224.0.0.1 is the address of a multicast group"},
+		{in: "[ff02::1]:80", err: "ff02::1 is the address of a multicast group"},
+		{in: "255.255.255.255:80:80/udp", err: "255.255.255.255 is the address of broadcasts"},
 		{in: "1.2.3:80", err: "no address of the host's"},
 		{in: "1.2.3.4:5:6:7", err: "no port"},
 	} {
@@ -118,6 +125,9 @@ func TestCheckOptions(t *testing.T) {
 		{Options{Mode: ModeNone, Capture: "f"}, "--pcap"},
 		{Options{Mode: ModeHost, Publish: published("80")}, "--publish"},
 		{Options{Mode: ModeHost, Capture: "f"}, "--pcap"},
+		{Options{Mode: ModeUser, Capture: "-"}, "--pcap - would mix"},
+		{Options{Mode: ModeUser, EgressLog: "-", Egress: new(egress.Policy)}, "--egress-log - would mix"},
+		{Options{Mode: ModeUser, Capture: "./-"}, ""},
 		{Options{Mode: ModeUser, Publish: published("80", "80/udp", "127.0.0.1:81", "127.0.0.2:81")}, ""},
 		{Options{Mode: ModeUser, Publish: published("80:1", "127.0.0.1:80:2")}, "the same port"},
 		{Options{Mode: ModeUser, Publish: published("0.0.0.0:80:1", "[::1]:80:2")}, ""},

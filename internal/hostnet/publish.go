@@ -29,6 +29,7 @@ func ParsePublish(s string) ([]Publish, error) {
 	if !given {
 		protocol = "tcp"
 	}
+	protocol = strings.ToLower(protocol) // as Docker takes it
 	if protocol != "tcp" && protocol != "udp" {
 		return fail("the protocol %q is neither tcp nor udp", protocol)
 	}
@@ -53,6 +54,13 @@ func ParsePublish(s string) ([]Publish, error) {
 		address, _ = netip.ParseAddr(host) // it has been tried
 		if address.Zone() != "" {
 			return fail("an address with a zone cannot be published on")
+		}
+		// Linux binds sockets to these, and leads no connection to them.
+		if address.IsMulticast() {
+			return fail("%s is the address of a multicast group, not one of the host's", host)
+		}
+		if address == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			return fail("%s is the address of broadcasts, not one of the host's", host)
 		}
 	}
 	outside, inside, both := strings.Cut(rest, ":")
