@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -230,6 +231,7 @@ func TestNetworkByPath(t *testing.T) {
 				return nil
 			})
 		}
+		r.checkInterfaces(id, size)
 		r.must("delete", "--force", id)
 		if list := inside.addresses("eth0"); !slices.Equal(list, []string{"10.9.0.2/24"}) {
 			t.Errorf("afterwards, the host's kernel has the addresses %v", list)
@@ -238,6 +240,39 @@ func TestNetworkByPath(t *testing.T) {
 			t.Errorf("afterwards, the host's kernel does not answer: %v: %s", err, out)
 		}
 	})
+}
+
+// checkInterfaces looks at what events tells of the interface eth0 of a container that has sent
+// at least so many bytes and answered pings: its kernel counts them, and runc tells of none.
+func (r *kernelRuntime) checkInterfaces(id string, sent uint64) {
+	r.t.Helper()
+	var event struct {
+		Data struct {
+			List json.RawMessage `json:"network_interfaces"`
+		}
+	}
+	out := r.do("events", "--stats", id)
+	if err := json.Unmarshal([]byte(out.stdout), &event); err != nil {
+		r.t.Fatalf("%v: %s", err, out.stdout)
+	}
+	if r.isolation == "process" {
+		if string(event.Data.List) != "null" {
+			r.t.Errorf("the interfaces are %s", event.Data.List)
+		}
+		return
+	}
+	var list []struct {
+		Name                                    string
+		RxBytes, RxPackets, RxErrors, RxDropped uint64
+		TxBytes, TxPackets, TxErrors, TxDropped uint64
+	}
+	if err := json.Unmarshal(event.Data.List, &list); err != nil {
+		r.t.Fatalf("%v: %s", err, event.Data.List)
+	}
+	if len(list) != 1 || list[0].Name != "eth0" || list[0].TxBytes < sent || list[0].TxPackets == 0 || list[0].RxPackets < 3 ||
+		list[0].RxBytes < 3*84 || list[0].RxBytes > sent/2 || !strings.Contains(string(event.Data.List), `"TxErrors":0`) {
+		r.t.Errorf("the interfaces are %s", event.Data.List)
+	}
 }
 
 // TestNetworkOfTwo has two containers on a bridge, and a third one that may not share

@@ -21,9 +21,17 @@ type Usage struct {
 	PIDs    pidsUsage              `json:"pids"`
 	Block   blockUsage             `json:"blkio"`
 	Hugetlb map[string]memoryEntry `json:"hugetlb"`
-	// There is nothing to be told of these, but readers look for them.
-	IntelRDT struct{}   `json:"intel_rdt"`
-	Network  []struct{} `json:"network_interfaces"`
+	// There is nothing to be told of it, but readers look for it.
+	IntelRDT struct{} `json:"intel_rdt"`
+	// Network is null where the host's kernel counts: runc tells of interfaces only that it has made itself.
+	Network []networkInterface `json:"network_interfaces"`
+}
+
+// networkInterface has the names that runc writes. There are no errors: what an interface does not take it drops.
+type networkInterface struct {
+	Name                                    string
+	RxBytes, RxPackets, RxErrors, RxDropped uint64
+	TxBytes, TxPackets, TxErrors, TxDropped uint64
 }
 
 type cpuUsage struct {
@@ -115,9 +123,15 @@ func usage(s *cgroups.Stats) *Usage {
 }
 
 // correct puts what the wall has measured in the place of what the host's cgroup
-// tells, which is about other processes.
+// tells, which is about other processes, and adds what that does not count.
 func (u *Usage) correct(by *isolation.Usage) {
 	u.PIDs.Current = by.Tasks
+	for _, i := range by.Interfaces {
+		u.Network = append(u.Network, networkInterface{
+			Name: i.Name, RxBytes: i.RxBytes, RxPackets: i.RxPackets, RxDropped: i.RxDropped,
+			TxBytes: i.TxBytes, TxPackets: i.TxPackets, TxDropped: i.TxDropped,
+		})
+	}
 	if !by.Shares {
 		return
 	}

@@ -162,6 +162,15 @@ type Usage struct {
 	CPUUser, CPUSystem uint64
 	// Memory is in bytes.
 	Memory uint64
+	// Interfaces are those of its network that lead out of it, where the wall counts what crosses them.
+	Interfaces []Interface
+}
+
+// Interface is what has crossed a network interface, as the container sees it.
+type Interface struct {
+	Name                          string
+	RxBytes, RxPackets, RxDropped uint64
+	TxBytes, TxPackets, TxDropped uint64
 }
 
 // Process is one process in a container.

@@ -152,7 +152,14 @@ func (wall) Usage(c *isolation.Container) (*isolation.Usage, error) {
 	if u == nil {
 		return nil, errors.New("the sandbox was asked what its container uses, and told nothing")
 	}
-	return &isolation.Usage{Tasks: u.Tasks, Shares: !r.first(), CPUUser: u.User, CPUSystem: u.System, Memory: u.Memory}, nil
+	told := &isolation.Usage{Tasks: u.Tasks, Shares: !r.first(), CPUUser: u.User, CPUSystem: u.System, Memory: u.Memory}
+	for _, i := range u.Interfaces {
+		told.Interfaces = append(told.Interfaces, isolation.Interface{
+			Name: i.Name, RxBytes: i.RxBytes, RxPackets: i.RxPackets, RxDropped: i.RxDropped,
+			TxBytes: i.TxBytes, TxPackets: i.TxPackets, TxDropped: i.TxDropped,
+		})
+	}
+	return told, nil
 }
 
 // Destroy implements isolation.Wall.

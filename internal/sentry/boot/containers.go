@@ -8,6 +8,7 @@ import (
 	"coffer/internal/sentry/auth"
 	"coffer/internal/sentry/fs/procfs"
 	"coffer/internal/sentry/kernel"
+	"coffer/internal/sentry/network"
 	"coffer/internal/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,8 @@ type container struct {
 	id     string
 	init   *process
 	cgroup *kernel.Cgroup
+	// network is that of its first process, before that goes elsewhere.
+	network *network.Namespace
 	// root is who is root in it; described is what it was made from.
 	root      *auth.Credentials
 	described *Container
@@ -48,6 +51,10 @@ func (s *sandbox) newContainer(c *Container, first bool) (*container, error) {
 		if at.namespaces, err = s.server.namespaces(c, n.root.UserNS, first); err != nil {
 			return nil, err
 		}
+	}
+	n.network = s.network
+	if at.namespaces != nil {
+		n.network = at.namespaces.Net.IP
 	}
 	makeFiles := s.files
 	if c.Files != nil {

@@ -98,6 +98,14 @@ type Usage struct {
 	System uint64 `json:"system"`
 	// Memory is in bytes.
 	Memory uint64 `json:"memory"`
+	// Interfaces are those by which its network leads out of the sandbox.
+	Interfaces []Interface `json:"interfaces,omitempty"`
+}
+
+// Interface is what has crossed a network interface.
+type Interface struct {
+	Name string `json:"name"`
+	network.Statistics
 }
 
 // ProcessInfo is what there is to know of a process of a container. Numbers

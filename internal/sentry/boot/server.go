@@ -163,7 +163,7 @@ func (v *server) do(req *Request) (reply Reply, err error) {
 		err = v.s.updateNetwork(req.Network)
 	case OpUsage:
 		u := c.usage()
-		reply.Usage = &Usage{Tasks: uint64(u.Tasks), User: u.User, System: u.System, Memory: u.Memory}
+		reply.Usage = &Usage{Tasks: uint64(u.Tasks), User: u.User, System: u.System, Memory: u.Memory, Interfaces: c.interfaces()}
 	case OpDestroy:
 		c.destroy()
 		v.mu.Lock()

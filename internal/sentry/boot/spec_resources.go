@@ -21,6 +21,19 @@ func (c *container) usage() sysfs.Usage {
 	}
 }
 
+// interfacesMax bounds how many interfaces are told of: with the longest names they fit a reply.
+const interfacesMax = 128
+
+// interfaces are those by which the container's network leads out of the sandbox.
+func (c *container) interfaces() (list []Interface) {
+	for _, l := range c.network.Links() {
+		if l.LeadsOut() && len(list) < interfacesMax {
+			list = append(list, Interface{l.Name, l.Statistics})
+		}
+	}
+	return list
+}
+
 // update changes limits. The host enforces those of memory and processor time;
 // what is the kernel's own is changed here, and all is shown.
 func (c *container) update(change *ResourceChange) {

@@ -62,6 +62,9 @@ func (l *LinkInfo) AddressLen() int {
 	return len(l.HardwareAddr)
 }
 
+// LeadsOut reports whether the link leads out of the sandbox.
+func (l *LinkInfo) LeadsOut() bool { return l.Kind == "" && l.Type != unix.ARPHRD_LOOPBACK }
+
 // Statistics are a link's counters since it was made.
 type Statistics struct {
 	RxPackets, RxBytes, RxDropped uint64
