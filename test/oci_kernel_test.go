@@ -264,8 +264,10 @@ func TestKernelPause(t *testing.T) {
 	if out := r.do("ps", id); out.code == 0 || !strings.Contains(out.stderr, "it is paused") {
 		t.Errorf("ps of a paused container: %+v", out)
 	}
-	// It is told of new limits, and gets the signal, when it goes on.
-	r.must("update", "--pids-limit", "77", id)
+	// It is told of new limits, in their order, and gets the signal, when it goes on.
+	for n := 70; n <= 77; n++ {
+		r.must("update", "--pids-limit", fmt.Sprint(n), id)
+	}
 	r.must("resume", id)
 	for until := time.Now().Add(time.Minute); ; {
 		out := r.do("exec", id, "cat", "/sys/fs/cgroup/pids.max")

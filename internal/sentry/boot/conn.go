@@ -28,6 +28,8 @@ const (
 
 const (
 	headerSize = 4
+	// wholeMax is the longest message that Linux queues as a whole: once there is some of it, there is all.
+	wholeMax = 4 << 10
 	// chunk is how much is read at once: a header that promises much must not
 	// take memory before it is there.
 	chunk = 64 << 10
@@ -126,6 +128,18 @@ func (c *Conn) receiveWith(doc any, limit int) (fds []int, err error) {
 	r := &rightsReader{c: c}
 	err = receive(r, doc, limit)
 	return r.fds, err
+}
+
+// hasWhole reports whether a message is there as a whole, which does not come with descriptors: to
+// receive it takes no time. Of longer ones it does not know.
+func (c *Conn) hasWhole() bool {
+	var header [headerSize]byte
+	n := 0
+	err := c.raw.Control(func(fd uintptr) {
+		// With descriptors the first byte comes by itself.
+		n, _, _, _, _ = unix.Recvmsg(int(fd), header[:], nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return err == nil && n == headerSize && binary.LittleEndian.Uint32(header[:]) <= wholeMax-headerSize
 }
 
 func receive(r io.Reader, doc any, limit int) error {

@@ -94,6 +94,43 @@ func TestTooManyDescriptors(t *testing.T) {
 	}
 }
 
+func TestHasWhole(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	request := Request{Op: OpSignal, Container: "c"}
+	long := request
+	long.Container = strings.Repeat("c", wholeMax)
+	for _, c := range []struct {
+		name string
+		send func(*Conn) error
+		want bool
+	}{
+		{"nothing", func(*Conn) error { return nil }, false},
+		{"half a header", func(c *Conn) error { _, err := c.f.Write([]byte{1, 0}); return err }, false},
+		{"a promise", func(c *Conn) error { _, err := c.f.Write([]byte("\xff\xff\xff\xff")); return err }, false},
+		{"a request", func(c *Conn) error { return c.Send(request) }, true},
+		{"a long one", func(c *Conn) error { return c.Send(long) }, false},
+		{"one with a descriptor", func(c *Conn) error { return c.Send(request, int(f.Fd())) }, false},
+		{"the end", func(c *Conn) error { return c.Close() }, false},
+	} {
+		client, server := connected(t)
+		if err := c.send(client); err != nil {
+			t.Fatal(err)
+		}
+		if got := server.hasWhole(); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if c.want {
+			if r := receiveRequest(server); r.err != nil || r.req.Op != OpSignal {
+				t.Errorf("%s: %+v", c.name, r)
+			}
+		}
+	}
+}
+
 func message(body string) []byte {
 	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(body))), body...)
 }

@@ -77,11 +77,7 @@ func (v *server) serve() {
 		}
 		select {
 		case v.connections <- struct{}{}:
-			go func() {
-				defer func() { <-v.connections }()
-				defer conn.Close()
-				v.answer(conn)
-			}()
+			v.serveOne(conn)
 		default:
 			_ = conn.Send(Reply{Error: fmt.Sprintf("the sandbox has %d connections: end some", connectionsMax), Code: exitFailed})
 			conn.Close()
@@ -89,28 +85,64 @@ func (v *server) serve() {
 	}
 }
 
-// answer reads one request and does what it says.
-func (v *server) answer(conn *Conn) {
-	var req Request
-	fds, err := conn.receiveWith(&req, RequestMax)
-	var places []*int
+// serveOne answers one connection beside others, but one after the other what was left while the
+// sandbox was frozen: the last limits are to be those that are in force.
+func (v *server) serveOne(conn *Conn) {
+	serve := func(r *received) {
+		defer func() { <-v.connections }()
+		defer conn.Close()
+		v.answer(conn, r)
+	}
+	if !conn.hasWhole() {
+		go func() { serve(receiveRequest(conn)) }() // receiving may take long
+		return
+	}
+	r := receiveRequest(conn)
+	if r.req.Op == OpSignal || r.req.Op == OpUpdate { // which wait for nothing
+		serve(r)
+	} else {
+		go serve(r)
+	}
+}
+
+// received is what came over a connection: a request, with the places in it that have
+// descriptors, or why there is none.
+type received struct {
+	req    Request
+	places []*int
+	err    error
+}
+
+func receiveRequest(conn *Conn) *received {
+	r := new(received)
+	var fds []int
+	fds, r.err = conn.receiveWith(&r.req, RequestMax)
+	if r.err == nil {
+		r.places, r.err = r.req.adopt(fds)
+	}
+	if r.err != nil {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		r.places = nil
+	}
+	return r
+}
+
+// answer does what a request says.
+func (v *server) answer(conn *Conn, r *received) {
 	defer func() {
-		for _, p := range places {
+		for _, p := range r.places {
 			if *p >= 0 {
 				unix.Close(*p)
 			}
 		}
 	}()
-	if err == nil {
-		places, err = req.adopt(fds)
-	}
-	if err != nil {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		_ = conn.Send(failure(err))
+	if r.err != nil {
+		_ = conn.Send(failure(r.err))
 		return
 	}
+	req := &r.req
 	switch req.Op {
 	case OpExec:
 		v.hold(conn, func() (*held, error) {
@@ -133,7 +165,7 @@ func (v *server) answer(conn *Conn) {
 			return &held{c.init, func(sig int32) error { return c.signal(sig, false) }}, nil
 		})
 	default:
-		reply, err := v.do(&req)
+		reply, err := v.do(req)
 		if err != nil {
 			reply = failure(err)
 		}
