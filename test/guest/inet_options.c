@@ -235,6 +235,12 @@ TEST(levels) {
 		FAILS(setsockopt(r, SOL_RAW, 2, &v, 3), k ? EINVAL : ENOPROTOOPT);
 		FAILS(setsockopt(r, SOL_RAW, 2, &v, 4), ENOPROTOOPT);
 		if (k) {
+			int t = OK(socket(AF_INET6, SOCK_STREAM, 0));
+			n = sizeof v; /* of what has come a stream tells nothing yet, and others never do */
+			OK(getsockopt(t, IPPROTO_IPV6, 6 /* IPV6_2292PKTOPTIONS */, &v, &n));
+			EQUAL(n, 0);
+			n = sizeof v;
+			FAILS(getsockopt(u, IPPROTO_IPV6, 6, &v, &n), ENOPROTOOPT);
 			OK(set(r, IPPROTO_IPV6, IPV6_CHECKSUM, -7));
 			EQUAL(option(r, IPPROTO_IPV6, IPV6_CHECKSUM), -1);
 		}

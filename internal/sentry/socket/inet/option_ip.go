@@ -402,6 +402,10 @@ func (s *Socket) ip6Option(name int32) ([]byte, error) {
 	switch name {
 	case unix.IPV6_ADDRFORM:
 		return s.addressForm()
+	case unix.IPV6_2292PKTOPTIONS:
+		if s.stream() { // nobody is told what came with segments
+			return nil, nil
+		}
 	case unix.IPV6_MTU:
 		return s.pathMTU()
 	case unix.IPV6_PATHMTU: // struct ip6_mtuinfo, whose address stays empty
