@@ -17,8 +17,12 @@ import (
 const (
 	// farFrom is from how many bytes on. The frames of fewer may wait for others, by who sends them (Socket.write).
 	farFrom = 64 << 10
-	// farPiece is two whole segments: what is left over would be a frame of its own.
+	// farPiece is two whole segments.
 	farPiece = 2 * link.SegmentMax
+	// farJoined is up to how much of a segment a call leaves for the next one to fill up. The stack keeps a piece that
+	// is less than a segment while something is not acknowledged (RFC 896), but joins only the whole next piece to it:
+	// otherwise it would be a frame of its own, which costs the other end as much as a long one.
+	farJoined = link.SegmentMax / 8
 )
 
 // guestSource is a part of guest memory, as a tcpip.Payloader.
@@ -40,6 +44,17 @@ func (g *guestSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// pieceOf is how many of some bytes are the next piece, if a segment has over already: whole segments, or less than one.
+func pieceOf(left, over int) int {
+	if over > 0 {
+		return min(left, link.SegmentMax-over)
+	}
+	if left > link.SegmentMax {
+		left -= left % link.SegmentMax
+	}
+	return min(left, farPiece)
+}
+
 // sendFar is SendFrom for a connection by way of the stack. Of a piece that is not there as a whole
 // nothing is sent. s.sendMu is held.
 func (s *Socket) sendFar(from socket.Memory, size int, flags int32) (done int, ok bool, err error) {
@@ -49,9 +64,14 @@ func (s *Socket) sendFar(from socket.Memory, size int, flags int32) (done int, o
 		return 0, false, nil
 	}
 	s.fitOptions(e, s.headerOptions(), s.extensions())
+	over := int(s.sentBefore-s.cutFrom) % link.SegmentMax
+	if over > farJoined || !e.SocketOptions().GetDelayOption() {
+		s.cutFrom, over = s.sentBefore, 0
+	}
 	for done < size {
 		// The endpoint's lock is given back while it is copied: the guest can take its time.
-		g := guestSource{from: from, left: min(size-done, farPiece)}
+		g := guestSource{from: from, left: pieceOf(size-done, over)}
+		over = 0
 		want := g.left
 		n, terr := e.Write(&g, tcpip.WriteOptions{})
 		s.sentBefore += n

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"coffer/internal/link"
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +44,67 @@ func TestFarDirectFault(t *testing.T) {
 	}()
 	if got, err := io.ReadAll(stream{y}); err != nil || !bytes.Equal(got, there) {
 		t.Errorf("%d bytes, %v; want the %d that were there", len(got), err, len(there))
+	}
+}
+
+// TestFarDirectJoins: what a call leaves of a segment, the next one fills up, if that is little and Nagle's
+// algorithm keeps it.
+func TestFarDirectJoins(t *testing.T) {
+	const size, calls = farPiece + 1000, 2*farJoined/1000 + 1
+	for _, delay := range []bool{true, false} {
+		x, y := newNet().pair(t, false)
+		x.ep.Load().SocketOptions().SetDelayOption(delay)
+		x.ep.Load().SocketOptions().SetSendBufferSize(calls*size, false)
+		got := make(chan []byte)
+		go func() {
+			all, _ := io.ReadAll(stream{y})
+			got <- all
+		}()
+		there := patterned(calls * size)
+		over := 0
+		for i := range calls {
+			if over > farJoined || !delay {
+				over = 0
+			}
+			over += 1000
+			n, ok, err := x.SendFrom(&memory{b: there[i*size:][:size]}, size, 0)
+			if left := int(x.sentBefore-x.cutFrom) % link.SegmentMax; n != size || !ok || err != nil || left != over {
+				t.Fatalf("call %d: %d bytes, %t, %v, and a segment of %d is left; want %d", i, n, ok, err, left, over)
+			}
+		}
+		x.Shutdown(unix.SHUT_WR)
+		if !bytes.Equal(<-got, there) {
+			t.Error("what came is not what was sent")
+		}
+		x.Release()
+		y.Release()
+	}
+}
+
+// TestPieceOf: pieces end where segments do, but for the last one.
+func TestPieceOf(t *testing.T) {
+	const whole = link.SegmentMax
+	for _, test := range []struct {
+		left, over int
+		want       []int
+	}{
+		{whole - 1, 0, []int{whole - 1}},
+		{whole, 0, []int{whole}},
+		{128 << 10, 0, []int{2 * whole, 128<<10 - 2*whole}},
+		{128 << 10, 564, []int{whole - 564, whole, 128<<10 - 2*whole + 564}},
+		{100, 564, []int{100}},
+		{5*whole + 1, 1, []int{whole - 1, 2 * whole, 2 * whole, 2}},
+	} {
+		left, over := test.left, test.over
+		var got []int
+		for left > 0 {
+			got = append(got, pieceOf(left, over))
+			left -= got[len(got)-1]
+			over = 0
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%d bytes after %d: pieces of %v, want %v", test.left, test.over, got, test.want)
+		}
 	}
 }
 

@@ -113,6 +113,8 @@ type Socket struct {
 	droppedBefore atomic.Uint64
 	// sentBefore is how many bytes of a stream went through the stack.
 	sentBefore int64
+	// cutFrom is how many there were where segments began that are whole since (sendFar).
+	cutFrom int64
 	// corked holds the datagram that MSG_MORE or UDP_CORK lets grow.
 	corked []byte
 	// from is the source of the next datagram, if it is not the socket's own address.
@@ -234,7 +236,7 @@ func (s *Socket) renew() error {
 		old.Abort()
 	}
 	s.sendMu.Lock()
-	s.sentBefore = 0
+	s.sentBefore, s.cutFrom = 0, 0
 	s.sendMu.Unlock()
 	q := new(stackwaiter.Queue)
 	ep, terr := s.make(s.net.Stack(), networkProtocol(s.family.Load()), q)
