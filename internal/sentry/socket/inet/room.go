@@ -39,7 +39,7 @@ type room struct {
 	// marks are when how much had come, the last ones of as many as marked says.
 	marks  []mark
 	marked int
-	// more is by how much the window has grown whatever came.
+	// more is by how much the window has grown beside what came.
 	more int64
 }
 
@@ -116,10 +116,11 @@ func (r *room) mark(n int) *mark { return &r.marks[(r.marked-n)%len(r.marks)] }
 func (r *room) window(now time.Duration, bytes int64) int64 {
 	r.marked++
 	*r.mark(1) = mark{now, bytes}
-	if r.marked%(2*roomSteps) == 0 {
+	one, two := r.came(r.trip), r.came(2*r.trip)
+	// Who sends little needs no more, however long he does.
+	if r.marked%(2*roomSteps) == 0 && r.more < one {
 		r.more += roomSegment
 	}
-	one, two := r.came(r.trip), r.came(2*r.trip)
 	return max(min(one*9/4+roomFirst, roomCheap), min(one, two-one)*3/2) + r.more
 }
 

@@ -83,3 +83,13 @@ func TestRoomHole(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomTrickle has little come for long.
+func TestRoomTrickle(t *testing.T) {
+	r := newRoom(nil, 4*time.Millisecond)
+	for i := range int64(100000) {
+		if got := r.window(time.Duration(i+1)*r.trip/roomSteps, 100*(i+1)); got > 2*roomFirst {
+			t.Fatalf("%d bytes have come, 100 at a time, and the window is %d", 100*(i+1), got)
+		}
+	}
+}
