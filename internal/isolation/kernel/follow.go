@@ -27,6 +27,9 @@ const (
 	fdServing  = 4 // a pidfd of the sentry, with which the follower ends
 )
 
+// followPause is how long a change waits for others.
+const followPause = 10 * time.Millisecond
+
 // follow starts a follower for a sandbox's network namespace, in the container's cgroup.
 func follow(c *isolation.Container, ns *os.File) error {
 	if err := closeOnExec(); err != nil {
@@ -142,7 +145,9 @@ func await(changes *hostnet.Changes, sentry *os.File) bool {
 		case err != nil || fds[0].Revents != 0:
 			return false
 		}
-		// What comes while this is passed on is passed on together.
+		// What comes within the pause, or while this is passed on, is passed on together: who advertises routes on the
+		// link all the time does not keep us at work all the time.
+		time.Sleep(followPause)
 		changes.Drain()
 		return true
 	}
