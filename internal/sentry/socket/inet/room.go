@@ -20,6 +20,9 @@ import (
 const (
 	// roomFrom is the least round trip of a way that is long. On others the stack's own measure is as good.
 	roomFrom = 4 * time.Millisecond
+	// roomBelied is how many windows within a round trip tell that it is shorter: who sends has one under way, and
+	// what waited for a lost segment may come with another. The handshake's takes long on a busy host.
+	roomBelied = 3
 	// roomSteps is in how many parts of a round trip it is looked how much has come.
 	roomSteps = 8
 	// roomCheap is a window that leaves room for a slow start.
@@ -71,6 +74,11 @@ func (s *Socket) makeRoom(e *endpoint, n int) bool {
 		r.trip = min(r.trip, max(trip, roomFrom))
 	}
 	window := r.window(now, r.taken+int64(s.queuedInStack(e)))
+	o := e.SocketOptions()
+	if r.belied(o.GetReceiveBufferSize() / 2) {
+		*r = newRoom(e, 0)
+		return false
+	}
 	var (
 		tunes tcpip.TCPModerateReceiveBufferOption
 		sizes tcpip.TCPReceiveBufferSizeRangeOption
@@ -81,7 +89,7 @@ func (s *Socket) makeRoom(e *endpoint, n int) bool {
 	}
 	// The window is half of the buffer (tcp_adv_win_scale).
 	size := min(2*window, int64(sizes.Max))
-	if o := e.SocketOptions(); tunes && s.bufferSet(unix.SO_RCVBUF) == 0 && s.charges.shrunk.Load() == 0 && size > o.GetReceiveBufferSize() {
+	if tunes && s.bufferSet(unix.SO_RCVBUF) == 0 && s.charges.shrunk.Load() == 0 && size > o.GetReceiveBufferSize() {
 		o.SetReceiveBufferSize(size, false)
 	}
 	return true
@@ -123,6 +131,9 @@ func (r *room) window(now time.Duration, bytes int64) int64 {
 	}
 	return max(min(one*9/4+roomFirst, roomCheap), min(one, two-one)*3/2) + r.more
 }
+
+// belied reports whether more came than can have come in a round trip with such a window.
+func (r *room) belied(window int64) bool { return r.came(r.trip) > roomBelied*window }
 
 // came is how much came within a time before the last mark.
 func (r *room) came(within time.Duration) int64 {

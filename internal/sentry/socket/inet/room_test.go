@@ -93,3 +93,20 @@ func TestRoomTrickle(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomBelied: a handshake that took long does not make a way long over which window after window comes at once.
+func TestRoomBelied(t *testing.T) {
+	const trip, window = 8 * time.Millisecond, 64 << 10
+	for _, test := range []struct {
+		each int64 // bytes in an eighth of the round trip
+		want bool
+	}{{window / 8, false}, {window / 4, false}, {window, true}} {
+		r := newRoom(nil, trip)
+		for i := range int64(roomSteps) {
+			r.window(time.Duration(i+1)*trip/roomSteps, (i+1)*test.each)
+		}
+		if got := r.belied(window); got != test.want {
+			t.Errorf("%d bytes in each eighth of a round trip: %t", test.each, got)
+		}
+	}
+}
