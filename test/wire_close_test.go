@@ -106,14 +106,7 @@ var wireCloseCases = []struct {
 		k.acked()
 	}},
 	{"TIME_WAIT", func(c *wireCase) {
-		c.listen(10, "1:2:0") // without SO_REUSEADDR
-		k := c.accepted(optionStamp(1000, 0))
-		k.alive()
-		c.call("ok", "close", "a", "")
-		k.expect("a FIN", func(s segment) bool { return s.flags&fin != 0 })
-		k.due++
-		k.send(segment{flags: fin})
-		k.acked()
+		k := c.inTimeWait()
 		for range 2 {
 			k.sendAt(segment{flags: fin, seq: k.next - 1})
 			k.acked()
@@ -137,14 +130,7 @@ var wireCloseCases = []struct {
 		k.alive()
 	}},
 	{"SYN with lower numbers in TIME_WAIT", func(c *wireCase) {
-		c.listen(10, "1:2:0") // without SO_REUSEADDR
-		k := c.accepted(optionStamp(1000, 0))
-		k.alive()
-		c.call("ok", "close", "a", "")
-		k.expect("a FIN", func(s segment) bool { return s.flags&fin != 0 })
-		k.due++
-		k.send(segment{flags: fin})
-		k.acked()
+		k := c.inTimeWait()
 		// Who has forgotten the connection resets it if he is told of it, and tries again.
 		first, window := k.next-1<<20, uint16(1000)
 		k.flow.send(segment{flags: syn, seq: first, window: window, options: optionStamp(500, 0)})
@@ -221,4 +207,18 @@ var wireCloseCases = []struct {
 		c.call("ok", "close", "l", "")
 		k.expect("an RST", isReset)
 	}},
+}
+
+// inTimeWait is a connection that the program has closed first, and the peer then. Its port is that of a socket
+// without SO_REUSEADDR.
+func (c *wireCase) inTimeWait() *conn {
+	c.listen(10, "1:2:0")
+	k := c.accepted(optionStamp(1000, 0))
+	k.alive()
+	c.call("ok", "close", "a", "")
+	k.expect("a FIN", func(s segment) bool { return s.flags&fin != 0 })
+	k.due++
+	k.send(segment{flags: fin})
+	k.acked()
+	return k
 }
