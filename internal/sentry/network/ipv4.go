@@ -48,10 +48,14 @@ type ipv4Link interface {
 // ipv4Endpoint is IPv4 of an interface.
 type ipv4Endpoint struct {
 	ipv4Link
-	stack    *stack.Stack
-	nic      stack.NetworkInterface
-	steering *steering
-	paths    *pathMTUs
+	stack      *stack.Stack
+	nic        stack.NetworkInterface
+	dispatcher stack.TransportDispatcher
+	steering   *steering
+	paths      *pathMTUs
+	findings   findings
+	// stats are those of the interface and of the stack.
+	stats [2]*tcpip.IPStats
 }
 
 func newIPv4(st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
@@ -63,7 +67,11 @@ func newIPv4(st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv4Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
 	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
-	return &ipv4Endpoint{p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), p.stack, nic, p.steering, p.paths}
+	link := p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link)
+	return &ipv4Endpoint{
+		ipv4Link: link, stack: p.stack, nic: nic, dispatcher: d, steering: p.steering, paths: p.paths,
+		stats: [...]*tcpip.IPStats{link.Stats().(stack.IPNetworkEndpointStats).IPStats(), new(p.stack.Stats().IP)},
+	}
 }
 
 // WritePacket implements stack.NetworkEndpoint.
@@ -124,7 +132,9 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		h.SetChecksum(^h.CalculateChecksum())
 		pkt.NetworkProtocolNumber = header.IPv4ProtocolNumber
 		gso.L3HdrLen = uint16(size)
-		e.Stats().(stack.IPNetworkEndpointStats).IPStats().PacketsSent.Increment()
+		for _, s := range e.stats {
+			s.PacketsSent.Increment()
+		}
 		return e.nic.WritePacket(r, pkt)
 	}
 	defer e.steering.hold(r, params, pkt)()
@@ -156,6 +166,9 @@ func completeChecksum(pkt *stack.PacketBuffer) {
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	if e.takeSegment(pkt) {
+		return
+	}
 	e.paths.hear4(e.stack, pkt)
 	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv4ProtocolNumber, pkt) {
 		return
