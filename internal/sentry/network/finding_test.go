@@ -3,9 +3,11 @@ package network
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -22,6 +24,17 @@ func syn(from, to [4]byte) []byte {
 	segment.Encode(&header.TCPFields{SrcPort: 1, DstPort: 2, DataOffset: header.TCPMinimumSize, Flags: header.TCPFlagSyn})
 	pseudo := header.PseudoHeaderChecksum(header.TCPProtocolNumber, source, destination, uint16(len(segment)))
 	segment.SetChecksum(^segment.CalculateChecksum(pseudo))
+	return b
+}
+
+// datagram is a packet of UDP from port 1 to another port.
+func datagram(from, to [4]byte, port uint16) []byte {
+	b := make([]byte, header.IPv4MinimumSize+header.UDPMinimumSize)
+	header.IPv4(b).Encode(&header.IPv4Fields{
+		TotalLength: uint16(len(b)), TTL: 9, Protocol: uint8(header.UDPProtocolNumber), SrcAddr: tcpip.AddrFrom4(from), DstAddr: tcpip.AddrFrom4(to),
+	})
+	header.IPv4(b).SetChecksum(^header.IPv4(b).CalculateChecksum())
+	header.UDP(b[header.IPv4MinimumSize:]).Encode(&header.UDPFields{SrcPort: 1, DstPort: port, Length: header.UDPMinimumSize})
 	return b
 }
 
@@ -86,6 +99,36 @@ func TestFindings(t *testing.T) {
 	taken(true)
 	give([4]byte{10, 9, 1, 3}, 31) // of which 10.9.1.2 is no broadcast address
 	taken(true)
+}
+
+// TestFoundDatagrams: a datagram is its socket's, and the sender of one for which there is none is told.
+func TestFoundDatagrams(t *testing.T) {
+	s, links := twoOffloads(t, new(pathMTUs))
+	peer, own := [4]byte{10, 9, 1, 2}, [4]byte{10, 9, 1, 1}
+	c, err := gonet.DialUDP(s, &tcpip.FullAddress{Addr: tcpip.AddrFrom4(own), Port: 2}, nil, header.IPv4ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 {
+		if n := comeIn(s, links, datagram(peer, own, 2)); n != 0 {
+			t.Errorf("%d answers", n)
+		}
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, _, err := c.ReadFrom(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		if n := comeIn(s, links, datagram(peer, own, 3)); n != 1 {
+			t.Errorf("%d answers where no socket is", n)
+		}
+	}
+	short := datagram(peer, own, 2)[:header.IPv4MinimumSize+5]
+	header.IPv4(short).SetTotalLength(uint16(len(short)))
+	header.IPv4(short).SetChecksum(0)
+	header.IPv4(short).SetChecksum(^header.IPv4(short[:header.IPv4MinimumSize]).CalculateChecksum())
+	if n := comeIn(s, links, short); n != 0 {
+		t.Errorf("%d answers to what is no datagram", n)
+	}
 }
 
 // TestOddSegments: what is no plain segment is for the stack to look at, also between addresses that have been found.

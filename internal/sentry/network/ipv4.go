@@ -166,7 +166,7 @@ func completeChecksum(pkt *stack.PacketBuffer) {
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
-	if e.takeSegment(pkt) {
+	if e.takePacket(pkt) {
 		return
 	}
 	e.paths.hear4(e.stack, pkt)
