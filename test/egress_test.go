@@ -39,6 +39,7 @@ servers = []
 for ip in ("198.51.100.1", "198.51.100.2"):
     servers.append(Server((ip, 80), Handler)); s = Server((ip, 443), Handler)
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(dir + "/cert", dir + "/key")
+    c.set_ecdh_curve("prime256v1") # so that it asks most clients for a second ClientHello
     s.socket = c.wrap_socket(s.socket, server_side=True, do_handshake_on_connect=False); servers.append(s)
 mail = socket.create_server(("198.51.100.1", 25))
 def greet():
@@ -90,6 +91,21 @@ for a in sys.argv[1:]:
     host, _, port = a.partition(":")
     if not port: show(a, lambda: socket.getaddrinfo(host, 80) and "found")
     else: show(how.__name__ + " " + a if how != connect else a, lambda: how(host, int(port)))
+`
+
+// egressHellos sends a second ClientHello, for which the server asks, with the name of its second argument.
+const egressHellos = `
+import socket, ssl, sys
+def hello(name, curve=None):
+    c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
+    if curve: c.set_ecdh_curve(curve)
+    out = ssl.MemoryBIO(); s = c.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
+    try: s.do_handshake()
+    except ssl.SSLWantReadError: return out.read()
+s = socket.create_connection((sys.argv[1], 443)); s.sendall(hello(sys.argv[1])); s.recv(5000)
+s.sendall(hello(sys.argv[2], "prime256v1"))
+try: print("second hello:", "answered" if s.recv(1) else "ended")
+except OSError as e: print("second hello:", type(e).__name__)
 `
 
 // egressFrames sends SYNs as frames of its own, about which the sandbox asks nobody, and
@@ -153,8 +169,10 @@ curl -s -H "Host: other.test" http://good.test/; echo "host: $?"
 curl -s http://good.test/ --next -H "Host: other.test" http://good.test/; echo "a later host: $?"
 curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"
 curl -sk --connect-to ::good.test:443 https://198.51.100.1/; echo "no SNI: $?"
+python3 hellos.py good.test other.test; python3 hellos.py good.test good.test
 curl -s --http2-prior-knowledge http://good.test/ 2>/dev/null >/dev/null && echo HTTP/2; curl -sk https://good.test/'`,
-		"host: 56\nthis is good.test\na later host: 56\nSNI: 35\nno SNI: 35\nthis is good.test\n"},
+		"host: 56\nthis is good.test\na later host: 56\nSNI: 35\nno SNI: 35\n" +
+			"second hello: ConnectionResetError\nsecond hello: answered\nthis is good.test\n"},
 
 	{"own-frames", `
 sandbox --egress 198.51.100.2:80 -- python3 frames.py 198.51.100.2 198.51.100.1 198.51.100.254 169.254.169.254`,
@@ -220,7 +238,7 @@ func TestEgress(t *testing.T) {
 			}
 			d := t.TempDir()
 			for name, content := range map[string]string{
-				"outside.py": egressOutside, "client.py": egressClient, "frames.py": egressFrames, "script": egressScript, c.name: c.script,
+				"outside.py": egressOutside, "client.py": egressClient, "frames.py": egressFrames, "hellos.py": egressHellos, "script": egressScript, c.name: c.script,
 			} {
 				if err := os.WriteFile(filepath.Join(d, name), []byte(content), 0o644); err != nil {
 					t.Fatal(err)

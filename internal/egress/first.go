@@ -13,6 +13,8 @@ func firstVerdict(port uint16, candidates []candidate, first []byte, last bool) 
 	switch {
 	case errors.Is(err, errMore) && !last:
 		return Verdict{Decision: Inspect, Name: candidates[0].name}
+	case errors.Is(err, errMore) && what == "" && len(first) >= maxHead:
+		return refuse(candidates[0].name, "the first line does not end within %d bytes, and may be one of HTTP", len(first)).beside(candidates[0].rule)
 	case errors.Is(err, errMore) && what != "":
 		return refuse(candidates[0].name, "the %s does not end in time, or within %d bytes", what, len(first)).beside(candidates[0].rule)
 	case err != nil && what != "":
@@ -60,11 +62,15 @@ func nameIn(first []byte) (name, what string, err error) {
 	if len(first) == 0 {
 		return "", "", errMore
 	}
-	if looksLikeTLS(first) {
+	is, err := looksLikeTLS(first)
+	switch {
+	case err != nil:
+		return "", "", err
+	case is:
 		name, err = serverName(first)
 		return name, "TLS ClientHello", err
 	}
-	is, err := looksLikeHTTP(first)
+	is, err = looksLikeHTTP(first)
 	if err != nil || !is {
 		return "", "", err
 	}

@@ -62,7 +62,12 @@ func TestFirst(t *testing.T) {
 		{"half a hello", 443, string(hello[:100]), false, Inspect, ""},
 		{"half a hello, no more", 443, string(hello[:100]), true, Refuse, "does not end in time"},
 		{"half a hello elsewhere, no more", 22, string(hello[:100]), true, Refuse, "does not end in time"},
-		{"a TLS alert", 443, "\x15\x03\x01\x00\x02\x01\x00", false, Refuse, "must begin"},
+		{"a TLS alert", 443, "\x15\x03\x01\x00\x02\x01\x00", false, Refuse, "another record"},
+		{"half an alert elsewhere", 5671, "\x15\x03\x01", false, Inspect, ""},
+		// Go's server passes over both.
+		{"an alert before the hello elsewhere", 5671, "\x15\x03\x01\x00\x02\x01\x5a" + string(clientHello("evil.example")), false, Refuse, "another record"},
+		{"another version of the record elsewhere", 5671, "\x16\x02" + string(clientHello("evil.example")[2:]), false, Refuse, "another record"},
+		{"MySQL", 3306, "\x16\x01\x00\x01\x85\xa6\xff\x01", false, Permit, ""},
 		{"nothing yet", 443, "", false, Inspect, ""},
 		{"nothing at all", 443, "", true, Refuse, "must begin"},
 		{"nothing at all elsewhere", 22, "", true, Permit, ""},
@@ -72,6 +77,10 @@ func TestFirst(t *testing.T) {
 		{"SMTP", 25, "EHLO me\r\n", false, Permit, ""},
 		{"a word that is no method yet", 25, "EHLO", false, Inspect, ""},
 		{"a word that never is", 25, "EHLO", true, Permit, ""},
+		{"a word in small letters that is no method yet", 25, "ehlo", false, Inspect, ""},
+		{"LDAP", 389, "0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00", false, Permit, ""},
+		{"NATS", 4222, "CONNECT {\"verbose\":false}\r\n", false, Permit, ""},
+		{"a word about HTTP", 70, "about:http/1.1\r\n", false, Permit, ""},
 		{"RTSP", 554, "OPTIONS rtsp://x/ RTSP/1.0\r\n", false, Permit, ""},
 		{"HTTP", 80, "GET / HTTP/1.1\r\nHost: pypi.org\r\n\r\n", false, Permit, ""},
 		{"HTTP with a port", 8080, "GET / HTTP/1.1\r\nhost:PYPI.org:8080 \r\n\r\nbody", false, Permit, ""},
@@ -79,6 +88,18 @@ func TestFirst(t *testing.T) {
 		{"WebDAV", 80, "PROPFIND / HTTP/1.1\r\nHost: pypi.org\r\n\r\n", false, Permit, ""},
 		{"HTTP for another host", 80, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
 		{"the same elsewhere", 8000, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		// What some servers take: Go's, nginx, Apache, Python's and Squid.
+		{"a method in small letters elsewhere", 8000, "get / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		{"a method with an underscore elsewhere", 8000, "G_T / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		{"a method with a digit elsewhere", 8000, "1GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		{"a long method elsewhere", 8000, strings.Repeat("A", 100) + " / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		{"a long line elsewhere", 8000, "GET /" + strings.Repeat("a", 9000) + " HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, `names "evil.example"`},
+		{"a longer line elsewhere", 8000, "GET /" + strings.Repeat("a", maxHead), true, Refuse, "does not end within"},
+		{"many empty lines elsewhere", 8000, strings.Repeat("\r\n", maxHead/2), true, Refuse, "does not end within"},
+		{"tabs elsewhere", 8000, "GET\t/\tHTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, "malformed"},
+		{"tabs behind CONNECT", 3128, "CONNECT\tevil.example:443\tHTTP/1.1\r\n\r\n", false, Refuse, "malformed"},
+		{"a space before it elsewhere", 8000, " GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, "malformed"},
+		{"a version in small letters elsewhere", 8000, "GET / http/1.1\r\nHost: evil.example\r\n\r\n", false, Refuse, "malformed"},
 		{"an address as host", 80, "GET / HTTP/1.1\r\nHost: 198.51.100.1\r\n\r\n", false, Refuse, "names"},
 		{"an IPv6 address as host", 80, "GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", false, Refuse, "names"},
 		{"no host", 80, "GET / HTTP/1.0\r\n\r\n", false, Refuse, "must begin"},
@@ -192,7 +213,10 @@ func FuzzFirst(f *testing.F) {
 		if more := e.First(to, append(bytes.Clone(b), 'x'), false); v.Decision == Permit && more.Decision != Permit {
 			t.Fatalf("%+v, and with more %+v", v, more)
 		}
-		if v.Decision == Permit && !looksLikeTLS(b) && !bytes.Contains(bytes.ToLower(b), []byte("pypi.org")) {
+		if v.Decision != Permit {
+			return
+		}
+		if tls, _ := looksLikeTLS(b); !tls && !bytes.Contains(bytes.ToLower(b), []byte("pypi.org")) {
 			t.Fatalf("permitted without the name: %+v", v)
 		}
 	})

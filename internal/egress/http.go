@@ -8,37 +8,52 @@ import (
 	"strings"
 )
 
-const (
-	// maxMethod is how long a word before a space may be to be a method's name.
-	maxMethod = 32
-	// maxRequestLine is how long a first line may be to be a request's.
-	maxRequestLine = 8 << 10
-)
+// blanks are what servers that are lenient (RFC 9112, 3) take for a space.
+const blanks = " \t\v\f\r\x1c\x1d\x1e\x1f\x85\xa0"
 
-// looksLikeHTTP reports whether bytes begin with the first line of an HTTP/1 request:
-// a word in capitals and, at the line's end, the version. errMore is for too few of them.
-// Empty lines before it, which servers pass over (RFC 9112, 2.2), make it no less one.
+// http2Preface is the first line of HTTP/2 (RFC 9113, 3.4), which names nobody in plain text.
+const http2Preface = "PRI * HTTP/2.0\r"
+
+// looksLikeHTTP reports whether bytes begin with what any server could take for the first line of
+// an HTTP/1 request, though readRequest does not: a word, a blank and, later in the line, a
+// version. errMore is for too few of them. Empty lines before it, which servers pass over (RFC
+// 9112, 2.2), make it no less one.
 func looksLikeHTTP(b []byte) (bool, error) {
-	b = bytes.TrimLeft(b, "\r\n")
+	b = bytes.TrimLeft(b, blanks+"\n")
 	method := 0
-	for method < len(b) && ('A' <= b[method] && b[method] <= 'Z' || b[method] == '-') {
+	for method < len(b) && isTokenByte(b[method]) {
 		method++
 	}
 	switch {
-	case method > maxMethod || method < len(b) && (method == 0 || b[method] != ' '):
-		return false, nil
 	case method == len(b):
 		return false, errMore
-	}
-	end := bytes.IndexByte(b, '\n')
-	switch {
-	case end < 0 && len(b) > maxRequestLine:
+	case method == 0 || strings.IndexByte(blanks+"\n", b[method]) < 0:
 		return false, nil
-	case end < 0:
-		return false, errMore
 	}
-	return bytes.Contains(b[:end], []byte(" HTTP/1.")), nil
+	line, _, whole := bytes.Cut(b, []byte("\n"))
+	switch {
+	case !isLetter(b[0]) && bytes.ContainsFunc(line, isControl):
+		return false, nil // BER (LDAP) begins with a 0, then has a length
+	case !whole:
+		return false, errMore
+	case string(line) == http2Preface:
+		return false, nil
+	}
+	line = bytes.ToLower(line)
+	for {
+		at := bytes.Index(line, []byte("http/"))
+		switch {
+		case at < 0:
+			return false, nil
+		case at > 0 && strings.IndexByte(blanks, line[at-1]) >= 0:
+			return true, nil
+		}
+		line = line[at+1:]
+	}
 }
+
+// isControl reports whether a character is a control character, and no blank.
+func isControl(c rune) bool { return (c < ' ' || c == 0x7f) && !strings.ContainsRune(blanks, c) }
 
 // request is what the head of an HTTP/1 request says.
 type request struct {
@@ -122,7 +137,7 @@ func readRequest(b []byte) (request, error) {
 // isWord reports whether a method is letters, digits, hyphens and underscores, as all are.
 func isWord(s string) bool {
 	for _, c := range []byte(s) {
-		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+		if !(isLetter(c) || '0' <= c && c <= '9' || c == '-' || c == '_') {
 			return false
 		}
 	}
@@ -133,12 +148,18 @@ func isWord(s string) bool {
 // servers might pass over the rest.
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
-		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+		if !isTokenByte(c) {
 			return false
 		}
 	}
 	return s != ""
 }
+
+func isTokenByte(c byte) bool {
+	return isLetter(c) || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // headers are those of a request that count here.
 type headers struct {

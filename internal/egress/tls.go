@@ -3,11 +3,17 @@ package egress
 import "errors"
 
 const (
+	recordCipher      = 20 // change_cipher_spec
+	recordAlert       = 21
 	recordHandshake   = 22
+	recordData        = 23
+	recordHeartbeat   = 24
 	maxRecord         = 1 << 14
+	maxEncrypted      = maxRecord + 2048 // RFC 5246, 6.2.3
 	maxHello          = 1 << 14
 	handshakeHello    = 1
 	extensionName     = 0
+	extensionEarly    = 42 // early_data
 	nameTypeHost      = 0
 	recordHeaderLen   = 5
 	handshakeHeadLen  = 4
@@ -15,74 +21,106 @@ const (
 	helloMaxSessionID = 32
 )
 
-// looksLikeTLS reports whether bytes, at least one, begin with a handshake record.
-func looksLikeTLS(b []byte) bool {
-	return b[0] == recordHandshake && (len(b) < 2 || b[1] == 3)
+// looksLikeTLS reports whether bytes, at least one, begin with what any server could take for a
+// record before a handshake or of it, though helloMessage does not: some pass over alerts, or over
+// the version of the first record. errMore is for too few of them.
+func looksLikeTLS(b []byte) (bool, error) {
+	switch {
+	case b[0] != recordHandshake && b[0] != recordAlert, len(b) > 1 && b[1] > 0xf:
+		return false, nil
+	case b[0] == recordHandshake && (len(b) < 2 || b[1] == 3):
+		return true, nil
+	case len(b) <= recordHeaderLen:
+		return false, errMore
+	}
+	length := int(b[3])<<8 | int(b[4])
+	if b[0] == recordAlert {
+		return length == 1 || length == 2, nil
+	}
+	return 0 < length && length <= maxRecord && b[recordHeaderLen] == handshakeHello, nil
 }
 
-// serverName returns the server's name in a TLS ClientHello (RFC 8446, 4.1.2; RFC 6066, 3), which
-// may be spread over several records; none if it has no such extension. With
-// Encrypted ClientHello it is the outer one: that of whoever can decrypt the inner one. It takes
+// helloParts is what counts of a ClientHello.
+type helloParts struct {
+	// name is the server's; "" if there is none.
+	name string
+	// length is that of its records.
+	length int
+	// early says that data may come before the server has answered.
+	early bool
+}
+
+// serverName returns the server's name in a TLS ClientHello.
+func serverName(b []byte) (string, error) {
+	h, err := readHello(b)
+	return h.name, err
+}
+
+// readHello reads a TLS ClientHello (RFC 8446, 4.1.2; RFC 6066, 3), which
+// may be spread over several records. With
+// Encrypted ClientHello the name is the outer one: that of whoever can decrypt the inner one. It takes
 // nothing that servers could take differently: the extension twice, several
 // names, lengths that do not add up.
-func serverName(b []byte) (string, error) {
-	hello, err := helloMessage(b)
+func readHello(b []byte) (h helloParts, err error) {
+	hello, length, err := helloMessage(b)
 	if err != nil {
-		return "", err
+		return h, err
 	}
+	h.length = length
 	r := reader{b: hello}
 	r.take(2 + helloRandomLen)
 	if id := r.vector(1); len(id) > helloMaxSessionID {
-		return "", errors.New("the session ID is too long")
+		return h, errors.New("the session ID is too long")
 	}
 	if suites := r.vector(2); len(suites) == 0 || len(suites)%2 != 0 {
-		return "", errors.New("the cipher suites are not pairs of bytes")
+		return h, errors.New("the cipher suites are not pairs of bytes")
 	}
 	if methods := r.vector(1); len(methods) == 0 {
-		return "", errors.New("there is no compression method")
+		return h, errors.New("there is no compression method")
 	}
 	if !r.bad && len(r.b) == 0 {
-		return "", nil // without extensions, as before TLS 1.2
+		return h, nil // without extensions, as before TLS 1.2
 	}
 	extensions := reader{b: r.vector(2)}
 	if r.bad || len(r.b) != 0 {
-		return "", errors.New("its lengths do not add up")
+		return h, errors.New("its lengths do not add up")
 	}
-	var name string
 	seen := false
 	for len(extensions.b) > 0 && !extensions.bad {
 		kind := extensions.number(2)
 		body := extensions.vector(2)
+		h.early = h.early || kind == extensionEarly
 		if kind != extensionName {
 			continue
 		}
 		if seen {
-			return "", errors.New("there are two server name extensions")
+			return h, errors.New("there are two server name extensions")
 		}
 		seen = true
-		if name, err = hostIn(body); err != nil {
-			return "", err
+		if h.name, err = hostIn(body); err != nil {
+			return h, err
 		}
 	}
 	if extensions.bad {
-		return "", errors.New("the lengths of its extensions do not add up")
+		return h, errors.New("the lengths of its extensions do not add up")
 	}
-	return name, nil
+	return h, nil
 }
 
-// helloMessage joins the records of a ClientHello, and returns it without its header.
-func helloMessage(b []byte) ([]byte, error) {
-	var message []byte
+// helloMessage joins the records of a ClientHello, and returns it without its header, and
+// how long they are.
+func helloMessage(b []byte) (message []byte, length int, err error) {
+	all := len(b)
 	for {
 		if len(b) < recordHeaderLen {
-			return nil, errMore
+			return nil, 0, errMore
 		}
 		length := int(b[3])<<8 | int(b[4])
 		switch {
 		case b[0] != recordHandshake || b[1] != 3:
-			return nil, errors.New("another record comes before its end")
+			return nil, 0, errors.New("another record comes before its end")
 		case length == 0 || length > maxRecord:
-			return nil, errors.New("a record has an impossible length")
+			return nil, 0, errors.New("a record has an impossible length")
 		}
 		b = b[recordHeaderLen:]
 		if len(b) < length {
@@ -90,9 +128,9 @@ func helloMessage(b []byte) ([]byte, error) {
 			// it may come byte by byte.
 			message = append(message, b[:min(len(b), handshakeHeadLen)]...)
 			if _, err := helloLength(message); err != nil {
-				return nil, err // errMore, too
+				return nil, 0, err // errMore, too
 			}
-			return nil, errMore
+			return nil, 0, errMore
 		}
 		message = append(message, b[:length]...)
 		b = b[length:]
@@ -100,11 +138,11 @@ func helloMessage(b []byte) ([]byte, error) {
 		switch {
 		case err == errMore:
 		case err != nil:
-			return nil, err
+			return nil, 0, err
 		case len(message) > total:
-			return nil, errors.New("something follows it in its record")
+			return nil, 0, errors.New("something follows it in its record")
 		case len(message) == total:
-			return message[handshakeHeadLen:], nil
+			return message[handshakeHeadLen:], all - len(b), nil
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 const restMax = 32 << 10
 
 // inspectFirst puts the first bytes to the policy. Nothing has left before it says that
-// they may. If it has a say in the rest as well, all of that is carried here: over.
+// they may. If it has a say in the rest as well, that is carried here: over is the connection's end.
 func (c *connection) inspectFirst() (inOrder, over bool) {
 	var first bytes.Buffer
 	late := time.NewTimer(inspectTime)
@@ -42,7 +42,7 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 		switch decision := c.inspect(first.Bytes(), last); {
 		case decision == Permit:
 			if rest := c.rest(first.Bytes()); rest != nil {
-				return c.inspectRest(rest, first.Bytes()), true
+				return c.inspectRest(rest, first.Bytes())
 			}
 			return c.outer.sendAll(first.Bytes()) == nil, false
 		case decision != Inspect || last:
@@ -51,14 +51,17 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 	}
 }
 
-// inspectRest carries what the sandbox sends, and its end, as far as the policy permits. It
-// reports whether the connection is in order.
-func (c *connection) inspectRest(rest Rest, first []byte) bool {
+// inspectRest carries what the sandbox sends, and its end, as far as the policy permits, and for as
+// long as it has a say in it. It reports whether the connection is in order.
+func (c *connection) inspectRest(rest Rest, first []byte) (inOrder, over bool) {
 	come := first
 	for {
 		pass, decision := rest.Next(come)
 		if decision != Permit || c.outer.sendAll(pass) != nil {
-			return false
+			return false, true
+		}
+		if rest.Over() {
+			return true, false
 		}
 		var b bytes.Buffer // none is kept while the connection waits
 		switch c.readSome(&b, restMax, nil).(type) {
@@ -66,9 +69,9 @@ func (c *connection) inspectRest(rest Rest, first []byte) bool {
 			come = b.Bytes()
 		case *tcpip.ErrClosedForReceive:
 			c.outer.endSending()
-			return true
+			return true, true
 		default:
-			return false
+			return false, true
 		}
 	}
 }

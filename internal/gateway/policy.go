@@ -43,6 +43,8 @@ type Rest interface {
 	// of that, and of what it has held back before. What it returns may be in b.
 	// Whatever is not Permit resets the flow.
 	Next(b []byte) (pass []byte, d Decision)
+	// Over reports whether all that comes after what Next has taken may leave.
+	Over() bool
 }
 
 // Decision is what a policy says.

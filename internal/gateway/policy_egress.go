@@ -156,24 +156,27 @@ func (p *egressPolicy) Data(f Flow, first []byte, last bool) Decision {
 
 // Rest implements Policy.
 func (p *egressPolicy) Rest(f Flow, first []byte) Rest {
-	if r := p.engine.Requests(f.To, first); r != nil {
+	if r := p.engine.Follow(f.To, first); r != nil {
 		return &egressRest{p, f, r}
 	}
 	return nil
 }
 
-// egressRest follows the requests of one flow.
+// egressRest follows one flow.
 type egressRest struct {
 	policy   *egressPolicy
 	flow     Flow
-	requests *egress.Requests
+	follower *egress.Follower
 }
 
 // Next implements Rest.
 func (r *egressRest) Next(b []byte) ([]byte, Decision) {
-	pass, v := r.requests.Next(b)
+	pass, v := r.follower.Next(b)
 	return pass, r.policy.decideFlow(r.flow, v)
 }
+
+// Over implements Rest.
+func (r *egressRest) Over() bool { return r.follower.Over() }
 
 func (p *egressPolicy) decideFlow(f Flow, v egress.Verdict) Decision {
 	if v.Decision == egress.Refuse {

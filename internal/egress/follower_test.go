@@ -11,7 +11,7 @@ import (
 var toSite = netip.MustParseAddrPort("198.51.100.1:80")
 
 // followed returns who follows a connection to pypi.org.
-func followed(t testing.TB, first []byte) *Requests {
+func followed(t testing.TB, first []byte) *Follower {
 	p, err := Parse("pypi.org, *.pypi.org, 198.51.100.2")
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +20,7 @@ func followed(t testing.TB, first []byte) *Requests {
 	e := New(Config{Policy: p, Now: c.Now})
 	e.Answer("pypi.org", []netip.Addr{toSite.Addr()}, time.Hour)
 	e.Answer("files.pypi.org", []netip.Addr{toSite.Addr()}, time.Hour)
-	return e.Requests(toSite, first)
+	return e.Follow(toSite, first)
 }
 
 const (
@@ -98,15 +98,49 @@ func TestRequests(t *testing.T) {
 }
 
 func TestWhoIsFollowed(t *testing.T) {
-	for first, want := range map[string]bool{getFirst: true, "SSH-2.0-x\r\n": false, "": false, string(clientHello("pypi.org")): false} {
+	for first, want := range map[string]bool{getFirst: true, "SSH-2.0-x\r\n": false, "": false, string(clientHello("pypi.org")): true} {
 		if r := followed(t, []byte(first)); (r != nil) != want {
 			t.Errorf("%.20q: %v", first, r)
 		}
 	}
 	p, _ := Parse("198.51.100.2")
 	e := New(Config{Policy: p, Now: time.Now})
-	if r := e.Requests(netip.MustParseAddrPort("198.51.100.2:80"), []byte(getFirst)); r != nil {
+	if r := e.Follow(netip.MustParseAddrPort("198.51.100.2:80"), []byte(getFirst)); r != nil {
 		t.Error("what is permitted by address is followed")
+	}
+}
+
+// What is permitted only by names that hold no longer is refused, not left alone.
+func TestFollowedTooLate(t *testing.T) {
+	e, c := newEngine(t, "pypi.org")
+	resolve(t, e, "pypi.org", time.Minute, toSite.Addr().String())
+	if v := e.First(toSite, []byte(getFirst), false); v.Decision != Permit {
+		t.Fatalf("%+v", v)
+	}
+	c.now = c.now.Add(time.Hour)
+	r := e.Follow(toSite, []byte(getFirst))
+	if r == nil {
+		t.Fatal("it is not followed")
+	}
+	if pass, v := r.Next([]byte(getFirst)); len(pass) > 0 || v.Decision != Refuse || r.Over() {
+		t.Errorf("%q has passed: %+v", pass, v)
+	}
+}
+
+func TestOver(t *testing.T) {
+	for _, test := range []struct {
+		what, sent string
+		over       bool
+	}{
+		{"a request", getFirst, false},
+		{"a WebSocket", upgrade + "\x81\x85", true},
+		{"what is refused behind a WebSocket", upgrade + getEvil, false},
+	} {
+		r := followed(t, []byte(getFirst))
+		r.Next([]byte(test.sent))
+		if r.Over() != test.over {
+			t.Errorf("%s: %v", test.what, r.Over())
+		}
 	}
 }
 

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Requests follows what a client sends in a connection of HTTP/1, so that no later request is
-// for another server than the first. Make one with Engine.Requests. It is for one goroutine.
-type Requests struct {
+// Follower follows what a client sends in a connection of HTTP/1, so that no later request is
+// for another server than the first, or of TLS, so that no later ClientHello is. Make one with
+// Engine.Follow. It is for one goroutine.
+type Follower struct {
 	port       uint16
 	candidates []candidate
 	// held is what has come and may not leave yet: the beginning of a head or of a chunk's.
@@ -20,6 +21,10 @@ type Requests struct {
 	next func() (int, error)
 	// left is what is missing of a content or chunk.
 	left int64
+	// early says that of TLS data may come before a second ClientHello.
+	early bool
+	// over says that what comes need not be looked at.
+	over bool
 	// refused is why nothing more may leave.
 	refused *Verdict
 }
@@ -30,30 +35,41 @@ const (
 	maxHead = 16 << 10
 )
 
-// Requests returns who has a say in the whole of a flow, of which First has permitted the first
-// bytes; nil is nobody: it is not HTTP/1, or not permitted by name alone. The first bytes are to be put
+// Follow returns who has a say in the whole of a flow, of which First has permitted the first
+// bytes; nil is nobody: it is neither HTTP/1 nor TLS, or not permitted by name alone. The first bytes are to be put
 // to it again.
-func (e *Engine) Requests(to netip.AddrPort, first []byte) *Requests {
-	if len(first) == 0 || looksLikeTLS(first) {
+func (e *Engine) Follow(to netip.AddrPort, first []byte) *Follower {
+	if len(first) == 0 {
 		return nil
 	}
-	if is, err := looksLikeHTTP(first); err != nil || !is {
+	r := &Follower{port: to.Port()}
+	if is, err := looksLikeTLS(first); err == nil && is {
+		r.next = r.firstHello
+	} else if is, err := looksLikeHTTP(first); err == nil && is {
+		r.next = r.head
+	} else {
 		return nil
 	}
 	e.mu.Lock()
-	_, candidates := e.flow(TCP, to, lateData)
+	v, candidates := e.flow(TCP, to, lateData)
 	e.mu.Unlock()
-	if len(candidates) == 0 {
+	switch {
+	case len(candidates) > 0:
+		r.candidates = candidates
+	case v.Decision == Permit:
 		return nil
+	default:
+		r.refused = &v // the names have ceased to hold since First
 	}
-	r := &Requests{port: to.Port(), candidates: candidates}
-	r.next = r.head
 	return r
 }
 
+// Over reports whether all that comes from now on may leave, so that nobody need follow.
+func (r *Follower) Over() bool { return r.over && r.refused == nil }
+
 // Next takes what has come, and returns how much of that, and of what came before, may leave now.
 // That may be in b itself. After a refusal nothing more may.
-func (r *Requests) Next(b []byte) (pass []byte, v Verdict) {
+func (r *Follower) Next(b []byte) (pass []byte, v Verdict) {
 	if r.refused != nil {
 		return nil, *r.refused
 	}
@@ -76,7 +92,7 @@ func (r *Requests) Next(b []byte) (pass []byte, v Verdict) {
 		case r.refused != nil:
 			return nil, *r.refused
 		case err != nil:
-			v := refuse(r.candidates[0].name, "a later part of the HTTP connection is malformed: %v", err).beside(r.candidates[0].rule)
+			v := refuse(r.candidates[0].name, "a later part of the connection is malformed: %v", err).beside(r.candidates[0].rule)
 			r.refused = &v
 			return nil, v
 		}
@@ -84,7 +100,7 @@ func (r *Requests) Next(b []byte) (pass []byte, v Verdict) {
 }
 
 // head reads the head of a request.
-func (r *Requests) head() (int, error) {
+func (r *Follower) head() (int, error) {
 	if len(r.held) == 0 {
 		return 0, errMore
 	}
@@ -111,10 +127,10 @@ func (r *Requests) head() (int, error) {
 }
 
 // content reads a content whose length is known.
-func (r *Requests) content() (int, error) { return r.data(r.head) }
+func (r *Follower) content() (int, error) { return r.data(r.head) }
 
 // data reads what is left, and has then follow.
-func (r *Requests) data(then func() (int, error)) (int, error) {
+func (r *Follower) data(then func() (int, error)) (int, error) {
 	n := min(r.left, int64(len(r.held)))
 	if r.left -= n; r.left == 0 {
 		r.next = then
@@ -124,7 +140,7 @@ func (r *Requests) data(then func() (int, error)) (int, error) {
 }
 
 // line returns the next line, and its length with its end.
-func (r *Requests) line() (string, int, error) {
+func (r *Follower) line() (string, int, error) {
 	end := bytes.IndexByte(r.held, '\n')
 	switch {
 	case end < 0 && len(r.held) <= maxLine:
@@ -136,7 +152,7 @@ func (r *Requests) line() (string, int, error) {
 }
 
 // chunk reads the head of a chunk (RFC 9112, 7.1).
-func (r *Requests) chunk() (int, error) {
+func (r *Follower) chunk() (int, error) {
 	line, n, err := r.line()
 	if err != nil {
 		return 0, err
@@ -155,9 +171,9 @@ func (r *Requests) chunk() (int, error) {
 	return n, nil
 }
 
-func (r *Requests) chunkData() (int, error) { return r.data(r.chunkEnd) }
+func (r *Follower) chunkData() (int, error) { return r.data(r.chunkEnd) }
 
-func (r *Requests) chunkEnd() (int, error) {
+func (r *Follower) chunkEnd() (int, error) {
 	line, n, err := r.line()
 	if err == nil && line != "" {
 		err = errors.New("a chunk is longer than it says")
@@ -169,7 +185,7 @@ func (r *Requests) chunkEnd() (int, error) {
 	return n, nil
 }
 
-func (r *Requests) trailer() (int, error) {
+func (r *Follower) trailer() (int, error) {
 	line, n, err := r.line()
 	if err != nil {
 		return 0, err
@@ -181,12 +197,12 @@ func (r *Requests) trailer() (int, error) {
 }
 
 // beforeFrames reads the content of a request for a WebSocket, which should have none.
-func (r *Requests) beforeFrames() (int, error) { return r.data(r.frames) }
+func (r *Follower) beforeFrames() (int, error) { return r.data(r.frames) }
 
 // frames reads the beginning of a first frame of WebSocket, whose second byte says that it is
 // masked, as all from clients are (RFC 6455, 5.1). A server that has not taken to it
 // waits for another request: no part of such a one has that byte.
-func (r *Requests) frames() (int, error) {
+func (r *Follower) frames() (int, error) {
 	switch {
 	case len(r.held) < 2:
 		return 0, errMore
@@ -198,4 +214,7 @@ func (r *Requests) frames() (int, error) {
 }
 
 // anything passes all that comes.
-func (r *Requests) anything() (int, error) { return len(r.held), errMore }
+func (r *Follower) anything() (int, error) {
+	r.over = true
+	return len(r.held), errMore
+}
