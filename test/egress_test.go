@@ -212,6 +212,18 @@ grep -c "egress refused: tcp 198.51.100.254:80: " said`,
 			"198.51.100.1:80 connected\n198.51.100.254:80 ECONNREFUSED\n10.209.0.1:80 ECONNREFUSED\ncoffer: --egress: the rule good.test:80\n" +
 			"this is good.test\nSNI: 35\nother.test gaierror\n198.51.100.2:80 EHOSTUNREACH\n198.51.100.254:80 EHOSTUNREACH\n1\n"},
 
+	// The second sandbox has the address of the first one, and sends what looks as if it belonged to an exchange of that.
+	{"address-again", `
+mount -t tmpfs tmpfs /var/lib; inside() { $coffer do --isolation process --network bridge --cwd $d --bind $d "$@"; }
+cat >again.py <<X
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("", 5555)); u.connect(("198.51.100.53", 53)); print(u.getsockname()[0])
+try: u.send(b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\5again\\4test\\0\\0\\1\\0\\1"); u.recv(100); print("answered")
+except OSError: print("refused")
+X
+inside -- python3 again.py; inside --egress none -- python3 again.py; grep -c again.test asked`,
+		"10.209.0.2\nanswered\n10.209.0.2\nrefused\n1\n"},
+
 	{"helper-killed", `
 mkfifo go; sandbox --egress 'good.test:80, 198.51.100.2:80' -- python3 client.py good.test:80 wait 198.51.100.2:80 good.test:80 good.test <go >said & exec 3>go
 until grep -q waiting said; do sleep 0.05; done
@@ -230,7 +242,7 @@ func TestEgress(t *testing.T) {
 	}
 	for _, c := range egressCases {
 		t.Run(c.name, func(t *testing.T) {
-			if slices.Contains([]string{"bridge", "process-wall"}, c.name) && os.Geteuid() != 0 {
+			if slices.Contains([]string{"bridge", "process-wall", "address-again"}, c.name) && os.Geteuid() != 0 {
 				t.Skip("only root can make a bridge")
 			}
 			if _, err := os.Stat("/dev/net/tun"); c.name == "process-wall" && err != nil {

@@ -102,6 +102,11 @@ func (b *bridgeAttachment) claim(w Wall) (err error) {
 	if err := s.choose(b.network, r); err != nil {
 		return err
 	}
+	if r.Filter.Egress != nil {
+		if err := r.forget(); err != nil {
+			return fmt.Errorf("having the host forget connections of a sandbox that had the same address before, which --egress could not refuse: %w: the kernel must have nf_conntrack_netlink", err)
+		}
+	}
 	if b.ports, err = reserve(r); err != nil {
 		return err
 	}

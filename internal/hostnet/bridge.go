@@ -171,7 +171,9 @@ func (s *state) remove(n *Networks, r *record) error {
 		if err := deleteLink(r.Veth); err != nil {
 			return err
 		}
-		r.forget()
+		if slices.ContainsFunc(r.Publish, func(p Publish) bool { return p.Protocol == "udp" }) {
+			_ = r.forget() // else it is forgotten in three minutes
+		}
 	}
 	if err := os.Remove(s.recordPath(r.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -179,21 +181,23 @@ func (s *state) remove(n *Networks, r *record) error {
 	return nil
 }
 
-// forget has the host forget where datagrams to published ports went: a client that
-// goes on sending would be led to an address that nobody has, or another sandbox. A
-// connection of TCP ends by itself. Where that fails it is forgotten in three minutes.
-func (r *record) forget() {
-	if !slices.ContainsFunc(r.Publish, func(p Publish) bool { return p.Protocol == "udp" }) {
-		return
-	}
+// forget has the host forget the connections of a sandbox's addresses. Where datagrams to
+// published ports went, a client that goes on sending would be led to an address that nobody
+// has, or another sandbox. And what another sandbox had begun, the next one with its address could
+// go on with, past its own rules.
+func (r *record) forget() error {
+	var failed error
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		if a := r.address(family == unix.AF_INET); a.IsValid() {
-			// The answers came from the sandbox.
-			f := new(netlink.ConntrackFilter)
-			f.AddIP(netlink.ConntrackReplySrcIP, a.AsSlice())
-			_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
+			begun, answered := new(netlink.ConntrackFilter), new(netlink.ConntrackFilter)
+			err := errors.Join(begun.AddIP(netlink.ConntrackOrigSrcIP, a.AsSlice()), answered.AddIP(netlink.ConntrackReplySrcIP, a.AsSlice()))
+			if err == nil {
+				_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, begun, answered)
+			}
+			failed = errors.Join(failed, err)
 		}
 	}
+	return failed
 }
 
 // settle brings the host in line with what is left attached.
