@@ -253,6 +253,40 @@ TEST(settings_of_interfaces) {
 	closedir(d);
 }
 
+/* What is there takes the value that it has. */
+TEST(settings_that_images_set) {
+	own_network_up();
+	static const char *names[] = {
+		"core/somaxconn", "core/tstamp_allow_data", "ipv4/fib_multipath_hash_policy", "ipv4/fwmark_reflect", "ipv4/icmp_ratelimit",
+		"ipv4/icmp_ratemask", "ipv4/igmp_qrv", "ipv4/ip_forward_use_pmtu", "ipv4/ipfrag_high_thresh", "ipv4/ipfrag_low_thresh",
+		"ipv4/ipfrag_max_dist", "ipv4/ipfrag_time", "ipv4/route/min_pmtu", "ipv4/route/mtu_expires", "ipv4/tcp_fin_timeout",
+		"ipv4/tcp_max_syn_backlog", "ipv4/tcp_reordering", "ipv4/tcp_rto_min_us", "ipv4/tcp_slow_start_after_idle", "ipv4/tcp_syncookies",
+		"ipv4/tcp_tw_reuse", "ipv4/conf/all/bc_forwarding", "ipv4/conf/all/src_valid_mark", "ipv6/icmp/ratelimit", "ipv6/ip6frag_high_thresh",
+		"ipv6/ip6frag_time", "ipv6/route/mtu_expires", "ipv6/conf/lo/keep_addr_on_down", "ipv6/conf/lo/ndisc_notify",
+	};
+	for (int i = 0; i < sizeof names / sizeof *names; i++) {
+		char was[64];
+		snprintf(was, sizeof was, "%s", get(names[i]));
+		OK(set(names[i], was));
+		CHECK(!strcmp(get(names[i]), was));
+	}
+	CHECK(!strcmp(get("ipv4/route/min_pmtu"), "552\n"));
+	CHECK(!strcmp(get("ipv4/route/mtu_expires"), "600\n"));
+	CHECK(!strcmp(get("ipv4/ipfrag_time"), "30\n"));
+	CHECK(!strcmp(get("ipv6/ip6frag_time"), "60\n"));
+	/* WireGuard's images do not start without this one */
+	OK(set("ipv4/conf/all/src_valid_mark", "1"));
+	CHECK(!strcmp(get("ipv4/conf/all/src_valid_mark"), "1\n"));
+	CHECK(!strcmp(get("ipv4/conf/lo/src_valid_mark"), "0\n"));
+	/* ip route flush cache */
+	OK(set("ipv4/route/flush", "-1"));
+	OK(set("ipv6/route/flush", "-1"));
+	FAILS(open("/proc/sys/net/ipv4/route/flush", O_RDONLY), EACCES);
+	struct stat st;
+	OK(stat("/proc/sys/net/ipv4/route/flush", &st));
+	EQUAL(st.st_mode, S_IFREG | 0200);
+}
+
 TEST(settings_need_a_privilege) {
 	own_network_up();
 	int status = IN_CHILD(

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -138,6 +139,7 @@ func TestNeighboursThatAreNotThere(t *testing.T) {
 	a, b := Empty(), Empty()
 	pair(t, a, NewLink{Name: "a"}, b, NewLink{Name: "b"})
 	up(t, b, "b", "10.9.0.2/24")
+	t.Cleanup(func() { runtime.KeepAlive(b) }) // with b the pair would go
 	for _, prefix := range []string{"10.9.0.1/24", "fd09::1/64"} {
 		up(t, a, "a", prefix)
 		p := netip.MustParsePrefix(prefix)

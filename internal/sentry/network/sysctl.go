@@ -12,6 +12,8 @@ import (
 	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
@@ -59,6 +61,8 @@ const (
 	maxInt                = 1<<31 - 1
 	maxGroup              = 1<<32 - 1
 	maxBuffer             = 64 << 20
+	// Where the stack has more bytes of fragments than mostFragments, it forgets some until it has fewFragments.
+	mostFragments, fewFragments = 4 << 20, 3 << 20
 )
 
 // MostSources is how many sources of a multicast group a socket can be let name.
@@ -75,6 +79,8 @@ var sysctls = []sysctl{
 	{name: "core/netdev_max_backlog", initial: []int64{maxQueued}, fixed: true},
 	{name: "core/busy_poll", initial: []int64{0}, fixed: true},
 	{name: "core/busy_read", initial: []int64{0}, fixed: true},
+	{name: "core/tstamp_allow_data", initial: []int64{1}, fixed: true},
+	{name: "core/txrehash", initial: []int64{0}, fixed: true},
 
 	{name: ipForward, initial: []int64{0}, max: maxInt},
 	{name: "ipv4/ip_default_ttl", initial: []int64{64}, min: 1, max: 255, apply: func(s *stack.Stack, v []int64) tcpip.Error {
@@ -92,10 +98,28 @@ var sysctls = []sysctl{
 	{name: PingGroupRange, initial: []int64{1, 0}, max: maxGroup, check: checkPingGroups},
 	{name: nonlocalBind4, initial: []int64{0}, max: 1},
 	{name: "ipv4/ip_no_pmtu_disc", initial: []int64{0}, fixed: true},
+	{name: "ipv4/ip_autobind_reuse", initial: []int64{0}, fixed: true},
+	{name: "ipv4/ip_dynaddr", initial: []int64{0}, fixed: true},
+	{name: "ipv4/ip_forward_use_pmtu", initial: []int64{0}, fixed: true},
+	{name: "ipv4/ipfrag_high_thresh", initial: []int64{mostFragments}, fixed: true},
+	{name: "ipv4/ipfrag_low_thresh", initial: []int64{fewFragments}, fixed: true},
+	{name: "ipv4/ipfrag_max_dist", initial: []int64{0}, fixed: true},
+	{name: "ipv4/ipfrag_time", initial: []int64{int64(ipv4.ReassembleTimeout / time.Second)}, fixed: true},
+	{name: "ipv4/route/min_pmtu", initial: []int64{lowestPathMTU}, fixed: true},
+	{name: "ipv4/route/mtu_expires", initial: []int64{int64(pathLife / time.Second)}, fixed: true},
+	{name: "ipv4/fib_multipath_hash_policy", initial: []int64{0}, fixed: true},
+	{name: "ipv4/fib_multipath_use_neigh", initial: []int64{0}, fixed: true},
+	{name: "ipv4/fib_notify_on_flag_change", initial: []int64{0}, fixed: true},
+	{name: "ipv4/fwmark_reflect", initial: []int64{0}, fixed: true},
 	{name: "ipv4/ip_early_demux", initial: []int64{1}, fixed: true},
 	{name: "ipv4/icmp_echo_ignore_all", initial: []int64{0}, fixed: true},
 	{name: "ipv4/icmp_echo_ignore_broadcasts", initial: []int64{1}, fixed: true},
 	{name: "ipv4/icmp_ignore_bogus_error_responses", initial: []int64{1}, fixed: true},
+	{name: "ipv4/icmp_echo_enable_probe", initial: []int64{0}, fixed: true},
+	{name: "ipv4/icmp_errors_use_inbound_ifaddr", initial: []int64{0}, fixed: true},
+	// There is a limit for all messages together (icmp_msgs_per_sec), and none for one address.
+	{name: "ipv4/icmp_ratelimit", initial: []int64{0}, fixed: true},
+	{name: "ipv4/icmp_ratemask", initial: []int64{6168}, fixed: true},
 	{name: "ipv4/icmp_msgs_per_sec", initial: []int64{1000}, min: 1, max: maxInt, apply: func(s *stack.Stack, v []int64) tcpip.Error {
 		s.SetICMPLimit(rate.Limit(v[0]))
 		return nil
@@ -106,6 +130,8 @@ var sysctls = []sysctl{
 	}},
 	{name: MaxMemberships, initial: []int64{20}, max: 4096},
 	{name: MaxSources4, initial: []int64{10}, max: MostSources},
+	{name: "ipv4/igmp_link_local_mcast_reports", initial: []int64{1}, fixed: true},
+	{name: "ipv4/igmp_qrv", initial: []int64{2}, fixed: true},
 	{name: "ipv4/tcp_rmem", initial: []int64{4096, 131072, 6291456}, min: 1, max: maxBuffer, check: ascending,
 		apply: func(s *stack.Stack, v []int64) tcpip.Error {
 			return setTCP(s, &tcpip.TCPReceiveBufferSizeRangeOption{Min: int(v[0]), Default: int(v[1]), Max: int(v[2])})
@@ -165,6 +191,24 @@ var sysctls = []sysctl{
 	{name: "ipv4/tcp_max_syn_backlog", initial: []int64{4096}, fixed: true},
 	{name: "ipv4/tcp_synack_retries", initial: []int64{5}, fixed: true},
 	{name: "ipv4/tcp_notsent_lowat", initial: []int64{1<<32 - 1}, fixed: true},
+	{name: "ipv4/tcp_rto_min_us", initial: []int64{int64(tcp.MinRTO / time.Microsecond)}, fixed: true},
+	{name: "ipv4/tcp_rto_max_ms", initial: []int64{int64(tcp.MaxRTO / time.Millisecond)}, fixed: true},
+	{name: "ipv4/tcp_autocorking", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_dsack", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_early_demux", initial: []int64{1}, fixed: true},
+	{name: "ipv4/tcp_fack", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_fwmark_accept", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_migrate_req", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_no_ssthresh_metrics_save", initial: []int64{1}, fixed: true},
+	{name: "ipv4/tcp_plb_enabled", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_reflect_tos", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_reordering", initial: []int64{3}, fixed: true},
+	{name: "ipv4/tcp_shrink_window", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_stdurg", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_syn_linear_timeouts", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_thin_linear_timeouts", initial: []int64{0}, fixed: true},
+	{name: "ipv4/tcp_workaround_signed_windows", initial: []int64{0}, fixed: true},
+	{name: "ipv4/udp_early_demux", initial: []int64{1}, fixed: true},
 	{name: "ipv4/udp_rmem_min", initial: []int64{4096}, fixed: true},
 	{name: "ipv4/udp_wmem_min", initial: []int64{4096}, fixed: true},
 
@@ -175,6 +219,19 @@ var sysctls = []sysctl{
 	{name: "ipv6/flowlabel_consistency", initial: []int64{1}, fixed: true},
 	{name: "ipv6/flowlabel_reflect", initial: []int64{0}, fixed: true},
 	{name: "ipv6/flowlabel_state_ranges", initial: []int64{0}, fixed: true},
+	{name: "ipv6/anycast_src_echo_reply", initial: []int64{0}, fixed: true},
+	{name: "ipv6/fib_multipath_hash_policy", initial: []int64{0}, fixed: true},
+	{name: "ipv6/fib_notify_on_flag_change", initial: []int64{0}, fixed: true},
+	{name: "ipv6/fwmark_reflect", initial: []int64{0}, fixed: true},
+	{name: "ipv6/icmp/echo_ignore_all", initial: []int64{0}, fixed: true},
+	{name: "ipv6/icmp/echo_ignore_anycast", initial: []int64{0}, fixed: true},
+	{name: "ipv6/icmp/echo_ignore_multicast", initial: []int64{0}, fixed: true},
+	{name: "ipv6/icmp/error_anycast_as_unicast", initial: []int64{0}, fixed: true},
+	{name: "ipv6/icmp/ratelimit", initial: []int64{0}, fixed: true},
+	{name: "ipv6/ip6frag_high_thresh", initial: []int64{mostFragments}, fixed: true},
+	{name: "ipv6/ip6frag_low_thresh", initial: []int64{fewFragments}, fixed: true},
+	{name: "ipv6/ip6frag_time", initial: []int64{int64(ipv6.ReassembleTimeout / time.Second)}, fixed: true},
+	{name: "ipv6/route/mtu_expires", initial: []int64{int64(pathLife / time.Second)}, fixed: true},
 }
 
 // congestionControls are the algorithms of the stack; the first is the default. It is not
@@ -185,7 +242,7 @@ var congestionControls = []string{"reno", "cubic"}
 // SysctlNames are the names of all settings of a namespace as a whole, as paths below
 // /proc/sys/net; LinkSysctlNames are those that there are for each interface.
 func SysctlNames() []string {
-	names := []string{congestionControl, availableCongestionControl, allowedCongestionControl, reservedPorts}
+	names := []string{congestionControl, availableCongestionControl, allowedCongestionControl, reservedPorts, flushRoutes4, flushRoutes6}
 	for _, s := range sysctls {
 		names = append(names, s.name)
 	}
@@ -198,7 +255,13 @@ const (
 	reservedPorts              = "ipv4/ip_local_reserved_ports"
 	availableCongestionControl = "ipv4/tcp_available_congestion_control"
 	allowedCongestionControl   = "ipv4/tcp_allowed_congestion_control"
+	// What is written there, whatever it is, has what was learned of paths forgotten.
+	flushRoutes4 = "ipv4/route/flush"
+	flushRoutes6 = "ipv6/route/flush"
 )
+
+// WriteOnly reports whether a setting does something, and has no value.
+func WriteOnly(name string) bool { return name == flushRoutes4 || name == flushRoutes6 }
 
 func findSysctl(name string) *sysctl {
 	i := slices.IndexFunc(sysctls, func(s sysctl) bool { return s.name == name })
@@ -263,6 +326,8 @@ func (n *Namespace) Sysctl(name string) (string, error) {
 		return strings.Join(congestionControls, " "), nil
 	case reservedPorts:
 		return "", nil
+	case flushRoutes4, flushRoutes6:
+		return "", unix.EINVAL
 	}
 	if findSysctl(name) != nil {
 		return joinNumbers(n.numbers(name)), nil
@@ -294,6 +359,9 @@ func (n *Namespace) SetSysctl(name, value string) error {
 		if strings.TrimSpace(value) != "" {
 			return unix.EINVAL
 		}
+		return nil
+	case flushRoutes4, flushRoutes6:
+		n.paths.forget()
 		return nil
 	}
 	s := findSysctl(name)

@@ -14,6 +14,8 @@ type linkSettings struct {
 	forward [2]bool
 	// noIPv6 keeps IPv6 addresses away.
 	noIPv6 bool
+	// markIsValid would have rp_filter heed marks. As on Linux it does nothing while that is off, as it is here.
+	markIsValid bool
 }
 
 // families are the directories of protocols below /proc/sys/net.
@@ -26,11 +28,17 @@ var linkSysctls = map[string]map[string]int64{
 		"accept_local": 0, "accept_redirects": 0, "accept_source_route": 0, "arp_accept": 0, "arp_announce": 0, "arp_filter": 0,
 		"arp_ignore": 0, "arp_notify": 0, "bootp_relay": 0, "disable_policy": 0, "disable_xfrm": 0, "force_igmp_version": 0,
 		"forwarding": acts, "log_martians": 0, "mc_forwarding": 0, "promote_secondaries": 0, "proxy_arp": 0, "route_localnet": 0,
-		"rp_filter": 0, "secure_redirects": 1, "send_redirects": 0, "shared_media": 1, "src_valid_mark": 0,
+		"bc_forwarding": 0, "drop_gratuitous_arp": 0, "drop_unicast_in_l2_multicast": 0,
+		"ignore_routes_with_linkdown": 0, "medium_id": 0, "proxy_arp_pvlan": 0, "rp_filter": 0, "secure_redirects": 1, "send_redirects": 0, "shared_media": 1, "src_valid_mark": acts,
 	},
 	"ipv6/conf": {
 		"accept_dad": 0, "accept_ra": 0, "accept_redirects": 0, "accept_source_route": 0, "addr_gen_mode": 0, "autoconf": 0,
 		"dad_transmits": 0, "disable_ipv6": acts, "forwarding": acts, "hop_limit": 64, "proxy_ndp": 0, "use_tempaddr": 0,
+		"accept_ra_defrtr": 0, "accept_ra_from_local": 0, "accept_ra_mtu": 0, "accept_ra_pinfo": 0, "accept_ra_rtr_pref": 0,
+		"accept_untracked_na": 0, "disable_policy": 0, "drop_unicast_in_l2_multicast": 0, "drop_unsolicited_na": 0, "enhanced_dad": 0,
+		"force_mld_version": 0, "force_tllao": 0, "ignore_routes_with_linkdown": 0, "ioam6_enabled": 0, "keep_addr_on_down": 0,
+		"mc_forwarding": 0, "ndisc_notify": 0, "optimistic_dad": 0, "router_solicitations": 0,
+		"rpl_seg_enabled": 0, "seg6_enabled": 0, "use_oif_addrs_only": 0, "use_optimistic": 0,
 	},
 	"ipv4/neigh": neighbourSettings,
 	"ipv6/neigh": neighbourSettings,
@@ -106,8 +114,11 @@ func (n *Namespace) linkSysctl(path string) (string, error) {
 		settings = &l.linkSettings
 	}
 	on := settings.noIPv6
-	if p.name == "forwarding" {
+	switch p.name {
+	case "forwarding":
 		on = settings.forward[p.family]
+	case "src_valid_mark":
+		on = settings.markIsValid
 	}
 	if on {
 		return "1", nil
@@ -139,6 +150,12 @@ func (n *Namespace) setLinkSysctl(path, value string) error {
 		n.linkDefault.forward[p.family] = on
 	case p.name == "forwarding":
 		n.forward(l, p.family, on)
+	case p.name == "src_valid_mark" && p.all:
+		n.linkAll.markIsValid = on
+	case p.name == "src_valid_mark" && p.base:
+		n.linkDefault.markIsValid = on
+	case p.name == "src_valid_mark":
+		l.markIsValid = on
 	case p.all:
 		n.linkAll.noIPv6, n.linkDefault.noIPv6 = on, on
 		for _, l := range n.sorted() {

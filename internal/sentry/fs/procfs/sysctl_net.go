@@ -53,8 +53,12 @@ type netSysctl struct {
 }
 
 func (fs *FS) netSysctl(parent uint64, name string) *netSysctl {
+	perm := uint32(0o644)
+	if network.WriteOnly(name) {
+		perm = 0o200
+	}
 	return &netSysctl{File: &genfs.File{
-		Super: &fs.sysctlSuper, Ino: genfs.Ino(parent, path.Base(name)), Perm: 0o644,
+		Super: &fs.sysctlSuper, Ino: genfs.Ino(parent, path.Base(name)), Perm: perm,
 		Content: func(c vfs.Caller, b []byte) ([]byte, error) {
 			n := networkOf(c)
 			if n == nil {
@@ -102,6 +106,9 @@ func (s *netSysctl) Access(cred *auth.Credentials, mask uint32) error {
 	a, err := s.Attr()
 	if err != nil {
 		return err
+	}
+	if mask&unix.R_OK != 0 && a.Mode&0o400 == 0 {
+		return unix.EACCES // no capability lets read what only takes something
 	}
 	if mask&unix.X_OK == 0 && cred.CanIn(s.owner(), unix.CAP_NET_ADMIN) {
 		return nil
