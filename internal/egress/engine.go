@@ -60,6 +60,9 @@ const (
 	typeHTTPS = 65
 )
 
+// ClassINET is the class of the Internet's records (RFC 1035, 3.2.4).
+const ClassINET = 1
+
 // dnsPort is that of a resolver of Config.
 const dnsPort = 53
 
@@ -118,11 +121,11 @@ func (e *Engine) SetHost(addresses []netip.Prefix) {
 // Name decides on a question to our resolver. It is Permit, Refuse or NoData. A name's
 // addresses can be asked for if any rule permits the name, at whatever port; other
 // kinds of records, which can carry much into and out of the sandbox and lead
-// to names of their own, only where there is a rule "*".
+// to names of their own, and other classes only where there is a rule "*".
 //
 // Questions of browsers for HTTPS records are answered with NoData: what these
 // say would be refused in the end (HTTP/3), or hides the server's name (ECH).
-func (e *Engine) Name(name string, kind uint16) Verdict {
+func (e *Engine) Name(name string, kind, class uint16) Verdict {
 	canonical, err := canonicalName(name)
 	if err != nil {
 		return refuse(name, "this is no host's name: %v", err)
@@ -141,6 +144,8 @@ func (e *Engine) Name(name string, kind uint16) Verdict {
 	switch static := e.static[canonical]; {
 	case by == nil && !static:
 		return refuse(canonical, "no rule permits this name")
+	case class != ClassINET:
+		return refuse(canonical, "by name, only records of the Internet's class can be asked for, not of class %d", class).beside(by)
 	case kind == typeHTTPS, kind == typeSVCB:
 		return Verdict{Decision: NoData, Name: canonical}
 	case kind != typeA && kind != typeAAAA && kind != typeCNAME:
@@ -155,7 +160,7 @@ func (e *Engine) Name(name string, kind uint16) Verdict {
 // for as long as they hold. Refuse is for a sandbox that has asked for more names than
 // are kept: the answer must not be passed on.
 func (e *Engine) Answer(name string, addresses []netip.Addr, ttl time.Duration) Verdict {
-	v := e.Name(name, typeA)
+	v := e.Name(name, typeA, ClassINET)
 	if v.Decision != Permit {
 		return v
 	}

@@ -136,7 +136,7 @@ func TestNearestRule(t *testing.T) {
 			t.Errorf("%s %s: %d, rule %q, want %q", test.proto, test.to, v.Decision, v.Rule, test.want)
 		}
 	}
-	if v := e.Name("ftp.debian.org", 16); v.Decision != Refuse || v.Rule != "*.org:22" {
+	if v := e.Name("ftp.debian.org", 16, ClassINET); v.Decision != Refuse || v.Rule != "*.org:22" {
 		t.Errorf("a record of type TXT is %d, rule %q", v.Decision, v.Rule)
 	}
 	if v := e.First(netip.MustParseAddrPort("198.51.100.2:443"), []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), false); v.Decision != Refuse || v.Rule != "*.debian.org:80,443" {
@@ -174,7 +174,7 @@ func TestEverything(t *testing.T) {
 
 func TestNone(t *testing.T) {
 	e, _ := newEngine(t, "none", Host{"db", netip.MustParseAddr("10.0.0.1")})
-	if v := e.Name("pypi.org", typeA); v.Decision != Refuse {
+	if v := e.Name("pypi.org", typeA, ClassINET); v.Decision != Refuse {
 		t.Error("a name is permitted")
 	}
 	if v := e.Flow(TCP, netip.MustParseAddrPort("10.0.0.1:5432")); v.Decision != Refuse {
@@ -214,9 +214,24 @@ func TestName(t *testing.T) {
 		{any, "anything.example", 16, Permit},
 		{any, "anything.example", typeHTTPS, Permit},
 	} {
-		if v := test.e.Name(test.name, test.kind); v.Decision != test.want {
+		if v := test.e.Name(test.name, test.kind, ClassINET); v.Decision != test.want {
 			t.Errorf("%q type %d: %d, not %d: %s", test.name, test.kind, v.Decision, test.want, v.Reason)
 		}
+	}
+}
+
+// Of other classes, nobody is asked for anything, but with a rule "*".
+func TestOtherClasses(t *testing.T) {
+	e, _ := newEngine(t, "pypi.org:443", Host{"db.corp", netip.MustParseAddr("10.0.0.1")})
+	any, _ := newEngine(t, "*")
+	const chaos = 3
+	for _, name := range []string{"pypi.org", "db.corp"} {
+		if v := e.Name(name, typeA, chaos); v.Decision != Refuse {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	if v := any.Name("version.bind", 16, chaos); v.Decision != Permit {
+		t.Errorf("with *: %+v", v)
 	}
 }
 

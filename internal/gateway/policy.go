@@ -12,9 +12,9 @@ import (
 // put to Data until that has decided; until then nothing of it leaves.
 type Policy interface {
 	// Name says whether a name may be asked for. It has no trailing dot; kind is the
-	// number of a resource record's type (RFC 1035, section 3.2.2). Refuse answers
+	// number of a resource record's type (RFC 1035, section 3.2.2), class that of its class. Refuse answers
 	// REFUSED, NoData success without records; neither asks anybody else.
-	Name(name string, kind uint16) Decision
+	Name(name string, kind, class uint16) Decision
 	// Answer tells of addresses that the resolver is about to answer a name with, and
 	// for how long they hold. Names of a CNAME chain are reported as the name that
 	// was asked for. It says which of them the sandbox may be told; an answer with

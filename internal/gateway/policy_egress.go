@@ -105,8 +105,8 @@ func (p *egressPolicy) refused(r egress.Refusal) {
 }
 
 // Name implements Policy.
-func (p *egressPolicy) Name(name string, kind uint16) Decision {
-	v := p.engine.Name(name, kind)
+func (p *egressPolicy) Name(name string, kind, class uint16) Decision {
+	v := p.engine.Name(name, kind, class)
 	return p.decideName(v)
 }
 
@@ -117,7 +117,7 @@ func (p *egressPolicy) Answer(name string, addresses []netip.Addr, ttl time.Dura
 
 // Withheld implements Policy.
 func (p *egressPolicy) Withheld(name string, why error) {
-	v := p.engine.Name(name, uint16(dnsmessage.TypeA))
+	v := p.engine.Name(name, uint16(dnsmessage.TypeA), egress.ClassINET)
 	p.decideName(egress.Verdict{Name: name, Rule: v.Rule, Reason: fmt.Sprintf("the name server's answer cannot be trusted: %v", why)})
 }
 

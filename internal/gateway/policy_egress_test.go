@@ -56,13 +56,13 @@ func flowOf(protocol uint8, to string) Flow {
 
 func TestEgressPolicy(t *testing.T) {
 	p, log := egressFor(t, "pypi.org:443, 198.51.100.0/24/icmp, 10.9.0.0/16", Host{"db", netip.MustParseAddr("10.0.0.1")})
-	if d := p.Name("pypi.org", 1); d != Permit {
+	if d := p.Name("pypi.org", 1, egress.ClassINET); d != Permit {
 		t.Errorf("the name is %d", d)
 	}
-	if d := p.Name("pypi.org", 65); d != NoData {
+	if d := p.Name("pypi.org", 65, egress.ClassINET); d != NoData {
 		t.Errorf("its HTTPS record is %d", d)
 	}
-	if d := p.Name("evil.example", 1); d != Refuse {
+	if d := p.Name("evil.example", 1, egress.ClassINET); d != Refuse {
 		t.Errorf("another name is %d", d)
 	}
 	if d := p.Answer("pypi.org", []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("192.168.7.5")}, time.Minute); d != Permit {
@@ -186,7 +186,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	}
 	// What is refused only later is still laid to who asked.
 	p.Data(flowOf(unix.IPPROTO_TCP, "203.0.113.1:443"), []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), false)
-	p.Name("evil.example", 1)
+	p.Name("evil.example", 1, egress.ClassINET)
 	ours.Close()
 	<-done
 	p.close()

@@ -76,7 +76,7 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 	}
 	name := canonicalName(q.Name.String())
 	if r.policy != nil {
-		switch r.policy.Name(name, uint16(q.Type)) {
+		switch r.policy.Name(name, uint16(q.Type), uint16(q.Class)) {
 		case Permit:
 		case NoData:
 			return reply(h, &q, dnsmessage.RCodeSuccess)
