@@ -28,10 +28,18 @@ func (s *state) writeRules(switched []string) error {
 			break
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("writing the rules of the host's nftables: %w: the kernel must have nf_tables with NAT and FIB expressions (nft_nat, nft_masq, nft_fib_inet)", err)
+	return rulesError(err)
+}
+
+// rulesError says what to do about rules that could not be written.
+func rulesError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOBUFS):
+		return fmt.Errorf("writing the rules of the host's nftables: %w: those of all sandboxes are more than can be written at once: give fewer ports and addresses to --egress", err)
 	}
-	return nil
+	return fmt.Errorf("writing the rules of the host's nftables: %w: the kernel must have nf_tables with NAT and FIB expressions (nft_nat, nft_masq, nft_fib_inet)", err)
 }
 
 // transactionSize is what a socket holds: all rules are sent at once, and each is
