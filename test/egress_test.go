@@ -143,7 +143,8 @@ sandbox --egress '*' -- curl -sS http://other.test/`,
 E=` + egressRules + `
 sandbox --egress "$E" --egress-log $d/log -- python3 client.py 198.51.100.1:80 good.test:22 198.51.100.2:80 meta.test:80 host.test:80 198.51.100.254:80 other.test udp:198.51.100.1:443 udp:198.51.100.53:53 joined:198.51.100.53:53 joined:10.0.2.3:53 good.test:80
 sandbox --egress none -- python3 client.py 198.51.100.1:80 good.test 2>text; sed -n 1p text
-grep -c other.test asked || true`,
+grep -c other.test asked || true
+ip route add local 203.0.113.0/24 dev lo; sandbox --egress '*' --egress-log $d/other -- python3 client.py 203.0.113.9:80`,
 		`198.51.100.1:80 EACCES
 good.test:22 EACCES
 198.51.100.2:80 EACCES
@@ -160,6 +161,7 @@ good.test:80 connected
 good.test gaierror
 coffer: egress refused: python3 (pid 1) tcp 198.51.100.1:80: no rule permits this address, and no permitted name has resolved to it
 0
+203.0.113.9:80 EACCES
 `},
 
 	{"names-that-differ", `
@@ -194,10 +196,10 @@ echo hello | at nc -u -w 60 -W 1 198.51.100.254 7000; echo hello | at nc -w 60 1
 mount -t tmpfs tmpfs /var/lib; network=bridge E=` + egressRules + `
 sandbox --egress "$E" -- sh -c 'curl -sS http://good.test/; curl -sk --connect-to ::good.test:443 https://other.test/; echo "SNI: $?"'
 sandbox --egress "$E" -- python3 client.py host.test:80 198.51.100.254:80 other.test 198.51.100.2:80
-sandbox --egress '*' -- python3 client.py 198.51.100.254:80 10.209.0.1:80 198.51.100.2:80
+ip route add local 203.0.113.0/24 dev lo; sandbox --egress '*' -- python3 client.py 198.51.100.254:80 10.209.0.1:80 203.0.113.9:80 198.51.100.2:80
 ip -br link | wc -l; ls /var/lib/coffer/network/attached`,
 		"this is good.test\nSNI: 35\nhost.test:80 EACCES\n198.51.100.254:80 EACCES\nother.test gaierror\n198.51.100.2:80 EACCES\n" +
-			"198.51.100.254:80 EACCES\n10.209.0.1:80 EACCES\n198.51.100.2:80 connected\n2\n"},
+			"198.51.100.254:80 EACCES\n10.209.0.1:80 EACCES\n203.0.113.9:80 EACCES\n198.51.100.2:80 connected\n2\n"},
 
 	{"process-wall", `
 mount -t tmpfs tmpfs /var/lib; inside() { $coffer do --isolation process --network bridge --cwd $d --bind $d "$@"; }

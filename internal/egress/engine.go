@@ -90,8 +90,8 @@ type Engine struct {
 	config Config
 
 	mu sync.Mutex
-	// host are the host's own addresses, with the lengths of their networks.
-	host   []netip.Prefix
+	// host has what SetHost was told.
+	host   []guard
 	names  nameTable
 	static map[string]bool
 }
@@ -111,11 +111,13 @@ func New(c Config) *Engine {
 	return e
 }
 
-// SetHost says which addresses the host has now.
-func (e *Engine) SetHost(addresses []netip.Prefix) {
+// SetHost says which addresses the host has now, with the lengths of their networks, and which others
+// lead to itself (its table of local routes).
+func (e *Engine) SetHost(addresses, local []netip.Prefix) {
+	host := hostGuards(addresses, local)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.host = addresses
+	e.host = host
 }
 
 // Name decides on a question to our resolver. It is Permit, Refuse or NoData. A name's

@@ -27,7 +27,7 @@ func newEngine(t *testing.T, rules string, hosts ...Host) (*Engine, *clock) {
 	}
 	c := &clock{time.Unix(1000, 0)}
 	e := New(Config{Policy: p, Resolvers: []netip.Addr{resolver}, Hosts: hosts, Now: c.Now})
-	e.SetHost([]netip.Prefix{host, netip.MustParsePrefix("2001:db8:7::5/64")})
+	e.SetHost([]netip.Prefix{host, netip.MustParsePrefix("2001:db8:7::5/64")}, []netip.Prefix{netip.MustParsePrefix("203.0.112.0/24")})
 	return e, c
 }
 
@@ -83,6 +83,7 @@ func TestFlow(t *testing.T) {
 		{TCP, "169.254.169.254:443", Refuse, "metadata"},
 		{TCP, "127.0.0.1:443", Refuse, "loopback"},
 		{TCP, "192.168.7.5:443", Refuse, "the host's own"},
+		{TCP, "203.0.112.9:443", Refuse, "the host's own"},
 		{TCP, "192.168.7.5:8000", Permit, "192.168.7.5:8000"},
 		{UDP, "192.168.7.255:9", Refuse, "broadcast"},
 		{TCP, "[2001:db8:7::5]:443", Refuse, "the host's own"},
@@ -368,7 +369,7 @@ func TestEmbeddedAddresses(t *testing.T) {
 		{"2001:db9::300:5efe:7f00:1", false, false}, // is none
 	} {
 		a := netip.MustParseAddr(c.address)
-		if g, guarded := guardOf(a, host); guarded != c.guarded {
+		if g, guarded := guardOf(a, hostGuards(host, nil)); guarded != c.guarded {
 			t.Errorf("%s: guarded %v (%s %s), want %v", a, guarded, g.prefix, g.what, c.guarded)
 		}
 		if got := HoldsSecrets(a); got != c.secrets {

@@ -73,7 +73,7 @@ func GuardedRanges() []netip.Prefix {
 }
 
 // guardOf returns the narrowest guarded range that has an address, if any.
-func guardOf(a netip.Addr, host []netip.Prefix) (narrowest guard, found bool) {
+func guardOf(a netip.Addr, host []guard) (narrowest guard, found bool) {
 	consider := func(g guard) {
 		if g.prefix.Contains(a) && (!found || g.prefix.Bits() > narrowest.prefix.Bits()) {
 			narrowest, found = g, true
@@ -82,11 +82,8 @@ func guardOf(a netip.Addr, host []netip.Prefix) (narrowest guard, found bool) {
 	for _, g := range guards {
 		consider(g)
 	}
-	for _, own := range host {
-		consider(guard{netip.PrefixFrom(own.Addr(), a.BitLen()), "an address of the host's own"})
-		if b, ok := broadcast(own); ok {
-			consider(guard{netip.PrefixFrom(b, 32), "a broadcast address of the host's network"})
-		}
+	for _, g := range host {
+		consider(g)
 	}
 	for _, e := range embedded(a) {
 		if g, ok := guardOf(e.address, host); ok {
@@ -96,6 +93,21 @@ func guardOf(a netip.Addr, host []netip.Prefix) (narrowest guard, found bool) {
 		}
 	}
 	return narrowest, found
+}
+
+// hostGuards are the ranges that SetHost is told.
+func hostGuards(addresses, local []netip.Prefix) (all []guard) {
+	const own = "an address of the host's own"
+	for _, p := range addresses {
+		all = append(all, guard{netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), own})
+		if b, ok := broadcast(p); ok {
+			all = append(all, guard{netip.PrefixFrom(b, 32), "a broadcast address of the host's network"})
+		}
+	}
+	for _, p := range local {
+		all = append(all, guard{p.Masked(), own})
+	}
+	return all
 }
 
 // embedding is an IPv4 address to which packets for an IPv6 address go in the end, and

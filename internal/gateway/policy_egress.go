@@ -30,8 +30,8 @@ const (
 type egressPolicy struct {
 	engine *egress.Engine
 	log    *egress.Log
-	// hostAddresses lists the host's own addresses.
-	hostAddresses func() ([]netip.Prefix, error)
+	// hostAddresses lists the host's own addresses, as Engine.SetHost takes them.
+	hostAddresses func() (own, local []netip.Prefix, err error)
 	// isOpen, if not nil, reports whether a datagram belongs to an exchange that has begun:
 	// that no longer needs a rule.
 	isOpen func(port uint16, to netip.AddrPort) bool
@@ -207,9 +207,9 @@ func (p *egressPolicy) refreshHost() error {
 		return p.hostErr
 	}
 	p.checked = now
-	var own []netip.Prefix
-	if own, p.hostErr = p.hostAddresses(); p.hostErr == nil {
-		p.engine.SetHost(own)
+	var own, local []netip.Prefix
+	if own, local, p.hostErr = p.hostAddresses(); p.hostErr == nil {
+		p.engine.SetHost(own, local)
 	}
 	return p.hostErr
 }

@@ -45,7 +45,9 @@ func egressFor(t *testing.T, rules string, hosts ...Host) (*egressPolicy, *logBu
 	}
 	log := new(logBuffer)
 	p := newEgressPolicy(parsed, hosts, egress.NewLog(log, false, time.Now), time.Now)
-	p.hostAddresses = func() ([]netip.Prefix, error) { return []netip.Prefix{netip.MustParsePrefix("192.168.7.5/24")}, nil }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) {
+		return []netip.Prefix{netip.MustParsePrefix("192.168.7.5/24")}, nil, nil
+	}
 	t.Cleanup(p.close)
 	return p, log
 }
@@ -125,19 +127,19 @@ func TestWithheldAnswer(t *testing.T) {
 // Whoever does not know the host's addresses cannot guard them.
 func TestEgressWithoutHostAddresses(t *testing.T) {
 	p, log := egressFor(t, "*")
-	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, errors.New("no memory") }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) { return nil, nil, errors.New("no memory") }
 	now := time.Now()
 	p.now = func() time.Time { return now }
 	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Refuse {
 		t.Errorf("it is %d", d)
 	}
-	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, nil }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) { return nil, nil, nil }
 	now = now.Add(hostRefresh)
 	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Permit {
 		t.Errorf("afterwards it is %d", d)
 	}
-	p.hostAddresses = func() ([]netip.Prefix, error) {
-		return []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}, nil
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) {
+		return []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}, nil, nil
 	}
 	now = now.Add(hostRefresh)
 	if d := p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443")); d != Refuse {
@@ -207,7 +209,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 	unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096)
 	rules, _ := egress.Parse("none")
 	p := newEgressPolicy(rules, nil, egress.NewLog(w, true, time.Now), time.Now)
-	p.hostAddresses = func() ([]netip.Prefix, error) { return nil, nil }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) { return nil, nil, nil }
 	for range 10 * logQueue {
 		p.Connect(flowOf(unix.IPPROTO_TCP, "198.51.100.1:443"))
 	}
@@ -231,7 +233,7 @@ func TestOwnAddresses(t *testing.T) {
 	defer f.Close()
 	l := &addressLister{fd: int(f.Fd())}
 	for range 2 {
-		got, err := listAll([]*addressLister{l})
+		got, local, err := listAll([]*addressLister{l})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,6 +245,9 @@ func TestOwnAddresses(t *testing.T) {
 			want := netip.MustParsePrefix(a.String())
 			if !slices.Contains(got, want) {
 				t.Errorf("%v lacks %v", got, want)
+			}
+			if lo := netip.MustParsePrefix("127.0.0.0/8"); lo.Contains(want.Addr()) && !slices.Contains(local, lo) {
+				t.Errorf("the local routes %v lack %v", local, lo)
 			}
 		}
 	}

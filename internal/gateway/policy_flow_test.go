@@ -95,7 +95,9 @@ func TestEgressFlows(t *testing.T) {
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	p := newEgressPolicy(rules, nil, egress.NewLog(refusals, false, time.Now), now)
 	t.Cleanup(p.close)
-	p.hostAddresses = func() ([]netip.Prefix, error) { return []netip.Prefix{netip.MustParsePrefix("203.0.113.7/24")}, nil }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) {
+		return []netip.Prefix{netip.MustParsePrefix("203.0.113.7/24")}, nil, nil
+	}
 	gw, g := serve(t, p)
 	names := &nameServer{answer: func(q dnsmessage.Question, _ bool) *dnsmessage.Message {
 		switch q.Name.String() {

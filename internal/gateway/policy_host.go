@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // addressLister asks the host for the addresses of all interfaces of a network namespace
-// (rtnetlink(7), RTM_GETADDR): that in which its socket was opened.
+// (rtnetlink(7), RTM_GETADDR), that in which its socket was opened, and for its local routes
+// (RTM_GETROUTE): addresses that no interface has can be the host's, too.
 type addressLister struct {
 	fd  int
 	seq uint32
@@ -24,44 +26,59 @@ func openAddresses() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket to ask for the host's addresses: %w", err)
 	}
+	// Has the host tell of the table that is asked for alone; without, others are passed over.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	return os.NewFile(uintptr(fd), "addresses"), nil
 }
 
-// listAll returns the addresses of several namespaces.
-func listAll(of []*addressLister) ([]netip.Prefix, error) {
-	var all []netip.Prefix
+// listAll returns what several namespaces have.
+func listAll(of []*addressLister) (own, local []netip.Prefix, err error) {
 	for _, l := range of {
-		some, err := l.list()
+		someOwn, someLocal, err := l.list()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, some...)
+		own, local = append(own, someOwn...), append(local, someLocal...)
 	}
-	return all, nil
+	return own, local, nil
 }
 
-// list returns the addresses with the lengths of their networks. It must not be called
-// twice at once.
-func (l *addressLister) list() ([]netip.Prefix, error) {
+// list returns the addresses with the lengths of their networks, and where local routes lead. It
+// must not be called twice at once.
+func (l *addressLister) list() (own, local []netip.Prefix, err error) {
+	err = l.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), // of AF_UNSPEC: all families
+		func(m *syscall.NetlinkMessage) (err error) { own, err = addAddresses(own, m); return err })
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		if err == nil {
+			header := make([]byte, unix.SizeofRtMsg)
+			header[0], header[4] = family, unix.RT_TABLE_LOCAL
+			err = l.dump(unix.RTM_GETROUTE, header, func(m *syscall.NetlinkMessage) (err error) { local, err = addRoute(local, m); return err })
+		}
+	}
+	return own, local, err
+}
+
+// dump has the host list something, and calls each with its messages.
+func (l *addressLister) dump(what uint16, header []byte, each func(*syscall.NetlinkMessage) error) error {
 	l.seq++
-	request := make([]byte, unix.SizeofNlMsghdr+unix.SizeofIfAddrmsg) // of AF_UNSPEC: all families
+	request := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(header))
+	request = append(request, header...)
 	binary.NativeEndian.PutUint32(request[0:], uint32(len(request)))
-	binary.NativeEndian.PutUint16(request[4:], unix.RTM_GETADDR)
+	binary.NativeEndian.PutUint16(request[4:], what)
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	binary.NativeEndian.PutUint32(request[8:], l.seq)
 	if _, err := unix.Write(l.fd, request); err != nil {
-		return nil, fmt.Errorf("asking the host for its addresses: %w", err)
+		return fmt.Errorf("asking the host for its addresses: %w", err)
 	}
-	var own []netip.Prefix
 	b := make([]byte, 64<<10) // more than a message of the dump is
 	for {
 		n, err := unix.Read(l.fd, b)
 		if err != nil {
-			return nil, fmt.Errorf("reading the host's addresses: %w", err)
+			return fmt.Errorf("reading the host's addresses: %w", err)
 		}
 		messages, err := syscall.ParseNetlinkMessage(b[:n])
 		if err != nil {
-			return nil, fmt.Errorf("reading the host's addresses: %w", err)
+			return fmt.Errorf("reading the host's addresses: %w", err)
 		}
 		for i := range messages {
 			m := &messages[i]
@@ -69,14 +86,20 @@ func (l *addressLister) list() ([]netip.Prefix, error) {
 				continue // of a list that was not read to its end
 			}
 			switch m.Header.Type {
-			case unix.NLMSG_DONE:
-				return own, nil
-			case unix.NLMSG_ERROR:
-				return nil, errors.New("the host does not list its addresses")
-			case unix.RTM_NEWADDR:
-				if own, err = addAddresses(own, m); err != nil {
-					return nil, err
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				var code int32
+				if len(m.Data) >= 4 {
+					code = int32(binary.NativeEndian.Uint32(m.Data))
 				}
+				switch errno := syscall.Errno(-code); {
+				case code == 0 && m.Header.Type == unix.NLMSG_DONE, errno == unix.ENOENT: // there is no such table yet
+					return nil
+				default:
+					return fmt.Errorf("the host does not list its addresses: %w", errno)
+				}
+			}
+			if err := each(m); err != nil {
+				return err
 			}
 		}
 	}
@@ -84,6 +107,9 @@ func (l *addressLister) list() ([]netip.Prefix, error) {
 
 // addAddresses adds those of one message.
 func addAddresses(own []netip.Prefix, m *syscall.NetlinkMessage) ([]netip.Prefix, error) {
+	if m.Header.Type != unix.RTM_NEWADDR {
+		return own, nil
+	}
 	if len(m.Data) < unix.SizeofIfAddrmsg {
 		return nil, errors.New("the host's list of addresses has a message that is too short")
 	}
@@ -103,4 +129,34 @@ func addAddresses(own []netip.Prefix, m *syscall.NetlinkMessage) ([]netip.Prefix
 		}
 	}
 	return own, nil
+}
+
+// addRoute adds the destination of a route, if what goes there is for the host itself.
+func addRoute(local []netip.Prefix, m *syscall.NetlinkMessage) ([]netip.Prefix, error) {
+	if m.Header.Type != unix.RTM_NEWROUTE {
+		return local, nil
+	}
+	if len(m.Data) < unix.SizeofRtMsg {
+		return nil, errors.New("the host's list of routes has a message that is too short")
+	}
+	family, bits, table, kind := m.Data[0], int(m.Data[1]), m.Data[4], m.Data[7]
+	if table != unix.RT_TABLE_LOCAL || kind != unix.RTN_LOCAL && kind != unix.RTN_ANYCAST {
+		return local, nil
+	}
+	attributes, err := syscall.ParseNetlinkRouteAttr(m)
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's routes: %w", err)
+	}
+	to := netip.IPv6Unspecified()
+	if family == unix.AF_INET {
+		to = netip.IPv4Unspecified()
+	}
+	if i := slices.IndexFunc(attributes, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type == unix.RTA_DST }); i >= 0 {
+		to, _ = netip.AddrFromSlice(attributes[i].Value)
+	}
+	p, err := to.Prefix(bits)
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's routes: %w", err)
+	}
+	return append(local, p), nil
 }

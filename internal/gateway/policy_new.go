@@ -30,7 +30,7 @@ func newPolicy(d *description) *egressPolicy {
 	for _, fd := range d.Addresses {
 		listers = append(listers, &addressLister{fd: fd})
 	}
-	p.hostAddresses = func() ([]netip.Prefix, error) { return listAll(listers) }
+	p.hostAddresses = func() (own, local []netip.Prefix, err error) { return listAll(listers) }
 	return p
 }
 
