@@ -1097,3 +1097,83 @@ TEST(ports_of_a_bridge) {
 	attr_int(&r, IFLA_MASTER, index_of("br"));
 	EQUAL(ask(s, &r), -EINVAL);
 }
+
+/* counted is a counter of /proc/net/snmp or netstat, by the name of its line and its own. */
+static unsigned long counted(const char *file, const char *line, const char *name) {
+	static char b[32768];
+	char path[64], *save1, *save2;
+	snprintf(path, sizeof path, "/proc/thread-self/net/%s", file);
+	int fd = OK(open(path, O_RDONLY)), n = 0;
+	for (int got; (got = OK(read(fd, b + n, sizeof b - 1 - n))) > 0;)
+		n += got;
+	b[n] = 0;
+	close(fd);
+	char *names = strstr(b, line), *numbers = strstr(names + 1, line);
+	*strchr(names, '\n') = 0;
+	for (names = strtok_r(names, " ", &save1), numbers = strtok_r(numbers, " ", &save2); names; names = strtok_r(NULL, " ", &save1), numbers = strtok_r(NULL, " ", &save2))
+		if (!strcmp(names, name))
+			return strtoul(numbers, NULL, 10);
+	CHECK(!"the counter is there");
+	return 0;
+}
+
+/* come has a datagram of some bytes come in. */
+static void come(int fd, const char *to, int ttl, int fragment, int size) {
+	static char b[2000];
+	struct iphdr *h = (void *)b;
+	*h = (struct iphdr){ .version = 4, .ihl = 5, .tot_len = htons(size), .ttl = ttl, .protocol = IPPROTO_UDP, .id = htons(77), .frag_off = htons(fragment) };
+	inet_pton(AF_INET, "10.5.0.9", &h->saddr);
+	inet_pton(AF_INET, to, &h->daddr);
+	unsigned sum = 0;
+	for (int i = 0; i < 10; i++) sum += ((unsigned short *)b)[i];
+	while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+	h->check = ~sum;
+	EQUAL(write(fd, b, size), size);
+}
+
+TEST(what_is_forwarded_is_counted) {
+	int fd = own(), out = opened(), s = netlink(NETLINK_ROUTE);
+	char b[2000];
+	no_ipv6();
+	int f = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY);
+	if (f == -1 && errno == EROFS)
+		SKIP("settings cannot be changed here: /proc/sys is read-only");
+	OK(f);
+	EQUAL(write(f, "1", 1), 1);
+	OK(set_iff(fd, "in0", IFF_TUN | IFF_NO_PI));
+	OK(set_iff(out, "out0", IFF_TUN | IFF_NO_PI));
+	start("in0", "10.5.0.1");
+	start("out0", "10.6.0.1");
+	unsigned long requests = counted("snmp", "Ip:", "OutRequests");
+	come(fd, "10.6.0.9", 9, 0, 100);
+	EQUAL(read(out, b, sizeof b), 100);
+	EQUAL(counted("snmp", "Ip:", "ForwDatagrams"), 1);
+	EQUAL(counted("snmp", "Ip:", "OutRequests"), requests);
+	come(fd, "10.6.0.9", 9, 0x2000, 1000); /* a first fragment */
+	EQUAL(read(out, b, sizeof b), 1000);
+	EQUAL(counted("snmp", "Ip:", "ForwDatagrams"), 2);
+	/* Here the answers come back, and are no datagrams that were forwarded. */
+	come(fd, "10.6.0.9", 1, 0, 100);
+	CHECK(read(fd, b, sizeof b) > 0);
+	EQUAL(counted("snmp", "Ip:", "InHdrErrors"), 1);
+	come(fd, "192.0.2.1", 9, 0, 100);
+	CHECK(read(fd, b, sizeof b) > 0);
+	EQUAL(counted("netstat", "IpExt:", "InNoRoutes"), 1);
+	struct ifreq mtu = { .ifr_name = "out0", .ifr_mtu = 600 };
+	int u = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	OK(ioctl(u, SIOCSIFMTU, &mtu));
+	come(fd, "10.6.0.9", 9, 0x4000, 1000);
+	CHECK(read(fd, b, sizeof b) > 0);
+	EQUAL(counted("snmp", "Ip:", "FragFails"), 1);
+	EQUAL(counted("snmp", "Ip:", "ForwDatagrams"), 3); /* it was to be */
+	EQUAL(counted("snmp", "Ip:", "FragCreates"), 0);
+	/* what a socket sends in fragments */
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+	inet_pton(AF_INET, "10.6.0.9", &to.sin_addr);
+	EQUAL(sendto(u, b, 1000, 0, (void *)&to, sizeof to), 1000);
+	CHECK(read(out, b, sizeof b) > 0);
+	CHECK(read(out, b, sizeof b) > 0);
+	EQUAL(counted("snmp", "Ip:", "FragOKs"), 1);
+	EQUAL(counted("snmp", "Ip:", "FragCreates"), 2);
+	close(s);
+}

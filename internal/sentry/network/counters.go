@@ -30,6 +30,9 @@ func (n *Namespace) stats() (tcpip.Stats, ipCounters) {
 	for _, l := range n.links {
 		all.add(st, l)
 	}
+	for i, of := range []*ipCounts{&all.v4, &all.v6} {
+		of.addTraffic(&n.steering.traffic[i])
+	}
 	return st.Stats(), all
 }
 
@@ -67,7 +70,9 @@ func damageOf(d device) damage {
 
 // ipCounts are the counters of one of the IP protocols.
 type ipCounts struct {
-	received, headerErrors, addressErrors, delivered, sent, discarded uint64
+	received, headerErrors, addressErrors, delivered, sent, discarded, unroutable, tooLong uint64
+	// These are not the stack's.
+	forwarded, cut, fragments uint64
 }
 
 func (c *ipCounts) add(of stack.NetworkEndpointStats) {
@@ -77,11 +82,21 @@ func (c *ipCounts) add(of stack.NetworkEndpointStats) {
 	}
 	s := ep.IPStats()
 	c.received += s.PacketsReceived.Value()
-	c.headerErrors += s.MalformedPacketsReceived.Value()
+	c.headerErrors += s.MalformedPacketsReceived.Value() + s.Forwarding.ExhaustedTTL.Value()
 	c.addressErrors += s.InvalidDestinationAddressesReceived.Value() + s.InvalidSourceAddressesReceived.Value()
 	c.delivered += s.PacketsDelivered.Value()
 	c.sent += s.PacketsSent.Value()
 	c.discarded += s.OutgoingPacketErrors.Value()
+	c.unroutable += s.Forwarding.Unrouteable.Value()
+	c.tooLong += s.Forwarding.PacketTooBig.Value()
+}
+
+// requests are the packets that were sent and not forwarded.
+func (c *ipCounts) requests() uint64 { return c.sent - min(c.sent, c.forwarded) }
+
+// addTraffic adds what was counted beside the stack.
+func (c *ipCounts) addTraffic(t *traffic) {
+	c.forwarded, c.cut, c.fragments = t.forwarded.Load(), t.cut.Load(), t.fragments.Load()
 }
 
 // Counters are the groups of /proc/net/snmp; MoreCounters those of /proc/net/netstat.
@@ -109,10 +124,11 @@ func (n *Namespace) Counters() []CounterGroup {
 	return []CounterGroup{
 		{"Ip", []Counter{
 			{"Forwarding", forwarding}, {"DefaultTTL", uint64(n.Number("ipv4/ip_default_ttl"))}, {"InReceives", v4.received},
-			{"InHdrErrors", v4.headerErrors + ip.damaged.ip}, {"InAddrErrors", v4.addressErrors}, {"ForwDatagrams", 0}, {"InUnknownProtos", 0},
-			{"InDiscards", 0}, {"InDelivers", v4.delivered}, {"OutRequests", v4.sent}, {"OutDiscards", v4.discarded},
-			{"OutNoRoutes", 0}, {"ReasmTimeout", 0}, {"ReasmReqds", 0}, {"ReasmOKs", 0}, {"ReasmFails", 0}, {"FragOKs", 0},
-			{"FragFails", 0}, {"FragCreates", 0}, {"OutTransmits", v4.sent},
+			{"InHdrErrors", v4.headerErrors + ip.damaged.ip}, {"InAddrErrors", v4.addressErrors},
+			{"ForwDatagrams", v4.forwarded + v4.tooLong}, {"InUnknownProtos", 0},
+			{"InDiscards", 0}, {"InDelivers", v4.delivered}, {"OutRequests", v4.requests()}, {"OutDiscards", v4.discarded},
+			{"OutNoRoutes", 0}, {"ReasmTimeout", 0}, {"ReasmReqds", 0}, {"ReasmOKs", 0}, {"ReasmFails", 0}, {"FragOKs", v4.cut},
+			{"FragFails", v4.tooLong}, {"FragCreates", v4.fragments}, {"OutTransmits", v4.sent},
 		}},
 		{"Icmp", []Counter{
 			{"InMsgs", sum4(in.ICMPv4PacketStats) + in.Invalid.Value()}, {"InErrors", in.Invalid.Value()}, {"InCsumErrors", 0},
@@ -167,7 +183,7 @@ func (n *Namespace) MoreCounters() []CounterGroup {
 			{"TCPAbortOnTimeout", t.EstablishedTimedout.Value()}, {"TCPSpuriousRTOs", t.SpuriousRTORecovery.Value()},
 			{"TCPRetransFail", t.SegmentSendErrors.Value()},
 		}},
-		{"IpExt", []Counter{{"InNoECTPkts", ip.v4.received}}},
+		{"IpExt", []Counter{{"InNoRoutes", ip.v4.unroutable}, {"InNoECTPkts", ip.v4.received}}},
 	}
 }
 
@@ -178,8 +194,9 @@ func (n *Namespace) CountersIPv6() []Counter {
 	in, out := s.ICMP.V6.PacketsReceived, s.ICMP.V6.PacketsSent
 	return []Counter{
 		{"Ip6InReceives", v6.received}, {"Ip6InHdrErrors", v6.headerErrors}, {"Ip6InAddrErrors", v6.addressErrors},
-		{"Ip6InDelivers", v6.delivered}, {"Ip6OutRequests", v6.sent}, {"Ip6OutDiscards", v6.discarded},
-		{"Ip6OutTransmits", v6.sent},
+		{"Ip6InTooBigErrors", v6.tooLong}, {"Ip6InNoRoutes", v6.unroutable}, {"Ip6InDelivers", v6.delivered},
+		{"Ip6OutForwDatagrams", v6.forwarded}, {"Ip6OutRequests", v6.requests()}, {"Ip6OutDiscards", v6.discarded},
+		{"Ip6FragOKs", v6.cut}, {"Ip6FragFails", v6.tooLong}, {"Ip6FragCreates", v6.fragments}, {"Ip6OutTransmits", v6.sent},
 		{"Icmp6InMsgs", sum6(in.ICMPv6PacketStats) + in.Invalid.Value()}, {"Icmp6InErrors", in.Invalid.Value()},
 		{"Icmp6OutMsgs", sum6(out.ICMPv6PacketStats)}, {"Icmp6OutErrors", out.Dropped.Value()},
 		{"Icmp6InDestUnreachs", in.DstUnreachable.Value()}, {"Icmp6InPktTooBigs", in.PacketTooBig.Value()},

@@ -13,8 +13,8 @@ import (
 // does.
 
 // refuses reports whether a packet that comes in by a link is neither for the namespace nor to be forwarded. Its
-// header need not be whole.
-func (f *fib) refuses(s *stack.Stack, link tcpip.NICID, protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) bool {
+// header need not be whole. The stats are those of the link.
+func (f *fib) refuses(s *stack.Stack, link tcpip.NICID, stats stack.NetworkEndpointStats, protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) bool {
 	size := header.IPv4MinimumSize
 	if protocol == header.IPv6ProtocolNumber {
 		size = header.IPv6MinimumSize
@@ -50,6 +50,12 @@ func (f *fib) refuses(s *stack.Stack, link tcpip.NICID, protocol tcpip.NetworkPr
 		a.err = unix.EMSGSIZE
 	default:
 		return false
+	}
+	switch counts := stats.(stack.IPNetworkEndpointStats).IPStats().Forwarding; a.err {
+	case unix.ENETUNREACH:
+		counts.Unrouteable.Increment()
+	case unix.EMSGSIZE:
+		counts.PacketTooBig.Increment()
 	}
 	// Linux drops without a word what a blackhole takes.
 	if a.err != unix.EINVAL && pkt.PktType == tcpip.PacketHost && s.AllowICMPMessage() {
@@ -88,6 +94,7 @@ func (e *ipv6Endpoint) tooLong(pkt *stack.PacketBuffer) bool {
 	if length <= mtu {
 		return false
 	}
+	e.Stats().(stack.IPNetworkEndpointStats).IPStats().Forwarding.PacketTooBig.Increment()
 	if e.stack.AllowICMPMessage() {
 		tellUnreachable6(e.stack, e.nic.ID(), &k, unix.EMSGSIZE, mtu, pkt)
 	}

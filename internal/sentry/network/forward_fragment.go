@@ -60,8 +60,14 @@ func (e *ipv4Endpoint) forwardFragment(pkt *stack.PacketBuffer) bool {
 	h.SetTTL(h.TTL() - 1)
 	h.SetChecksum(0)
 	h.SetChecksum(^h.CalculateChecksum())
-	if _, tooLong := r.WriteHeaderIncludedPacket(out).(*tcpip.ErrMessageTooLong); tooLong && e.stack.AllowICMPMessage() {
-		tellUnreachable4(e.stack, e.nic.ID(), &k, unix.EMSGSIZE, int(r.MTU())+header.IPv4MinimumSize, pkt)
+	switch r.WriteHeaderIncludedPacket(out).(type) {
+	case nil:
+		e.steering.trafficOf(header.IPv4ProtocolNumber).forwarded.Add(1)
+	case *tcpip.ErrMessageTooLong:
+		stats.Forwarding.PacketTooBig.Increment()
+		if e.stack.AllowICMPMessage() {
+			tellUnreachable4(e.stack, e.nic.ID(), &k, unix.EMSGSIZE, int(r.MTU())+header.IPv4MinimumSize, pkt)
+		}
 	}
 	return true
 }
@@ -83,7 +89,13 @@ func (e *ipv4Endpoint) WriteHeaderIncludedPacket(r *stack.Route, pkt *stack.Pack
 	}
 	whole := pkt.Data().ToBuffer()
 	defer whole.Release()
-	return cut(r, whole.Flatten(), size, room, pkt.Mark, pkt.InputNICID)
+	if err := cut(r, whole.Flatten(), size, room, pkt.Mark, pkt.InputNICID); err != nil {
+		return err
+	}
+	t := e.steering.trafficOf(header.IPv4ProtocolNumber)
+	t.cut.Add(1)
+	t.fragments.Add((uint64(whole.Size()) - uint64(size) + uint64(room) - 1) / uint64(room))
+	return nil
 }
 
 // cut sends a packet, whose header has a size, by the link of a route, in fragments that have room for so many bytes of it.

@@ -170,7 +170,7 @@ func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
 		return
 	}
 	e.paths.hear4(e.stack, pkt)
-	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), header.IPv4ProtocolNumber, pkt) {
+	if f := e.steering.Load(); f != nil && e.Forwarding() && f.refuses(e.stack, e.nic.ID(), e.Stats(), header.IPv4ProtocolNumber, pkt) {
 		return
 	}
 	if !sourceRouted(pkt) && !(e.Forwarding() && e.forwardFragment(pkt)) {

@@ -102,7 +102,7 @@ func (d rawDispatcher) DeliverTransportPacket(protocol tcpip.TransportProtocolNu
 func (e *ipv6Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
 	e.paths.hear6(e.stack, pkt)
 	if e.Forwarding() {
-		if f := e.steering.Load(); f != nil && f.refuses(e.stack, e.nic.ID(), header.IPv6ProtocolNumber, pkt) || f == nil && e.tooLong(pkt) {
+		if f := e.steering.Load(); f != nil && f.refuses(e.stack, e.nic.ID(), e.Stats(), header.IPv6ProtocolNumber, pkt) || f == nil && e.tooLong(pkt) {
 			return
 		}
 	}

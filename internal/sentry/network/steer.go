@@ -24,7 +24,8 @@ type steering struct {
 	atomic.Pointer[fib]
 	// whole is what packets are looked up by that are being cut into fragments or made anew, which say less of
 	// themselves: RouteKeys by *stack.Route.
-	whole sync.Map
+	whole   sync.Map
+	traffic [2]traffic // by protocol, as in protocols
 }
 
 // hold has what is made of a packet be looked up as that, until the result is called.
@@ -174,24 +175,25 @@ type steeredLink struct {
 	protocol tcpip.NetworkProtocolNumber
 	stack    *stack.Stack
 	steering *steering
+	traffic  *traffic
 }
 
 func newSteeredLink(nic stack.NetworkInterface, protocol tcpip.NetworkProtocolNumber, s *stack.Stack, st *steering) stack.NetworkInterface {
 	if nic.IsLoopback() {
 		return nic
 	}
-	return &steeredLink{nic, protocol, s, st}
+	return &steeredLink{nic, protocol, s, st, st.trafficOf(protocol)}
 }
 
 // WritePacket implements stack.NetworkInterface.
 func (l *steeredLink) WritePacket(r *stack.Route, pkt *stack.PacketBuffer) tcpip.Error {
 	f := l.steering.Load()
 	if f == nil {
-		return l.NetworkInterface.WritePacket(r, pkt)
+		return l.send(r, pkt)
 	}
 	k := l.keyOf(r, pkt)
 	if !leaves(k.To) || r.IsOutboundBroadcast() {
-		return l.NetworkInterface.WritePacket(r, pkt)
+		return l.send(r, pkt)
 	}
 	a := f.find(k)
 	if me := int32(l.ID()); a.err == 0 && a.hop.Link != me {
@@ -208,7 +210,7 @@ func (l *steeredLink) WritePacket(r *stack.Route, pkt *stack.PacketBuffer) tcpip
 	case a.err != 0:
 		return &tcpip.ErrHostUnreachable{}
 	case !a.hop.Gateway.IsValid():
-		return l.NetworkInterface.WritePacket(r, pkt)
+		return l.send(r, pkt)
 	}
 	// A route to the gateway has the gateway's link address, be it of IPv6; the packet's own header is there already.
 	to, err := l.stack.FindRoute(l.ID(), tcpip.Address{}, toStack(a.hop.Gateway), protocolOf(a.hop.Gateway), false)
@@ -216,7 +218,16 @@ func (l *steeredLink) WritePacket(r *stack.Route, pkt *stack.PacketBuffer) tcpip
 		return err
 	}
 	defer to.Release()
-	return l.NetworkInterface.WritePacket(to, pkt)
+	return l.send(to, pkt)
+}
+
+// send has a packet leave by the link, and counts it.
+func (l *steeredLink) send(r *stack.Route, pkt *stack.PacketBuffer) tcpip.Error {
+	err := l.NetworkInterface.WritePacket(r, pkt)
+	if err == nil && pkt.Owner == nil {
+		l.traffic.count(l.protocol, pkt)
+	}
+	return err
 }
 
 // redirect has a packet that is forwarded leave by another link than the one that the stack has chosen.
