@@ -48,14 +48,11 @@ type ipv4Link interface {
 // ipv4Endpoint is IPv4 of an interface.
 type ipv4Endpoint struct {
 	ipv4Link
-	stack      *stack.Stack
-	nic        stack.NetworkInterface
-	dispatcher stack.TransportDispatcher
-	steering   *steering
-	paths      *pathMTUs
-	findings   findings
-	// stats are those of the interface and of the stack.
-	stats [2]*tcpip.IPStats
+	stack    *stack.Stack
+	nic      stack.NetworkInterface
+	steering *steering
+	paths    *pathMTUs
+	findings findings[[8]byte]
 }
 
 func newIPv4(st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
@@ -67,11 +64,9 @@ func newIPv4(st *steering, paths *pathMTUs) stack.NetworkProtocolFactory {
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv4Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
 	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
-	link := p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link)
-	return &ipv4Endpoint{
-		ipv4Link: link, stack: p.stack, nic: nic, dispatcher: d, steering: p.steering, paths: p.paths,
-		stats: [...]*tcpip.IPStats{link.Stats().(stack.IPNetworkEndpointStats).IPStats(), new(p.stack.Stats().IP)},
-	}
+	e := &ipv4Endpoint{ipv4Link: p.ipv4Stack.NewEndpoint(nic, d).(ipv4Link), stack: p.stack, nic: nic, steering: p.steering, paths: p.paths}
+	e.findings.init(p.stack, nic, e.ipv4Link, d)
+	return e
 }
 
 // WritePacket implements stack.NetworkEndpoint.
@@ -132,7 +127,7 @@ func (e *ipv4Endpoint) WritePacket(r *stack.Route, params stack.NetworkHeaderPar
 		h.SetChecksum(^h.CalculateChecksum())
 		pkt.NetworkProtocolNumber = header.IPv4ProtocolNumber
 		gso.L3HdrLen = uint16(size)
-		for _, s := range e.stats {
+		for _, s := range e.findings.stats {
 			s.PacketsSent.Increment()
 		}
 		return e.nic.WritePacket(r, pkt)
@@ -166,7 +161,7 @@ func completeChecksum(pkt *stack.PacketBuffer) {
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv4Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
-	if e.takePacket(pkt) {
+	if p, ok := plain4(pkt); ok && e.findings.take(&p, pkt) {
 		return
 	}
 	e.paths.hear4(e.stack, pkt)

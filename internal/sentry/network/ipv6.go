@@ -72,6 +72,7 @@ type ipv6Endpoint struct {
 	labels   *labels
 	steering *steering
 	paths    *pathMTUs
+	findings findings[[32]byte]
 }
 
 // newIPv6 returns what makes the protocol, which labels packets.
@@ -84,7 +85,12 @@ func newIPv6(l *labels, st *steering, paths *pathMTUs) stack.NetworkProtocolFact
 // NewEndpoint implements stack.NetworkProtocol.
 func (p ipv6Protocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
 	nic = newSteeredLink(nic, p.Number(), p.stack, p.steering)
-	return &ipv6Endpoint{p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), p.stack, nic, p.labels, p.steering, p.paths}
+	e := &ipv6Endpoint{
+		ipv6Link: p.ipv6Stack.NewEndpoint(nic, rawDispatcher{d}).(ipv6Link), stack: p.stack, nic: nic,
+		labels: p.labels, steering: p.steering, paths: p.paths,
+	}
+	e.findings.init(p.stack, nic, e.ipv6Link, d)
+	return e
 }
 
 // rawDispatcher hands packets to raw sockets also where headers come before that of their protocol.
@@ -100,6 +106,9 @@ func (d rawDispatcher) DeliverTransportPacket(protocol tcpip.TransportProtocolNu
 
 // HandlePacket implements stack.NetworkEndpoint.
 func (e *ipv6Endpoint) HandlePacket(pkt *stack.PacketBuffer) {
+	if p, ok := plain6(pkt); ok && e.findings.take(&p, pkt) {
+		return
+	}
 	e.paths.hear6(e.stack, pkt)
 	if e.Forwarding() {
 		if f := e.steering.Load(); f != nil && f.refuses(e.stack, e.nic.ID(), e.Stats(), header.IPv6ProtocolNumber, pkt) || f == nil && e.tooLong(pkt) {
