@@ -55,3 +55,40 @@ func TestAside(t *testing.T) {
 	h.has = false
 	sends("one without help", ack, 0, 6, 2)
 }
+
+// Meanwhile implements Outflow.
+func (h *helper) Meanwhile(work func()) bool { return h.Aside(work) }
+
+// TestMeanwhile leaves frames of a transfer in bulk to who helps, once for all that wait. What the socket does not take then
+// leaves all the same, and so does what comes without help.
+func TestMeanwhile(t *testing.T) {
+	h := &helper{has: true}
+	a, b := pair(t, Config{Outflow: h}, Config{})
+	before := b.link.Statistics().ReceivedFrames
+	const frames = 60 // more than the socket holds
+	send := func() {
+		for range frames {
+			var list stack.PacketBufferList
+			pkt := segment(t, 1, ack, 1, queueFrom)
+			pkt.LinkHeader().Push(header.EthernetMinimumSize)
+			list.PushBack(pkt)
+			a.link.WritePackets(list)
+		}
+	}
+	arrive := func(want uint64) {
+		t.Helper()
+		await(t, "the frames to come", func() bool { return b.link.Statistics().ReceivedFrames-before == want && !a.link.Pending() })
+	}
+	send()
+	if len(h.work) != 1 {
+		t.Fatalf("help is asked for %d times", len(h.work))
+	}
+	if got := b.link.Statistics().ReceivedFrames; got != before {
+		t.Errorf("%d frames have come without help", got-before)
+	}
+	h.work[0]()
+	arrive(frames)
+	h.has = false
+	send()
+	arrive(2 * frames)
+}

@@ -37,6 +37,8 @@ type Config struct {
 	Hold *Hold
 	// Inflow, if not nil, is told of what is read, by who reads it.
 	Inflow Inflow
+	// Outflow, if not nil, has others send.
+	Outflow Outflow
 	// Changed, if not nil, is called on a goroutine of its own when Running or MTU has
 	// changed by what happened outside.
 	Changed func()
@@ -51,6 +53,12 @@ type Inflow interface {
 	Begin()
 	Read(bytes int, several bool)
 	Aside(work func()) bool
+}
+
+// Outflow has work done soon on another processor than the caller's, if that has time and the caller has much to send
+// yet, and reports whether; it does not wait.
+type Outflow interface {
+	Meanwhile(work func()) bool
 }
 
 // Statistics count since the link was made. Frames count as the other end gave or

@@ -93,7 +93,7 @@ func New(c Config) (*Link, error) {
 	l.running.Store(true)
 	l.sender.pace.Rate, l.received.Rate = c.Rate, c.Rate
 	l.sender.lower.L, l.sender.stuck = &l.sender.mu, c.Rate != 0
-	l.sender.toSend, l.sender.acks.expired = l.sendNow, l.sendExpired
+	l.sender.toSend, l.sender.toDrain, l.sender.acks.expired = l.sendNow, l.drainMeanwhile, l.sendExpired
 	l.sender.aside.toSend, l.sender.aside.toTransmit = l.sendAside, l.transmitAside
 	return l, nil
 }

@@ -38,7 +38,7 @@ type sender struct {
 	mu    sync.Mutex
 	queue []*stack.PacketBuffer // each with a reference
 	bytes int                   // in the queue
-	busy  bool                  // the goroutine is there
+	busy  bool                  // the goroutine is there, or another one at its work (Outflow)
 	stuck bool                  // the queue waits for the host or a rate, for who knows how long
 	// lower is told, with mu, that no more than queueLow is in the queue, or that it is stuck.
 	lower sync.Cond
@@ -51,9 +51,10 @@ type sender struct {
 
 	// pace is used by the goroutine alone.
 	pace Pace
-	// now are packets that are not queued yet; under mu. toSend is sendNow, made once.
-	now    []*stack.PacketBuffer
-	toSend func(uintptr)
+	// now are packets that are not queued yet; under mu. toSend is sendNow, and toDrain drainMeanwhile, made once.
+	now     []*stack.PacketBuffer
+	toSend  func(uintptr)
+	toDrain func()
 
 	// call is the goroutine's while it is there, else under mu.
 	call call
@@ -161,7 +162,9 @@ func (l *Link) enqueue(packets []*stack.PacketBuffer) {
 	}
 	if len(s.queue) > 0 && !s.busy {
 		s.busy = true
-		go l.drain()
+		if o := l.config.Outflow; o == nil || s.pace.Rate != 0 || !o.Meanwhile(s.toDrain) {
+			go l.drain()
+		}
 	}
 }
 
@@ -268,6 +271,17 @@ func (c *call) piece(b []byte) {
 		v := unix.Iovec{Base: &b[0]}
 		v.SetLen(len(b))
 		c.iovecs = append(c.iovecs, v)
+	}
+}
+
+// drainMeanwhile empties the queue for who queues more, and leaves that to a goroutine as soon as it would wait for
+// the host.
+func (l *Link) drainMeanwhile() {
+	for l.sender.next() != 0 {
+		if more, err := l.flush(); err != nil || !more {
+			go l.drain()
+			return
+		}
 	}
 }
 

@@ -190,7 +190,7 @@ func (n *Namespace) attach(i *Interface) error {
 	home := weak.Make(n)
 	o.Link, err = hostlink.New(hostlink.Config{
 		FD: i.FD, Ready: i.Ready, Name: i.Name, Address: address, MTU: i.MTU, Offload: i.Offload, Rate: i.Rate, Capture: i.Capture, Guard: guard, Hold: n.held,
-		Inflow: &waiter.FromHost,
+		Inflow: &waiter.FromHost, Outflow: &waiter.ToHost,
 		Changed: func() {
 			if n := home.Value(); n != nil {
 				n.carrierChanged(o)

@@ -97,9 +97,10 @@ func (i *Inflow) HelpedBy(f func(work func()) bool) { i.helper.Store(&f) }
 // Aside has work done on another processor than the caller's, soon, and reports whether it will be: while
 // much comes, and not in one stream, which leaves time for all to who takes it to a guest.
 func (i *Inflow) Aside(work func()) bool {
-	if !i.bulk.Load() || i.one.Load() {
-		return false
-	}
+	return i.bulk.Load() && !i.one.Load() && i.help(work)
+}
+
+func (i *Inflow) help(work func()) bool {
 	f := i.helper.Load()
 	return f != nil && (*f)(work)
 }

@@ -5,6 +5,7 @@ import (
 
 	"coffer/internal/link"
 	"coffer/internal/sentry/socket"
+	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -23,6 +24,9 @@ const (
 	// is less than a segment while something is not acknowledged (RFC 896), but joins only the whole next piece to it:
 	// otherwise it would be a frame of its own, which costs the other end as much as a long one.
 	farJoined = link.SegmentMax / 8
+	// farLong is from how many bytes on it pays to have another processor wake up, to give the host the first of them while the
+	// last are copied.
+	farLong = 768 << 10
 )
 
 // guestSource is a part of guest memory, as a tcpip.Payloader.
@@ -67,6 +71,10 @@ func (s *Socket) sendFar(from socket.Memory, size int, flags int32) (done int, o
 	over := int(s.sentBefore-s.cutFrom) % link.SegmentMax
 	if over > farJoined || !e.SocketOptions().GetDelayOption() {
 		s.cutFrom, over = s.sentBefore, 0
+	}
+	if size >= farLong {
+		waiter.ToHost.Begin()
+		defer waiter.ToHost.End()
 	}
 	for done < size {
 		// The endpoint's lock is given back while it is copied: the guest can take its time.
