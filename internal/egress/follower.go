@@ -21,6 +21,8 @@ type Follower struct {
 	next func() (int, error)
 	// left is what is missing of a content or chunk.
 	left int64
+	// hello is what has come of a second ClientHello, and has left but for its last record.
+	hello []byte
 	// early says that of TLS data may come before a second ClientHello.
 	early bool
 	// over says that what comes need not be looked at.

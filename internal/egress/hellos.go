@@ -31,7 +31,7 @@ func (r *Follower) record() (int, error) {
 	case kind == recordData && !r.early:
 		// It is encrypted, and so will be all that follows. A server that does not want early data
 		// may pass over it, up to a second ClientHello.
-		r.next = r.anything
+		r.hello, r.next = nil, r.anything
 		return 0, nil
 	}
 	r.left, r.next = int64(recordHeaderLen+length), r.recordRest
@@ -40,31 +40,55 @@ func (r *Follower) record() (int, error) {
 
 func (r *Follower) recordRest() (int, error) { return r.data(r.record) }
 
-// handshake looks at a handshake record. If it is no ClientHello, it is a later message of TLS
-// 1.2, after which no server takes one in the clear.
+// The shortest ClientHello has a version, a random, and one cipher suite and compression method;
+// one without extensions says no name. OpenSSL takes none that is longer than longestHello.
+const (
+	shortestHello = 2 + helloRandomLen + 1 + 4 + 2
+	longestHello  = 131396
+)
+
+// handshake takes a handshake record. If that is no part of a ClientHello, it is a later message
+// of TLS 1.2, after which no server takes one in the clear.
+//
+// That message may be encrypted (a session is resumed) and look like the beginning of one: its first
+// bytes can be random. So a part of a ClientHello is not held back until the rest comes, which
+// then never would, but the record that ends it is: a server can do nothing with less. What is
+// encrypted ends with other records than these.
 func (r *Follower) handshake() (int, error) {
-	length := int(r.held[3])<<8 | int(r.held[4])
-	need := min(length, 2)
-	if len(r.held) < recordHeaderLen+need {
+	length := recordHeaderLen + (int(r.held[3])<<8 | int(r.held[4]))
+	if len(r.held) < length {
 		return 0, errMore
 	}
-	// That message may be encrypted (a resumed session): few of those look like this. OpenSSL takes
-	// a ClientHello of 131,396 bytes, which the first one here cannot be.
-	if body := r.held[recordHeaderLen:][:need]; body[0] != handshakeHello || need > 1 && body[1] > 2 {
-		r.next = r.anything
-		return 0, nil
+	r.hello = append(r.hello, r.held[recordHeaderLen:length]...)
+	r.next = r.record
+	if r.hello[0] != handshakeHello {
+		r.hello, r.next = nil, r.anything
+		return length, nil
 	}
-	h, err := readHello(r.held)
+	if len(r.hello) < handshakeHeadLen {
+		return length, nil
+	}
+	size := int(r.hello[1])<<16 | int(r.hello[2])<<8 | int(r.hello[3])
+	body := r.hello[handshakeHeadLen:]
 	switch {
-	case errors.Is(err, errMore) && len(r.held) > maxHead:
+	case size < shortestHello || size > longestHello:
+		r.hello, r.next = nil, r.anything
+		return length, nil
+	case len(body) < size && len(r.hello) <= maxHello:
+		return length, nil
+	case len(body) < size:
 		return 0, errors.New("the second TLS ClientHello is too long")
-	case err != nil:
+	case len(body) > size:
+		return 0, errors.New("something follows the second TLS ClientHello in its record")
+	}
+	h, err := parseHello(body)
+	if err != nil {
 		return 0, err
 	}
 	if v := namedVerdict(r.port, r.candidates, h.name, "second TLS ClientHello"); v.Decision != Permit {
 		r.refused = &v
 		return 0, nil
 	}
-	r.next = r.record
-	return h.length, nil
+	r.hello = nil
+	return length, nil
 }

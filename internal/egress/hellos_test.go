@@ -33,9 +33,17 @@ func TestHellos(t *testing.T) {
 		{"a third hello of another name", first + first + evil, `names "evil.example"`, false},
 		{"the same behind early data", string(earlyHello) + change + data + data + evil, `names "evil.example"`, false},
 		{"a second hello of no name", first + string(clientHello("")), "must begin", false},
-		{"a second hello that is too long", first + record(recordHandshake, "\x01\x00\x7f\xff"+strings.Repeat("x", 1000)), "too long", false},
-		{"one that is much too long", first + record(recordHandshake, "\x01\x02\x00\x00"+strings.Repeat("x", 1000)), "too long", false},
-		{"half a second hello and other data", first + string(inRecords([]byte(evil), 100)[:105]) + data, "another record", false},
+		{"a second hello that is too long", first + record(recordHandshake, "\x01\x00\x7f\xff"+strings.Repeat("x", 1<<14)), "too long", false},
+		{"the same, much too long", first + strings.Repeat(record(recordHandshake, "\x01\x02\x00\x00"+strings.Repeat("x", 9000)), 2), "too long", false},
+		{"one that is longer than any server takes", first + record(recordHandshake, "\x01\x03\x00\x00"+strings.Repeat("x", 100)), "", true},
+		{"one with something behind it", first + record(recordHandshake, evil[5:]+"x"), "something follows", false},
+		{"the same around a change of ciphers", first + record(recordHandshake, evil[5:35]) + change + record(recordHandshake, evil[35:]), `names "evil.example"`, false},
+		// Of encrypted messages the first bytes can be anything.
+		{"TLS 1.2, a session again, like a hello", first + change + record(recordHandshake, "\x01\x00\x12"+strings.Repeat("x", 37)) + data, "", true},
+		{"the same, like a long one", first + change + record(recordHandshake, "\x01\x02\x00"+strings.Repeat("x", 37)) + data, "", true},
+		{"the same, like one in a record", first + change + record(recordHandshake, "\x01\x00\x00\x03"+strings.Repeat("x", 36)) + data, "", true},
+		{"the same, ended at once", first + change + record(recordHandshake, "\x01\x00\x12"+strings.Repeat("x", 37)) + record(recordAlert, strings.Repeat("x", 26)), "", false},
+		{"the same, and the server is to speak", first + change + record(recordHandshake, "\x01\x00\x12"+strings.Repeat("x", 37)), "", false},
 		{"no record", first + getEvil, "no record of TLS", false},
 		{"an empty record", first + record(recordCipher, "") + evil, "no record of TLS", false},
 	} {
@@ -83,8 +91,8 @@ func FuzzHellos(f *testing.F) {
 				n := min(max(size, 1), len(rest))
 				pass, v := r.Next(rest[:n:n])
 				out, rest = append(out, pass...), rest[n:]
-				if len(r.held) > maxHead+n {
-					t.Fatalf("%d bytes are held", len(r.held))
+				if held := len(r.held) + len(r.hello); held > recordHeaderLen+maxEncrypted+maxHello {
+					t.Fatalf("%d bytes are held", held)
 				}
 				if v.Decision != Permit {
 					return out, true

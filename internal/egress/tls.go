@@ -66,7 +66,13 @@ func readHello(b []byte) (h helloParts, err error) {
 	if err != nil {
 		return h, err
 	}
+	h, err = parseHello(hello)
 	h.length = length
+	return h, err
+}
+
+// parseHello reads what follows the header of a ClientHello.
+func parseHello(hello []byte) (h helloParts, err error) {
 	r := reader{b: hello}
 	r.take(2 + helloRandomLen)
 	if id := r.vector(1); len(id) > helloMaxSessionID {
