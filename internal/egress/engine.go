@@ -19,6 +19,8 @@ const (
 	Permit
 	// Inspect permits a flow if its first bytes, to be shown to First, agree.
 	Inspect
+	// Pass is Inspect of a flow of which the bytes that First has seen may leave already.
+	Pass
 	// NoData answers a question with no records: the name has none of this kind.
 	NoData
 )

@@ -11,6 +11,8 @@ var errMore = errors.New("more is needed")
 func firstVerdict(port uint16, candidates []candidate, first []byte, last bool) Verdict {
 	said, what, err := nameIn(first)
 	switch {
+	case errors.Is(err, errMore) && !last && what == "" && !webPorts[port] && !couldBeHTTP(first):
+		return Verdict{Decision: Pass, Name: candidates[0].name}
 	case errors.Is(err, errMore) && !last:
 		return Verdict{Decision: Inspect, Name: candidates[0].name}
 	case errors.Is(err, errMore) && what == "" && len(first) >= maxHead:

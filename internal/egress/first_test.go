@@ -63,7 +63,7 @@ func TestFirst(t *testing.T) {
 		{"half a hello, no more", 443, string(hello[:100]), true, Refuse, "does not end in time"},
 		{"half a hello elsewhere, no more", 22, string(hello[:100]), true, Refuse, "does not end in time"},
 		{"a TLS alert", 443, "\x15\x03\x01\x00\x02\x01\x00", false, Refuse, "another record"},
-		{"half an alert elsewhere", 5671, "\x15\x03\x01", false, Inspect, ""},
+		{"half an alert elsewhere", 5671, "\x15\x03\x01", false, Pass, ""},
 		// Go's server passes over both.
 		{"an alert before the hello elsewhere", 5671, "\x15\x03\x01\x00\x02\x01\x5a" + string(clientHello("evil.example")), false, Refuse, "another record"},
 		{"another version of the record elsewhere", 5671, "\x16\x02" + string(clientHello("evil.example")[2:]), false, Refuse, "another record"},
@@ -75,9 +75,13 @@ func TestFirst(t *testing.T) {
 		{"ssh at the web's port", 443, "SSH-2.0-OpenSSH_9\r\n", false, Refuse, "must begin"},
 		{"PostgreSQL", 5432, "\x00\x00\x00\x08\x04\xd2\x16\x2f", false, Permit, ""},
 		{"SMTP", 25, "EHLO me\r\n", false, Permit, ""},
-		{"a word that is no method yet", 25, "EHLO", false, Inspect, ""},
+		{"a word that is no method yet", 25, "EHLO", false, Pass, ""},
+		{"the same at the web's port", 8080, "EHLO", false, Inspect, ""},
+		{"words that are no request yet", 25, "EHLO me http", false, Pass, ""},
+		{"words and a version without an end", 8000, "GET / HTTP/1.1", false, Inspect, ""},
+		{"lines that end with a bare carriage return", 8000, "GET / HTTP/1.1\rHost: evil.example\r\r", false, Inspect, ""},
 		{"a word that never is", 25, "EHLO", true, Permit, ""},
-		{"a word in small letters that is no method yet", 25, "ehlo", false, Inspect, ""},
+		{"a word in small letters that is no method yet", 25, "ehlo", false, Pass, ""},
 		{"LDAP", 389, "0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00", false, Permit, ""},
 		{"NATS", 4222, "CONNECT {\"verbose\":false}\r\n", false, Permit, ""},
 		{"a word about HTTP", 70, "about:http/1.1\r\n", false, Permit, ""},
@@ -206,7 +210,7 @@ func FuzzFirst(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v := e.First(to, b, false)
 		last := e.First(to, b, true)
-		if last.Decision == Inspect || last.Decision == NoData {
+		if last.Decision == Inspect || last.Decision == Pass || last.Decision == NoData {
 			t.Fatalf("the last bytes are not decided on: %+v", last)
 		}
 		// What is permitted stays so with more bytes, and has the name in it.

@@ -52,6 +52,14 @@ func looksLikeHTTP(b []byte) (bool, error) {
 	}
 }
 
+// couldBeHTTP reports whether a server that takes less for the end of a line could take bytes for
+// the first one of an HTTP/1 request. While they could not, nobody can answer what
+// they begin, and who sends them may wait for an answer to them alone.
+func couldBeHTTP(b []byte) bool {
+	is, err := looksLikeHTTP(append(bytes.Clone(b), '\n'))
+	return is || err != nil
+}
+
 // isControl reports whether a character is a control character, and no blank.
 func isControl(c rune) bool { return (c < ' ' || c == 0x7f) && !strings.ContainsRune(blanks, c) }
 

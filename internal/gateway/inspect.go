@@ -11,13 +11,14 @@ import (
 // restMax is how much of the rest of a flow is put to the policy at once.
 const restMax = 32 << 10
 
-// inspectFirst puts the first bytes to the policy. Nothing has left before it says that
-// they may. If it has a say in the rest as well, that is carried here: over is the connection's end.
+// inspectFirst puts the first bytes to the policy. None leave before it says that they may. If it
+// has a say in the rest as well, that is carried here: over is the connection's end.
 func (c *connection) inspectFirst() (inOrder, over bool) {
 	var first bytes.Buffer
 	late := time.NewTimer(inspectTime)
 	defer late.Stop()
 	until := late.C
+	left := 0 // how many of the first bytes have
 	for {
 		err := c.readSome(&first, inspectMax-first.Len(), until)
 		last := first.Len() >= inspectMax
@@ -42,9 +43,14 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 		switch decision := c.inspect(first.Bytes(), last); {
 		case decision == Permit:
 			if rest := c.rest(first.Bytes()); rest != nil {
-				return c.inspectRest(rest, first.Bytes())
+				return c.inspectRest(rest, first.Bytes(), left)
 			}
-			return c.outer.sendAll(first.Bytes()) == nil, false
+			return c.outer.sendAll(first.Bytes()[left:]) == nil, false
+		case decision == Pass && !last:
+			if c.outer.sendAll(first.Bytes()[left:]) != nil {
+				return false, false
+			}
+			left = first.Len()
 		case decision != Inspect || last:
 			return false, false
 		}
@@ -52,12 +58,15 @@ func (c *connection) inspectFirst() (inOrder, over bool) {
 }
 
 // inspectRest carries what the sandbox sends, and its end, as far as the policy permits, and for as
-// long as it has a say in it. It reports whether the connection is in order.
-func (c *connection) inspectRest(rest Rest, first []byte) (inOrder, over bool) {
+// long as it has a say in it. Of the first bytes so many have left. It reports whether the
+// connection is in order.
+func (c *connection) inspectRest(rest Rest, first []byte, left int) (inOrder, over bool) {
 	come := first
 	for {
 		pass, decision := rest.Next(come)
-		if decision != Permit || c.outer.sendAll(pass) != nil {
+		again := min(left, len(pass))
+		left -= again
+		if decision != Permit || c.outer.sendAll(pass[again:]) != nil {
 			return false, true
 		}
 		if rest.Over() {

@@ -9,7 +9,7 @@ import (
 // calls it from many goroutines. No method may wait: frames queue behind it.
 //
 // A flow is first put to Connect. What Connect wants to see the first bytes of is
-// put to Data until that has decided; until then nothing of it leaves.
+// put to Data until that has decided; until then nothing of it leaves but what that lets pass.
 type Policy interface {
 	// Name says whether a name may be asked for. It has no trailing dot; kind is the
 	// number of a resource record's type (RFC 1035, section 3.2.2), class that of its class. Refuse answers
@@ -26,8 +26,8 @@ type Policy interface {
 	// Connect says what becomes of a new flow.
 	Connect(Flow) Decision
 	// Data looks at the first bytes that the sandbox has sent on a TCP flow for which
-	// Connect has said Inspect. Inspect now asks for more of them; last says that
-	// there won't be any: the sandbox has ended its side, or has sent as much as is
+	// Connect has said Inspect. Inspect now asks for more of them, and so does Pass, with which
+	// these leave already; last says that there won't be any: the sandbox has ended its side, or has sent as much as is
 	// looked at (inspectMax), or has taken too long (inspectTime): then Permit lets nothing
 	// leave, but has Data asked again when more comes. Meanwhile what the other side sends
 	// is passed on: in some protocols it speaks first.
@@ -57,6 +57,9 @@ const (
 	// Inspect permits a TCP flow if its first bytes are as they should be. For
 	// anything but TCP it is Refuse.
 	Inspect
+	// Pass is Inspect of a TCP flow whose bytes up to now may leave, but are to be put to Data
+	// again with those that follow. Only Data says it, and not of the last ones.
+	Pass
 	// NoData answers a question without records. For a flow it is Refuse.
 	NoData
 )

@@ -134,7 +134,7 @@ func (p *egressPolicy) decideName(v egress.Verdict) Decision {
 
 // decisions are the gateway's words for those of the engine. What it lacks is refused.
 var decisions = map[egress.Decision]Decision{
-	egress.Permit: Permit, egress.Inspect: Inspect, egress.NoData: NoData,
+	egress.Permit: Permit, egress.Inspect: Inspect, egress.Pass: Pass, egress.NoData: NoData,
 }
 
 // protocols are what rules can permit.

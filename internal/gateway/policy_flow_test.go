@@ -320,8 +320,10 @@ func TestSilentFlows(t *testing.T) {
 	}{
 		{"nothing at first", "", good, true},
 		{"half a word at first", good[:2], good[2:], true},
+		{"half a line at first", good[:10], good[10:], true},
 		{"nothing at first, then another name", "", evil, false},
 		{"half a word of another name at first", evil[:2], evil[2:], false},
+		{"half a line of another name at first", evil[:10], evil[10:], false},
 		{"an empty line before another name", "", "\r\n" + evil, false},
 		{"an empty line at first", "\r\n", evil, false},
 	} {
@@ -334,6 +336,40 @@ func TestSilentFlows(t *testing.T) {
 		line, err := bufio.NewReader(c).ReadString('\n')
 		if served := strings.HasPrefix(line, "HTTP/1.1 200"); served != test.served || site.requests.Load()-before > 0 != test.served {
 			t.Errorf("%s: %q, %v", test.what, line, err)
+		}
+		c.Close()
+	}
+}
+
+// TestWordWithoutEnd has a client send a word without an end, and wait for the answer.
+func TestWordWithoutEnd(t *testing.T) {
+	p, _ := egressFor(t, "good.test:2181")
+	_, g := serve(t, p)
+	p.engine.Answer("good.test", []netip.Addr{netip.MustParseAddr(outside4)}, time.Hour)
+	got := make(chan string, 2)
+	listen(t, outside4+":2181", func(c *net.TCPConn) {
+		defer c.Close()
+		word := make([]byte, 4)
+		io.ReadFull(c, word)
+		io.WriteString(c, "imok\n")
+		rest, _ := io.ReadAll(c)
+		got <- string(word) + string(rest)
+	})
+	for _, test := range []struct{ word, rest, want string }{
+		{"ruok", " now\nand more", "ruok now\nand more"},
+		{"GETx", " / HTTP/1.1\r\nHost: good.test\r\n\r\n", "GETx / HTTP/1.1\r\nHost: good.test\r\n\r\n"},
+		{"GETx", " / HTTP/1.1\r\nHost: evil.test\r\n\r\n", "GETx"},
+	} {
+		c := g.mustDial(outside4 + ":2181")
+		io.WriteString(c, test.word)
+		c.SetDeadline(time.Now().Add(patience))
+		if line, err := bufio.NewReader(c).ReadString('\n'); line != "imok\n" {
+			t.Fatalf("%s is answered %q, %v", test.word, line, err)
+		}
+		io.WriteString(c, test.rest)
+		c.CloseWrite()
+		if got := <-got; got != test.want {
+			t.Errorf("%q has come; want %q", got, test.want)
 		}
 		c.Close()
 	}
