@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net"
@@ -269,5 +270,54 @@ func TestRawTerminal(t *testing.T) {
 	b := make([]byte, 100)
 	if n, _ := r.Read(b); string(b[:n]) != "a line\r\n" || string(line) != "a line\nrest" {
 		t.Errorf("%q, and %q is left", b[:n], line)
+	}
+}
+
+// TestAddressesThatChange has a host say of its first lists, which lack an address, that something changed meanwhile.
+func TestAddressesThatChange(t *testing.T) {
+	for _, changes := range []int{0, 1, listTries - 1, 100} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			left := changes
+			b := make([]byte, 100)
+			for first := true; ; {
+				if n, err := unix.Read(fds[1], b); n < unix.SizeofNlMsghdr || err != nil {
+					return
+				}
+				is := func(kind, flags uint16, body ...byte) []byte {
+					m := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+					m = binary.NativeEndian.AppendUint16(m, kind)
+					m = binary.NativeEndian.AppendUint16(m, flags)
+					return append(append(m, b[8:16]...), body...)
+				}
+				var answer []byte
+				if binary.NativeEndian.Uint16(b[4:]) == unix.RTM_GETADDR {
+					flags := uint16(0)
+					if left > 0 {
+						left--
+						flags = unix.NLM_F_DUMP_INTR
+					}
+					address := byte(1)
+					if first && changes > 0 {
+						address = 2
+					}
+					first = false
+					answer = is(unix.RTM_NEWADDR, flags, unix.AF_INET, 24, 0, 0, 1, 0, 0, 0, 8, 0, unix.IFA_LOCAL, 0, 192, 0, 2, address)
+				}
+				unix.Write(fds[1], append(answer, is(unix.NLMSG_DONE, 0, 0, 0, 0, 0)...))
+			}
+		}()
+		own, _, err := (&addressLister{fd: fds[0]}).list()
+		if err != nil || !slices.Contains(own, netip.MustParsePrefix("192.0.2.1/24")) || len(own) != min(changes+1, listTries) {
+			t.Errorf("after %d changes: %v, %v", changes, own, err)
+		}
+		unix.Close(fds[0])
+		<-done
+		unix.Close(fds[1])
 	}
 }

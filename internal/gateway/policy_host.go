@@ -43,23 +43,39 @@ func listAll(of []*addressLister) (own, local []netip.Prefix, err error) {
 	return own, local, nil
 }
 
+// listTries is how often the host is asked at most while something changes meanwhile: then a list may
+// lack even what has been there all the time. All of so many hardly do.
+const listTries = 10
+
 // list returns the addresses with the lengths of their networks, and where local routes lead. It
 // must not be called twice at once.
 func (l *addressLister) list() (own, local []netip.Prefix, err error) {
-	err = l.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), // of AF_UNSPEC: all families
+	changed := true
+	for tries := 0; changed && err == nil && tries < listTries; tries++ {
+		own, local, changed, err = l.listOnce(own, local)
+	}
+	return own, local, err
+}
+
+// listOnce adds to lists what the host says once, and reports whether something has changed meanwhile.
+func (l *addressLister) listOnce(own, local []netip.Prefix) (_, _ []netip.Prefix, changed bool, err error) {
+	changed, err = l.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), // of AF_UNSPEC: all families
 		func(m *syscall.NetlinkMessage) (err error) { own, err = addAddresses(own, m); return err })
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		if err == nil {
 			header := make([]byte, unix.SizeofRtMsg)
 			header[0], header[4] = family, unix.RT_TABLE_LOCAL
-			err = l.dump(unix.RTM_GETROUTE, header, func(m *syscall.NetlinkMessage) (err error) { local, err = addRoute(local, m); return err })
+			var too bool
+			too, err = l.dump(unix.RTM_GETROUTE, header, func(m *syscall.NetlinkMessage) (err error) { local, err = addRoute(local, m); return err })
+			changed = changed || too
 		}
 	}
-	return own, local, err
+	return own, local, changed, err
 }
 
-// dump has the host list something, and calls each with its messages.
-func (l *addressLister) dump(what uint16, header []byte, each func(*syscall.NetlinkMessage) error) error {
+// dump has the host list something, calls each with its messages, and reports whether something has
+// changed meanwhile.
+func (l *addressLister) dump(what uint16, header []byte, each func(*syscall.NetlinkMessage) error) (changed bool, err error) {
 	l.seq++
 	request := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(header))
 	request = append(request, header...)
@@ -68,23 +84,24 @@ func (l *addressLister) dump(what uint16, header []byte, each func(*syscall.Netl
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	binary.NativeEndian.PutUint32(request[8:], l.seq)
 	if _, err := unix.Write(l.fd, request); err != nil {
-		return fmt.Errorf("asking the host for its addresses: %w", err)
+		return false, fmt.Errorf("asking the host for its addresses: %w", err)
 	}
 	b := make([]byte, 64<<10) // more than a message of the dump is
 	for {
 		n, err := unix.Read(l.fd, b)
 		if err != nil {
-			return fmt.Errorf("reading the host's addresses: %w", err)
+			return false, fmt.Errorf("reading the host's addresses: %w", err)
 		}
 		messages, err := syscall.ParseNetlinkMessage(b[:n])
 		if err != nil {
-			return fmt.Errorf("reading the host's addresses: %w", err)
+			return false, fmt.Errorf("reading the host's addresses: %w", err)
 		}
 		for i := range messages {
 			m := &messages[i]
 			if m.Header.Seq != l.seq {
 				continue // of a list that was not read to its end
 			}
+			changed = changed || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
 			switch m.Header.Type {
 			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
 				var code int32
@@ -93,13 +110,13 @@ func (l *addressLister) dump(what uint16, header []byte, each func(*syscall.Netl
 				}
 				switch errno := syscall.Errno(-code); {
 				case code == 0 && m.Header.Type == unix.NLMSG_DONE, errno == unix.ENOENT: // there is no such table yet
-					return nil
+					return changed, nil
 				default:
-					return fmt.Errorf("the host does not list its addresses: %w", errno)
+					return false, fmt.Errorf("the host does not list its addresses: %w", errno)
 				}
 			}
 			if err := each(m); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
