@@ -13,6 +13,7 @@ import (
 	"coffer/internal/sentry/waiter"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -28,7 +29,13 @@ func TestFilterComesAndGoes(t *testing.T) {
 		filters = append(filters, f)
 	}
 	for _, nearby := range []bool{true, false} {
-		x, y := newNet().pair(t, nearby)
+		n := newNet()
+		// With a window that is smaller than a segment the stack may stop for ever (docs/networking.md).
+		room := tcpip.TCPReceiveBufferSizeRangeOption{Min: 1 << 12, Default: 1 << 20, Max: 1 << 22}
+		if err := n.Stack().SetTransportProtocolOption(tcp.ProtocolNumber, &room); err != nil {
+			t.Fatal(err)
+		}
+		x, y := n.pair(t, nearby)
 		sent := make([]byte, 1<<20)
 		for i := range sent {
 			sent[i] = byte(i * 7 >> 4)
