@@ -673,3 +673,128 @@ TEST(what_the_library_asks) {
 	CHECK(if_indextoname(1, name) && !strcmp(name, "lo"));
 	CHECK(!if_indextoname(999, name) && errno == ENXIO);
 }
+
+static int netconf_of(struct nlmsghdr *h, int family, int type) {
+	EQUAL(*(unsigned char *)NLMSG_DATA(h), family);
+	struct rtattr *a = find(h, 1, type);
+	return a ? *(int *)RTA_DATA(a) : -99;
+}
+static int netconfs[2][3];
+static void count_netconf(struct nlmsghdr *h) {
+	int v6 = *(unsigned char *)NLMSG_DATA(h) == AF_INET6, index = netconf_of(h, v6 ? AF_INET6 : AF_INET, NETCONFA_IFINDEX);
+	EQUAL(h->nlmsg_type, RTM_NEWNETCONF);
+	CHECK(index == 1 || index == NETCONFA_IFINDEX_ALL || index == NETCONFA_IFINDEX_DEFAULT);
+	netconfs[v6][index == 1 ? 0 : -index]++;
+	for (int type = NETCONFA_FORWARDING; type <= NETCONFA_BC_FORWARDING; type++) {
+		int only_v4 = type == NETCONFA_RP_FILTER || type == NETCONFA_BC_FORWARDING, input = type == NETCONFA_INPUT;
+		EQUAL(find(h, 1, type) != NULL, !input && !(v6 && only_v4));
+	}
+}
+static void write_setting(const char *path, const char *v) {
+	int f = open(path, O_WRONLY);
+	if (f < 0 && errno == EROFS)
+		SKIP("settings cannot be changed here: /proc/sys is read-only");
+	OK(f);
+	EQUAL(write(f, v, 1), 1);
+	close(f);
+}
+static void follow_netconf(int s) {
+	for (int group = RTNLGRP_IPV4_NETCONF; group <= RTNLGRP_IPV6_NETCONF; group++)
+		OK(setsockopt(s, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group));
+}
+/* told expects a message about one setting; -99 is for one that is not in it. */
+static void told(int s, int type, int family, int index, int forwarding) {
+	char b[8192];
+	OK(recv(s, b, sizeof b, 0));
+	struct nlmsghdr *h = (void *)b;
+	EQUAL(h->nlmsg_type, type);
+	EQUAL(netconf_of(h, family, NETCONFA_IFINDEX), index);
+	EQUAL(netconf_of(h, family, NETCONFA_FORWARDING), forwarding);
+}
+
+TEST(settings_of_links) {
+	own_network();
+	int s = netlink(NETLINK_ROUTE);
+	struct request r;
+	char b[8192];
+	unsigned char family[4] = { AF_UNSPEC };
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	EQUAL(dump(s, &r, count_netconf), 6);
+	for (int i = 0; i < 6; i++)
+		EQUAL(netconfs[i / 3][i % 3], 1);
+	family[0] = AF_INET6;
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	EQUAL(dump(s, &r, count_netconf), 3);
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	EQUAL(answer(s, &r, b, sizeof b), -EINVAL);
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	attr_int(&r, NETCONFA_IFINDEX, 1 << 20);
+	EQUAL(answer(s, &r, b, sizeof b), -EINVAL);
+	family[0] = AF_INET;
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	attr_int(&r, NETCONFA_IFINDEX, 1 << 20);
+	EQUAL(answer(s, &r, b, sizeof b), -ENODEV);
+	family[0] = AF_INET6;
+	for (int index = 1; index >= NETCONFA_IFINDEX_DEFAULT; index -= index == 1 ? 2 : 1) {
+		begin(&r, RTM_GETNETCONF, 0, family, 4);
+		attr_int(&r, NETCONFA_IFINDEX, index);
+		EQUAL(answer(s, &r, b, sizeof b), 0);
+		EQUAL(netconf_of((void *)b, AF_INET6, NETCONFA_IFINDEX), index);
+	}
+	family[0] = AF_UNSPEC;
+	begin(&r, RTM_GETNETCONF, 0, family, 4);
+	attr_int(&r, NETCONFA_IFINDEX, 1);
+	EQUAL(answer(s, &r, b, sizeof b), -EOPNOTSUPP);
+	begin(&r, RTM_NEWNETCONF, 0, family, 4);
+	EQUAL(ask(s, &r), -EOPNOTSUPP);
+}
+
+TEST(forwarding_that_changes) {
+	own_network();
+	int s = netlink(NETLINK_ROUTE), e = netlink(NETLINK_ROUTE);
+	char b[8192];
+	/* A namespace of the host's begins with the host's own for IPv4. */
+	write_setting("/proc/sys/net/ipv4/ip_forward", "0");
+	write_setting("/proc/sys/net/ipv4/conf/default/forwarding", "0");
+	write_setting("/proc/sys/net/ipv4/conf/lo/forwarding", "0");
+	follow_netconf(e);
+	/* A socket without a port ID is told nothing. */
+	write_setting("/proc/sys/net/ipv4/conf/lo/forwarding", "1");
+	FAILS(recv(e, b, sizeof b, MSG_DONTWAIT), EAGAIN);
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+	OK(bind(e, (void *)&any, sizeof any));
+	follow_netconf(e); /* bind() has set other groups */
+	/* Others are told of forwarding, in this order: IPv4 of all, IPv6 of what has changed. */
+	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+	told(e, RTM_NEWNETCONF, AF_INET, NETCONFA_IFINDEX_ALL, 1);
+	told(e, RTM_NEWNETCONF, AF_INET, NETCONFA_IFINDEX_DEFAULT, 1);
+	told(e, RTM_NEWNETCONF, AF_INET, 1, 1);
+	write_setting("/proc/sys/net/ipv4/conf/lo/forwarding", "0");
+	told(e, RTM_NEWNETCONF, AF_INET, 1, 0);
+	/* What has not changed does nothing. */
+	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+	write_setting("/proc/sys/net/ipv4/conf/all/forwarding", "1");
+	FAILS(recv(e, b, sizeof b, MSG_DONTWAIT), EAGAIN);
+	write_setting("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+	told(e, RTM_NEWNETCONF, AF_INET6, NETCONFA_IFINDEX_DEFAULT, 1);
+	told(e, RTM_NEWNETCONF, AF_INET6, 1, 1);
+	told(e, RTM_NEWNETCONF, AF_INET6, NETCONFA_IFINDEX_ALL, 1);
+	write_setting("/proc/sys/net/ipv6/conf/default/forwarding", "0");
+	told(e, RTM_NEWNETCONF, AF_INET6, NETCONFA_IFINDEX_DEFAULT, 0);
+	write_setting("/proc/sys/net/ipv6/conf/all/forwarding", "0");
+	told(e, RTM_NEWNETCONF, AF_INET6, 1, 0);
+	told(e, RTM_NEWNETCONF, AF_INET6, NETCONFA_IFINDEX_ALL, 0);
+
+	/* And of links that come and go. */
+	EQUAL(add_pair(s, "left", "right"), 0);
+	int left = if_nametoindex("left"), right = if_nametoindex("right");
+	told(e, RTM_NEWNETCONF, AF_INET, right, 1);
+	told(e, RTM_NEWNETCONF, AF_INET6, right, 0);
+	told(e, RTM_NEWNETCONF, AF_INET, left, 1);
+	told(e, RTM_NEWNETCONF, AF_INET6, left, 0);
+	EQUAL(delete_link(s, left), 0);
+	told(e, RTM_DELNETCONF, AF_INET, left, -99);
+	told(e, RTM_DELNETCONF, AF_INET6, left, -99);
+	told(e, RTM_DELNETCONF, AF_INET, right, -99);
+	told(e, RTM_DELNETCONF, AF_INET6, right, -99);
+}

@@ -9,6 +9,7 @@ type Event struct {
 	Route     *RouteInfo
 	Rule      *RuleInfo
 	Neighbour *NeighbourInfo
+	Netconf   *NetconfInfo
 }
 
 // Watcher is told of events, in their order. It must not call the namespace, nor wait.

@@ -267,6 +267,7 @@ func (n *Namespace) insert(l *link, index int32) error {
 	if n.stack != nil {
 		n.mirrorLink(l)
 	}
+	n.tellNetconf(l, false)
 	return nil
 }
 

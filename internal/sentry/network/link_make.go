@@ -236,6 +236,7 @@ func (n *Namespace) removeLink(l *link) {
 	for len(l.addresses) > 0 {
 		n.deleteAddress(l, l.addresses[len(l.addresses)-1])
 	}
+	n.tellNetconf(l, true)
 	n.tellLink(l, true)
 	delete(n.links, l.index)
 	delete(n.names, l.name)

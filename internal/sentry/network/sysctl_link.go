@@ -103,8 +103,13 @@ func (n *Namespace) linkSysctl(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return joinNumbers([]int64{n.linkValue(p, l)}), nil
+}
+
+// linkValue is a setting of a link, or of all, or of those to come.
+func (n *Namespace) linkValue(p linkName, l *link) int64 {
 	if v := linkSysctls[p.dir][p.name]; v != acts {
-		return joinNumbers([]int64{v}), nil
+		return v
 	}
 	settings := &n.linkDefault
 	switch {
@@ -121,9 +126,9 @@ func (n *Namespace) linkSysctl(path string) (string, error) {
 		on = settings.markIsValid
 	}
 	if on {
-		return "1", nil
+		return 1
 	}
-	return "0", nil
+	return 0
 }
 
 // setLinkSysctl is SetSysctl for the settings of interfaces.
@@ -147,7 +152,7 @@ func (n *Namespace) setLinkSysctl(path, value string) error {
 	case p.name == "forwarding" && p.all:
 		n.forwardAll(p.family, on)
 	case p.name == "forwarding" && p.base:
-		n.linkDefault.forward[p.family] = on
+		n.forwardDefault(p.family, on)
 	case p.name == "forwarding":
 		n.forward(l, p.family, on)
 	case p.name == "src_valid_mark" && p.all:
@@ -170,10 +175,15 @@ func (n *Namespace) setLinkSysctl(path, value string) error {
 }
 
 // forwardAll sets forwarding of a family for all interfaces and those to come:
-// conf/all/forwarding, and for IPv4 ip_forward.
+// conf/all/forwarding, and for IPv4 ip_forward. IPv4 tells of all interfaces, if it has changed at
+// all, IPv6 of those where it has changed, as in Linux.
 func (n *Namespace) forwardAll(family int, on bool) {
-	n.linkAll.forward[family], n.linkDefault.forward[family] = on, on
+	changed := n.linkAll.forward[family] != on
+	n.linkAll.forward[family] = on
 	if family == 0 {
+		if !changed {
+			return
+		}
 		v := int64(0)
 		if on {
 			v = 1
@@ -182,13 +192,39 @@ func (n *Namespace) forwardAll(family int, on bool) {
 			n.changed = map[string][]int64{}
 		}
 		n.changed[ipForward] = []int64{v}
+		n.tellForwarding(family, NetconfAll)
+		n.linkDefault.forward[family] = on
+		n.tellForwarding(family, NetconfDefault)
+		for _, l := range n.sorted() {
+			n.setForward(l, family, on)
+			n.tellForwarding(family, l.index)
+		}
+		return
 	}
-	for _, l := range n.links {
+	n.forwardDefault(family, on)
+	for _, l := range n.sorted() {
 		n.forward(l, family, on)
+	}
+	if changed {
+		n.tellForwarding(family, NetconfAll)
+	}
+}
+
+func (n *Namespace) forwardDefault(family int, on bool) {
+	if n.linkDefault.forward[family] != on {
+		n.linkDefault.forward[family] = on
+		n.tellForwarding(family, NetconfDefault)
 	}
 }
 
 func (n *Namespace) forward(l *link, family int, on bool) {
+	if l.forward[family] != on {
+		n.setForward(l, family, on)
+		n.tellForwarding(family, l.index)
+	}
+}
+
+func (n *Namespace) setForward(l *link, family int, on bool) {
 	l.forward[family] = on
 	if n.stack != nil {
 		n.mirrorForwarding(l)

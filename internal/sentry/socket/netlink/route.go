@@ -18,6 +18,7 @@ const (
 	kindQdisc     = (unix.RTM_NEWQDISC - unix.RTM_BASE) / 4
 	kindClass     = (unix.RTM_NEWTCLASS - unix.RTM_BASE) / 4
 	kindFilter    = (unix.RTM_NEWTFILTER - unix.RTM_BASE) / 4
+	kindNetconf   = (unix.RTM_NEWNETCONF - unix.RTM_BASE) / 4
 	kindNSID      = (unix.RTM_NEWNSID - unix.RTM_BASE) / 4
 
 	verbNew = 0
@@ -49,11 +50,12 @@ var routeKinds = map[int]routeKind{
 		size: unix.SizeofNdMsg, dump: (*Socket).dumpNeighbours, get: (*Socket).getNeighbour,
 		add: (*Socket).newNeighbour, del: (*Socket).deleteNeighbour,
 	},
-	kindRule:   {size: sizeofRule, dump: (*Socket).dumpRules, add: (*Socket).newRule, del: (*Socket).deleteRule},
-	kindQdisc:  {size: sizeofTC, dump: (*Socket).dumpQdiscs, add: refuseQdisc, del: refuseQdisc},
-	kindClass:  {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
-	kindFilter: {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
-	kindNSID:   {size: 1, dump: (*Socket).dumpNSIDs, get: (*Socket).getNSID, add: (*Socket).newNSID},
+	kindRule:    {size: sizeofRule, dump: (*Socket).dumpRules, add: (*Socket).newRule, del: (*Socket).deleteRule},
+	kindQdisc:   {size: sizeofTC, dump: (*Socket).dumpQdiscs, add: refuseQdisc, del: refuseQdisc},
+	kindClass:   {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
+	kindFilter:  {size: sizeofTC, dump: (*Socket).dumpNothing, add: refuseQdisc, del: refuseQdisc},
+	kindNetconf: {size: sizeofNetconf, dump: (*Socket).dumpNetconf, get: (*Socket).getNetconf},
+	kindNSID:    {size: 1, dump: (*Socket).dumpNSIDs, get: (*Socket).getNSID, add: (*Socket).newNSID},
 }
 
 // handleRoute answers a request of NETLINK_ROUTE.
@@ -168,11 +170,17 @@ func (s *Socket) NetworkEvent(e network.Event) {
 	case e.Neighbour != nil:
 		group, typ = groupNeighbour, unix.RTM_NEWNEIGH
 		fill = func(w *builder) { fillNeighbour(w, e.Neighbour) }
+	case e.Netconf != nil:
+		group, typ = unix.RTNLGRP_IPV4_NETCONF, unix.RTM_NEWNETCONF
+		if e.Netconf.Family == unix.AF_INET6 {
+			group = unix.RTNLGRP_IPV6_NETCONF
+		}
+		fill = func(w *builder) { fillNetconf(w, e.Netconf) }
 	default:
 		return
 	}
-	if s.groups.Load()&(1<<(group-1)) == 0 {
-		return
+	if s.groups.Load()&(1<<(group-1)) == 0 || s.port.Load() == 0 {
+		return // Linux passes over sockets that have the kernel's port ID, 0
 	}
 	if e.Deleted {
 		typ++
